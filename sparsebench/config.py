@@ -1,0 +1,310 @@
+"""The configuration of a sweep: frozen models, TOML in, every fault reported at once with its remedy."""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from sparsebench.errors import ConfigError
+from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES, SCHEMES, TRAINERS, Registry, nearest
+
+MAX_CALIBRATION_BATCHES = 2000
+"""int8 calibration never reads more training batches than this."""
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _named(registry: Registry) -> AfterValidator:
+    """Return a validator that accepts what ``registry`` knows and replaces aliases."""
+
+    def check(name: str) -> str:
+        problem = registry.problem(name)
+        if problem:
+            raise ValueError(problem)
+        return registry.canonical(name)
+
+    return AfterValidator(check)
+
+
+def _sequence(value: Any) -> Any:
+    """Accept one value, or a string with commas, where a list is meant: ``--set thresholds=0,0.5``."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    if isinstance(value, Sequence):
+        return value
+    return [value]
+
+
+def _tables(value: Any) -> Any:
+    """Accept one table where an array of tables is meant, and a name where a table is."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [{"name": item} if isinstance(item, str) else item for item in values]
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse an axis that names the same point twice."""
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands there twice; name each value once.")
+    return values
+
+
+def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(sorted(values))
+
+
+def _run_name(name: str) -> str:
+    if not _RUN_NAME.fullmatch(name) or len(name) > 100:
+        raise ValueError("a run name has letters, digits, '.', '_' and '-', begins with a letter or digit, at most 100.")
+    return name
+
+
+Threshold = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ModelConfig(Section):
+    """A network by name or as ``package.module:callable``, and the arguments it is built with."""
+
+    name: Annotated[str, _named(MODELS)] = "small_cnn"
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the network's factory.")
+
+
+class DataConfig(Section):
+    """A dataset by name or as ``package.module:callable``, and the arguments it is loaded with."""
+
+    name: Annotated[str, _named(DATASETS)] = "digits"
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the dataset's loader.")
+    collate: str | None = Field(None, description="Collate function as 'package.module:callable'; none by default.")
+
+
+class TrainConfig(Section):
+    """How networks are trained. ``learning_*`` are the seed document's parameters."""
+
+    trainer: Annotated[str, _named(TRAINERS)] = "default"
+    epochs: Positive = 10
+    batch_size: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    learning_step: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1.0, description="Thousands of training steps between two decays of the learning rate."
+    )
+    learning_gamma: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="Factor of each decay.")
+    start_from: Literal["scratch", "dense", "previous"] = Field(
+        "dense", description="What sparse training starts from: nothing, the dense network, or the threshold before."
+    )
+    dense_control: Literal["continued", "as_trained"] = Field(
+        "continued",
+        description="Whether threshold 0 continues from the dense network for as many epochs as the sparse ones do "
+        "(equal budgets), or is the dense network as it was trained. Only start_from='dense' makes a difference.",
+    )
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
+        "cuda:0", description="Where training runs; the CPU where no such GPU exists."
+    )
+    amp: Literal["none", "bf16"] = Field("none", description="Autocast during training.")
+
+
+class PruneConfig(Section):
+    """How sparsity grows during training."""
+
+    schedule: Annotated[str, _named(SCHEDULES)] = "linear"
+    hold: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Fraction of training, at its end, that is spent at full sparsity so that the network recovers."
+    )
+    every: Positive = Field(1, description="Training steps between two prunings.")
+    include_classifier: bool = Field(False, description="Whether the last prunable layer is pruned as well.")
+
+
+class QuantizeConfig(Section):
+    """How int8 is calibrated."""
+
+    calibration_batches: Annotated[int, Field(ge=1, le=MAX_CALIBRATION_BATCHES)] = MAX_CALIBRATION_BATCHES
+
+
+class MeasureConfig(Section):
+    """How latency is measured."""
+
+    batch_sizes: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = (1,)
+    threads: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = (1,)
+    seconds: Annotated[float, Field(gt=0, le=600)] = Field(0.3, description="Time spent on timed calls of one network.")
+
+
+class SweepConfig(Section):
+    """Everything a run is made from. The axes stand first; their product is the set of trials."""
+
+    name: Annotated[str, AfterValidator(_run_name)] = "default"
+    thresholds: Annotated[
+        tuple[Threshold, ...], BeforeValidator(_sequence), AfterValidator(_unique), AfterValidator(_increasing)
+    ] = Field((0.0, 0.5, 0.8, 0.9, 0.95), min_length=1)
+    schemes: Annotated[
+        tuple[Annotated[str, _named(SCHEMES)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
+    ] = Field(("fp32", "dynamic", "static", "both"), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = Field(
+        (0, 1, 2), min_length=1
+    )
+    pruners: Annotated[
+        tuple[Annotated[str, _named(PRUNERS)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
+    ] = Field(("magnitude",), min_length=1)
+    backends: Annotated[
+        tuple[Annotated[str, _named(BACKENDS)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
+    ] = Field(("eager",), min_length=1)
+    model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_tables)] = Field((ModelConfig(),), min_length=1)
+    data: Annotated[tuple[DataConfig, ...], BeforeValidator(_tables)] = Field((DataConfig(),), min_length=1)
+    train: TrainConfig = TrainConfig()
+    prune: PruneConfig = PruneConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    measure: MeasureConfig = MeasureConfig()
+
+
+DEFAULT_SOURCE = "embedded default config"
+
+
+def default_toml() -> str:
+    """Return the text of the config that ``sparsebench run`` sweeps when it is given none."""
+    return files("sparsebench").joinpath("default.toml").read_text(encoding="utf-8")
+
+
+def load_config(path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()) -> SweepConfig:
+    """Read a config from TOML and apply overrides.
+
+    Args:
+        path: the TOML file; None for the embedded default.
+        overrides: assignments ``section.key=value``, the value in TOML or as bare text.
+
+    Returns:
+        The resolved config.
+
+    Raises:
+        ConfigError: with every fault found, each naming the file, the key, what was found and what is allowed.
+    """
+    source = DEFAULT_SOURCE if path is None else str(path)
+    if path is None:
+        data = tomllib.loads(default_toml())
+    else:
+        data = _read(Path(path))
+    overrides = list(overrides)
+    problems = [problem for problem in (_override(data, text) for text in overrides) if problem]
+    try:
+        config = SweepConfig.model_validate(data)
+    except ValidationError as error:
+        overridden = {text.partition("=")[0].strip(): f"--set {text}" for text in overrides}
+        problems += [_sentence(source, overridden, dict(fault)) for fault in error.errors() if not _echo(dict(fault))]
+    if problems:
+        raise ConfigError(f"The config cannot be used ({len(problems)} problem{'s' * (len(problems) > 1)}):", problems)
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else None
+        hint = f" Did you mean {str(path.parent / near)!r}?" if near else " Give the path of an existing TOML file."
+        raise ConfigError("The config cannot be used (1 problem):", [f"{path}: there is no such file.{hint}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = f"{path}: this is not valid TOML: {error}."
+        raise ConfigError("The config cannot be used (1 problem):", [problem]) from error
+    except OSError as error:
+        problem = f"{path}: cannot be read: {error.strerror}."
+        raise ConfigError("The config cannot be used (1 problem):", [problem]) from error
+
+
+def _override(data: dict[str, Any], text: str) -> str | None:
+    """Apply one ``a.b=v`` to ``data`` in place; return the problem with it, or None."""
+    key, separator, raw = text.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not separator or not all(path):
+        return f"--set {text}: write it as section.key=value, for example --set train.epochs=20."
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    target: Any = data
+    for part in path[:-1]:
+        if isinstance(target, list):
+            if len(target) != 1:
+                return f"--set {text}: the config has {len(target)} [[{path[0]}]] tables; set this in the file."
+            target = target[0]
+        target = target.setdefault(part, {})
+        if isinstance(target, str):
+            return f"--set {text}: {part} is a name there; write {part}.name={target!r} as a table first."
+    if isinstance(target, list) and len(target) == 1:
+        target = target[0]
+    if not isinstance(target, dict):
+        return f"--set {text}: {'.'.join(path[:-1])} is no section of the config."
+    target[path[-1]] = value
+    return None
+
+
+def _sections() -> Mapping[str, type[Section]]:
+    return {
+        "": SweepConfig,
+        "model": ModelConfig,
+        "data": DataConfig,
+        "train": TrainConfig,
+        "prune": PruneConfig,
+        "quantize": QuantizeConfig,
+        "measure": MeasureConfig,
+    }
+
+
+def _echo(fault: dict[str, Any]) -> bool:
+    """Whether a fault only follows from another: a list is 'too short' once its wrong items are dropped."""
+    return fault["type"] == "too_short" and bool(fault["input"])
+
+
+def _sentence(source: str, overridden: Mapping[str, str], fault: dict[str, Any]) -> str:
+    """Turn one pydantic error into a sentence: where, what was found, what is allowed."""
+    location = [part for part in fault["loc"] if not isinstance(part, int)]
+    key = ".".join(str(part) for part in location) or "the config"
+    source = overridden.get(key, source)
+    found, context = fault["input"], fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            section = _sections().get(".".join(str(part) for part in location[:-1]), SweepConfig)
+            allowed = sorted(section.model_fields)
+            guess = nearest(str(location[-1]), allowed)
+            suggestion = f" Did you mean {guess!r}?" if guess else ""
+            where = f"[{location[0]}]" if len(location) > 1 else "the top level"
+            return f"{source}: {key} is no key of {where}.{suggestion} Allowed there: {', '.join(allowed)}."
+        case "value_error":
+            return f"{source}: {key} = {found!r}: {context['error']}"
+        case "greater_than_equal" | "less_than" | "less_than_equal" | "greater_than" | "finite_number":
+            return f"{source}: {key} = {found!r} is out of range; {_range(location)}."
+        case "float_parsing" | "float_type":
+            return f"{source}: {key} = {found!r} is no number; {_range(location)}."
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f"{source}: {key} = {found!r} is no whole number; {_range(location)}."
+        case "too_short":
+            return f"{source}: {key} is empty; name at least one value."
+        case "literal_error":
+            return f"{source}: {key} = {found!r} is not allowed; choose {context['expected']}."
+        case "string_pattern_mismatch":
+            return f"{source}: {key} = {found!r} is not allowed; write 'cpu', 'cuda' or 'cuda:0'."
+        case _:
+            return f"{source}: {key} = {found!r}: {fault['msg']}."
+
+
+_RANGES = {
+    "thresholds": "a threshold is the fraction of prunable weights set to zero, 0 (the dense control) up to, not including, 1",
+    "seeds": "a seed is a whole number from 0 to 4294967295",
+    "quantize.calibration_batches": f"allowed is 1 to {MAX_CALIBRATION_BATCHES}",
+    "prune.hold": "allowed is 0 up to, not including, 1",
+    "train.learning_gamma": "allowed is above 0, at most 1",
+    "measure.seconds": "allowed is above 0, at most 600",
+}
+
+
+def _range(location: Sequence[Any]) -> str:
+    return _RANGES.get(".".join(str(part) for part in location), "it must be above 0")

@@ -1,0 +1,67 @@
+"""Every exception and warning of the package. An error is a sentence with its remedy."""
+
+from collections.abc import Sequence
+
+
+class SparsebenchError(Exception):
+    """Base of all errors raised on purpose; its text says what was found, what is allowed and what to do."""
+
+
+class ProblemsError(SparsebenchError):
+    """Several problems found in one check, reported together.
+
+    Attributes:
+        problems: one sentence each, in the order in which they were found.
+    """
+
+    def __init__(self, heading: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([heading, *(f"  - {problem}" for problem in self.problems)]))
+
+
+class ConfigError(ProblemsError):
+    """The configuration cannot be used; lists all its faults at once."""
+
+
+class ContractError(ProblemsError):
+    """A trainer does not keep the trainer contract; lists all its faults at once."""
+
+
+class UnknownNameError(SparsebenchError):
+    """A name that no registry holds; the text suggests the nearest and lists the valid ones."""
+
+
+class MissingExtraError(SparsebenchError):
+    """An optional dependency is not installed; the text says what to install."""
+
+
+class DataError(SparsebenchError):
+    """A dataset or a split that cannot be trained on or measured."""
+
+
+class ModelError(SparsebenchError):
+    """A network that cannot be built, does not fit its data, or whose weights do not fit it."""
+
+
+class PruningError(SparsebenchError):
+    """A threshold or a weight that pruning cannot work with."""
+
+
+class QuantizationError(SparsebenchError):
+    """A network that a scheme cannot quantize; the text carries the library's own reason."""
+
+
+class TrainingError(SparsebenchError):
+    """Training that cannot go on, such as a loss that is not a number."""
+
+
+class StoreError(SparsebenchError):
+    """A run directory or a record in it that cannot be written or read."""
+
+
+class RecordSchemaError(StoreError):
+    """A record written under another schema version; it is refused, never misread."""
+
+
+class NoEffectWarning(UserWarning):
+    """Something was asked for and changed nothing: nothing was pruned, or nothing was quantized."""

@@ -1,0 +1,205 @@
+"""The names a config may use, and the one line each of them needs.
+
+A registry maps a name to ``"module:attribute"`` and imports it only when it is asked for, so that listing names and
+checking a config cost no import of torch. Installed packages add names through entry points; models, datasets and
+trainers are also accepted as ``package.module:callable``.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from sparsebench.errors import SparsebenchError, UnknownNameError
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """Return the valid name closest in spelling to ``name``, or None where nothing is near."""
+    found = difflib.get_close_matches(name.lower(), list(valid), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str], hint: str = "") -> str:
+    """Return the sentence for a name that is not among the valid ones."""
+    names = sorted(valid)
+    guess = nearest(name, names)
+    suggestion = f" Did you mean {guess!r}?" if guess else ""
+    return f"{kind} {name!r} is not known.{suggestion} Allowed: {', '.join(names)}.{hint}"
+
+
+def is_reference(name: str) -> bool:
+    """Whether ``name`` has the form ``package.module:callable``."""
+    module, separator, attribute = name.partition(":")
+    parts = (*module.split("."), *attribute.split("."))
+    return bool(separator) and all(part.isidentifier() for part in parts)
+
+
+def import_reference(reference: str) -> Any:
+    """Import what ``package.module:attribute`` points to.
+
+    The current directory is searched last, after installed packages, so that ``trainer = "mine:MyTrainer"`` finds
+    ``mine.py`` beside the config from which the command is run.
+
+    Args:
+        reference: ``package.module:attribute``; the attribute may be dotted.
+
+    Returns:
+        The object itself.
+
+    Raises:
+        SparsebenchError: where the form is wrong, or the module or the attribute cannot be imported.
+    """
+    if not is_reference(reference):
+        raise SparsebenchError(f"{reference!r} is no reference; write it as 'package.module:callable'.")
+    module_name, _, attribute = reference.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = importlib.import_module(module_name)
+    except ImportError as error:
+        raise SparsebenchError(
+            f"Cannot import module {module_name!r} for {reference!r}: {error}. "
+            "Install the package, or run the command in the folder that holds the module."
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [name for name in vars(found) if not name.startswith("_")]
+            guess = nearest(part, public)
+            suggestion = f" Did you mean {guess!r}?" if guess else ""
+            raise SparsebenchError(f"Module {module_name!r} has no {attribute!r}.{suggestion}")
+        found = getattr(found, part)
+    return found
+
+
+class Registry(Mapping[str, str]):
+    """Names of one kind of component, each with the ``module:attribute`` that is imported on demand.
+
+    Args:
+        kind: what the names name, in the singular, as it reads in an error ("scheme").
+        group: entry-point group through which installed packages add names.
+        builtin: the package's own components.
+        aliases: other names accepted for a built-in one.
+        references: whether ``package.module:callable`` is accepted in place of a name.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        builtin: Mapping[str, str],
+        aliases: Mapping[str, str] | None = None,
+        references: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.group = group
+        self.references = references
+        self.aliases = dict(aliases or {})
+        self._builtin = dict(builtin)
+
+    @cached_property
+    def _installed(self) -> dict[str, EntryPoint]:
+        found = entry_points(group=self.group)
+        return {point.name: point for point in found if point.name not in self._builtin}
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._builtin
+        yield from self._installed
+
+    def __len__(self) -> int:
+        return len(self._builtin) + len(self._installed)
+
+    def __getitem__(self, name: str) -> str:
+        return self._builtin[name] if name in self._builtin else self._installed[name].value
+
+    def problem(self, name: str) -> str | None:
+        """Return why ``name`` cannot be used, as a sentence, or None where it can."""
+        if name in self.aliases or name in self or (self.references and is_reference(name)):
+            return None
+        hint = " Your own is given as 'package.module:callable'." if self.references else ""
+        return unknown_name(self.kind, name, [*self, *self.aliases], hint)
+
+    def canonical(self, name: str) -> str:
+        """Return ``name`` with an alias replaced by the name it stands for."""
+        return self.aliases.get(name, name)
+
+    def load(self, name: str) -> Any:
+        """Import and return the component called ``name``.
+
+        Raises:
+            UnknownNameError: where no such name is registered; the text suggests the nearest one.
+            SparsebenchError: where a reference cannot be imported.
+        """
+        problem = self.problem(name)
+        if problem:
+            raise UnknownNameError(problem)
+        name = self.canonical(name)
+        if name in self._builtin:
+            return import_reference(self._builtin[name])
+        if name in self._installed:
+            return self._installed[name].load()
+        return import_reference(name)
+
+
+PRUNERS = Registry(
+    "pruner",
+    "sparsebench.pruners",
+    {"magnitude": "sparsebench.pruning.magnitude:Magnitude"},
+)
+
+SCHEMES = Registry(
+    "scheme",
+    "sparsebench.schemes",
+    {
+        "fp32": "sparsebench.quantization.fp32:Float32",
+        "dynamic": "sparsebench.quantization.dynamic:Dynamic",
+        "static": "sparsebench.quantization.static:Static",
+        "both": "sparsebench.quantization.both:Both",
+    },
+    aliases={"post": "static"},
+)
+
+BACKENDS = Registry(
+    "backend",
+    "sparsebench.backends",
+    {"eager": "sparsebench.backends.eager:Eager"},
+)
+
+MODELS = Registry(
+    "model",
+    "sparsebench.models",
+    {
+        "small_cnn": "sparsebench.models.small_cnn:small_cnn",
+        "gru_classifier": "sparsebench.models.gru_classifier:gru_classifier",
+    },
+    references=True,
+)
+
+DATASETS = Registry(
+    "dataset",
+    "sparsebench.datasets",
+    {"digits": "sparsebench.data.digits:digits"},
+    references=True,
+)
+
+TRAINERS = Registry(
+    "trainer",
+    "sparsebench.trainers",
+    {"default": "sparsebench.trainer:Trainer"},
+    references=True,
+)
+
+SCHEDULES = Registry(
+    "schedule",
+    "sparsebench.schedules",
+    {
+        "linear": "sparsebench.pruning.schedules:linear",
+        "cubic": "sparsebench.pruning.schedules:cubic",
+        "constant": "sparsebench.pruning.schedules:constant",
+        "one_shot": "sparsebench.pruning.schedules:one_shot",
+    },
+)
