@@ -54,13 +54,21 @@ def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _unique_names(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse two networks or datasets of one name: their trials could not be told apart."""
+    _unique(tuple(value.name for value in values))
+    return values
+
+
 def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(values))
 
 
 def _run_name(name: str) -> str:
     if not _RUN_NAME.fullmatch(name) or len(name) > 100:
-        raise ValueError("a run name has letters, digits, '.', '_' and '-', begins with a letter or digit, at most 100.")
+        raise ValueError(
+            "a run name has letters, digits, '.', '_' and '-', begins with a letter or digit, at most 100."
+        )
     return name
 
 
@@ -120,7 +128,8 @@ class PruneConfig(Section):
 
     schedule: Annotated[str, _named(SCHEDULES)] = "linear"
     hold: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Fraction of training, at its end, that is spent at full sparsity so that the network recovers."
+        0.0,
+        description="Fraction of training, at its end, that is spent at full sparsity so that the network recovers.",
     )
     every: Positive = Field(1, description="Training steps between two prunings.")
     include_classifier: bool = Field(False, description="Whether the last prunable layer is pruned as well.")
@@ -138,6 +147,7 @@ class MeasureConfig(Section):
     batch_sizes: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = (1,)
     threads: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = (1,)
     seconds: Annotated[float, Field(gt=0, le=600)] = Field(0.3, description="Time spent on timed calls of one network.")
+    all_seeds: bool = Field(False, description="Whether the networks of every seed are timed, not only the first's.")
 
 
 class SweepConfig(Section):
@@ -159,8 +169,12 @@ class SweepConfig(Section):
     backends: Annotated[
         tuple[Annotated[str, _named(BACKENDS)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
     ] = Field(("eager",), min_length=1)
-    model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_tables)] = Field((ModelConfig(),), min_length=1)
-    data: Annotated[tuple[DataConfig, ...], BeforeValidator(_tables)] = Field((DataConfig(),), min_length=1)
+    model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_tables), AfterValidator(_unique_names)] = Field(
+        (ModelConfig(),), min_length=1
+    )
+    data: Annotated[tuple[DataConfig, ...], BeforeValidator(_tables), AfterValidator(_unique_names)] = Field(
+        (DataConfig(),), min_length=1
+    )
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()
     quantize: QuantizeConfig = QuantizeConfig()
@@ -189,10 +203,7 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Iterable[
         ConfigError: with every fault found, each naming the file, the key, what was found and what is allowed.
     """
     source = DEFAULT_SOURCE if path is None else str(path)
-    if path is None:
-        data = tomllib.loads(default_toml())
-    else:
-        data = _read(Path(path))
+    data = tomllib.loads(default_toml()) if path is None else _read(Path(path))
     overrides = list(overrides)
     problems = [problem for problem in (_override(data, text) for text in overrides) if problem]
     try:
@@ -297,7 +308,8 @@ def _sentence(source: str, overridden: Mapping[str, str], fault: dict[str, Any])
 
 
 _RANGES = {
-    "thresholds": "a threshold is the fraction of prunable weights set to zero, 0 (the dense control) up to, not including, 1",
+    "thresholds": "a threshold is the fraction of prunable weights that is zero: 0 (the dense control) up to, not "
+    "including, 1",
     "seeds": "a seed is a whole number from 0 to 4294967295",
     "quantize.calibration_batches": f"allowed is 1 to {MAX_CALIBRATION_BATCHES}",
     "prune.hold": "allowed is 0 up to, not including, 1",

@@ -247,7 +247,8 @@ class TrialRecord:
     """One operating point of the plan and the keys of its stages.
 
     ``not_offered`` is the reason why its backend does not offer its scheme; such a trial has no stages of its own.
-    ``pruner`` is None at threshold 0, the dense control, which all pruners share.
+    ``pruner`` is None at threshold 0, the dense control, which all pruners share. ``ancestors`` are the training stages
+    that its own started from, the first of them first.
     """
 
     model: str
@@ -258,6 +259,7 @@ class TrialRecord:
     scheme: str
     backend: str
     train: str
+    ancestors: tuple[str, ...] = ()
     compress: str | None = None
     evaluate: str | None = None
     measure: tuple[str, ...] = ()
@@ -283,14 +285,18 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
 
-TrialStatus = Literal["done", "failed", "skipped", "pending", "not offered"]
+TrialStatus = Literal["done", "failed", "pending", "not offered"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """A trial joined with the records of its stages; a stage that has not run is None."""
+    """A trial joined with the records of its stages; a stage that has not run is None.
+
+    ``ancestors`` are the records of the training stages that its own started from, as far as they have run.
+    """
 
     trial: TrialRecord
+    ancestors: tuple[StageRecord, ...] = ()
     train: StageRecord | None = None
     compress: StageRecord | None = None
     evaluate: StageRecord | None = None
@@ -303,8 +309,8 @@ class TrialResult:
 
     @property
     def failed_stage(self) -> StageRecord | None:
-        """The record of the first stage that failed, or None."""
-        return next((record for record in self.stages if record.status == "failed"), None)
+        """The record of the first stage that failed, one that training started from included, or None."""
+        return next((record for record in (*self.ancestors, *self.stages) if record.status == "failed"), None)
 
     @property
     def status(self) -> TrialStatus:

@@ -1,0 +1,39 @@
+# Works on a fresh clone with nothing but Python (3.11 or newer) and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: bench test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make bench   run the default sweep, write reports/default/, time every trial with pytest-benchmark"
+	@echo "make test    lint, types and tests"
+	@echo "make format  format the code"
+	@echo "make clean   remove the environment, caches and run directories"
+
+# The stamp is made last, so that an interrupted installation is taken up again.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+bench: $(VENV)/.installed
+	$(BIN)/sparsebench run
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
+
+test: $(VENV)/.installed lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

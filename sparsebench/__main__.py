@@ -1,0 +1,6 @@
+"""``python -m sparsebench`` is the command ``sparsebench``."""
+
+from sparsebench.cli import main
+
+if __name__ == "__main__":
+    main()

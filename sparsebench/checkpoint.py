@@ -1,0 +1,38 @@
+"""Where a trained network is saved, and how."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.errors import SparsebenchError
+
+
+def checkpoint_path(folder: str | os.PathLike[str] | None, name: str) -> Path:
+    """Return the path a network is saved to, ``folder/name.pth``, and make its folder.
+
+    Raises:
+        SparsebenchError: where there is no folder, or the name leads out of it.
+    """
+    if folder is None:
+        raise SparsebenchError("models_path is None, so the network cannot be saved; give the trainer a folder.")
+    base = Path(folder).resolve()
+    if not str(name) or "\0" in str(name) or base not in (path := (base / f"{name}.pth").resolve()).parents:
+        raise SparsebenchError(f"The name {name!r} leads out of models_path; use a plain file name, without '..'.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save_network(net: nn.Module, path: Path) -> None:
+    """Save the state dict with its tensors on the CPU, so that it loads on machines without a GPU.
+
+    It is renamed into place, so that no half-written file is ever found there.
+    """
+    state = {key: value.cpu() if isinstance(value, Tensor) else value for key, value in net.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(state, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,171 @@
+"""The command line: thin over the library. Results go to stdout, progress and warnings to stderr.
+
+Nothing heavy is imported before a command needs it: ``sparsebench --help`` must answer at once.
+"""
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sparsebench.errors import SparsebenchError
+
+if TYPE_CHECKING:
+    from sparsebench.config import SweepConfig
+    from sparsebench.records import Run
+
+DONE, USAGE, TRIALS_FAILED, INTERRUPTED = 0, 2, 3, 130
+"""Exit codes. 1 is kept for a gate that failed, 4 for timing that was asked for a verdict and has none."""
+
+app = typer.Typer(
+    name="sparsebench",
+    help="Benchmark pruning × quantization of a PyTorch network: accuracy, sparsity, size and latency in one report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Kind(StrEnum):
+    """What ``sparsebench list`` can list."""
+
+    MODELS = "models"
+    DATASETS = "datasets"
+    PRUNERS = "pruners"
+    SCHEMES = "schemes"
+    BACKENDS = "backends"
+
+
+def main() -> None:
+    """Run the command line; an error of ours is a sentence on stderr, never a traceback."""
+    try:
+        app()
+    except SparsebenchError as error:
+        typer.echo(f"sparsebench: {error}", err=True)
+        sys.exit(USAGE)
+
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where run directories lie.")]
+
+
+@app.command(short_help="Run a sweep, or go on with one that was stopped.")
+def run(
+    config: Annotated[Path | None, typer.Argument(help="TOML config; the embedded default sweep if none.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=20.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its state; run nothing.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+    report_dir: Annotated[Path, typer.Option("--report-dir", help="Where reports are written.")] = Path("reports"),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write records only.")] = False,
+) -> None:
+    """Run a sweep, or go on with one that was stopped, and write its report."""
+    from sparsebench.config import load_config
+
+    settings = load_config(config, overrides or ())
+    if dry_run:
+        _print_plan(settings, runs_dir)
+        return
+    result = _sweep(settings, runs_dir, retry_failed)
+    failed = [trial for trial in result.trials if trial.status == "failed"]
+    done = sum(trial.status == "done" for trial in result.trials)
+    typer.echo(f"{done} of {len(result.trials)} trials done in {runs_dir / settings.name}.")
+    if not no_report:
+        _write_report(result, report_dir / settings.name)
+    if failed:
+        typer.echo(
+            f"sparsebench: {len(failed)} trials failed; the report lists their reasons. "
+            "Mend the cause and run again with --retry-failed.",
+            err=True,
+        )
+        raise typer.Exit(TRIALS_FAILED)
+
+
+@app.command(short_help="Write the report of a run from its records.")
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write; reports/<name> by default.")] = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Write the Markdown report of a run from its records."""
+    from sparsebench.store import load_run
+
+    found = load_run(run if run.is_dir() else runs_dir / run)
+    _write_report(found, out or Path("reports") / found.record.name)
+
+
+@app.command("check-trainer", short_help="Check a trainer class of your own.")
+def check_trainer_command(
+    reference: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The trainer class to check.")],
+) -> None:
+    """Check a trainer class of your own against the contract, before any work."""
+    from sparsebench.contract import check_trainer
+    from sparsebench.registry import TRAINERS
+
+    check_trainer(TRAINERS.load(reference))
+    typer.echo(f"{reference} keeps the trainer contract.")
+
+
+@app.command("list", short_help="List what a config may name.")
+def list_command(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what a config may name, and what this machine offers of it."""
+    from sparsebench.listing import as_json_text, as_table, rows_of
+
+    rows = rows_of(kind.value)
+    typer.echo(as_json_text(rows) if as_json else as_table(rows))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from sparsebench import __version__
+
+        typer.echo(f"sparsebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version  # the callback has done it
+
+
+def _sweep(settings: "SweepConfig", runs_dir: Path, retry_failed: bool) -> "Run":
+    """Run the sweep under a progress display; an interrupt says what is kept."""
+    from sparsebench.progress import watcher_for
+    from sparsebench.runner import run_sweep
+
+    command = shlex.join(["sparsebench", *sys.argv[1:]])
+    try:
+        with watcher_for() as watcher:
+            return run_sweep(settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, command=command)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nsparsebench: interrupted. All finished stages are kept in {runs_dir / settings.name}; "
+            "run the same command again to go on.",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _write_report(result: "Run", out: Path) -> None:
+    from sparsebench.report import write_report
+
+    typer.echo(f"Report: {write_report(result, out)}")
+
+
+def _print_plan(settings: "SweepConfig", runs_dir: Path) -> None:
+    from sparsebench.listing import plan_text
+    from sparsebench.runner import plan_sweep
+
+    typer.echo(plan_text(plan_sweep(settings), runs_dir / settings.name))

@@ -1,0 +1,201 @@
+"""Datasets by name, in three splits, checked before anything is trained on them.
+
+A loader is a callable that returns ``([train, val, test], number_of_classes)``. A new one is a file with such a
+function and a line in ``DATASETS``; its attribute ``version`` is raised whenever its samples change.
+
+torch is imported where it is used: a plan needs fingerprints only, and these must be had in a blink.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsebench.errors import DataError
+from sparsebench.registry import DATASETS, is_reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+SPLIT_NAMES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset in three map-style splits of ``(input, label)``, labels 0 to ``classes - 1``."""
+
+    train: Dataset[Any]
+    val: Dataset[Any]
+    test: Dataset[Any]
+    classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the first training sample, without the batch."""
+        return tuple(getattr(self.train[0][0], "shape", ()))
+
+
+def load_splits(name: str, options: Mapping[str, Any] | None = None) -> Splits:
+    """Load a dataset and check it.
+
+    Args:
+        name: a registered name, or ``package.module:callable``.
+        options: keyword arguments for the loader.
+
+    Returns:
+        The three splits.
+
+    Raises:
+        UnknownNameError: where no such dataset is known.
+        DataError: where the options do not fit or the data cannot be used; every problem is listed.
+    """
+    loader = DATASETS.load(name)
+    if not callable(loader):
+        raise DataError(f"Dataset {name!r} is {type(loader).__name__!r}, which cannot be called; give a function.")
+    options = dict(options or {})
+    try:
+        signature = inspect.signature(loader)
+        signature.bind(**options)
+    except TypeError as error:
+        names = ", ".join(signature.parameters) or "no options"
+        raise DataError(f"Dataset {name!r} cannot be loaded with these options: {error}. It takes {names}.") from error
+    except ValueError:  # A compiled loader may not tell its signature; the call itself will.
+        pass
+    splits = _splits(name, loader(**options))
+    problems = _problems(splits)
+    if problems:
+        raise DataError("\n".join([f"Dataset {name!r} cannot be used:", *(f"  - {problem}" for problem in problems)]))
+    return splits
+
+
+def labels_of(dataset: Dataset[Any]) -> Tensor | None:
+    """Return the labels of a dataset, (N,), where they can be had without loading its samples; otherwise None.
+
+    They are taken from a ``TensorDataset``, from an attribute ``targets`` or ``labels`` (torchvision's datasets), and
+    through ``Subset`` and ``ConcatDataset``.
+    """
+    import torch
+    from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+    found: Tensor | None = None
+    if isinstance(dataset, TensorDataset):
+        found = dataset.tensors[-1] if len(dataset.tensors) > 1 else None
+    elif isinstance(dataset, Subset):
+        parent = labels_of(dataset.dataset)
+        found = None if parent is None else parent[torch.as_tensor(dataset.indices, dtype=torch.long)]
+    elif isinstance(dataset, ConcatDataset):
+        parts = [labels_of(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        found = torch.cat(known) if len(known) == len(parts) else None
+    else:
+        listed = getattr(dataset, "targets", getattr(dataset, "labels", None))
+        if listed is not None and not callable(listed):
+            try:
+                found = torch.as_tensor(listed)
+            except (TypeError, ValueError, RuntimeError):  # Labels of another kind, such as strings or boxes.
+                found = None
+    # A wrapper may change its samples and keep the labels of all: only what matches in number is taken for theirs.
+    return found if found is not None and found.ndim == 1 and len(found) == _length(dataset) else None
+
+
+def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what tells one dataset from another, cheaply and without loading it.
+
+    Args:
+        name: a registered name, or ``package.module:callable``.
+        options: the loader's keyword arguments. Where one of them is the path of an existing file or folder, names,
+            sizes and modification times of the files are part of the fingerprint.
+
+    Returns:
+        A mapping that can be written as JSON; the same for the same data.
+    """
+    options = dict(options or {})
+    # A user's own loader is not imported for this; that its source is the same is for the caller to see.
+    version = None if is_reference(name) else getattr(DATASETS.load(name), "version", None)
+    files = {key: _files(Path(value)) for key, value in options.items() if _is_path(value)}
+    return {
+        "name": DATASETS.canonical(name),
+        "version": None if version is None else str(version),
+        "options": {
+            key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in options.items()
+        },
+        "files": files,
+    }
+
+
+def _splits(name: str, returned: object) -> Splits:
+    """Return what a loader returned as ``Splits``, or say what it should have returned."""
+    if isinstance(returned, Splits):
+        return returned
+    shape = f"Dataset {name!r} must return ([train, val, test], number_of_classes)"
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        size = f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
+        raise DataError(f"{shape}; it returned {type(returned).__name__}{size}.")
+    datasets, classes = returned
+    if not isinstance(datasets, Sequence) or len(datasets) != len(SPLIT_NAMES):
+        size = f" of {len(datasets)}" if isinstance(datasets, Sequence) else ""
+        raise DataError(f"{shape}; in place of the three splits it returned {type(datasets).__name__}{size}.")
+    if isinstance(classes, bool) or not isinstance(classes, int):
+        raise DataError(f"{shape}; in place of the number of classes it returned {classes!r}.")
+    train, val, test = datasets
+    return Splits(train, val, test, classes)
+
+
+def _problems(splits: Splits) -> list[str]:
+    """Return everything that is wrong with the splits, one sentence each."""
+    problems = []
+    if splits.classes < 2:
+        problems.append(f"it says it has {splits.classes} classes; at least 2 are needed.")
+    for name, dataset in zip(SPLIT_NAMES, (splits.train, splits.val, splits.test), strict=True):
+        samples = _length(dataset)
+        if samples is None:
+            problems.append(f"the {name} split has no length; give a map-style dataset with __len__ and __getitem__.")
+        elif not samples:
+            problems.append(f"the {name} split is empty; give it at least one sample.")
+        else:
+            problems += _label_problems(name, labels_of(dataset), splits.classes)
+    return problems
+
+
+def _label_problems(split: str, labels: Tensor | None, classes: int) -> list[str]:
+    if labels is None:
+        return []
+    if labels.is_floating_point() or labels.is_complex():
+        return [f"the {split} split has labels of type {labels.dtype}; give whole numbers, the index of the class."]
+    low, high = (int(bound) for bound in labels.aminmax())
+    problems = []
+    if low == high:
+        problems.append(f"the {split} split holds class {low} only; accuracy needs two classes or more.")
+    if low < 0 or high >= classes:
+        problems.append(
+            f"the {split} split has labels from {low} to {high}; with {classes} classes "
+            f"they must be from 0 to {classes - 1}. Correct the labels or the number of classes."
+        )
+    return problems
+
+
+def _length(dataset: object) -> int | None:
+    try:
+        return len(dataset)  # type: ignore[arg-type]  # what has no length is what is asked
+    except TypeError:
+        return None
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike) and bool(str(value)) and os.path.exists(value)
+
+
+def _files(path: Path) -> dict[str, Any]:
+    """Return count and digest of names, sizes and times of the file ``path``, or of all files below it."""
+    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in found:
+        facts = file.stat()
+        digest.update(f"{file.relative_to(path.parent).as_posix()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    return {"count": len(found), "sha256": digest.hexdigest()}

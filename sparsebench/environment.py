@@ -1,0 +1,143 @@
+"""What the machine is: processor and its flags, cores, memory, GPU, versions, commit.
+
+Importing this module does not import torch; a GPU is described only once torch has been imported by someone else.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sparsebench.records import EnvironmentRecord
+
+FLAGS_OF_INTEREST = (
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+"""Instruction sets that decide how fast, and how exactly, int8 and half precision run."""
+
+PACKAGES = (
+    "sparsebench",
+    "torch",
+    "torchvision",
+    "torch-pruning",
+    "torchao",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "numpy",
+)
+
+
+def describe_environment() -> EnvironmentRecord:
+    """Return what the current process runs on. Threads are torch's, where torch is loaded."""
+    torch = sys.modules.get("torch")
+    gpu = None
+    if torch is not None and torch.cuda.is_available():
+        gpu = str(torch.cuda.get_device_name(0))
+    cpu, flags = _processor()
+    return EnvironmentRecord(
+        cpu=cpu,
+        cpu_flags=flags,
+        logical_cores=available_cores(),
+        memory_bytes=_memory_bytes(),
+        gpu=gpu,
+        os=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        versions=_versions(),
+        threads=int(torch.get_num_threads()) if torch is not None else available_cores(),
+        commit=_commit(str(Path.cwd())),
+    )
+
+
+def machine_identity() -> dict[str, str]:
+    """Return what two latencies must share to be comparable: processor, cores, system and torch's version."""
+    cpu, _ = _processor()
+    return {
+        "cpu": cpu,
+        "logical_cores": str(available_cores()),
+        "os": f"{platform.system()} {platform.machine()}",
+        "torch": _versions().get("torch", ""),
+    }
+
+
+def available_cores() -> int:
+    """Return how many logical cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache
+def _processor() -> tuple[str, tuple[str, ...]]:
+    """Return the processor's name and its flags of interest; the flags are empty where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine() or "unknown", ()
+    name = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    found = set(flags[1].split()) if flags else set()
+    cpu = name[1].strip() if name else platform.machine()
+    return cpu, tuple(flag for flag in FLAGS_OF_INTEREST if flag in found)
+
+
+@lru_cache
+def _memory_bytes() -> int:
+    """Return physical memory in bytes, 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache
+def _commit(folder: str) -> str | None:
+    """Return the commit checked out in ``folder``, with ``-dirty`` where tracked files differ; None outside git."""
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("-dirty" if changed else "")
+
+
+def _git(folder: str, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - a fixed program with fixed arguments; only the folder varies
+        ["git", "-C", folder, *arguments],  # noqa: S607 - git is wherever the user has it
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,104 @@
+"""The tables that the command line prints: registries, and the plan of a run with its state."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from sparsebench.plan import Plan
+from sparsebench.records import STAGE_KINDS
+from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry
+
+if TYPE_CHECKING:
+    from sparsebench.runner import StageStatus
+
+Row = dict[str, str]
+
+REGISTRIES: dict[str, Registry] = {
+    "models": MODELS,
+    "datasets": DATASETS,
+    "pruners": PRUNERS,
+    "schemes": SCHEMES,
+    "backends": BACKENDS,
+}
+
+
+def rows_of(kind: str) -> list[Row]:
+    """Return one row for each name of a registry, with the first line of its documentation."""
+    registry = REGISTRIES[kind]
+    aliases = {target: alias for alias, target in registry.aliases.items()}
+    rows = []
+    for name in sorted(registry):
+        component = registry.load(name)
+        row = {"name": name, "alias": aliases.get(name, ""), "what it is": _summary(component)}
+        if not registry.aliases:
+            del row["alias"]
+        if kind == "backends":
+            backend = component()
+            row["schemes"] = ", ".join(scheme for scheme in SCHEMES if not backend.offers(scheme))
+            row["here"] = backend.problem() or "available"
+        rows.append(row)
+    return rows
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """Return rows as a table for a terminal."""
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+
+
+def as_json_text(rows: Sequence[Row]) -> str:
+    """Return rows as JSON."""
+    return json.dumps(rows, indent=1, ensure_ascii=False)
+
+
+def plan_text(plan: Plan, root: Path) -> str:
+    """Return the plan of a run as text: every trial with its state, and the stages counted by state.
+
+    Args:
+        plan: what would be run.
+        root: the run's directory, which may not exist.
+    """
+    status = _status(plan, root)
+    rows = []
+    for trial in plan.trials:
+        keys = [key for key in (trial.train, trial.compress, trial.evaluate, *trial.measure) if key]
+        rows.append(
+            {
+                "model": trial.model,
+                "data": trial.data,
+                "pruner": trial.pruner or "dense",
+                "threshold": f"{trial.threshold:g}",
+                "seed": str(trial.seed),
+                "scheme": trial.scheme,
+                "backend": trial.backend,
+                "state": trial.not_offered or _joint([status[key] for key in keys]),
+            }
+        )
+    kinds = {stage.key: stage.kind for stage in plan.stages}
+    counts = Counter((kinds[key], state) for key, state in status.items())
+    states: tuple[StageStatus, ...] = ("done", "pending", "failed", "skipped")
+    stages = [{"stage": kind, **{state: str(counts[kind, state]) for state in states}} for kind in STAGE_KINDS]
+    return f"{as_table(rows)}\n\n{len(plan.trials)} trials in {root}\n\n{as_table(stages)}"
+
+
+def _status(plan: Plan, root: Path) -> "dict[str, StageStatus]":
+    from sparsebench.runner import stage_status
+    from sparsebench.store import Store
+
+    return stage_status(plan, Store(root, writable=False))
+
+
+def _joint(states: "Sequence[StageStatus]") -> str:
+    """Return the state of a trial: failed or skipped if any stage is, done if all are."""
+    if "failed" in states or "skipped" in states:
+        return "failed"
+    return "done" if all(state == "done" for state in states) else "pending"
+
+
+def _summary(component: object) -> str:
+    """Return the first sentence of a component's documentation."""
+    text = (component.__doc__ or "").strip().partition("\n")[0]
+    return text.rstrip(".")

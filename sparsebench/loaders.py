@@ -1,0 +1,144 @@
+"""The batches of the three splits: whole ones of tensors in memory, and worker processes for everything else."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
+
+from sparsebench.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+_MAX_WORKERS = 4
+
+Collate = Callable[[list[Any]], Any]
+
+
+def build_loader(
+    dataset: Dataset[Any], split: str, batch_size: int, collate_fn: Collate | None, pin_memory: bool = False
+) -> DataLoader[Any]:
+    """Return the loader of one split.
+
+    Only ``train`` is shuffled and drops its last, smaller batch. Tensors in memory are fetched by whole batches without
+    worker processes, or sample by sample where ``collate_fn`` is given; any other dataset gets up to 4 workers, which
+    stay alive between epochs. ``len(loader)`` is the number of batches in each case.
+
+    Args:
+        dataset: a map-style dataset of ``(input, label)``.
+        split: ``train``, ``val`` or ``test``.
+        batch_size: samples a batch, at least 1.
+        collate_fn: makes a batch of a list of samples; None stacks them.
+        pin_memory: whether batches are put into page-locked memory, for copies to a GPU.
+
+    Raises:
+        DataError: where the split is empty, or a training batch is larger than the training split.
+    """
+    samples = len(dataset)  # type: ignore[arg-type]  # Dataset declares no __len__; every map-style one has it
+    if batch_size < 1:
+        raise DataError(f"The batch size {batch_size} is not allowed; it must be at least 1.")
+    if not samples:
+        raise DataError(f"The {split} split is empty; give it at least one sample.")
+    training = split == "train"
+    if training and batch_size > samples:
+        raise DataError(
+            f"The batch size {batch_size} is larger than the training split ({samples} samples), so that no batch "
+            f"could be made; lower batch_size to {samples} or less."
+        )
+    tensors = _tensors(dataset)
+    if tensors is not None and collate_fn is None:
+        batches = _IndexBatches(samples, batch_size, training)
+        return DataLoader(_WholeBatches(*tensors), batch_size=None, sampler=batches, pin_memory=pin_memory)
+    workers = 0 if tensors is not None else min(_MAX_WORKERS, _cores())
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=training,
+        drop_last=training,
+        collate_fn=collate_fn,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+    )
+
+
+def to_device(inputs: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """Return the inputs of a batch on a device, what is floating among them in one precision.
+
+    Args:
+        inputs: a tensor, a packed sequence, or tuples, lists and mappings of these; anything else is returned as it is.
+        dtype: precision of floating-point values; whole numbers, such as token indices, keep theirs.
+        device: where to.
+    """
+    if isinstance(inputs, Tensor):
+        return inputs.to(device, dtype if inputs.is_floating_point() else inputs.dtype, non_blocking=True)
+    if isinstance(inputs, PackedSequence):
+        data = inputs.data
+        return inputs.to(device, dtype if data.is_floating_point() else data.dtype)  # type: ignore[arg-type]
+    if isinstance(inputs, Mapping):
+        return {key: to_device(value, dtype, device) for key, value in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        return type(inputs)(to_device(value, dtype, device) for value in inputs)
+    return inputs
+
+
+def _cores() -> int:
+    """Return the cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _tensors(dataset: Dataset[Any]) -> tuple[Sequence[Tensor], Tensor | None] | None:
+    """Return the tensors behind a dataset in memory and the indices that select from them, or None for any other.
+
+    Types are compared exactly: a subclass may give other samples than its tensors hold.
+    """
+    if type(dataset) is TensorDataset:
+        return dataset.tensors, None
+    if type(dataset) is Subset:
+        inner = _tensors(dataset.dataset)
+        if inner is None:
+            return None
+        tensors, indices = inner
+        own = torch.as_tensor(dataset.indices, dtype=torch.long)
+        return tensors, own if indices is None else indices[own]
+    return None
+
+
+class _WholeBatches(Dataset[list[Tensor]]):
+    """Samples in memory, indexed by a tensor of indices: one gather a tensor in place of a copy a sample."""
+
+    def __init__(self, tensors: Sequence[Tensor], indices: Tensor | None) -> None:
+        self.tensors = tensors
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.tensors[0]) if self.indices is None else len(self.indices)
+
+    def __getitem__(self, positions: Tensor) -> list[Tensor]:
+        rows = positions if self.indices is None else self.indices[positions]
+        return [tensor.index_select(0, rows.to(tensor.device)) for tensor in self.tensors]
+
+
+class _IndexBatches(Sampler[Tensor]):
+    """Yields the indices of each batch as one tensor.
+
+    Args:
+        samples: number of samples.
+        batch_size: samples a batch.
+        training: whether the order is random and the last, smaller batch is dropped.
+    """
+
+    def __init__(self, samples: int, batch_size: int, training: bool) -> None:
+        self.samples = samples
+        self.batch_size = batch_size
+        self.training = training
+
+    def __len__(self) -> int:
+        return self.samples // self.batch_size if self.training else -(-self.samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.randperm(self.samples) if self.training else torch.arange(self.samples)
+        yield from torch.split(order, self.batch_size)[: len(self)]

@@ -1,0 +1,7 @@
+"""What is measured on a network besides its latency."""
+
+from sparsebench.metrics.accuracy import wilson_interval
+from sparsebench.metrics.size import NetworkSize, measure_size
+from sparsebench.metrics.sparsity import count_zeros, parameter_counts
+
+__all__ = ["NetworkSize", "count_zeros", "measure_size", "parameter_counts", "wilson_interval"]

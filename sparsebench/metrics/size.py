@@ -1,0 +1,116 @@
+"""How large a network is, measured on its state dict."""
+
+import io
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.metrics.sparsity import count_nonzero
+
+_BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
+_PER_CHANNEL = (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams)
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """Five answers to "how large is it", from what must be moved to what could be stored.
+
+    Attributes:
+        payload_bytes: bytes of all tensors in the state dict, with the scales and zero points of channels; what must
+            be in memory. Tensors that share their storage count once.
+        file_bytes: length of the file that ``torch.save(net.state_dict())`` writes.
+        deflated_file_bytes: that file after DEFLATE at level 9; the only one that unstructured zeros shrink.
+        nonzero_parameters: weights, biases and other parameters that are not zero; buffers such as running
+            statistics, scales and zero points are not parameters.
+        flash_bytes: an estimate of a store of the non-zero parameters alone, each in its own width, without indices.
+    """
+
+    payload_bytes: int
+    file_bytes: int
+    deflated_file_bytes: int
+    nonzero_parameters: int
+    flash_bytes: int
+
+
+def measure_size(net: nn.Module, bits: Mapping[str, int] | None = None) -> NetworkSize:
+    """Measure the size of a float or quantized network. The same network gives the same numbers in every process.
+
+    Args:
+        net: the network as it runs; packed int8 weights of torch.ao are looked into.
+        bits: widths to take for the flash estimate in place of a tensor's own, by name in the state dict.
+
+    Returns:
+        The sizes in bytes, and the number of non-zero parameters.
+    """
+    # The state dict is held until the end: packed weights are unpacked into new tensors, and one that was freed
+    # could lend its address to the next, which would then pass for the same tensor.
+    state = net.state_dict()
+    tensors = list(_distinct(state))
+    aside = _not_parameters(net, state)
+    counted = [
+        (name, tensor, count_nonzero(tensor))
+        for name, tensor in tensors
+        # Packed convolutions carry their stride and padding in an integer tensor.
+        if name not in aside and (tensor.is_quantized or tensor.is_floating_point())
+    ]
+    widths = dict(bits or {})
+    flash_bits = sum(nonzero * widths.get(name, _width(tensor)) for name, tensor, nonzero in counted)
+    file = io.BytesIO()
+    torch.save(state, file)
+    return NetworkSize(
+        payload_bytes=sum(_payload(tensor) for _, tensor in tensors),
+        file_bytes=file.getbuffer().nbytes,
+        deflated_file_bytes=len(zlib.compress(file.getbuffer(), level=9)),
+        nonzero_parameters=sum(nonzero for _, _, nonzero in counted),
+        flash_bytes=-(-flash_bits // 8),
+    )
+
+
+def _distinct(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor of a state dict with the name of its entry; what shares its storage is yielded once."""
+    found = [(name, tensor) for name, value in state.items() for tensor in _tensors(value)]
+    seen = set()
+    for name, tensor in found:
+        place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.dtype)
+        if tensor.numel() and place not in seen:
+            seen.add(place)
+            yield name, tensor
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in an entry of a state dict: a tensor, a tuple of them, or packed weights of torch.ao."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, torch.ScriptObject):
+        yield from _tensors(value.__getstate__())
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _not_parameters(net: nn.Module, state: Mapping[str, Any]) -> set[str]:
+    """Return the entries of a state dict that are no parameters: buffers, and scales and zero points of activations.
+
+    Quantized modules write the latter into the state dict without having them as buffers.
+    """
+    buffers = {name for name, _ in net.named_buffers(remove_duplicate=False)}
+    parameters = {name for name, _ in net.named_parameters(remove_duplicate=False)}
+    scales = {name for name in state if name.rpartition(".")[2] in ("scale", "zero_point")}
+    return buffers | (scales - parameters)
+
+
+def _width(tensor: Tensor) -> int:
+    """Return the bits of one element."""
+    return _BITS.get(tensor.dtype, 8 * tensor.dtype.itemsize)
+
+
+def _payload(tensor: Tensor) -> int:
+    """Return the bytes of a tensor, with the scales and zero points of its channels."""
+    total = -(-tensor.numel() * _width(tensor) // 8)
+    if tensor.is_quantized and tensor.qscheme() in _PER_CHANNEL:
+        total += tensor.q_per_channel_scales().nbytes + tensor.q_per_channel_zero_points().nbytes
+    return total

@@ -1,0 +1,66 @@
+"""A small convolutional network for small images."""
+
+from torch import Tensor, nn
+
+from sparsebench.errors import ModelError
+
+_SMALLEST_SIDE = 4
+
+
+class SmallCNN(nn.Module):
+    """Three convolutions with batch normalisation, global average pooling and a linear classifier.
+
+    Maps images (N, C, H, W) to logits (N, num_classes). With 1 input channel, 10 classes and width 32 it has 56,554
+    parameters.
+
+    Args:
+        num_classes: number of classes.
+        channels: channels C of the images.
+        width: channels of the first convolution; the others have twice as many.
+    """
+
+    def __init__(self, num_classes: int, channels: int, width: int = 32) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_block(channels, width),
+            nn.MaxPool2d(2),
+            *_block(width, 2 * width),
+            nn.MaxPool2d(2),
+            *_block(2 * width, 2 * width),
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.classifier = nn.Linear(2 * width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, num_classes) for images (N, C, H, W)."""
+        logits: Tensor = self.classifier(self.flatten(self.pool(self.features(images))))
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    # No bias: batch normalisation takes it away again.
+    convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
+    return convolution, nn.BatchNorm2d(outputs), nn.ReLU()
+
+
+def small_cnn(num_classes: int, input_shape: tuple[int, ...], width: int = 32) -> SmallCNN:
+    """Build a ``SmallCNN`` for images of one shape.
+
+    Args:
+        num_classes: number of classes.
+        input_shape: (C, H, W) of one image; H and W at least 4.
+        width: channels of the first convolution.
+
+    Raises:
+        ModelError: where the shape is not that of such an image, or ``width`` is below 1.
+    """
+    shape = tuple(input_shape)
+    if len(shape) != 3 or min(shape[1:]) < _SMALLEST_SIDE:
+        raise ModelError(
+            f"small_cnn takes images of shape (C, H, W) with H and W at least {_SMALLEST_SIDE}, not samples of shape "
+            f"{shape}; choose a model for such data, or give your own as 'package.module:callable'."
+        )
+    if width < 1:
+        raise ModelError(f"small_cnn cannot have width {width}; give at least 1.")
+    return SmallCNN(num_classes, shape[0], width)

@@ -1,0 +1,41 @@
+"""What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
+
+from sparsebench.config import SweepConfig
+from sparsebench.contract import check_trainer
+from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.models import build_model
+from sparsebench.registry import TRAINERS, import_reference
+from sparsebench.stages import Workbench
+
+
+def check_all(config: SweepConfig, workbench: Workbench) -> None:
+    """Load the datasets, build the networks and check the trainer.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[str] = []
+    try:
+        check_trainer(TRAINERS.load(config.train.trainer))
+    except SparsebenchError as error:
+        problems.append(f"train.trainer = {config.train.trainer!r}: {error}")
+    for data in config.data:
+        try:
+            splits = workbench.splits(data.model_dump(mode="json"))
+            if data.collate:
+                import_reference(data.collate)
+        except SparsebenchError as error:
+            problems.append(f"data.name = {data.name!r}: {error}")
+            continue
+        if config.train.batch_size > len(splits.train):
+            problems.append(
+                f"train.batch_size = {config.train.batch_size} is larger than the training split of {data.name!r} "
+                f"({len(splits.train)} samples), so that no batch could be made; lower it to that or less."
+            )
+        for model in config.model:
+            try:
+                build_model(model.name, splits.classes, splits.input_shape, model.options)
+            except SparsebenchError as error:
+                problems.append(f"model.name = {model.name!r} on {data.name!r}: {error}")
+    if problems:
+        raise ConfigError("The run was not started:", problems)

@@ -1,0 +1,74 @@
+"""Global magnitude pruning: the smallest weights of the whole network become zero."""
+
+import warnings
+
+from torch import nn
+
+from sparsebench.errors import NoEffectWarning, PruningError
+from sparsebench.pruning.base import check_threshold
+from sparsebench.pruning.layers import prunable_weights
+from sparsebench.pruning.selection import NotFiniteError, zero_smallest
+
+
+def prune_net(model: nn.Module, threshold: float, include_classifier: bool = False) -> nn.Module:
+    """Set the smallest weights of a network to zero, in place.
+
+    Exactly ``round(threshold × prunable)`` weights, the smallest in magnitude over all prunable weights together, are
+    zero afterwards, or more where more were zero before. They are those that
+    ``torch.nn.utils.prune.global_unstructured`` with ``L1Unstructured`` chooses; equal magnitudes are taken in the
+    order of the weights. No mask is kept: a later training step may move a zero again.
+
+    Args:
+        model: the network; see ``prunable_weights`` for what is prunable in it.
+        threshold: fraction of the prunable weights, in [0, 1).
+        include_classifier: whether the last prunable layer is pruned as well.
+
+    Returns:
+        ``model`` itself.
+
+    Raises:
+        PruningError: where the threshold is out of range, or a weight is NaN or infinite; nothing is changed then.
+
+    Warns:
+        NoEffectWarning: where the threshold is above 0 and nothing is prunable.
+    """
+    check_threshold(threshold)
+    if threshold == 0:
+        return model
+    weights = prunable_weights(model, include_classifier)
+    if not weights:
+        warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=2)
+        return model
+    prunable = sum(weight.parameter.numel() for weight in weights)
+    try:
+        zero_smallest([weight.parameter for weight in weights], round(threshold * prunable))
+    except NotFiniteError as error:
+        name = weights[error.index].name
+        raise PruningError(
+            f"The weight {name} holds NaN or infinity, so the smallest weights cannot be told. "
+            "Training has diverged; lower the learning rate, or start from a sound checkpoint."
+        ) from error
+    return model
+
+
+def nothing_prunable(model: nn.Module) -> str:
+    """Return the sentence that tells that ``model`` has no prunable weights."""
+    return (
+        f"Nothing was pruned: {type(model).__name__} has no Conv, Linear, LSTM or GRU weights besides its last such "
+        "layer, the classifier. Set include_classifier=True to prune that layer too."
+    )
+
+
+class Magnitude:
+    """The pruner ``magnitude``: ``prune_net`` with a fixed choice about the classifier.
+
+    Args:
+        include_classifier: whether the last prunable layer is pruned as well.
+    """
+
+    def __init__(self, include_classifier: bool = False) -> None:
+        self.include_classifier = include_classifier
+
+    def prune(self, net: nn.Module, threshold: float) -> nn.Module:
+        """Set the fraction ``threshold`` of the prunable weights to zero, in place; see ``prune_net``."""
+        return prune_net(net, threshold, self.include_classifier)

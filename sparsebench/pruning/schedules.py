@@ -1,0 +1,89 @@
+"""How sparsity grows while a network is trained.
+
+A schedule is a function ``(progress, threshold) -> sparsity``: ``progress`` is the share, in (0, 1], of the pruning
+phase that is over, and the sparsity at progress 1 is exactly the threshold. A new schedule is one function and one line
+in ``SCHEDULES``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from sparsebench.pruning.base import Pruner
+
+INITIAL_SPARSITY = 0.01
+"""Where gradual schedules begin; a threshold below it is used at once."""
+
+Schedule = Callable[[float, float], float]
+
+
+def linear(progress: float, threshold: float) -> float:
+    """Return the sparsity that grows evenly from 0.01 to the threshold."""
+    if progress >= 1:
+        return threshold
+    start = min(INITIAL_SPARSITY, threshold)
+    return min(threshold, start + (threshold - start) * progress)
+
+
+def cubic(progress: float, threshold: float) -> float:
+    """Return the sparsity that grows fast at first and slowly near the threshold.
+
+    s = s_f + (s_i - s_f)(1 - progress)³, Zhu and Gupta, "To prune, or not to prune" (2017), equation 1, with s_i 0.01.
+    """
+    if progress >= 1:
+        return threshold
+    start = min(INITIAL_SPARSITY, threshold)
+    return max(start, threshold + (start - threshold) * (1 - progress) ** 3)
+
+
+def constant(progress: float, threshold: float) -> float:  # noqa: ARG001 - the signature of every schedule
+    """Return the threshold from the first step on."""
+    return threshold
+
+
+def one_shot(progress: float, threshold: float) -> float:
+    """Return 0 until the pruning phase ends, then the threshold; what is held afterwards is fine-tuning."""
+    return threshold if progress >= 1 else 0.0
+
+
+@dataclass(frozen=True)
+class GradualPruning:
+    """A pruner, a schedule, and the training steps over which the one follows the other.
+
+    Attributes:
+        pruner: how weights are chosen.
+        schedule: how sparsity grows.
+        threshold: fraction of zeros at the end, in [0, 1).
+        phase: training steps until the threshold is reached; at least 1.
+        every: training steps between two prunings; at least 1.
+    """
+
+    pruner: Pruner
+    schedule: Schedule
+    threshold: float
+    phase: int
+    every: int = 1
+
+    def sparsity(self, step: int) -> float:
+        """Return the sparsity due after training step ``step``, counted from 1."""
+        return self.schedule(min(1.0, step / self.phase), self.threshold)
+
+    def due(self, step: int, end_of_epoch: bool) -> bool:
+        """Whether to prune after this step.
+
+        The end of an epoch is always due, so that validation sees the true sparsity and a network saved there has it.
+        """
+        return end_of_epoch or step == self.phase or step % self.every == 0
+
+    def complete(self, step: int) -> bool:
+        """Whether the network is at full sparsity after this step."""
+        return step >= self.phase
+
+    def after_step(self, net: nn.Module, step: int, end_of_epoch: bool) -> None:
+        """Prune ``net`` in place where it is due after this training step.
+
+        This goes on after the phase is over: the optimizer moves zeros, and pruning sets them back.
+        """
+        if self.due(step, end_of_epoch):
+            self.pruner.prune(net, self.sparsity(step))

@@ -1,0 +1,182 @@
+"""What a scheme really did: which layers of the network that runs hold their weights in int8, and why others do not."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.ao.nn import quantized
+from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from sparsebench.errors import NoEffectWarning
+from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS
+
+_LAYERS = (
+    _ConvNd,
+    nn.Linear,
+    nn.Bilinear,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.MultiheadAttention,
+    nn.Embedding,
+    nn.EmbeddingBag,
+)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_DYNAMIC_ONLY = (nn.LSTM, nn.GRU, nn.RNNCellBase)
+_PACKED = "PackedParamsBase"
+_BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
+
+
+@dataclass(frozen=True)
+class LayerFact:
+    """One layer of the network that runs.
+
+    Attributes:
+        name: its path in the network; that of the float network as far as torch keeps it.
+        kind: what it is, such as ``Conv2d``, ``QuantizedConvReLU2d`` or ``DynamicQuantizedLSTM``; ``Parameter`` where
+            it is no layer of its own.
+        weights: number of weights: the elements of its parameters with two or more dimensions. Biases are not counted.
+        zeros: how many of them are zero; for int8, how many equal the zero point.
+        bits: width of one weight: 8 for int8, 16 or 32 for a float.
+        reason: why it is not int8; empty where it is.
+    """
+
+    name: str
+    kind: str
+    weights: int
+    zeros: int
+    bits: int
+    reason: str
+
+
+def audit(network: nn.Module) -> tuple[LayerFact, ...]:
+    """List every layer with weights, as it stands in the network that runs.
+
+    Parameters that a module of another kind owns are listed one by one where at least two of their dimensions are
+    larger than 1; vectors that scale channels are not. Normalisation layers are left out. Weights that two layers
+    share are counted in each of them.
+
+    Args:
+        network: a float network, or what a scheme's ``convert`` returned.
+
+    Returns:
+        One fact a layer, in the order of the network's modules.
+    """
+    return tuple(_facts(network, ""))
+
+
+def int8_fraction(facts: Sequence[LayerFact]) -> float:
+    """Return the fraction of weights held in 8 bits, in [0, 1]; 0 where there are no weights."""
+    total = sum(fact.weights for fact in facts)
+    return sum(fact.weights for fact in facts if fact.bits == 8) / total if total else 0.0
+
+
+def zero_share(facts: Sequence[LayerFact]) -> float:
+    """Return the fraction of weights that is zero, in [0, 1]; 0 where there are no weights."""
+    total = sum(fact.weights for fact in facts)
+    return sum(fact.zeros for fact in facts) / total if total else 0.0
+
+
+def warn_no_effect(scheme: str, facts: Sequence[LayerFact]) -> None:
+    """Warn where a scheme that promises int8 left every weight in float.
+
+    Args:
+        scheme: name of the scheme; ``fp32`` promises nothing.
+        facts: the audit of its network.
+
+    Warns:
+        NoEffectWarning: where no layer is int8; the text says why.
+    """
+    if scheme == "fp32" or any(fact.bits == 8 for fact in facts):
+        return
+    if not facts:
+        text = f"{scheme} quantized nothing: the network has no layer with weights."
+    else:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in Counter(fact.kind for fact in facts).items())
+        reasons = "; ".join(dict.fromkeys(fact.reason for fact in facts))
+        text = f"{scheme} quantized nothing: all layers with weights ({kinds}) are still in float. Reasons: {reasons}."
+    warnings.warn(text, NoEffectWarning, stacklevel=2)
+
+
+def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:
+    weights = _int8_weights(module)
+    if weights:
+        # What lies below a quantized layer are its packed weights once more.
+        yield _fact(name, module._get_name(), module, weights)  # type: ignore[no-untyped-call]
+        return
+    own = dict(module.named_parameters(recurse=False))
+    if isinstance(module, _LAYERS):
+        weights = [value for value in own.values() if value.dim() >= 2]
+        if weights:
+            yield _fact(name, type(module).__name__, module, weights)
+    elif not isinstance(module, _NORMS):
+        for key, value in own.items():
+            if sum(length > 1 for length in value.shape) >= 2:
+                yield _fact(_join(name, key), "Parameter", module, [value])
+    for key, held in vars(module).items():
+        # A functional convolution or linear that torch.fx lowered: its weight hangs on the graph itself.
+        packed = [tensor for tensor in _tensors(held) if tensor.is_quantized] if _is_packed(held) else []
+        if packed:
+            kind = held._type().name().removesuffix(_PACKED)
+            yield _fact(_join(name, key), f"Quantized{kind}", module, packed)
+    for key, child in module.named_children():
+        yield from _facts(child, _join(name, key))
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, torch.ScriptObject) and value._type().name().endswith(_PACKED)  # type: ignore[attr-defined]
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _int8_weights(module: nn.Module) -> list[Tensor]:
+    """Return the weights of a layer that torch.ao quantized; none for any other module."""
+    if isinstance(module, RNNBase | RNNCellBase):
+        return list(module.get_weight().values())  # type: ignore[no-untyped-call]
+    if isinstance(module, quantized.modules.utils.WeightedQuantizedModule | quantized.Embedding):
+        return [module.weight()]  # type: ignore[operator]
+    return []
+
+
+def _fact(name: str, kind: str, module: nn.Module, weights: Sequence[Tensor]) -> LayerFact:
+    count = sum(weight.numel() for weight in weights)
+    # An int8 weight is zero exactly where it equals its zero point, so counting after dequantizing is exact.
+    nonzero = sum(int(torch.count_nonzero(weight.detach().dequantize())) for weight in weights)
+    dtype = weights[0].dtype
+    bits = _BITS.get(dtype, 8 * dtype.itemsize)
+    # A network that is one layer has no path.
+    return LayerFact(name or kind, kind, count, count - nonzero, bits, _reason(module, kind, weights[0]))
+
+
+def _reason(module: nn.Module, kind: str, weight: Tensor) -> str:
+    """Return why a layer is not int8, whatever the scheme was."""
+    dtype = str(weight.dtype).removeprefix("torch.")
+    if weight.is_quantized:
+        return "" if weight.dtype in (torch.qint8, torch.quint8) else f"held in {dtype}"
+    if isinstance(module, TRANSPOSED_CONVOLUTIONS):
+        return f"{kind} kept in {dtype}: torch's int8 kernels of it compute wrong values on x86, so no scheme uses them"
+    if isinstance(module, _ConvNd):
+        return f"{kind} kept in {dtype}: torch.ao quantizes it statically only (static, both)"
+    if isinstance(module, _DYNAMIC_ONLY):
+        return f"{kind} kept in {dtype}: torch.ao quantizes it dynamically only (dynamic, both)"
+    if type(module) is nn.Linear:
+        return f"{kind} kept in {dtype}: the scheme left it as it is"
+    return f"{kind} kept in {dtype}: torch.ao has no int8 form of it that these schemes use"
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors inside a packed parameter of torch.ao."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, torch.ScriptObject):
+        yield from _tensors(value.__getstate__())
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)

@@ -1,0 +1,129 @@
+"""The checklist for reporting of pruning results, computed from the records and never filled in by hand.
+
+Source: Blalock, Gonzalez Ortiz, Frankle and Guttag 2020, "What is the State of Neural Network Pruning?", MLSys, and
+what its authors ask for in the text. Points on timing and on the use of splits are added.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sparsebench.records import Run, TrainResult
+from sparsebench.report.findings import trained_records
+from sparsebench.report.picks import LOOP
+from sparsebench.report.points import Point, Section
+from sparsebench.report.text import counted, escape, listing
+
+LOW_RATIO, HIGH_RATIO = 2.0, 32.0
+"""Compression ratios that operating points should span; the paper proposes 2, 4, 8, 16 and 32."""
+
+
+class Check(NamedTuple):
+    """One point of practice, whether the run keeps it, and what is there or missing."""
+
+    kept: bool
+    practice: str
+    evidence: str
+
+
+def checklist(run: Run, sections: tuple[Section, ...]) -> list[Check]:
+    """Return every point of practice with what the records say to it."""
+    points = [point for section in sections for point in section.shown if point.top1]
+    trained = [record for _, record in trained_records(run).values()]
+    return [
+        *_subjects(sections),
+        *_operating_points(sections, points),
+        *_seeds(points),
+        *_metrics(points, trained),
+        *_controls(run, points),
+        *_provenance(run, trained),
+    ]
+
+
+def checklist_markdown(checks: list[Check]) -> str:
+    """Return the checklist as a Markdown list, with its score."""
+    kept = sum(check.kept for check in checks)
+    lines = [f"- {'✓' if c.kept else '✗'} {c.practice} ({c.evidence})" for c in checks]
+    return "\n".join([f"{kept} of {len(checks)} kept.", "", *lines])
+
+
+def _subjects(sections: tuple[Section, ...]) -> Iterator[Check]:
+    pairs = [f"{escape(s.model)} on {escape(s.data)}" for s in sections if s.shown]
+    yield Check(bool(pairs), "architectures and data sets are named", listing(pairs[:6]) or "nothing has finished")
+    yield Check(len(pairs) >= 3, "at least 3 (data set, architecture) pairs", f"{len(pairs)} of 3")
+
+
+def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
+    amounts: defaultdict[tuple[str, str, str], set[float]] = defaultdict(set)
+    for point in points:
+        if not point.dense and point.pruner:
+            amounts[point.model, point.data, point.pruner].add(point.threshold)
+    # The dense control is one end of every trade-off curve.
+    controls = {(p.model, p.data) for p in points if p.dense}
+    fewest = min((len(found) + (key[:2] in controls) for key, found in amounts.items()), default=len(controls and {0}))
+    yield Check(fewest >= 5, "at least 5 operating points on each trade-off curve", f"{fewest} of 5")
+    ratios = [p.compression_ratio for p in points if p.compression_ratio and not p.is_baseline]
+    spans = bool(ratios) and min(ratios) <= LOW_RATIO and max(ratios) >= HIGH_RATIO
+    found = f"{min(ratios):.3g}× to {max(ratios):.3g}×" if ratios else "none"
+    yield Check(spans, f"compression ratios span {LOW_RATIO:g}× to {HIGH_RATIO:g}× or more", found)
+    curves = any(len(section.thresholds) > 1 for section in sections)
+    yield Check(curves, "trade-off curves", "plotted" if curves else "missing")
+
+
+def _seeds(points: list[Point]) -> Iterator[Check]:
+    fewest = min((point.top1.n for point in points if point.top1), default=0)
+    yield Check(fewest >= 3, "at least 3 seeds for every point", f"{fewest} of 3 at the point with fewest")
+    spread = fewest >= 2
+    evidence = "printed, n stated, error bars defined" if spread else "a single seed has no deviation"
+    yield Check(spread, "mean and sample standard deviation", evidence)
+
+
+def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]:
+    sized = any(point.compression_ratio for point in points)
+    ratio = "the compression ratio is given" if sized else "no compression ratio"
+    yield Check(False, "compression ratio and theoretical speedup", f"{ratio}; theoretical speedup: not measured yet")
+    many = any(record.classes >= 10 for record in trained)
+    without = sum(point.top5 is None for point in points)
+    if not many and points:
+        yield Check(True, "top-1 and top-5", "top-1; with fewer than 10 classes top-5 says little")
+    else:
+        missing = f"top-5 missing at {counted(without, 'point')}" if without else "both given"
+        yield Check(bool(points) and not without, "top-1 and top-5", missing if points else "nothing was evaluated")
+    evidence = "in the tables and in data.csv" if points else "none"
+    yield Check(bool(points), "raw accuracies, not only differences", evidence)
+    paired = bool(points) and all(p.drop.paired for p in points if p.drop) and any(p.drop for p in points)
+    evidence = "from per-sample correctness" if paired else "per-sample correctness is missing"
+    yield Check(paired, "accuracy differences with paired intervals", evidence)
+    protocols = {m.protocol for point in points for seed in point.seeds for m in seed.trial.measured}
+    if protocols:
+        controlled = LOOP not in protocols
+        evidence = ", ".join(escape(name) for name in sorted(protocols))
+        yield Check(controlled, "speedups from paired timing", evidence if controlled else "unpaired loops")
+    else:
+        yield Check(False, "speedups from paired timing", "no latency was measured")
+
+
+def _controls(run: Run, points: list[Point]) -> Iterator[Check]:
+    without = sum(point.drop is None for point in points)
+    kept = bool(points) and not without
+    evidence = (
+        "same code, seed and backend" if kept else f"missing at {counted(without, 'point')}" if points else "none"
+    )
+    yield Check(kept, "dense control made by the same code", evidence)
+    pruners = {trial.trial.pruner for trial in run.trials if trial.trial.pruner}
+    yield Check("random" in pruners, "random pruning as a baseline", "run" if "random" in pruners else "missing")
+    wanted = {"magnitude": "global", "layer_magnitude": "layer-wise"}
+    missing = [f"{kind} missing" for name, kind in wanted.items() if name not in pruners]
+    yield Check(not missing, "magnitude baselines, global and layer-wise", ", ".join(missing) or "both run")
+
+
+def _provenance(run: Run, trained: list[TrainResult]) -> Iterator[Check]:
+    environment = run.record.environment
+    yield Check(bool(run.record.config), "hyperparameters", "the resolved config is given below")
+    recorded = bool(environment.cpu and environment.versions)
+    yield Check(recorded, "hardware and library versions", "given below" if recorded else "missing")
+    commit = bool(environment.commit)
+    yield Check(commit, "commit of the code", "given below" if commit else "missing; run from a git checkout")
+    split = bool(trained) and all(record.val_samples > 0 for record in trained)
+    evidence = "chosen on validation data, the test set read once" if split else "no validation data"
+    yield Check(split, "no choice made on the test set while training", evidence)

@@ -1,0 +1,191 @@
+"""Each trial against its baselines: the dense fp32 trial of the same seed, on its own backend and on eager."""
+
+import base64
+import math
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sparsebench.records import EvaluateResult, MeasureResult, SizeResult, TrialResult
+from sparsebench.report.intervals import Interval, paired_difference, unpaired_difference
+
+FP32 = "fp32"
+EAGER = "eager"
+
+
+class Drop(NamedTuple):
+    """Accuracy lost against a baseline, in percentage points, with its 95 % limits; positive is a loss.
+
+    ``paired`` says whether both sides left per-sample correctness, so that the interval is the paired one.
+    """
+
+    pp: float
+    low_pp: float
+    high_pp: float
+    paired: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedTiming:
+    """One latency of a trial; a speedup is baseline median / median at the same batch size and number of threads."""
+
+    measured: MeasureResult
+    speedup: float | None
+    speedup_eager: float | None
+
+    @property
+    def setting(self) -> tuple[int, int]:
+        """Batch size and number of threads."""
+        return self.measured.batch_size, self.measured.threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """A trial and what follows from its baselines; what cannot be compared is None.
+
+    Attributes:
+        trial: the trial itself.
+        drop: top-1 lost against dense fp32 of the same seed and backend.
+        drop_eager: the same against dense fp32 on eager.
+        interaction_pp: joint drop − (drop by pruning alone + drop by quantization alone), in percentage points;
+            positive where the two together cost more than the sum. None for a trial that does not do both.
+        file_ratio: dense fp32 file size / file size.
+        deflated_ratio: dense fp32 deflated file size / deflated file size.
+        compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
+        timings: latencies.
+    """
+
+    trial: TrialResult
+    drop: Drop | None
+    drop_eager: Drop | None
+    interaction_pp: float | None
+    file_ratio: float | None
+    deflated_ratio: float | None
+    compression_ratio: float | None
+    timings: tuple[SeedTiming, ...]
+
+
+Identity = tuple[str, str, str | None, float, int, str, str]
+
+
+def identity(trial: TrialResult) -> Identity:
+    """Return what tells a trial from all others: model, data, pruner, threshold, seed, scheme, backend."""
+    t = trial.trial
+    return t.model, t.data, t.pruner, t.threshold, t.seed, t.scheme, t.backend
+
+
+class Comparer:
+    """Compares trials of one run; finds their baselines by name, so that all is done in one pass."""
+
+    def __init__(self, trials: Iterable[TrialResult]) -> None:
+        self._bits: dict[str, int] = {}
+        self._index = {identity(trial): trial for trial in trials}
+        self._dense = {
+            (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend): trial
+            for trial in self._index.values()
+            if (t := trial.trial).threshold == 0.0
+        }
+
+    def compare(self, trial: TrialResult) -> SeedResult:
+        """Return ``trial`` with its comparisons."""
+        base, eager = self.baseline(trial), self.baseline(trial, EAGER)
+        size, full = _size(trial), _size(base)
+        return SeedResult(
+            trial=trial,
+            drop=self._drop(base, trial),
+            drop_eager=self._drop(eager, trial),
+            interaction_pp=self._interaction_pp(trial, base),
+            file_ratio=_ratio(full, size, lambda s: s.file_bytes),
+            deflated_ratio=_ratio(full, size, lambda s: s.deflated_file_bytes),
+            compression_ratio=quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
+            timings=_timings(trial, base, eager),
+        )
+
+    def baseline(self, trial: TrialResult, backend: str | None = None) -> TrialResult | None:
+        """Return dense fp32 of the same seed, on ``backend`` or the trial's own; None where there is none."""
+        return self._dense_trial(trial, FP32, backend or trial.trial.backend)
+
+    def _dense_trial(self, trial: TrialResult, scheme: str, backend: str) -> TrialResult | None:
+        t = trial.trial
+        return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend))
+
+    def _interaction_pp(self, trial: TrialResult, base: TrialResult | None) -> float | None:
+        t = trial.trial
+        if t.threshold == 0.0 or t.scheme == FP32:
+            return None
+        pruned = self._index.get((t.model, t.data, t.pruner, t.threshold, t.seed, FP32, t.backend))
+        quantized = self._dense_trial(trial, t.scheme, t.backend)
+        dense, joint, by_pruning, by_quantization = map(_top1, (base, trial, pruned, quantized))
+        if dense is None or joint is None or by_pruning is None or by_quantization is None:
+            return None
+        return 100.0 * ((dense - joint) - ((dense - by_pruning) + (dense - by_quantization)))
+
+    def _drop(self, base: TrialResult | None, trial: TrialResult) -> Drop | None:
+        before, after = base.evaluated if base else None, trial.evaluated
+        if before is None or after is None or _top1(base) is None or _top1(trial) is None:
+            return None
+        limits = self._paired(before, after)
+        paired = limits is not None
+        if limits is None:
+            limits = unpaired_difference(
+                before.top1 * before.samples, before.samples, after.top1 * after.samples, after.samples
+            )
+        return Drop(100.0 * (before.top1 - after.top1), 100.0 * limits.low, 100.0 * limits.high, paired)
+
+    def _paired(self, before: EvaluateResult, after: EvaluateResult) -> Interval | None:
+        first, second = self._correct(before), self._correct(after)
+        if first is None or second is None or before.samples != after.samples:
+            return None
+        both = (first & second).bit_count()
+        only_first, only_second = first.bit_count() - both, second.bit_count() - both
+        return paired_difference(both, only_first, only_second, after.samples - both - only_first - only_second)
+
+    def _correct(self, scored: EvaluateResult) -> int | None:
+        """Return per-sample correctness as the bits of one integer, or None where it is not there or does not fit.
+
+        It is read here without unpacking it to a tuple (``EvaluateResult.correct``), which a report of thousands of
+        trials would spend most of its time on. Bits that do not add up to the accuracy come from a trainer that left
+        them over from another evaluation; such a trial is compared unpaired.
+        """
+        packed = scored.correct_bits
+        if packed is None:
+            return None
+        if packed not in self._bits:
+            self._bits[packed] = int.from_bytes(zlib.decompress(base64.b64decode(packed)), "big")
+        bits = self._bits[packed]
+        return bits if abs(bits.bit_count() - scored.top1 * scored.samples) < 0.5 else None
+
+
+def _top1(trial: TrialResult | None) -> float | None:
+    scored = trial.evaluated if trial else None
+    return scored.top1 if scored and math.isfinite(scored.top1) and scored.samples else None
+
+
+def _size(trial: TrialResult | None) -> SizeResult | None:
+    packed = trial.compressed if trial else None
+    return packed.size if packed else None
+
+
+def _ratio(dense: SizeResult | None, here: SizeResult | None, field: Callable[[SizeResult], int]) -> float | None:
+    return quotient(field(dense), field(here)) if dense and here else None
+
+
+def quotient(dense: float | None, here: float | None) -> float | None:
+    """Return dense / here, or None where either is missing or not positive."""
+    return dense / here if dense and here and dense > 0 and here > 0 else None
+
+
+def _timings(trial: TrialResult, base: TrialResult | None, eager: TrialResult | None) -> tuple[SeedTiming, ...]:
+    def medians(of: TrialResult | None) -> dict[tuple[int, int], float]:
+        return {(m.batch_size, m.threads): m.median_ms for m in of.measured} if of else {}
+
+    own, other = medians(base), medians(eager)
+    return tuple(
+        SeedTiming(
+            measured=m,
+            speedup=quotient(own.get((m.batch_size, m.threads)), m.median_ms),
+            speedup_eager=quotient(other.get((m.batch_size, m.threads)), m.median_ms),
+        )
+        for m in trial.measured
+    )

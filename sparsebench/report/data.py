@@ -1,0 +1,110 @@
+"""The numbers behind a report, for programs: one CSV row a trial, one JSON object a point and a trial."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sparsebench.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, flat_row
+from sparsebench.report.audit import examples
+from sparsebench.report.comparisons import Drop
+from sparsebench.report.costs import costs
+from sparsebench.report.points import Point, Section
+from sparsebench.report.provenance import facts
+
+_NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
+
+COLUMNS = tuple(flat_row(TrialResult(trial=_NOBODY)))
+"""Columns of data.csv; they stand there even where a run has no trial."""
+
+
+def csv_text(run: Run) -> str:
+    """Return one row a trial, with a heading; what was not measured is empty."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finite(flat_row(trial)) for trial in run.trials)
+    return buffer.getvalue()
+
+
+def json_text(run: Run, sections: Sequence[Section]) -> str:
+    """Return points, trials, costs and audited layers as JSON; NaN and infinity, which JSON lacks, are null."""
+    record = run.record
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "run": {
+            "name": record.name,
+            "command": record.command,
+            "config": record.config,
+            "sparsebench": record.sparsebench,
+            "environment": asdict(record.environment),
+            **asdict(facts(run)),
+        },
+        "points": [point_row(point) for section in sections for point in section.points],
+        "trials": [flat_row(trial) for trial in run.trials],
+        "costs": [asdict(cost) for cost in costs(run)],
+        "audit": [
+            {**_identity(example.point), "seed": example.seed, "layers": [asdict(layer) for layer in example.layers]}
+            for section in sections
+            for example in examples(section)
+        ],
+    }
+    return (
+        json.dumps(finite(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    )
+
+
+def point_row(point: Point) -> dict[str, Any]:
+    """Return an aggregated point as plain values, with units in the names."""
+    return {
+        **_identity(point),
+        "seeds": [seed.trial.trial.seed for seed in point.seeds],
+        "planned": point.planned,
+        "top1": point.top1 and asdict(point.top1),
+        "top5": point.top5 and asdict(point.top5),
+        "drop": _drop(point.drop),
+        "drop_std_pp": point.drop_std_pp,
+        "drop_vs_eager": _drop(point.drop_eager),
+        "drop_by_seed": [{"seed": s.trial.trial.seed, **(_drop(s.drop) or {})} for s in point.seeds if s.drop],
+        "interaction_pp": point.interaction and asdict(point.interaction),
+        "sparsity_asked": point.sparsity_asked,
+        "sparsity": point.sparsity and asdict(point.sparsity),
+        "file_bytes": point.file_bytes,
+        "deflated_file_bytes": point.deflated_file_bytes,
+        "payload_bytes": point.payload_bytes,
+        "flash_bytes": point.flash_bytes,
+        "file_ratio": point.file_ratio,
+        "deflated_ratio": point.deflated_ratio,
+        "compression_ratio": point.compression_ratio,
+        "int8_fraction": point.int8_fraction,
+        "latency": [asdict(timing) for timing in point.timings],
+    }
+
+
+def _identity(point: Point) -> dict[str, Any]:
+    return {
+        "model": point.model,
+        "data": point.data,
+        "pruner": "dense" if point.dense else point.pruner,
+        "threshold": point.threshold,
+        "scheme": point.scheme,
+        "backend": point.backend,
+    }
+
+
+def _drop(drop: Drop | None) -> dict[str, Any] | None:
+    return drop._asdict() if drop else None
+
+
+def finite(value: Any) -> Any:
+    """Return ``value`` with every number that is not finite replaced by None, in mappings and sequences alike."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

@@ -1,0 +1,156 @@
+"""The text of a report, from top to bottom."""
+
+from collections.abc import Mapping, Sequence
+
+from sparsebench.records import Run
+from sparsebench.report.audit import audit_tables
+from sparsebench.report.checklist import checklist, checklist_markdown
+from sparsebench.report.costs import costs_table
+from sparsebench.report.failures import unfinished_table
+from sparsebench.report.findings import findings
+from sparsebench.report.picks import answer, timing_note
+from sparsebench.report.plots import Drawing
+from sparsebench.report.points import Section
+from sparsebench.report.provenance import provenance
+from sparsebench.report.tables import UNPAIRED, latency_table, points_table, seeds_table
+from sparsebench.report.text import counted, escape, folded
+
+MOST_POINTS = 60
+"""Points from which on the main table is folded by backend."""
+
+MOST_SEED_ROWS = 600
+"""Trials up to which every one has its row in the details; beyond, they are in data.csv only."""
+
+UNSTRUCTURED = (
+    "Unstructured zeros do not speed up dense kernels: a pruned network without removed channels runs as long as the "
+    "dense one."
+)
+LOOPS = (
+    "Latencies are medians of single loops, one network after the other, without pairing: speedup = baseline median / "
+    "median. They are indicative only; load that changes between two loops shows as a speedup."
+)
+
+
+def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence[Drawing]]) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        run: the records.
+        sections: the run's models and data sets.
+        figures: the figures of each section, by its place among the sections.
+    """
+    found = tuple(sections)
+    parts = [f"# {escape(run.record.name)}: pruning and quantization", *_answers(found)]
+    warnings = findings(run, found)
+    if warnings:
+        parts += ["## Warnings", "\n".join(f"- {text}" for text in warnings)]
+    several = len(found) > 1
+    for place, section in enumerate(found):
+        if several:
+            parts.append(f"## {escape(section.model)} on {escape(section.data)}")
+        parts += _results(section, figures.get(place, ()), "###" if several else "##")
+    parts += ["## Failed and not offered", unfinished_table(run) or "Every trial is done and none was left out."]
+    parts += ["## Reporting practice", _PRACTICE, checklist_markdown(checklist(run, found))]
+    parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_table(run)]
+    parts += ["## Details", *_details(found, several)]
+    parts += ["## Provenance", provenance(run)]
+    return "\n\n".join(parts) + "\n"
+
+
+_PRACTICE = (
+    "What Blalock et al. 2020, “What is the State of Neural Network Pruning?”, ask of a report, computed from the "
+    "records."
+)
+
+
+def _answers(sections: Sequence[Section]) -> list[str]:
+    if not sections:
+        return ["**The run has no trials, so there is no answer.**"]
+    note = timing_note(sections)
+    if len(sections) == 1:
+        return [f"{answer(sections[0])} {note}"]
+    lines = [f"- {escape(s.model)} on {escape(s.data)}: {answer(s)}" for s in sections]
+    return [note, "\n".join(lines)]
+
+
+def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[str]:
+    """Return one section: main table, then the figures in the order in which questions arise."""
+    if not section.shown:
+        return [f"{level} Results", "No trial has finished yet; there is nothing to show."]
+    shown = {drawing.kind: _image(drawing) for drawing in drawings}
+    parts = [f"{level} Results", _main_table(section), _notes(section)]
+    trade_offs = [shown[kind] for kind in ("pareto-size", "pareto-latency") if kind in shown]
+    if trade_offs:
+        parts += [f"{level} Trade-offs", *trade_offs]
+    if "accuracy-sparsity" in shown:
+        parts += [f"{level} Accuracy against sparsity", shown["accuracy-sparsity"]]
+    if section.settings:
+        parts += [f"{level} Latency", f"{LOOPS} {UNSTRUCTURED}", *([shown["latency"]] if "latency" in shown else [])]
+        if len(section.settings) > 1:
+            parts.append(folded("Latency at every batch size and number of threads", latency_table(section)))
+    if "size" in shown:
+        parts += [f"{level} Size", shown["size"]]
+    if "layer-sparsity" in shown:
+        parts += [f"{level} Sparsity by layer", shown["layer-sparsity"]]
+    return parts
+
+
+def _main_table(section: Section) -> str:
+    if len(section.shown) <= MOST_POINTS:
+        return points_table(section, section.shown)
+    return "\n\n".join(
+        folded(f"{escape(backend)}: {counted(len(points), 'point')}", points_table(section, points))
+        for backend, points in ((b, section.on(b)) for b in section.backends)
+    )
+
+
+def _notes(section: Section) -> str:
+    """Return what the columns mean, without which the numbers can be misread."""
+    samples = sorted({e.samples for t in section.trials if (e := t.evaluated) is not None})
+    read = " or ".join(f"{count:,}" for count in samples) or "no"
+    unpaired = any(point.drop and not point.drop.paired for point in section.shown)
+    lines = [
+        "- **top-1, ±**: mean and sample standard deviation over n training seeds; – where n is 1.",
+        f"- **drop**: dense fp32 of the same seed and backend − this, in percentage points (positive: worse). The 95 % "
+        f"interval covers other test samples of the same kind than the {read} read here, for the networks trained "
+        "here: Newcombe's paired interval of each seed, limits averaged over seeds and not pooled, because every seed "
+        "reads the same samples. It does not cover other training seeds; their spread is the ±.",
+        "- **interaction**: drop − (drop by pruning alone + drop by quantization alone), mean over seeds; positive: "
+        "together they cost more than the sum.",
+        "- **file, deflated**: the saved state as it is, and after DEFLATE; zeros shrink only the latter. kB = 1000 "
+        "bytes. **Compression ratio**: dense fp32 weights / (non-zero parameters × bits), without the cost of indices. "
+        "Ratios are geometric means over seeds.",
+        f"- **latency, speedup**: {LOOPS} {UNSTRUCTURED}",
+    ]
+    if unpaired:
+        lines.insert(2, f"- **{UNPAIRED}**: unpaired interval, since per-sample correctness is missing; it is wider.")
+    if not section.settings:
+        lines[-1] = "- **latency**: nothing was timed."
+    return "\n".join(lines)
+
+
+def _image(drawing: Drawing) -> str:
+    path = f"figures/{drawing.stem}"
+    return f"![{escape(drawing.alt)}]({path}.svg)\n\n*{drawing.caption}* [PNG]({path}.png)"
+
+
+def _details(sections: Sequence[Section], several: bool) -> list[str]:
+    parts = []
+    for section in sections:
+        where = f"{escape(section.model)} on {escape(section.data)}: " if several else ""
+        rows = sum(trial.evaluated is not None for trial in section.trials)
+        if 0 < rows <= MOST_SEED_ROWS:
+            parts.append(folded(f"{where}every seed ({counted(rows, 'trial')})", seeds_table(section)))
+        elif rows:
+            parts.append(f"{where}{counted(rows, 'trial')}: one row each in [data.csv](data.csv).")
+        audited = [f"**{heading}**\n\n{table}" for heading, table in audit_tables(section)]
+        if audited:
+            body = "\n\n".join([_AUDIT, *audited])
+            parts.append(folded(f"{where}what was really quantized, layer by layer", body))
+    return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]
+
+
+_AUDIT = (
+    "The most pruned network of each scheme, first seed. Width in which a layer's weights are held, its zeros after "
+    "quantization, and in brackets why it is not int8."
+)

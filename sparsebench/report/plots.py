@@ -1,0 +1,91 @@
+"""The figures of a report: which there are, their file names, alternative texts and captions."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sparsebench.report import bars, curves, heatmap, pareto
+from sparsebench.report.canvas import look, png_and_svg
+from sparsebench.report.points import Section
+from sparsebench.report.text import slug
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as it is written and shown. ``stem`` is its file name without the ending, in [a-z0-9-]."""
+
+    kind: str
+    stem: str
+    alt: str
+    caption: str
+    files: dict[str, bytes]
+
+
+def _over_seeds(section: Section) -> str:
+    if max((point.top1.n for point in section.shown if point.top1), default=0) > 1:
+        return "Error bars: ± sample standard deviation over seeds."
+    return "Error bars: Wilson 95 % interval over test samples (one seed)."
+
+
+_FRONT = (
+    "Dark, joined: no other point of the panel is better in both; faint: dominated. Numbers are thresholds. "
+    "Dotted: the front over all backends."
+)
+
+FIGURES: dict[str, tuple[Callable[[Section], pareto.Figure | None], str, str, bool]] = {
+    "pareto-size": (
+        pareto.against_size,
+        "Top-1 accuracy against deflated file size, one panel per backend",
+        _FRONT,
+        True,
+    ),
+    "pareto-latency": (
+        pareto.against_latency,
+        "Top-1 accuracy against median latency, one panel per backend",
+        f"{_FRONT} Latency is indicative (unpaired loop).",
+        True,
+    ),
+    "accuracy-sparsity": (
+        curves.accuracy_against_sparsity,
+        "Top-1 accuracy against sparsity, one line per scheme",
+        "The sparsity axis is spaced by the logarithm of the weights left; schemes stand a little apart sideways.",
+        True,
+    ),
+    "latency": (
+        bars.latency,
+        "Median latency by scheme and backend",
+        "Bar: dense network; whisker: up to its 95th percentile; diamonds: pruned networks; dashed: dense fp32 on the "
+        "first backend.",
+        False,
+    ),
+    "size": (
+        bars.size,
+        "File size by scheme and backend",
+        "Pale bar: saved file of the dense network; full bar: the same deflated; diamonds: deflated files of pruned "
+        "networks. Numbers: saved → deflated, and the smallest deflated file with its threshold.",
+        False,
+    ),
+    "layer-sparsity": (
+        heatmap.layer_sparsity,
+        "Fraction of zeros in each layer at each threshold",
+        "Mean over seeds, of the trained networks before quantization. Outlined: collapsed, at least 99.5 % zero. "
+        "Layers in brackets are not pruned.",
+        False,
+    ),
+}
+"""Kind of figure → how it is drawn, its alternative text, its caption, and whether its error bars need explaining."""
+
+
+def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
+    """Yield the figures that a section's records allow.
+
+    Args:
+        section: what is drawn.
+        place: its place among several sections, which then stands in the file names.
+    """
+    prefix = "" if place is None else f"{place}-{slug(section.model, 24)}-{slug(section.data, 24)}-"
+    for kind, (draw, alt, caption, with_errors) in FIGURES.items():
+        with look():
+            figure = draw(section)
+            if figure is not None:
+                text = f"{caption} {_over_seeds(section)}" if with_errors else caption
+                yield Drawing(kind, f"{prefix}{kind}", alt, text, png_and_svg(figure))

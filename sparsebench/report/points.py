@@ -1,0 +1,271 @@
+"""Operating points: the trials that differ in nothing but their seed, joined."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from sparsebench.records import CompressResult, Run, TrialResult
+from sparsebench.report.comparisons import EAGER, FP32, Comparer, Drop, SeedResult
+from sparsebench.report.spread import Spread, geometric_mean, mean
+
+Name = TypeVar("Name", str, str | None)
+
+Setting = tuple[int, int]
+"""Batch size and number of threads of a latency."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Latency of a point at one batch size and number of threads, over the seeds that were timed.
+
+    ``median_ms`` and ``p95_ms`` are means over seeds of each seed's own statistic; speedups are geometric means.
+    """
+
+    batch_size: int
+    threads: int
+    median_ms: Spread
+    p95_ms: Spread
+    p99_ms: Spread
+    throughput_per_s: float | None
+    speedup: float | None
+    speedup_eager: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One operating point over its seeds.
+
+    Accuracies and sparsities are fractions, drops and the interaction percentage points. Sizes are means over seeds,
+    ratios geometric means. ``drop`` has the limits averaged over seeds: every seed reads the same test samples, so
+    counting them once for each seed would make the interval look narrower than it is.
+    """
+
+    model: str
+    data: str
+    pruner: str | None
+    threshold: float
+    scheme: str
+    backend: str
+    seeds: tuple[SeedResult, ...]
+    planned: int
+    top1: Spread | None
+    top5: Spread | None
+    drop: Drop | None
+    drop_std_pp: float | None
+    drop_eager: Drop | None
+    interaction: Spread | None
+    sparsity_asked: float | None
+    sparsity: Spread | None
+    file_bytes: float | None
+    deflated_file_bytes: float | None
+    payload_bytes: float | None
+    flash_bytes: float | None
+    file_ratio: float | None
+    deflated_ratio: float | None
+    compression_ratio: float | None
+    int8_fraction: float | None
+    timings: tuple[Timing, ...]
+
+    @property
+    def dense(self) -> bool:
+        """Whether nothing was pruned."""
+        return self.threshold == 0.0
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the point that others on its backend are compared with."""
+        return self.dense and self.scheme == FP32
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing, 1 / classes, where it cannot be told from the accuracy of at least one seed."""
+        trained = next((seed.trial.trained for seed in self.seeds if seed.trial.trained), None)
+        lows = [seed.trial.evaluated.top1_low for seed in self.seeds if seed.trial.evaluated]
+        if trained is None or trained.classes < 2 or not lows:
+            return None
+        return 1.0 / trained.classes if min(lows) <= 1.0 / trained.classes else None
+
+    @property
+    def pruning(self) -> str:
+        """Pruner and threshold in short: ``magnitude 0.9``, or ``dense``."""
+        return "dense" if self.dense else f"{self.pruner} {self.threshold:g}"
+
+    @property
+    def label(self) -> str:
+        """The point in short, within its model and data."""
+        return f"{self.pruning} · {self.scheme} · {self.backend}"
+
+    def timing(self, setting: Setting | None) -> Timing | None:
+        """Return the latency at one batch size and number of threads, or None."""
+        return next((t for t in self.timings if (t.batch_size, t.threads) == setting), None)
+
+
+@dataclass(frozen=True)
+class Section:
+    """All of one model on one data set: its points, baseline first, and its trials as they were planned."""
+
+    model: str
+    data: str
+    points: tuple[Point, ...]
+    trials: tuple[TrialResult, ...]
+
+    @cached_property
+    def shown(self) -> tuple[Point, ...]:
+        """Points of which something was measured."""
+        return tuple(p for p in self.points if p.top1 or p.deflated_file_bytes is not None or p.timings)
+
+    @cached_property
+    def backends(self) -> tuple[str, ...]:
+        """Backends of the points shown, eager first."""
+        return tuple(dict.fromkeys(point.backend for point in self.shown))
+
+    @cached_property
+    def schemes(self) -> tuple[str, ...]:
+        """Schemes of the points shown, fp32 first."""
+        return _first_seen((point.scheme for point in self.shown), FP32)
+
+    @cached_property
+    def pruners(self) -> tuple[str, ...]:
+        """Pruners of the points shown."""
+        return tuple(dict.fromkeys(p.pruner for p in self.shown if p.pruner is not None and not p.dense))
+
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """Thresholds of the points shown, ascending."""
+        return tuple(sorted({point.threshold for point in self.shown}))
+
+    @cached_property
+    def settings(self) -> tuple[Setting, ...]:
+        """Batch sizes and threads that were timed; the one that most points have stands first."""
+        counts = Counter((t.batch_size, t.threads) for point in self.points for t in point.timings)
+        return tuple(setting for setting, _ in counts.most_common())
+
+    @property
+    def setting(self) -> Setting | None:
+        """The batch size and number of threads that tables and figures show, or None where nothing was timed."""
+        return self.settings[0] if self.settings else None
+
+    def on(self, backend: str) -> tuple[Point, ...]:
+        """Return the points shown of one backend."""
+        return self._by_backend[backend]
+
+    @cached_property
+    def _by_backend(self) -> dict[str, tuple[Point, ...]]:
+        found: defaultdict[str, list[Point]] = defaultdict(list)
+        for point in self.shown:
+            found[point.backend].append(point)
+        return {backend: tuple(points) for backend, points in found.items()}
+
+
+def sections(run: Run) -> tuple[Section, ...]:
+    """Return the run's models and data sets, in the order in which the run names them, with their points."""
+    comparer = Comparer(run.trials)
+    grouped: defaultdict[tuple[str, str], list[TrialResult]] = defaultdict(list)
+    for trial in run.trials:
+        grouped[trial.trial.model, trial.trial.data].append(trial)
+    return tuple(
+        Section(model, data, _points(trials, comparer.compare), tuple(trials))
+        for (model, data), trials in grouped.items()
+    )
+
+
+def _points(trials: Sequence[TrialResult], compare: Callable[[TrialResult], SeedResult]) -> tuple[Point, ...]:
+    backends = _ranks((t.trial.backend for t in trials), EAGER)
+    schemes = _ranks((t.trial.scheme for t in trials), FP32)
+    pruners = _ranks((t.trial.pruner for t in trials), None)
+    grouped: defaultdict[tuple[str | None, float, str, str], list[TrialResult]] = defaultdict(list)
+    for trial in trials:
+        t = trial.trial
+        grouped[t.pruner if t.threshold else None, t.threshold, t.scheme, t.backend].append(trial)
+
+    def order(key: tuple[str | None, float, str, str]) -> tuple[int, int, float, int]:
+        pruner, threshold, scheme, backend = key
+        return backends[backend], pruners.get(pruner, -1), threshold, schemes[scheme]
+
+    return tuple(_point(*key, [compare(trial) for trial in grouped[key]]) for key in sorted(grouped, key=order))
+
+
+def _first_seen(names: Iterable[Name], first: Name) -> tuple[Name, ...]:
+    return tuple(sorted(dict.fromkeys(names), key=lambda name: name != first))
+
+
+def _ranks(names: Iterable[Name], first: Name) -> dict[Name, int]:
+    return {name: rank for rank, name in enumerate(_first_seen(names, first))}
+
+
+def _point(pruner: str | None, threshold: float, scheme: str, backend: str, seeds: list[SeedResult]) -> Point:
+    trials = [seed.trial for seed in seeds]
+    first = trials[0].trial
+    packed = [trial.compressed for trial in trials if trial.compressed]
+    scored = [trial.evaluated for trial in trials if trial.evaluated]
+    trained = [trial.trained for trial in trials if trial.trained]
+    drops = [seed.drop for seed in seeds if seed.drop]
+    spread = Spread.of(drop.pp for drop in drops)
+    return Point(
+        model=first.model,
+        data=first.data,
+        pruner=pruner,
+        threshold=threshold,
+        scheme=scheme,
+        backend=backend,
+        seeds=tuple(seeds),
+        planned=len(seeds),
+        top1=Spread.of(result.top1 for result in scored),
+        top5=Spread.of(result.top5 for result in scored),
+        drop=_mean_drop(drops),
+        drop_std_pp=spread.std if spread else None,
+        drop_eager=_mean_drop([seed.drop_eager for seed in seeds if seed.drop_eager]),
+        interaction=Spread.of(seed.interaction_pp for seed in seeds),
+        sparsity_asked=mean(result.asked_sparsity for result in trained),
+        sparsity=Spread.of(result.sparsity for result in trained),
+        file_bytes=mean(result.size.file_bytes for result in packed),
+        deflated_file_bytes=mean(result.size.deflated_file_bytes for result in packed),
+        payload_bytes=mean(result.size.payload_bytes for result in packed),
+        flash_bytes=mean(result.size.flash_bytes for result in packed),
+        file_ratio=geometric_mean(seed.file_ratio for seed in seeds),
+        deflated_ratio=geometric_mean(seed.deflated_ratio for seed in seeds),
+        compression_ratio=geometric_mean(seed.compression_ratio for seed in seeds),
+        int8_fraction=mean(map(_int8_fraction, packed)),
+        timings=_timings(seeds),
+    )
+
+
+def _int8_fraction(packed: CompressResult) -> float:
+    return packed.int8_weights / packed.weights if packed.weights else 0.0
+
+
+def _mean_drop(drops: Sequence[Drop]) -> Drop | None:
+    if not drops:
+        return None
+    n = len(drops)
+    pp, low, high = (sum(values) / n for values in list(zip(*drops, strict=True))[:3])
+    return Drop(pp, low, high, all(drop.paired for drop in drops))
+
+
+def _timings(seeds: Sequence[SeedResult]) -> tuple[Timing, ...]:
+    grouped = defaultdict(list)
+    for seed in seeds:
+        for timing in seed.timings:
+            grouped[timing.setting].append(timing)
+    found = []
+    for (batch_size, threads), timings in grouped.items():
+        measured = [timing.measured for timing in timings]
+        median, p95, p99 = (
+            Spread.of(getattr(m, field) for m in measured) for field in ("median_ms", "p95_ms", "p99_ms")
+        )
+        if median and p95 and p99:
+            found.append(
+                Timing(
+                    batch_size=batch_size,
+                    threads=threads,
+                    median_ms=median,
+                    p95_ms=p95,
+                    p99_ms=p99,
+                    throughput_per_s=mean(m.throughput_per_s for m in measured if m.median_ms > 0),
+                    speedup=geometric_mean(timing.speedup for timing in timings),
+                    speedup_eager=geometric_mean(timing.speedup_eager for timing in timings),
+                )
+            )
+    return tuple(found)

@@ -1,0 +1,102 @@
+"""Where the numbers come from: machine, versions, seeds, config, command."""
+
+import json
+from dataclasses import dataclass
+
+from sparsebench.records import EnvironmentRecord, Run
+from sparsebench.report.findings import stages, trained_records
+from sparsebench.report.numbers import decimal
+from sparsebench.report.tables import markdown_table
+from sparsebench.report.text import escape, fence, folded
+
+FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+"""Processor flags that decide how fast int8 and bf16 run."""
+
+ARM_FLAGS = ("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2")
+
+
+def provenance(run: Run) -> str:
+    """Return everything needed to judge and to repeat the run, as Markdown."""
+    parts = [_facts(run), f"Command:\n\n{fence(run.record.command, 'sh')}"]
+    config = json.dumps(run.record.config, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+    parts.append(folded("Config", fence(config, "json")))
+    others = _environments(run)[1:]
+    for number, environment in enumerate(others, start=2):
+        parts.append(folded(f"Environment {number}", _table(_environment_rows(environment))))
+    return "\n\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was trained on what, and when: trainers, samples of each data set's splits, first and last start."""
+
+    seeds: tuple[int, ...]
+    trainers: tuple[str, ...]
+    splits: dict[str, dict[str, int]]
+    stages_started: tuple[str, ...]
+
+
+def facts(run: Run) -> Facts:
+    """Return what a run's records say of themselves."""
+    trained = trained_records(run).values()
+    started = sorted(record.started_at for record in stages(run).values())
+    return Facts(
+        seeds=tuple(sorted({trial.trial.seed for trial in run.trials})),
+        trainers=tuple(dict.fromkeys(record.trainer for _, record in trained)),
+        splits={
+            trial.trial.data: {
+                "train": record.train_samples,
+                "validation": record.val_samples,
+                "test": record.test_samples,
+            }
+            for trial, record in trained
+        },
+        stages_started=tuple(started[:: max(1, len(started) - 1)]),
+    )
+
+
+def _facts(run: Run) -> str:
+    found = facts(run)
+    rows = _environment_rows(run.record.environment)
+    rows.append(("sparsebench", escape(run.record.sparsebench)))
+    rows.append(("seeds", ", ".join(map(str, found.seeds)) or "none"))
+    rows.append(("trainer", ", ".join(map(escape, found.trainers)) or "none"))
+    for data, counts in found.splits.items():
+        samples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+        rows.append((f"samples of {escape(data)}", samples))
+    rows.append(("stages started", escape(" to ".join(found.stages_started)) or "none"))
+    return _table(rows)
+
+
+def _environments(run: Run) -> list[EnvironmentRecord]:
+    """Return the distinct environments, the run's own first."""
+    found = {_key(run.record.environment): run.record.environment}
+    for record in stages(run).values():
+        found.setdefault(_key(record.environment), record.environment)
+    return list(found.values())
+
+
+def _key(environment: EnvironmentRecord) -> tuple[object, ...]:
+    versions = tuple(sorted(environment.versions.items()))
+    return environment.machine, environment.python, environment.threads, environment.commit, versions
+
+
+def _environment_rows(environment: EnvironmentRecord) -> list[tuple[str, str]]:
+    flags = [flag for flag in (*FLAGS, *ARM_FLAGS) if flag in environment.cpu_flags]
+    versions = (f"{escape(name)} {escape(version)}" for name, version in sorted(environment.versions.items()))
+    return [
+        ("processor", escape(environment.cpu)),
+        ("flags of interest", escape(", ".join(flags)) or "none"),
+        ("cores", str(environment.logical_cores)),
+        ("memory", f"{decimal(environment.memory_bytes / 1e9, 1)} GB"),
+        ("GPU", escape(environment.gpu or "none")),
+        ("system", escape(environment.os)),
+        ("threads", str(environment.threads)),
+        ("Python", escape(environment.python)),
+        ("versions", ", ".join(versions)),
+        ("commit", escape(environment.commit or "unknown")),
+    ]
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    return markdown_table(["", ""], rows, [False, False])

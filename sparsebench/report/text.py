@@ -1,0 +1,63 @@
+"""Text that came from users, made harmless for Markdown, HTML, file names and figures."""
+
+import re
+import unicodedata
+
+_STRUCTURAL = str.maketrans({character: f"&#{ord(character)};" for character in "\\`*[]<>&|~$#@"})
+"""Characters that mean something to Markdown, HTML or GitHub (math, mentions, references), as entities. Entities hold
+in paragraphs, in table cells and inside HTML alike, where a backslash does not."""
+
+_OUTER_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+"""An underscore that is not inside a word: the only one that can begin or end emphasis."""
+
+_LIST_MARKER = re.compile(r"^(\d*)([.)+=-])(?=\s|$|[-=+])")
+
+
+def clean(text: str) -> str:
+    """Return ``text`` on one line, without control characters and marks that turn the direction of writing."""
+    visible = (c if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Cs"} else "\ufffd" for c in text)
+    return " ".join("".join(visible).split())
+
+
+def escape(text: str) -> str:
+    """Return ``text`` such that Markdown and HTML show it as it is, on one line.
+
+    Bare web addresses stay: a library's reason for a failure often names the page that explains it.
+    """
+    line = clean(text).translate(_STRUCTURAL)
+    line = _OUTER_UNDERSCORE.sub("&#95;", line)
+    return _LIST_MARKER.sub(lambda match: f"{match[1]}&#{ord(match[2])};", line)
+
+
+def shorten(text: str, limit: int = 240) -> str:
+    """Return ``text`` on one line, with an ellipsis where it is longer than ``limit`` characters."""
+    line = clean(text)
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """Return ``text`` as a part of a file name: lower-case letters, digits and single hyphens only."""
+    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:limit].strip("-") or "unnamed"
+
+
+def fence(text: str, language: str = "") -> str:
+    """Return ``text`` as a fenced code block that no run of backticks inside can close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    bar = "`" * max(3, longest + 1)
+    return f"{bar}{language}\n{text}\n{bar}"
+
+
+def folded(summary: str, body: str) -> str:
+    """Return ``body`` folded under ``summary``, which must be escaped already."""
+    return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def listing(words: list[str]) -> str:
+    """Return words as they stand in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 trial``, ``2 trials``."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -1,0 +1,48 @@
+"""From records to a folder that GitHub shows."""
+
+from pathlib import Path
+
+from sparsebench.records import Run
+from sparsebench.report.data import csv_text, json_text
+from sparsebench.report.files import explained, remove_stale, write_files
+from sparsebench.report.markdown import readme
+from sparsebench.report.plots import FIGURES, drawings
+from sparsebench.report.points import sections
+
+
+def write_report(run: Run, out: Path | str) -> Path:
+    """Write a report of ``run``: README.md, data.csv, data.json and figures.
+
+    All numbers come from the records, so that the same records give the same bytes. A run without any finished trial
+    has a report as well, which says so. README.md is written last; figures of an earlier report that this one does
+    not have are removed.
+
+    Args:
+        run: the records, as ``load_run`` or ``run_sweep`` return them.
+        out: the folder, made where it is missing.
+
+    Returns:
+        The path of README.md.
+
+    Raises:
+        SparsebenchError: where the folder cannot be written.
+    """
+    folder = Path(out)
+    found = sections(run)
+    several = len(found) > 1
+    figures = {place: tuple(drawings(section, place + 1 if several else None)) for place, section in enumerate(found)}
+    images = {
+        f"figures/{drawing.stem}.{ending}": content
+        for drawn in figures.values()
+        for drawing in drawn
+        for ending, content in drawing.files.items()
+    }
+    texts = {
+        "data.csv": csv_text(run),
+        "data.json": json_text(run, found),
+        "README.md": readme(run, found, figures),
+    }
+    with explained(folder):
+        write_files(folder, {**images, **{name: text.encode() for name, text in texts.items()}})
+        remove_stale(folder / "figures", FIGURES, (Path(name).name for name in images))
+    return folder / "README.md"

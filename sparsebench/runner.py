@@ -1,0 +1,195 @@
+"""The sequencer of stages: what is done is left alone, what failed is recorded, the rest is run in order."""
+
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from sparsebench import __version__
+from sparsebench.config import SweepConfig, load_config
+from sparsebench.environment import describe_environment
+from sparsebench.errors import NoEffectWarning, StoreError
+from sparsebench.executors import Executor, Needs
+from sparsebench.executors.local import Local
+from sparsebench.facts import gather_facts
+from sparsebench.plan import Plan, Stage, make_plan
+from sparsebench.records import EpochRecord, Failure, Run, RunRecord, StageRecord
+from sparsebench.store import Store, load_run
+
+if TYPE_CHECKING:
+    from sparsebench.stages import Workbench
+
+StageStatus = Literal["done", "failed", "skipped", "pending"]
+
+
+class Watcher(Protocol):
+    """Is told how a run goes on; all its methods may do nothing."""
+
+    def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
+        """Called once, before any work, with the state in which the run was found."""
+
+    def started(self, stage: Stage) -> None:
+        """Called before a stage."""
+
+    def epoch(self, epoch: EpochRecord, epochs: int) -> None:
+        """Called after each epoch of training, where the trainer tells."""
+
+    def finished(self, stage: Stage, record: StageRecord) -> None:
+        """Called after a stage was committed, done or failed."""
+
+    def skipped(self, stage: Stage) -> None:
+        """Called for a stage that cannot run because one before it failed."""
+
+
+class Silent(Watcher):
+    """A watcher that says nothing."""
+
+
+def plan_sweep(config: SweepConfig) -> Plan:
+    """Return the plan of ``config`` on this machine."""
+    return make_plan(config, gather_facts(config))
+
+
+def stage_status(plan: Plan, store: Store) -> dict[str, StageStatus]:
+    """Return where each stage of the plan stands in the store, by key."""
+    status: dict[str, StageStatus] = {}
+    for stage in plan.stages:
+        record = store.read(stage.kind, stage.key)
+        if record is not None:
+            status[stage.key] = record.status
+        elif stage.parent and status[stage.parent] in ("failed", "skipped"):
+            status[stage.key] = "skipped"
+        else:
+            status[stage.key] = "pending"
+    return status
+
+
+def run_sweep(
+    config: SweepConfig | None = None,
+    *,
+    runs_dir: str | Path = "runs",
+    retry_failed: bool = False,
+    watcher: Watcher | None = None,
+    executor: Executor | None = None,
+    command: str = "",
+) -> Run:
+    """Run what is left of a sweep and return the whole run.
+
+    A stage that is done is never done again: a run that was killed goes on where it was, and a finished one returns
+    at once. A stage that fails is recorded with its error, what builds on it is skipped, and the rest goes on.
+
+    Args:
+        config: what to sweep; the embedded default where None.
+        runs_dir: the directory in which the run's own directory, named by ``config.name``, lies.
+        retry_failed: whether stages that failed before are tried again.
+        watcher: is told how the run goes on.
+        executor: where stages run; this process where None.
+        command: the command line to note in the run's record.
+
+    Returns:
+        The run as ``load_run`` reads it.
+
+    Raises:
+        ConfigError: where the data, the networks or the trainer of the config cannot be used; nothing was run.
+        StoreError: where the run directory cannot be written to.
+    """
+    config = config or load_config()
+    watcher = watcher or Silent()
+    plan = plan_sweep(config)
+    store = Store(Path(runs_dir) / config.name)
+    status = stage_status(plan, store)
+    open_states = {"pending", "failed", "skipped"} if retry_failed else {"pending"}
+    todo = [stage for stage in plan.stages if status[stage.key] in open_states]
+    workbench = _prepare(config, store, todo, watcher) if todo else None
+    _write_run(config, plan, store, command)
+    watcher.planned(plan, status)
+    if workbench is not None:
+        _work(todo, status, workbench, watcher, executor or Local())
+    return load_run(store.root)
+
+
+def _prepare(config: SweepConfig, store: Store, todo: list[Stage], watcher: Watcher) -> "Workbench":
+    """Check all that can be checked before any work, and return the bench at which stages are done."""
+    # Only now, with work to do, is torch worth its import.
+    from sparsebench.preflight import check_all
+    from sparsebench.stages import Workbench
+
+    workbench = Workbench(store, config.train.device, on_epoch=watcher.epoch)
+    if any(stage.kind == "train" for stage in todo):
+        check_all(config, workbench)
+    return workbench
+
+
+def _work(
+    todo: list[Stage],
+    status: dict[str, StageStatus],
+    workbench: "Workbench",
+    watcher: Watcher,
+    executor: Executor,
+) -> None:
+    for stage in todo:
+        if stage.parent and status[stage.parent] != "done":
+            status[stage.key] = "skipped"
+            watcher.skipped(stage)
+            continue
+        watcher.started(stage)
+        needs = Needs(gpu=stage.kind == "train", exclusive=stage.kind == "measure")
+        record = executor.submit(partial(run_stage, stage, workbench), needs).result()
+        status[stage.key] = record.status
+        watcher.finished(stage, record)
+
+
+def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
+    """Run one stage and commit its record, done or failed.
+
+    Raises:
+        StoreError: where the record or an artifact cannot be written; there is nowhere to record that.
+    """
+    store = workbench.store
+    before = store.read(stage.kind, stage.key)
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    failure = outcome = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NoEffectWarning)
+        try:
+            outcome = workbench.do(stage)
+        except StoreError:
+            raise
+        except Exception as error:
+            failure = Failure(error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
+    for warning in caught:
+        if not issubclass(warning.category, NoEffectWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    record = StageRecord(
+        stage=stage.kind,
+        key=stage.key,
+        parent=stage.parent,
+        settings=stage.settings,
+        status="failed" if failure else "done",
+        attempt=before.attempt + 1 if before else 1,
+        started_at=started_at.isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
+        environment=describe_environment(),
+        warnings=tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, NoEffectWarning))),
+        artifacts=outcome.artifacts if outcome else {},
+        result=outcome.result if outcome else None,
+        failure=failure,
+    )
+    store.write(record)
+    return record
+
+
+def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str) -> None:
+    record = RunRecord(
+        name=config.name,
+        config=config.model_dump(mode="json"),
+        command=command,
+        sparsebench=__version__,
+        trials=plan.trials,
+        environment=describe_environment(),
+    )
+    store.write_run(record)

@@ -1,0 +1,365 @@
+"""What each kind of stage does, in one process. Which stages run, and when, is the runner's business."""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from sparsebench.backends import Backend, Compressed
+from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
+from sparsebench.data import Splits, load_splits
+from sparsebench.errors import ContractError, ModelError, StoreError
+from sparsebench.metrics.accuracy import wilson_interval
+from sparsebench.metrics.size import measure_size
+from sparsebench.metrics.sparsity import count_zeros, parameter_counts
+from sparsebench.models import build_model
+from sparsebench.plan import Stage
+from sparsebench.pruning import all_weights, prunable_weights
+from sparsebench.quantization import audit, warn_no_effect
+from sparsebench.records import (
+    CompressResult,
+    EpochRecord,
+    EvaluateResult,
+    LayerAudit,
+    LayerSparsity,
+    MeasureResult,
+    Result,
+    SizeResult,
+    StageRecord,
+    TrainResult,
+    pack_bits,
+)
+from sparsebench.registry import BACKENDS, TRAINERS, import_reference
+from sparsebench.store import Store
+from sparsebench.timing.loop import batch_of, time_network
+
+NETWORK = "network.safetensors"
+CALIBRATION = "calibration.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a stage brought forth: its result and the digests of the artifacts it saved."""
+
+    result: Result
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all random number generators; called before a network or a trainer is built."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+class Workbench:
+    """Does the work of stages and keeps what several of them share: datasets, and the network in hand.
+
+    Args:
+        store: where artifacts are saved and found.
+        device: where training runs, as torch names it; the CPU where there is no such GPU.
+        on_epoch: called after each epoch with the number of epochs, where the trainer tells of its epochs.
+    """
+
+    def __init__(self, store: Store, device: str, on_epoch: Callable[[EpochRecord, int], None] | None = None) -> None:
+        self.store = store
+        self.device = device
+        self.on_epoch = on_epoch
+        self._splits: dict[str, Splits] = {}
+        # evaluate and measure of one trial follow each other; rebuilding the network for each would cost as much again.
+        self.restored = lru_cache(maxsize=1)(self._restore)
+
+    def do(self, stage: Stage) -> Outcome:
+        """Do the work of one stage; whatever goes wrong is raised."""
+        work = {"train": self.train, "compress": self.compress, "evaluate": self.evaluate, "measure": self.measure}
+        return work[stage.kind](stage)
+
+    # -- the four kinds of stages -------------------------------------------------------------------------------------
+
+    def train(self, stage: Stage) -> Outcome:
+        """Train one network and save it."""
+        settings = stage.settings
+        splits = self.splits(settings["data"])
+        old_net = self.trained(self._record("train", stage.parent)) if stage.parent else None
+        seed_everything(settings["seed"])
+        network = _build(settings, splits)
+        fresh = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        trainer, declared = self.trainer(settings, self.store.directory("train", stage.key))
+        self.store.directory("train", stage.key).mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        returned = trainer.train(
+            net=network,
+            parameters={
+                "learning_rate": settings["train"]["learning_rate"],
+                "learning_step": settings["train"]["learning_step"],
+                "learning_gamma": settings["train"]["learning_gamma"],
+                "prune_threshold": settings["threshold"],
+            },
+            name="network",
+            epochs=settings["train"]["epochs"],
+            reload=old_net is not None,
+            old_net=old_net,
+        )
+        seconds = time.perf_counter() - started
+        trained = check_trained(returned).to("cpu").eval()
+        _check_shapes(fresh, trained)
+        digest = self.store.save_artifact(
+            "train", stage.key, NETWORK, lambda path: safetensors.torch.save_model(trained, str(path))
+        )
+        result = _train_result(settings, splits, trainer, trained, seconds, "pruner" in declared)
+        return Outcome(result=result, artifacts={NETWORK: digest})
+
+    def compress(self, stage: Stage) -> Outcome:
+        """Bring a trained network into a scheme on a backend, calibrating where the scheme asks for it."""
+        parent = self._record("train", stage.parent)
+        trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key), stage.settings)
+        example = (_first_inputs(trainer),)
+        calibration = _Calibration(trainer)
+        seed_everything(parent.settings["seed"])
+        backend: Backend = BACKENDS.load(stage.settings["backend"])()
+        scheme = stage.settings["scheme"]
+        compressed: Compressed = backend.compress(self.trained(parent), scheme, example, calibration)
+        facts = audit(compressed.network)
+        warn_no_effect(scheme, facts)
+        artifacts = {}
+        if compressed.calibration:
+            artifacts[CALIBRATION] = self.store.save_artifact(
+                "compress", stage.key, CALIBRATION, lambda path: torch.save(dict(compressed.calibration), path)
+            )
+        result = CompressResult(
+            calibration_batches=calibration.batches,
+            calibration_seconds=calibration.seconds,
+            layers=tuple(LayerAudit(**asdict(fact)) for fact in facts),
+            size=SizeResult(**asdict(measure_size(compressed.network))),
+        )
+        return Outcome(result=result, artifacts=artifacts)
+
+    def evaluate(self, stage: Stage) -> Outcome:
+        """Read the test set once with a compressed network."""
+        parent = self._record("train", self._record("compress", stage.parent).parent)
+        trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key))
+        seed_everything(parent.settings["seed"])
+        returned = trainer.evaluate(net=self.restored(stage.parent), quant_mode=False)
+        accuracy, _ = check_evaluated(returned)
+        flags = getattr(trainer, "correct", None)
+        correct = None if flags is None else [bool(flag) for flag in flags]
+        samples = len(self.splits(parent.settings["data"]).test) if correct is None else len(correct)
+        low, high = wilson_interval(round(accuracy * samples), samples)
+        result = EvaluateResult(
+            samples=samples,
+            top1=accuracy,
+            top1_low=low,
+            top1_high=high,
+            top5=getattr(trainer, "top5", None),
+            correct_bits=None if correct is None else pack_bits(correct),
+        )
+        return Outcome(result=result)
+
+    def measure(self, stage: Stage) -> Outcome:
+        """Time a compressed network at one batch size and number of threads."""
+        batch_size, threads = stage.settings["batch_size"], stage.settings["threads"]
+        timing = time_network(
+            self.restored(stage.parent),
+            (self.inputs(stage.parent, batch_size),),
+            batch_size=batch_size,
+            threads=threads,
+            seconds=stage.settings["seconds"],
+        )
+        result = MeasureResult(
+            protocol=stage.settings["protocol"],
+            batch_size=batch_size,
+            threads=threads,
+            calls=timing.calls,
+            median_ms=timing.median_ms,
+            p95_ms=timing.p95_ms,
+            p99_ms=timing.p99_ms,
+            samples_ms=timing.samples_ms,
+        )
+        return Outcome(result=result)
+
+    # -- what stages share --------------------------------------------------------------------------------------------
+
+    def splits(self, data: Mapping[str, Any]) -> Splits:
+        """Return the splits of a dataset; they are loaded once in a process."""
+        name = repr((data["name"], data["options"]))
+        if name not in self._splits:
+            self._splits[name] = load_splits(data["name"], data["options"])
+        return self._splits[name]
+
+    def trainer(
+        self, settings: Mapping[str, Any], models_path: Path, compress: Mapping[str, Any] | None = None
+    ) -> tuple[TrainerLike, tuple[str, ...]]:
+        """Build the trainer of a training stage, its data loaders ready; return it with the settings it declares."""
+        data = settings["data"]
+        splits = self.splits(data)
+        trainer: TrainerLike = TRAINERS.load(settings["train"]["trainer"])(
+            pruning=settings["threshold"] > 0,
+            ddtype=torch.float,
+            datasets=[splits.train, splits.val, splits.test],
+            models_path=str(models_path),
+            cuda=self.device,
+        )
+        wanted: dict[str, object] = {"amp": settings["train"]["amp"], "on_epoch": self._tell(settings)}
+        if settings["pruner"]:
+            prune = settings["prune"]
+            wanted |= {
+                "pruner": settings["pruner"],
+                "schedule": prune["schedule"],
+                "hold": prune["hold"],
+                "prune_every": prune["every"],
+                "include_classifier": prune["include_classifier"],
+            }
+        if compress and compress["quantize"]:
+            wanted["calibration_batches"] = compress["quantize"]["calibration_batches"]
+        declared = apply_settings(trainer, wanted)
+        collate = import_reference(data["collate"]) if data["collate"] else None
+        trainer.load_dataloaders(batch_size=settings["train"]["batch_size"], collate_fn=collate)
+        return trainer, declared
+
+    def trained(self, record: StageRecord) -> nn.Module:
+        """Return the network that a training stage saved, on the CPU, ready to be evaluated."""
+        network = _build(record.settings, self.splits(record.settings["data"]))
+        safetensors.torch.load_model(network, str(self.store.artifact(record, NETWORK)))
+        return network.eval()
+
+    def inputs(self, key: str | None, batch_size: int) -> Any:
+        """Return inputs of ``batch_size`` training samples for the network of compress stage ``key``."""
+        parent = self._record("train", self._record("compress", key).parent)
+        trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key))
+        return batch_of(_first_inputs(trainer), batch_size)
+
+    def _restore(self, key: str | None) -> nn.Module:
+        """Return the network that a compress stage made, rebuilt from its artifacts without calibrating again."""
+        record = self._record("compress", key)
+        parent = self._record("train", record.parent)
+        trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key))
+        calibration: dict[str, torch.Tensor] = {}
+        if CALIBRATION in record.artifacts:
+            calibration = torch.load(self.store.artifact(record, CALIBRATION), weights_only=True)
+        backend: Backend = BACKENDS.load(record.settings["backend"])()
+        example = (_first_inputs(trainer),)
+        return backend.restore(self.trained(parent), record.settings["scheme"], example, calibration)
+
+    def _record(self, kind: Any, key: str | None) -> StageRecord:
+        record = self.store.read(kind, key) if key else None
+        if record is None or record.status != "done":
+            raise StoreError(f"The {kind} stage {key} that this one builds on is not there; start the run again.")
+        return record
+
+    def _tell(self, settings: Mapping[str, Any]) -> Callable[[Any], None] | None:
+        on_epoch, epochs = self.on_epoch, settings["train"]["epochs"]
+        if on_epoch is None:
+            return None
+        return lambda epoch: on_epoch(EpochRecord(**asdict(epoch)), epochs)
+
+
+class _Calibration:
+    """Feeds training batches through a prepared network by the trainer's own ``evaluate``, counting what it reads."""
+
+    def __init__(self, trainer: TrainerLike) -> None:
+        self.trainer = trainer
+        self.batches = 0
+        self.seconds = 0.0
+
+    def __call__(self, prepared: nn.Module) -> nn.Module:
+        hook = prepared.register_forward_pre_hook(self._count)
+        started = time.perf_counter()
+        try:
+            returned = self.trainer.evaluate(net=prepared, quant_mode=True)
+        finally:
+            hook.remove()
+        self.seconds = time.perf_counter() - started
+        _, calibrated = check_evaluated(returned)
+        if self.batches == 0:
+            raise ContractError(
+                "The trainer does not keep the contract:",
+                ["evaluate(net, quant_mode=True) ran no batch through net; feed it batches of dataloader['train']."],
+            )
+        return calibrated
+
+    def _count(self, module: nn.Module, inputs: Any) -> None:  # noqa: ARG002 - the signature of a hook
+        self.batches += 1
+
+
+def _build(settings: Mapping[str, Any], splits: Splits) -> nn.Module:
+    model = settings["model"]
+    return build_model(model["name"], splits.classes, splits.input_shape, model["options"])
+
+
+def _first_inputs(trainer: TrainerLike) -> Any:
+    """Return the inputs of one training batch, on the CPU."""
+    loaders = cast("Mapping[str, Any]", trainer.dataloader)
+    for inputs, _ in loaders["train"]:
+        return inputs.to("cpu")
+    raise ContractError(
+        "The trainer does not keep the contract:",
+        ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
+    )
+
+
+def _check_shapes(expected: Mapping[str, torch.Size], trained: nn.Module) -> None:
+    """Refuse a returned network that the network's own factory could not be loaded with."""
+    found = {name: tensor.shape for name, tensor in trained.state_dict().items()}
+    if found == expected:
+        return
+    differing = sorted({*found, *expected} - {n for n in found if found[n] == expected.get(n)})
+    raise ModelError(
+        f"train returned a network of another shape than it was given: {', '.join(differing[:5])} differ. "
+        "Return the network that was passed in, with the names and shapes of its state dict unchanged."
+    )
+
+
+def _train_result(
+    settings: Mapping[str, Any],
+    splits: Splits,
+    trainer: TrainerLike,
+    trained: nn.Module,
+    seconds: float,
+    declares_pruner: bool,
+) -> TrainResult:
+    """Return the record of a trained network: counts are taken from the network itself, never from the trainer."""
+    include_classifier = bool(settings["prune"] and settings["prune"]["include_classifier"])
+    prunable = {weight.name for weight in prunable_weights(trained, include_classifier)}
+    layers: dict[tuple[str, str, bool], list[int]] = defaultdict(lambda: [0, 0])
+    for weight in all_weights(trained):
+        (weights, zeros) = count_zeros({weight.name: weight.parameter})[weight.name]
+        tally = layers[weight.layer, weight.kind, weight.name in prunable]
+        tally[0] += weights
+        tally[1] += zeros
+    parameters, parameter_zeros = parameter_counts(trained)
+    history = tuple(EpochRecord(**asdict(epoch)) for epoch in getattr(trainer, "history", ()))
+    best = getattr(trainer, "best_epoch", None)
+    epochs = settings["train"]["epochs"]
+    own_way = settings["pruner"] if declares_pruner else "the trainer's own way"
+    return TrainResult(
+        trainer=settings["train"]["trainer"],
+        pruned_by=own_way if settings["pruner"] else "none",
+        train_samples=len(splits.train),
+        val_samples=len(splits.val),
+        test_samples=len(splits.test),
+        classes=splits.classes,
+        input_shape=splits.input_shape,
+        epochs=epochs,
+        best_epoch=best,
+        val_accuracy=next((epoch.val_accuracy for epoch in history if epoch.epoch == best), None),
+        history=history,
+        asked_sparsity=settings["threshold"],
+        prunable_weights=sum(weights for (_, _, may), (weights, _) in layers.items() if may),
+        prunable_zeros=sum(zeros for (_, _, may), (_, zeros) in layers.items() if may),
+        parameters=parameters,
+        parameter_zeros=parameter_zeros,
+        layers=tuple(
+            LayerSparsity(name=name, kind=kind, weights=weights, zeros=zeros, prunable=may)
+            for (name, kind, may), (weights, zeros) in layers.items()
+        ),
+        samples_per_second=epochs * len(splits.train) / seconds,
+    )

@@ -1,0 +1,444 @@
+"""The reference trainer: what every trainer does, with small methods to override.
+
+A trainer of one's own may inherit from ``Trainer`` or only have the same methods; ``sparsebench.check_trainer`` tells
+whether it can be used, and ``sparsebench.testing.TrainerContract`` tests that it does what it should.
+"""
+
+import copy
+import itertools
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer, lr_scheduler
+from torch.utils.data import DataLoader, Dataset
+
+from sparsebench.checkpoint import checkpoint_path, save_network
+from sparsebench.errors import DataError, ModelError, NoEffectWarning, PruningError, SparsebenchError, TrainingError
+from sparsebench.loaders import SPLITS, Collate, build_loader, to_device
+from sparsebench.morphism import copy_weights
+from sparsebench.pruning import GradualPruning, check_threshold, nothing_prunable, prunable_weights, sparsity
+from sparsebench.registry import PRUNERS, SCHEDULES, unknown_name
+
+MAX_CALIBRATION_BATCHES = 2000
+"""int8 calibration never reads more training batches than this."""
+
+_CLASSES_FOR_TOP5 = 10
+
+# Reading a loss makes the CPU wait for a GPU, so there it is looked at only now and then.
+_STEPS_BETWEEN_LOOKS_ON_GPU = 64
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training.
+
+    Attributes:
+        epoch: its number, from 1.
+        train_loss: mean loss of its training batches.
+        val_loss: mean loss of all validation samples after it.
+        val_accuracy: fraction of the validation samples classified rightly after it.
+        threshold: fraction of the prunable weights that is zero after it.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    threshold: float
+
+
+class Trainer:
+    """Trains a classifier, pruning it on the way, and evaluates it.
+
+    Small methods are meant to be overridden: ``training_step`` (the loss of a batch), ``validate``, ``train_loop``.
+
+    The class attributes are settings; a subclass or an instance may set them, and so does the config of a run.
+
+    Args:
+        pruning: whether training prunes.
+        ddtype: precision of the network and of floating-point inputs.
+        datasets: map-style datasets ``[train, val, test]`` of ``(input, label)``, labels from 0.
+        models_path: folder in which trained networks are saved.
+        cuda: device for training; the CPU where there is no such GPU.
+
+    Attributes:
+        datasets: the three datasets.
+        dtype: ``ddtype``.
+        devicy: the ``torch.device`` that training runs on.
+        datasizes: samples of ``train``, ``val`` and ``test``.
+        dataloader: loaders of ``train``, ``val`` and ``test``; None until ``load_dataloaders``. Also ``dataloaders``.
+        criterion: the loss, of logits and labels.
+        history: the epochs of the last training.
+        best_epoch: the number of the epoch whose network was returned.
+        correct: bool (N,), for each test sample in order, after ``evaluate(net, quant_mode=False)``.
+        top5: fraction of test samples whose class is among the five likeliest; None below 10 classes.
+
+    Raises:
+        DataError: where ``datasets`` are not three datasets with a length.
+    """
+
+    pruner: str = "magnitude"
+    """How weights are chosen: a name in ``PRUNERS``."""
+    schedule: str = "linear"
+    """How sparsity grows: a name in ``SCHEDULES``."""
+    hold: float = 0.0
+    """Fraction of training, at its end, that is spent at full sparsity; in [0, 1)."""
+    prune_every: int = 1
+    """Training steps between two prunings; the end of an epoch always prunes."""
+    include_classifier: bool = False
+    """Whether the last prunable layer is pruned as well."""
+    calibration_batches: int = MAX_CALIBRATION_BATCHES
+    """Training batches read by ``evaluate(net, quant_mode=True)``; never more than 2000."""
+    amp: str = "none"
+    """Autocast during training: ``none`` or ``bf16``."""
+    on_epoch: Callable[[Epoch], None] | None = None
+    """Called after each epoch."""
+
+    def __init__(
+        self,
+        pruning: bool = False,
+        ddtype: torch.dtype = torch.float,
+        datasets: Sequence[Dataset[Any]] | None = None,
+        models_path: str | os.PathLike[str] | None = None,
+        cuda: str = "cuda:0",
+    ) -> None:
+        self.datasets = datasets
+        self.dtype = ddtype
+        self.devicy = _device(cuda)
+        self.datasizes = _sizes(datasets)
+        self.pruning = pruning
+        self.models_path = models_path
+        self.dataloader: dict[str, DataLoader[Any]] | None = None
+        self.criterion: Callable[[Any, Tensor], Tensor] = nn.CrossEntropyLoss()
+        self.history: tuple[Epoch, ...] = ()
+        self.best_epoch: int | None = None
+        self.correct: Tensor | None = None
+        self.top5: float | None = None
+
+    @property
+    def dataloaders(self) -> dict[str, DataLoader[Any]] | None:
+        """The same as ``dataloader``."""
+        return self.dataloader
+
+    @dataloaders.setter
+    def dataloaders(self, loaders: dict[str, DataLoader[Any]] | None) -> None:
+        self.dataloader = loaders
+
+    def load_dataloaders(self, batch_size: int, collate_fn: Collate | None) -> None:
+        """Build ``dataloader["train" | "val" | "test"]``.
+
+        Only the training split is shuffled and drops its last, smaller batch; every validation and test sample counts.
+        Tensors in memory need no worker processes.
+
+        Args:
+            batch_size: samples a batch.
+            collate_fn: makes ``(inputs, labels)`` of a list of samples; None stacks them.
+
+        Raises:
+            DataError: where a split is empty, or a batch is larger than the training split.
+        """
+        pin = self.devicy.type == "cuda"
+        self.dataloader = {
+            split: build_loader(dataset, split, batch_size, collate_fn, pin)
+            for split, dataset in zip(SPLITS, self.datasets or (), strict=True)
+        }
+
+    def train(
+        self,
+        net: nn.Module,
+        parameters: Mapping[str, float],
+        name: str,
+        epochs: int,
+        reload: bool,
+        old_net: nn.Module | Mapping[str, Any] | None,
+    ) -> nn.Module:
+        """Train a network with Adam.
+
+        Args:
+            net: the network; it is trained in place.
+            parameters: ``learning_rate``; ``learning_step``, in thousands of training steps, after which the rate is
+                multiplied by ``learning_gamma``; ``prune_threshold``, the fraction of prunable weights that is zero at
+                the end (used only where ``pruning`` is on).
+            name: the network is saved as ``models_path/name.pth``.
+            epochs: passes over the training split, at least 1.
+            reload: whether training starts from the weights of ``old_net``.
+            old_net: a network or a state dict; shapes may differ, see ``copy_weights``.
+
+        Returns:
+            The network of the best epoch; see ``train_loop``.
+
+        Raises:
+            SparsebenchError: with what is wrong and its remedy.
+        """
+        missing = [key for key in ("learning_rate", "learning_step", "learning_gamma") if key not in parameters]
+        if self.pruning and "prune_threshold" not in parameters:
+            missing.append("prune_threshold")
+        if missing:
+            raise TrainingError(f"parameters lacks {', '.join(missing)}; give a number for each.")
+        if reload:
+            if old_net is None:
+                raise TrainingError("reload is on but old_net is None; give a network or its state dict as old_net.")
+            net = copy_weights(old_net, net)
+        net.to(dtype=self.dtype, device=self.devicy)
+        trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        if not trainable:
+            raise TrainingError(f"{type(net).__name__} has no parameter to train; set requires_grad on some.")
+        # One kernel in place of several for each parameter: the update of a small network takes half the time.
+        optimizer = Adam(trainable, lr=parameters["learning_rate"], fused=True)
+        scheduler = lr_scheduler.StepLR(
+            optimizer,
+            step_size=max(1, round(parameters["learning_step"] * 1000)),
+            gamma=parameters["learning_gamma"],
+        )
+        # By position, because a subclass may name the parameters of its loop as it likes.
+        return self.train_loop(net, optimizer, scheduler, name, epochs, parameters.get("prune_threshold") or 0.0)
+
+    def train_loop(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: lr_scheduler.LRScheduler | None,
+        name: str,
+        epochs: int,
+        threshold: float,
+    ) -> nn.Module:
+        """Train for some epochs, prune after the training steps, and keep the best epoch.
+
+        Sparsity follows the schedule over the first ``1 - hold`` of all training steps and stays at the threshold
+        from there on. The best epoch has the highest validation accuracy among those that ended at full sparsity; of
+        equals, the one with the lower validation loss, then the later one. The test split is not read.
+
+        Args:
+            model: the network, on ``devicy``; it is trained in place.
+            optimizer: steps the parameters of ``model``.
+            scheduler: stepped after every training step; None for a constant rate.
+            name: the network is saved as ``models_path/name.pth``.
+            epochs: passes over the training split, at least 1.
+            threshold: fraction of the prunable weights that is zero at the end.
+
+        Returns:
+            ``model`` with the weights of the best epoch; ``round(threshold × prunable)`` of them are zero.
+
+        Raises:
+            TrainingError: where the loss is NaN or infinite.
+            SparsebenchError: where a setting or the name is not allowed.
+        """
+        if epochs < 1:
+            raise TrainingError(f"epochs is {epochs}; train for at least 1.")
+        path = checkpoint_path(self.models_path, name)
+        steps = len(self._loader("train"))
+        gradual = self._gradual_pruning(model, epochs * steps, threshold)
+        self.history = ()
+        best: tuple[float, float] | None = None
+        weights: dict[str, Any] = {}
+        for epoch in range(1, epochs + 1):
+            train_loss = self._train_epoch(model, optimizer, scheduler, gradual, epoch)
+            val_loss, val_accuracy = self.validate(model)
+            if math.isnan(val_loss):
+                raise TrainingError(self._diverged("validation loss is nan", f"epoch {epoch}", optimizer))
+            done = Epoch(epoch, train_loss, val_loss, val_accuracy, sparsity(model, self.include_classifier))
+            self.history += (done,)
+            rank = (val_accuracy, -val_loss)
+            if (gradual is None or gradual.complete(epoch * steps)) and (best is None or rank >= best):
+                best, self.best_epoch = rank, epoch
+                weights = copy.deepcopy(model.state_dict()) if epoch < epochs else {}
+            if self.on_epoch is not None:
+                self.on_epoch(done)
+        if weights:
+            model.load_state_dict(weights)
+        save_network(model, path)
+        return model
+
+    def training_step(self, model: nn.Module, inputs: Any, labels: Tensor) -> Tensor:
+        """Return the loss of a training batch, a scalar to differentiate.
+
+        Args:
+            model: the network, in training mode.
+            inputs: what the loader gives, on ``devicy``: (N, …), or a packed sequence.
+            labels: (N,).
+        """
+        return self.criterion(model(inputs), labels)
+
+    def validate(self, model: nn.Module) -> tuple[float, float]:
+        """Return the mean loss and the accuracy, in [0, 1], over the whole validation split."""
+        model.eval()
+        losses, hits = [], []
+        # Not inference_mode: what a network caches in its forward pass would be of no use to the next training step.
+        with torch.no_grad():
+            for inputs, labels in self._batches("val", self.devicy):
+                outputs = model(inputs)
+                losses.append(self.criterion(outputs, labels) * len(labels))
+                hits.append(outputs.argmax(1) == labels)
+        correct = torch.cat(hits)
+        return float(torch.stack(losses).sum()) / len(correct), float(correct.double().mean())
+
+    def evaluate(self, net: nn.Module, quant_mode: bool) -> tuple[float, nn.Module]:
+        """Return the accuracy of a network on the test split, or run training batches through it for calibration.
+
+        Args:
+            net: the network.
+            quant_mode: True reads training batches on the CPU, for the observers of int8 quantization, and stops after
+                ``calibration_batches``, at most 2000. False reads every test sample, on the device that ``net`` is on.
+
+        Returns:
+            The accuracy, a fraction in [0, 1], of the samples that were read, and ``net``.
+
+        Raises:
+            SparsebenchError: where there are no loaders yet, or ``calibration_batches`` is below 1.
+        """
+        with suppress(NotImplementedError):  # An exported graph is in evaluation mode for good, and says so.
+            net.eval()
+        if quant_mode:
+            if self.calibration_batches < 1:
+                raise SparsebenchError(f"calibration_batches is {self.calibration_batches}; it must be 1 to 2000.")
+            limit = min(self.calibration_batches, MAX_CALIBRATION_BATCHES)
+            cpu = torch.device("cpu")
+            net.to(cpu)
+            with torch.no_grad():
+                hits = [
+                    net(inputs).argmax(1) == labels
+                    for inputs, labels in itertools.islice(self._batches("train", cpu), limit)
+                ]
+            return float(torch.cat(hits).double().mean()), net
+        device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
+        hits, hits5 = [], []
+        with torch.inference_mode():
+            for inputs, labels in self._batches("test", device):
+                outputs = net(inputs)
+                hits.append(outputs.argmax(1) == labels)
+                if outputs.shape[1] >= _CLASSES_FOR_TOP5:
+                    hits5.append((outputs.topk(5).indices == labels.unsqueeze(1)).any(1))
+        # Cloned outside of inference mode, so that the tensor may be used like any other.
+        self.correct = torch.cat(hits).cpu().clone()
+        self.top5 = float(torch.cat(hits5).double().mean()) if hits5 else None
+        return float(self.correct.double().mean()), net
+
+    def _train_epoch(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: lr_scheduler.LRScheduler | None,
+        gradual: GradualPruning | None,
+        epoch: int,
+    ) -> float:
+        """Train and prune over the training split once; return the mean loss of its batches."""
+        model.train()
+        steps = len(self._loader("train"))
+        before = (epoch - 1) * steps
+        losses = torch.zeros(steps, device=self.devicy)
+        every = 1 if self.devicy.type == "cpu" else _STEPS_BETWEEN_LOOKS_ON_GPU
+        for step, (inputs, labels) in enumerate(self._batches("train", self.devicy), start=1):
+            optimizer.zero_grad(set_to_none=True)
+            with self._autocast(), _too_few_outputs(model):
+                loss = self.training_step(model, inputs, labels)
+            losses[step - 1] = loss.detach()
+            if step % every == 0 or step == steps:
+                self._check_losses(losses[:step], epoch, optimizer)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            if gradual is not None:
+                try:
+                    gradual.after_step(model, before + step, end_of_epoch=step == steps)
+                except PruningError:
+                    # On a GPU, weights that are no numbers may be met before the loss that made them is looked at.
+                    self._check_losses(losses[:step], epoch, optimizer)
+                    raise
+        return float(losses.mean())
+
+    def _gradual_pruning(self, model: nn.Module, steps: int, threshold: float) -> GradualPruning | None:
+        """Return how training of ``steps`` steps prunes, or None where it does not; check the settings in any case."""
+        if not 0 <= self.hold < 1:
+            raise SparsebenchError(f"hold is {self.hold}; it is the fraction of training at full sparsity, in [0, 1).")
+        if self.prune_every < 1:
+            raise SparsebenchError(f"prune_every is {self.prune_every}; prune every 1 step or more.")
+        if self.amp not in ("none", "bf16"):
+            raise SparsebenchError(unknown_name("amp", self.amp, ("none", "bf16")))
+        pruner = PRUNERS.load(self.pruner)(include_classifier=self.include_classifier)
+        schedule = SCHEDULES.load(self.schedule)
+        if not self.pruning or threshold == 0:
+            return None
+        check_threshold(threshold)
+        if not prunable_weights(model, self.include_classifier):
+            # Once here, not after every step.
+            warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
+            return None
+        phase = max(1, round((1 - self.hold) * steps))
+        return GradualPruning(pruner, schedule, threshold, phase, self.prune_every)
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        if not self.dataloader:
+            raise DataError("There are no data loaders yet; call load_dataloaders(batch_size, collate_fn) first.")
+        return self.dataloader[split]
+
+    def _batches(self, split: str, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
+        """Yield the inputs, floating ones in ``dtype``, and the labels of each batch of a split, on a device."""
+        for batch in self._loader(split):
+            if len(batch) != 2:
+                raise DataError(f"A batch of the {split} split has {len(batch)} parts; it must be (inputs, labels).")
+            inputs, labels = batch[0], torch.as_tensor(batch[1])
+            # The loss takes class indices as int64 only.
+            kind = labels.dtype if labels.is_floating_point() else torch.long
+            yield to_device(inputs, self.dtype, device), labels.to(device, kind, non_blocking=True)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.devicy.type, torch.bfloat16) if self.amp == "bf16" else nullcontext()
+
+    def _check_losses(self, losses: Tensor, epoch: int, optimizer: Optimizer) -> None:
+        """Raise where a loss of this epoch is NaN or infinite, naming the first such step."""
+        finite = torch.isfinite(losses[-1] if self.devicy.type == "cpu" else losses)
+        if not bool(finite.all()):
+            step = int(torch.isfinite(losses).int().argmin())
+            found = f"loss is {float(losses[step])}"
+            raise TrainingError(self._diverged(found, f"epoch {epoch}, step {step + 1}", optimizer))
+
+    @staticmethod
+    def _diverged(found: str, where: str, optimizer: Optimizer) -> str:
+        rate = optimizer.param_groups[0].get("lr", "unknown")
+        return (
+            f"The {found} at {where}; lower learning_rate ({rate:g} there), or look for NaN in the inputs and for "
+            "labels that are out of range."
+        )
+
+
+@contextmanager
+def _too_few_outputs(model: nn.Module) -> Iterator[None]:
+    """Say in words what the loss means by a target that is out of bounds."""
+    try:
+        yield
+    except IndexError as error:
+        if not str(error).startswith("Target"):
+            raise
+        raise ModelError(
+            f"{type(model).__name__} has fewer outputs than there are classes in the data ({error}); "
+            "build it with the number of classes of the data."
+        ) from error
+
+
+def _device(cuda: str) -> torch.device:
+    """Return the device that is asked for, or the CPU where it is a GPU that is not there."""
+    device = torch.device(cuda)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        return torch.device("cpu")
+    return device
+
+
+def _sizes(datasets: Sequence[Dataset[Any]] | None) -> dict[str, int]:
+    """Return the number of samples of each split."""
+    if datasets is None or len(datasets) != len(SPLITS):
+        found = "None" if datasets is None else f"{len(datasets)} of them"
+        raise DataError(f"datasets must be [train, val, test]; found {found}.")
+    sizes = {}
+    for split, dataset in zip(SPLITS, datasets, strict=True):
+        if not hasattr(dataset, "__len__"):
+            raise DataError(f"The {split} split has no length; give a map-style dataset, not an iterable one.")
+        sizes[split] = len(dataset)
+    return sizes

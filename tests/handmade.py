@@ -1,0 +1,279 @@
+"""Records written by hand, so that a report can be tested without training anything."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sparsebench.records import (
+    CompressResult,
+    EnvironmentRecord,
+    EvaluateResult,
+    Failure,
+    LayerAudit,
+    LayerSparsity,
+    MeasureResult,
+    Result,
+    Run,
+    RunRecord,
+    SizeResult,
+    StageKind,
+    StageRecord,
+    TrainResult,
+    TrialRecord,
+    TrialResult,
+    pack_bits,
+)
+
+ENVIRONMENT = EnvironmentRecord(
+    cpu="Example CPU 9000",
+    cpu_flags=("avx2", "avx512_vnni", "avx512f", "fpu"),
+    logical_cores=2,
+    memory_bytes=8_000_000_000,
+    gpu=None,
+    os="Linux 6.1",
+    python="3.11.4",
+    versions={"torch": "2.15.0", "numpy": "2.4.6"},
+    threads=2,
+    commit="0123456789abcdef",
+)
+
+LAYERS = (("conv1", "Conv2d", 144), ("conv2", "Conv2d", 4608), ("fc", "Linear", 640))
+"""Name, kind and weights; the last is the classifier, which stays dense."""
+
+INT8 = {"fp32": (), "dynamic": ("Linear",), "static": ("Conv2d",), "both": ("Conv2d", "Linear")}
+LATENCY_MS = {"fp32": 2.0, "dynamic": 1.8, "static": 0.8, "both": 0.8}
+LOST_BY_QUANTIZATION = {"fp32": 0, "dynamic": 1, "static": 2, "both": 3}
+SAMPLES = 400
+
+Cell = tuple[float, int, str, str]
+"""Threshold, seed, scheme, backend."""
+
+
+def lost_by_pruning(threshold: float) -> int:
+    """Test samples that pruning to ``threshold`` costs: none up to 0.5, 10 at 0.9, 23 at 0.95."""
+    return round(max(0.0, threshold - 0.5) ** 2 * 62.5) + (10 if threshold >= 0.95 else 0)
+
+
+@dataclass
+class Bench:
+    """A run to be built; every field is an axis or a fault of it."""
+
+    thresholds: Sequence[float] = (0.0, 0.5, 0.8, 0.9, 0.95)
+    schemes: Sequence[str] = ("fp32", "dynamic", "static", "both")
+    seeds: Sequence[int] = (0, 1, 2)
+    backends: Sequence[str] = ("eager",)
+    pruners: Sequence[str] = ("magnitude",)
+    pairs: Sequence[tuple[str, str]] = (("small_cnn", "digits"),)
+    settings: Sequence[tuple[int, int]] = ((1, 1),)
+    layers: Sequence[tuple[str, str, int]] = LAYERS
+    classes: int = 10
+    samples: int = SAMPLES
+    dense_accuracy: float = 0.95
+    paired: bool = True
+    time_all_seeds: bool = True
+    failed: Mapping[Cell, Failure] = field(default_factory=dict)
+    not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    pending: Iterable[Cell] = ()
+    collapsed: Mapping[str, float] = field(default_factory=dict)
+    warnings: Mapping[float, tuple[str, ...]] = field(default_factory=dict)
+    reached: Mapping[float, float] = field(default_factory=dict)
+    name: str = "handmade"
+    command: str = "sparsebench run handmade.toml"
+    config: Mapping[str, Any] = field(default_factory=lambda: {"name": "handmade", "train": {"epochs": 10}})
+
+    def build(self) -> Run:
+        """Return the run."""
+        trials = [
+            self._trial(model, data, pruner if threshold else None, threshold, seed, scheme, backend)
+            for model, data in self.pairs
+            for position, pruner in enumerate(self.pruners)
+            for threshold in self.thresholds
+            if threshold or position == 0
+            for scheme in self.schemes
+            for backend in self.backends
+            for seed in self.seeds
+        ]
+        record = RunRecord(
+            name=self.name,
+            config=self.config,
+            command=self.command,
+            sparsebench="0.1.0",
+            trials=tuple(trial.trial for trial in trials),
+            environment=ENVIRONMENT,
+        )
+        return Run(record=record, trials=tuple(trials))
+
+    def _trial(
+        self, model: str, data: str, pruner: str | None, threshold: float, seed: int, scheme: str, backend: str
+    ) -> TrialResult:
+        network = f"{model}-{data}-{pruner}-{threshold}-{seed}"
+        key = f"{network}-{scheme}-{backend}"
+        record = TrialRecord(
+            model=model,
+            data=data,
+            pruner=pruner,
+            threshold=threshold,
+            seed=seed,
+            scheme=scheme,
+            backend=backend,
+            train=f"train-{network}",
+        )
+        reason = self.not_offered.get((scheme, backend))
+        if reason:
+            return TrialResult(trial=replace(record, not_offered=reason))
+        timed = self.settings if self.time_all_seeds or seed == self.seeds[0] else ()
+        record = replace(
+            record,
+            compress=f"compress-{key}",
+            evaluate=f"evaluate-{key}",
+            measure=tuple(f"measure-{key}-{batch}-{threads}" for batch, threads in timed),
+        )
+        cell = (threshold, seed, scheme, backend)
+        warnings = self.warnings.get(threshold, ())
+        train = stage("train", record.train, self._trained(pruner, threshold), warnings=warnings)
+        if cell in self.pending:
+            return TrialResult(trial=record, train=train)
+        if cell in self.failed:
+            compress = stage("compress", f"compress-{key}", None, failure=self.failed[cell])
+            return TrialResult(trial=record, train=train, compress=compress)
+        return TrialResult(
+            trial=record,
+            train=train,
+            compress=stage("compress", f"compress-{key}", self._compressed(threshold, scheme)),
+            evaluate=stage("evaluate", f"evaluate-{key}", self._evaluated(threshold, seed, scheme)),
+            measure=tuple(
+                stage("measure", name, measured(scheme, backend, seed, batch, threads))
+                for name, (batch, threads) in zip(record.measure, timed, strict=True)
+            ),
+        )
+
+    def _zeros(self, name: str, weights: int, threshold: float, prunable: bool) -> int:
+        if name in self.collapsed and threshold >= self.collapsed[name]:
+            return weights
+        return round(self.reached.get(threshold, threshold) * weights) if prunable else 0
+
+    def _trained(self, pruner: str | None, threshold: float) -> TrainResult:
+        layers = tuple(
+            LayerSparsity(
+                name=name,
+                kind=kind,
+                weights=weights,
+                zeros=self._zeros(name, weights, threshold, index < len(self.layers) - 1),
+                prunable=index < len(self.layers) - 1,
+            )
+            for index, (name, kind, weights) in enumerate(self.layers)
+        )
+        prunable = [layer for layer in layers if layer.prunable]
+        weights = sum(layer.weights for layer in prunable)
+        return TrainResult(
+            trainer="Trainer",
+            pruned_by=pruner or "none",
+            train_samples=1000,
+            val_samples=200,
+            test_samples=self.samples,
+            classes=self.classes,
+            input_shape=(1, 8, 8),
+            epochs=10,
+            best_epoch=7,
+            val_accuracy=0.96,
+            history=(),
+            asked_sparsity=threshold,
+            prunable_weights=weights,
+            prunable_zeros=round(self.reached.get(threshold, threshold) * weights),
+            parameters=sum(layer.weights for layer in layers) + 58,
+            parameter_zeros=sum(layer.zeros for layer in layers),
+            layers=layers,
+            samples_per_second=1000.0,
+        )
+
+    def _compressed(self, threshold: float, scheme: str) -> CompressResult:
+        audits = tuple(
+            LayerAudit(
+                name=name,
+                kind=kind,
+                weights=weights,
+                zeros=round(threshold * weights) if index < len(self.layers) - 1 else 0,
+                bits=8 if kind in INT8.get(scheme, ()) else 32,
+                reason="" if kind in INT8.get(scheme, ()) else f"{scheme} leaves {kind} in fp32",
+            )
+            for index, (name, kind, weights) in enumerate(self.layers)
+        )
+        payload = sum(audit.weights * audit.bits // 8 for audit in audits) + 58 * 4
+        flash = sum((audit.weights - audit.zeros) * audit.bits // 8 for audit in audits) + 58 * 4
+        nonzero = sum(audit.weights - audit.zeros for audit in audits) + 58
+        size = SizeResult(
+            payload_bytes=payload,
+            file_bytes=payload + 2000,
+            deflated_file_bytes=flash + 1000,
+            nonzero_parameters=nonzero,
+            flash_bytes=flash,
+        )
+        calibrated = scheme in ("static", "both")
+        return CompressResult(
+            calibration_batches=15 if calibrated else 0,
+            calibration_seconds=0.5 if calibrated else 0.0,
+            layers=audits,
+            size=size,
+        )
+
+    def _evaluated(self, threshold: float, seed: int, scheme: str) -> EvaluateResult:
+        lost = lost_by_pruning(threshold) + LOST_BY_QUANTIZATION.get(scheme, 0)
+        lost += 2 if threshold >= 0.95 and scheme == "static" else 0  # together they cost more than apart
+        right = round(self.dense_accuracy * self.samples) + seed - lost
+        top1 = right / self.samples
+        return EvaluateResult(
+            samples=self.samples,
+            top1=top1,
+            top1_low=max(0.0, top1 - 0.02),
+            top1_high=min(1.0, top1 + 0.02),
+            top5=min(1.0, top1 + 0.04) if self.classes >= 10 else None,
+            correct_bits=pack_bits(index < right for index in range(self.samples)) if self.paired else None,
+        )
+
+
+def measured(scheme: str, backend: str, seed: int, batch: int, threads: int) -> MeasureResult:
+    """Return a latency that depends on all that it is called with; other backends than eager take half the time."""
+    median = LATENCY_MS.get(scheme, 1.0) * (1.0 if backend == "eager" else 0.5) * batch / threads + 0.01 * seed
+    return MeasureResult(
+        protocol="loop",
+        batch_size=batch,
+        threads=threads,
+        calls=150,
+        median_ms=median,
+        p95_ms=median * 1.25,
+        p99_ms=median * 1.5,
+        samples_ms=(median,) * 3,
+    )
+
+
+def stage(
+    kind: StageKind, key: str, result: Result | None, warnings: tuple[str, ...] = (), failure: Failure | None = None
+) -> StageRecord:
+    """Return the record of one stage, done where it has a result."""
+    return StageRecord(
+        stage=kind,
+        key=key,
+        parent=None,
+        settings={},
+        status="failed" if failure else "done",
+        attempt=1,
+        started_at="2026-01-02T03:04:05+00:00",
+        seconds={"train": 10.0, "compress": 1.0, "evaluate": 0.5, "measure": 0.25}[kind],
+        environment=ENVIRONMENT,
+        warnings=warnings,
+        result=result,
+        failure=failure,
+    )
+
+
+OUT_OF_MEMORY = Failure(error="RuntimeError", message="out of | memory", traceback="Traceback: …")
+
+
+def with_faults() -> Run:
+    """Return 5 thresholds × 4 schemes × 3 seeds on two backends: one failed, one not offered, a layer collapsed."""
+    return Bench(
+        backends=("eager", "onnxruntime"),
+        failed={(0.9, 1, "static", "eager"): OUT_OF_MEMORY},
+        not_offered={("both", "onnxruntime"): "onnxruntime does not offer both"},
+        collapsed={"conv1": 0.95},
+    ).build()

@@ -1,0 +1,103 @@
+"""Imports point one way, and the light parts stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "sparsebench"
+LEAVES = {"errors", "registry", "records"}
+
+# What each part may import of the package. The leaves may be imported by everything but each other, except that
+# registry knows errors.
+ALLOWED = {
+    "errors": set(),
+    "records": set(),
+    "registry": {"errors"},
+    "config": {"errors", "registry"},
+    "environment": {"records"},
+    "plan": {"config", "records"},
+    "store": {"errors", "records"},
+    "morphism": {"errors"},
+    "contract": {"errors", "registry"},
+    "checkpoint": {"errors"},
+    "pruning": {"config", "errors", "registry"},
+    "quantization": {"config", "errors", "registry"},
+    "metrics": {"config", "errors", "registry"},
+    "timing": {"config", "errors", "registry"},
+    "backends": {"config", "errors", "registry", "quantization"},
+    "data": {"config", "errors", "registry"},
+    "models": {"config", "errors", "registry"},
+    "loaders": {"errors"},
+    "trainer": {"config", "errors", "registry", "pruning", "morphism", "loaders", "checkpoint"},
+    "testing": {"contract", "trainer", "data", "models", "pruning", "errors", "registry"},
+    "executors": set(),
+    "facts": {"config", "data", "environment", "errors", "plan", "registry"},
+    "stages": {
+        "backends",
+        "contract",
+        "data",
+        "errors",
+        "metrics",
+        "models",
+        "plan",
+        "pruning",
+        "quantization",
+        "records",
+        "registry",
+        "store",
+        "timing",
+    },
+    "preflight": {"config", "contract", "errors", "models", "registry", "stages"},
+    "runner": {"config", "environment", "errors", "executors", "facts", "plan", "preflight", "records", "stages", "store"},
+    "report": {"records", "errors"},
+    "progress": {"plan", "records", "runner"},
+    "listing": {"plan", "records", "registry", "runner", "store"},
+    "__main__": {"cli"},
+    "cli": {"config", "contract", "errors", "listing", "progress", "records", "registry", "report", "runner", "store"},
+}
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sparsebench"):
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("sparsebench."))
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_import_follows_the_direction_of_the_design(path):
+    part = part_of(path)
+    assert part in ALLOWED, f"{part} has no place in the design; give it one in this test"
+    found = {name for name in imported_parts(path) if name not in {part, "__version__"}}
+    assert found <= ALLOWED[part], f"{path.name} imports {sorted(found - ALLOWED[part])}"
+
+
+def modules_after(code):
+    script = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_does_not_import_torch():
+    assert "torch" not in modules_after("import sparsebench")
+
+
+def test_the_help_does_not_import_torch_pydantic_or_matplotlib():
+    loaded = modules_after("import sparsebench.cli as cli\ntry:\n    cli.app(['--help'])\nexcept SystemExit:\n    pass")
+    assert not loaded & {"torch", "pydantic", "matplotlib", "numpy", "sklearn"}
+
+
+def test_planning_the_default_sweep_does_not_import_torch():
+    loaded = modules_after("from sparsebench.runner import plan_sweep, load_config\nplan_sweep(load_config())")
+    assert not loaded & {"torch", "matplotlib", "sklearn"}

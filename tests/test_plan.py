@@ -1,0 +1,139 @@
+"""The plan: which stages a config needs, what they share, and what their keys depend on."""
+
+from collections import Counter
+
+import pytest
+
+from sparsebench import load_config
+from sparsebench.plan import Facts, make_plan, stage_key
+
+FACTS = Facts(data={"digits": {"version": "1"}}, machine={"cpu": "a"})
+
+
+def plan(*overrides, facts=FACTS):
+    return make_plan(load_config(None, overrides), facts)
+
+
+def kinds(plan):
+    return Counter(stage.kind for stage in plan.stages)
+
+
+def keys(plan, kind):
+    return [stage.key for stage in plan.stages if stage.kind == kind]
+
+
+def test_a_key_is_pinned_so_that_a_change_of_keys_is_a_decision():
+    assert stage_key("train", {"threshold": 0.5, "seed": 1}, None) == (
+        "4c5f12346c73ce69e2eb272e2fd594f2c5b5f0f23748854ce8147b656aa03442"
+    )
+
+
+def test_the_default_sweep_trains_each_network_once_and_shares_it_among_all_schemes():
+    default = plan()
+    assert len(default.trials) == 5 * 4 * 3
+    # A dense network per seed to start from, and five thresholds that each continue from it.
+    assert kinds(default) == {"train": 3 + 5 * 3, "compress": 60, "evaluate": 60, "measure": 20}
+
+
+def test_every_stage_comes_after_its_parent():
+    seen = set()
+    for stage in plan().stages:
+        assert stage.parent is None or stage.parent in seen
+        seen.add(stage.key)
+
+
+def test_latency_is_timed_on_the_first_seed_unless_asked_otherwise():
+    assert {trial.seed for trial in plan().trials if trial.measure} == {0}
+    assert {trial.seed for trial in plan("measure.all_seeds=true").trials if trial.measure} == {0, 1, 2}
+
+
+def test_batch_sizes_and_threads_multiply_the_measurements():
+    assert kinds(plan("measure.batch_sizes=1,32", "measure.threads=1,2"))["measure"] == 4 * 20
+
+
+def test_every_threshold_the_dense_control_too_continues_from_the_same_dense_network():
+    found = plan("seeds=0", "schemes=fp32")
+    dense, *others = [stage for stage in found.stages if stage.kind == "train"]
+    assert dense.parent is None
+    assert {stage.parent for stage in others} == {dense.key}
+    assert [stage.settings["threshold"] for stage in others] == [0, 0.5, 0.8, 0.9, 0.95]
+
+
+def test_the_dense_control_may_be_the_dense_network_as_it_was_trained():
+    found = plan("seeds=0", "train.dense_control=as_trained")
+    assert kinds(found)["train"] == 5
+    assert found.trials[0].train == found.stages[0].key
+
+
+def test_training_from_scratch_has_no_parents():
+    found = plan("train.start_from=scratch")
+    assert kinds(found)["train"] == 15
+    assert all(stage.parent is None for stage in found.stages if stage.kind == "train")
+
+
+def test_training_from_the_previous_threshold_is_a_chain():
+    trains = [stage for stage in plan("seeds=0", "train.start_from=previous").stages if stage.kind == "train"]
+    assert [stage.parent for stage in trains] == [None, *(stage.key for stage in trains[:-1])]
+
+
+def test_all_pruners_share_the_dense_control(monkeypatch):
+    monkeypatch.setitem(load_config.__globals__["PRUNERS"]._builtin, "other", "nowhere:Other")
+    found = plan("pruners=magnitude,other", "seeds=0")
+    assert len(found.trials) == 4 * (1 + 4 + 4)
+    assert sum(trial.pruner is None for trial in found.trials) == 4
+
+
+def test_a_scheme_that_a_backend_does_not_offer_is_a_trial_with_its_reason_and_no_stages():
+    facts = Facts(data=FACTS.data, not_offered={("eager", "static"): "eager does not offer static here."})
+    found = plan(facts=facts)
+    refused = [trial for trial in found.trials if trial.scheme == "static"]
+    assert len(refused) == 15
+    assert all(trial.not_offered == "eager does not offer static here." for trial in refused)
+    assert all(trial.evaluate is None for trial in refused)
+    assert kinds(found)["compress"] == 45
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "train.epochs=13",
+        "train.learning_rate=0.003",
+        "data.options={seed=1}",
+        "model.options={width=16}",
+        "prune.hold=0.5",
+        "prune.schedule=cubic",
+        "seeds=7",
+    ],
+)
+def test_what_changes_training_changes_the_keys_of_training_and_of_all_that_follows(change):
+    before, after = plan("seeds=0", "thresholds=0.5"), plan("seeds=0", "thresholds=0.5", change)
+    for kind in ("compress", "evaluate", "measure"):
+        assert not set(keys(before, kind)) & set(keys(after, kind))
+
+
+def test_what_is_pruned_does_not_touch_the_keys_of_dense_training():
+    before, after = plan("seeds=0"), plan("seeds=0", "prune.hold=0.5")
+    assert keys(before, "train")[:2] == keys(after, "train")[:2]
+
+
+def test_the_machine_joins_only_the_keys_of_measure():
+    here, there = plan(), plan(facts=Facts(data=FACTS.data, machine={"cpu": "b"}))
+    assert keys(here, "evaluate") == keys(there, "evaluate")
+    assert not set(keys(here, "measure")) & set(keys(there, "measure"))
+
+
+def test_where_training_runs_is_no_part_of_any_key():
+    assert plan().stages == plan("train.device=cpu").stages
+
+
+def test_calibration_joins_only_the_keys_of_schemes_that_calibrate():
+    before, after = plan("seeds=0"), plan("seeds=0", "quantize.calibration_batches=10")
+    changed = {a.scheme for a, b in zip(before.trials, after.trials, strict=True) if a.compress != b.compress}
+    assert changed == {"static", "both"}
+
+
+def test_a_change_in_the_users_own_source_changes_the_keys():
+    reference = "mine:Trainer"
+    before = plan(f"train.trainer={reference}", facts=Facts(data=FACTS.data, sources={reference: "a"}))
+    after = plan(f"train.trainer={reference}", facts=Facts(data=FACTS.data, sources={reference: "b"}))
+    assert not {stage.key for stage in before.stages} & {stage.key for stage in after.stages}

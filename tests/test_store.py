@@ -1,0 +1,98 @@
+"""The run directory: what is written is there whole, and what is read is never misread."""
+
+import json
+
+import pytest
+from handmade_stage import stage_record
+
+from sparsebench.errors import RecordSchemaError, StoreError
+from sparsebench.records import EvaluateResult, pack_bits, unpack_bits
+from sparsebench.store import Store, load_run
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path):
+    store = Store(tmp_path / "run")
+    record = stage_record(
+        result=EvaluateResult(
+            samples=3, top1=2 / 3, top1_low=0.2, top1_high=0.9, top5=None, correct_bits=pack_bits([True, False, True])
+        )
+    )
+    store.write(record)
+    assert store.read("evaluate", record.key) == record
+
+
+def test_a_stage_that_was_not_committed_is_none(tmp_path):
+    assert Store(tmp_path).read("train", "0" * 64) is None
+
+
+def test_a_half_written_stage_does_not_count(tmp_path):
+    store = Store(tmp_path)
+    folder = store.directory("evaluate", "k")
+    folder.mkdir(parents=True)
+    (folder / ".result.json.abc").write_text("{")
+    assert store.read("evaluate", "k") is None
+
+
+def test_a_record_of_another_schema_version_is_refused_never_misread(tmp_path):
+    store = Store(tmp_path)
+    record = stage_record()
+    store.write(record)
+    path = store.directory("evaluate", record.key) / "result.json"
+    content = json.loads(path.read_text())
+    content["schema_version"] = 999
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        RecordSchemaError,
+        match=r"was written under schema version 999; this sparsebench reads version \d+\. "
+        r"Use the sparsebench that wrote it, or give the run another name\.",
+    ):
+        store.read("evaluate", record.key)
+
+
+def test_a_record_that_is_no_json_is_refused_with_the_remedy(tmp_path):
+    store = Store(tmp_path)
+    record = stage_record()
+    store.write(record)
+    (store.directory("evaluate", record.key) / "result.json").write_text('{"schema_version": 1, ')
+    with pytest.raises(StoreError, match=r"is no record: .*Delete .* and start again\."):
+        store.read("evaluate", record.key)
+
+
+def test_a_run_directory_that_cannot_be_written_says_so_and_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        StoreError, match=r"Cannot write run directory .*Choose another place with --runs-dir, or mend its permissions\."
+    ):
+        Store(tmp_path / "file" / "run")
+
+
+def test_an_artifact_that_was_changed_is_found_by_its_digest(tmp_path):
+    store = Store(tmp_path)
+    digest = store.save_artifact("evaluate", "k", "a.bin", lambda path: path.write_bytes(b"right"))
+    record = stage_record(key="k", artifacts={"a.bin": digest})
+    assert store.artifact(record, "a.bin").read_bytes() == b"right"
+    (store.directory("evaluate", "k") / "a.bin").write_bytes(b"wrong")
+    with pytest.raises(StoreError, match=r"is not what was recorded: its SHA-256 differs\. Delete"):
+        store.artifact(record, "a.bin")
+
+
+def test_an_artifact_whose_writing_fails_leaves_nothing_behind(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(path):
+        path.write_bytes(b"half")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        store.save_artifact("train", "k", "a.bin", fail)
+    assert list(store.directory("train", "k").iterdir()) == []
+
+
+def test_a_directory_without_a_run_says_what_to_give(tmp_path):
+    with pytest.raises(StoreError, match=r"holds no run: .*for example runs/default\."):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("flags", [[], [True], [False] * 9, [True, False] * 50, [True] * 8])
+def test_correctness_bits_survive_packing(flags):
+    assert unpack_bits(pack_bits(flags), len(flags)) == tuple(flags)

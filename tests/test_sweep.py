@@ -1,0 +1,199 @@
+"""Sweeps: what a run leaves behind, and that nothing is done twice."""
+
+import re
+
+import pytest
+from sweeps import rows, sparsebench, stage_files, tiny, tiny_arguments
+
+from sparsebench import run_sweep
+from sparsebench.errors import ConfigError
+from sparsebench.records import TrainResult
+from sparsebench.runner import Silent
+
+
+class Recorder(Silent):
+    def __init__(self):
+        self.ran = []
+        self.epochs = []
+
+    def started(self, stage):
+        self.ran.append(stage.kind)
+
+    def epoch(self, epoch, epochs):
+        self.epochs.append((epoch.epoch, epochs))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    recorder = Recorder()
+    return runs, run_sweep(tiny(), runs_dir=runs, watcher=recorder), recorder
+
+
+def test_every_trial_of_a_sweep_is_trained_compressed_evaluated_and_timed(finished):
+    _, run, recorder = finished
+    assert [trial.status for trial in run.trials] == ["done"] * 4
+    assert sorted(set(recorder.ran)) == ["compress", "evaluate", "measure", "train"]
+    assert recorder.ran.count("train") == 3
+    assert recorder.epochs == [(1, 2), (2, 2)] * 3
+
+
+def test_asked_and_reached_sparsity_agree_to_the_last_weight(finished):
+    for trial in finished[1].trials:
+        trained = trial.trained
+        assert trained.prunable_zeros == round(trial.trial.threshold * trained.prunable_weights)
+
+
+def test_static_quantization_keeps_the_zeros_of_pruning_and_makes_every_weight_int8(finished):
+    trial = next(t for t in finished[1].trials if t.trial.threshold == 0.8 and t.trial.scheme == "static")
+    assert trial.compressed.int8_weights == trial.compressed.weights
+    assert trial.compressed.zeros >= trial.trained.prunable_zeros
+
+
+def test_calibration_reads_the_training_split_once(finished):
+    batches = {t.trial.scheme: t.compressed.calibration_batches for t in finished[1].trials}
+    assert batches == {"fp32": 0, "static": 1077 // 64}
+
+
+def test_correctness_of_each_test_sample_is_recorded_so_that_differences_can_be_paired(finished):
+    for trial in finished[1].trials:
+        scored = trial.evaluated
+        assert len(scored.correct) == scored.samples == 360
+        assert sum(scored.correct) / 360 == pytest.approx(scored.top1)
+        assert scored.top1_low < scored.top1 < scored.top1_high
+
+
+def test_dense_networks_are_recorded_as_not_pruned(finished):
+    assert {t.trained.pruned_by for t in finished[1].trials if not t.trial.threshold} == {"none"}
+    assert {t.trained.pruned_by for t in finished[1].trials if t.trial.threshold} == {"magnitude"}
+
+
+def test_a_finished_run_started_again_does_nothing(finished):
+    runs, run, _ = finished
+    before = stage_files(runs / "tiny")
+    recorder = Recorder()
+    again = run_sweep(tiny(), runs_dir=runs, watcher=recorder)
+    assert recorder.ran == []
+    assert stage_files(runs / "tiny") == before
+    assert rows(again) == rows(run)
+
+
+def test_a_finished_run_started_again_does_not_even_import_torch(finished):
+    runs = finished[0]
+    script = (
+        "import sys\nfrom sweeps import tiny\nfrom sparsebench import run_sweep\n"
+        f"run_sweep(tiny(), runs_dir={str(runs)!r})\nassert 'torch' not in sys.modules\n"
+    )
+    import os
+    import subprocess
+    import sys
+
+    from sweeps import TESTS
+
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(TESTS)})
+
+
+def test_one_more_scheme_trains_nothing_anew(finished):
+    recorder = Recorder()
+    run = run_sweep(tiny("schemes=fp32,static,dynamic"), runs_dir=finished[0], watcher=recorder)
+    assert "train" not in recorder.ran
+    assert recorder.ran.count("compress") == 2
+    assert {trial.status for trial in run.trials} == {"done"}
+
+
+def test_the_same_config_gives_the_same_records_in_another_run(finished, tmp_path):
+    assert rows(run_sweep(tiny(), runs_dir=tmp_path)) == rows(finished[1])
+
+
+def test_a_recurrent_network_goes_through_the_sweep(tmp_path):
+    config = tiny("model.name=gru_classifier", "model.options={hidden=16}", "schemes=fp32,dynamic,static,both")
+    run = run_sweep(config, runs_dir=tmp_path)
+    assert {trial.status for trial in run.trials} == {"done"}
+    int8 = {t.trial.scheme: t.compressed.int8_weights / t.compressed.weights for t in run.trials}
+    assert int8["both"] == int8["dynamic"] == 1.0
+    assert 0 < int8["static"] < 0.5  # the GRU has no static int8 form in torch: only the classifier is quantized
+
+
+def test_several_networks_are_swept_in_one_run(tmp_path):
+    path = tmp_path / "two.toml"
+    path.write_text(
+        'name = "two"\nseeds = [0]\nthresholds = [0]\nschemes = ["fp32"]\n'
+        '[[model]]\nname = "small_cnn"\noptions = { width = 8 }\n'
+        '[[model]]\nname = "gru_classifier"\noptions = { hidden = 8 }\n'
+        "[train]\nepochs = 1\n[measure]\nseconds = 0.01\n"
+    )
+    from sparsebench import load_config
+
+    run = run_sweep(load_config(path), runs_dir=tmp_path)
+    assert [(trial.trial.model, trial.status) for trial in run.trials] == [
+        ("small_cnn", "done"),
+        ("gru_classifier", "done"),
+    ]
+
+
+@pytest.mark.parametrize("start_from", ["scratch", "previous"])
+def test_training_may_start_from_scratch_or_from_the_threshold_before(tmp_path, start_from):
+    run = run_sweep(tiny(f"train.start_from={start_from}", "schemes=fp32"), runs_dir=tmp_path)
+    assert [trial.status for trial in run.trials] == ["done", "done"]
+
+
+def test_pruning_the_classifier_too_counts_it_as_prunable(tmp_path):
+    run = run_sweep(tiny("prune.include_classifier=true", "schemes=fp32", "thresholds=0.8"), runs_dir=tmp_path)
+    trained = run.trials[0].trained
+    assert isinstance(trained, TrainResult)
+    assert all(layer.prunable for layer in trained.layers)
+
+
+def test_progress_goes_to_stderr_and_results_to_stdout(tmp_path):
+    done = sparsebench("run", *tiny_arguments("thresholds=0", "schemes=fp32"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 trials done in runs/tiny." in done.stdout
+    assert (tmp_path / "reports/tiny/README.md").is_file()
+    assert re.search(r"\[2/5.*\] train small_cnn · digits · dense · seed 0: val \d+\.\d\d %", done.stderr)
+    assert "Warning" not in done.stderr, "library warnings must not reach the user"
+
+
+BAD_DATA = '''
+import torch
+from torch.utils.data import TensorDataset
+
+def split(n, labels):
+    return TensorDataset(torch.rand(n, 1, 8, 8), labels)
+
+def empty_test():
+    y = torch.arange(100) % 3
+    return [split(100, y), split(100, y), split(0, y[:0])], 3
+
+def one_class():
+    y = torch.arange(100) % 3
+    return [split(100, y), split(100, y), split(100, torch.zeros(100, dtype=torch.long))], 3
+'''
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["data.name=bad_data:empty_test"], "the test split is empty; give it at least one sample."),
+        (["data.name=bad_data:one_class"], "the test split holds class 0 only; accuracy needs two classes or more."),
+        (["train.batch_size=5000"], "train.batch_size = 5000 is larger than the training split of 'digits' (1077 samples)"),
+        (["model.options={widht=3}"], "Model 'small_cnn' cannot be built with these options"),
+        (["data.options={test_fraction=2}"], "both must be above 0 and their sum below 1"),
+    ],
+)
+def test_data_and_networks_that_cannot_work_are_refused_before_any_work(tmp_path, monkeypatch, overrides, sentence):
+    (tmp_path / "bad_data.py").write_text(BAD_DATA)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "bad_data", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        run_sweep(tiny(*overrides), runs_dir=tmp_path / "runs")
+    assert sentence in str(caught.value)
+    assert not stage_files(tmp_path / "runs" / "tiny")
+
+
+def test_a_loss_that_is_no_number_is_a_failed_trial_and_the_rest_goes_on(tmp_path):
+    run = run_sweep(tiny("train.learning_rate=1e30", "schemes=fp32", "thresholds=0"), runs_dir=tmp_path)
+    (trial,) = run.trials
+    assert trial.status in {"failed", "pending"}
+    failures = [path for path in stage_files(tmp_path / "tiny")]
+    assert failures
