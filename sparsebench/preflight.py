@@ -27,10 +27,11 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
         except SparsebenchError as error:
             problems.append(f"data.name = {data.name!r}: {error}")
             continue
-        if config.train.batch_size > len(splits.train):
+        samples = splits.samples["train"]
+        if config.train.batch_size > samples:
             problems.append(
                 f"train.batch_size = {config.train.batch_size} is larger than the training split of {data.name!r} "
-                f"({len(splits.train)} samples), so that no batch could be made; lower it to that or less."
+                f"({samples} samples), so that no batch could be made; lower it to that or less."
             )
         for model in config.model:
             try:

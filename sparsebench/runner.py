@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from sparsebench import __version__
 from sparsebench.config import SweepConfig, load_config
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 StageStatus = Literal["done", "failed", "skipped", "pending"]
 
 
-class Watcher(Protocol):
-    """Is told how a run goes on; all its methods may do nothing."""
+class Watcher:
+    """Is told how a run goes on. Its methods do nothing; a subclass overrides those that it needs."""
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
         """Called once, before any work, with the state in which the run was found."""
@@ -43,10 +43,6 @@ class Watcher(Protocol):
 
     def skipped(self, stage: Stage) -> None:
         """Called for a stage that cannot run because one before it failed."""
-
-
-class Silent(Watcher):
-    """A watcher that says nothing."""
 
 
 def plan_sweep(config: SweepConfig) -> Plan:
@@ -98,7 +94,7 @@ def run_sweep(
         StoreError: where the run directory cannot be written to.
     """
     config = config or load_config()
-    watcher = watcher or Silent()
+    watcher = watcher or Watcher()
     plan = plan_sweep(config)
     store = Store(Path(runs_dir) / config.name)
     status = stage_status(plan, store)

@@ -74,12 +74,17 @@ class Workbench:
         self.store = store
         self.device = device
         self.on_epoch = on_epoch
+        self.threads = torch.get_num_threads()
         self._splits: dict[str, Splits] = {}
         # evaluate and measure of one trial follow each other; rebuilding the network for each would cost as much again.
         self.restored = lru_cache(maxsize=1)(self._restore)
+        self.example = lru_cache(maxsize=2)(self._example)
 
     def do(self, stage: Stage) -> Outcome:
         """Do the work of one stage; whatever goes wrong is raised."""
+        # Results depend on the number of threads. Setting it, even to what it is, also takes from MKL the freedom to use
+        # fewer, which it has only until somebody sets it: a resumed run would train otherwise than an undisturbed one.
+        torch.set_num_threads(self.threads)
         work = {"train": self.train, "compress": self.compress, "evaluate": self.evaluate, "measure": self.measure}
         return work[stage.kind](stage)
 
@@ -122,7 +127,7 @@ class Workbench:
         """Bring a trained network into a scheme on a backend, calibrating where the scheme asks for it."""
         parent = self._record("train", stage.parent)
         trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key), stage.settings)
-        example = (_first_inputs(trainer),)
+        example = (self.example(parent.key),)
         calibration = _Calibration(trainer)
         seed_everything(parent.settings["seed"])
         backend: Backend = BACKENDS.load(stage.settings["backend"])()
@@ -152,7 +157,7 @@ class Workbench:
         accuracy, _ = check_evaluated(returned)
         flags = getattr(trainer, "correct", None)
         correct = None if flags is None else [bool(flag) for flag in flags]
-        samples = len(self.splits(parent.settings["data"]).test) if correct is None else len(correct)
+        samples = self.splits(parent.settings["data"]).samples["test"] if correct is None else len(correct)
         low, high = wilson_interval(round(accuracy * samples), samples)
         result = EvaluateResult(
             samples=samples,
@@ -233,20 +238,29 @@ class Workbench:
 
     def inputs(self, key: str | None, batch_size: int) -> Any:
         """Return inputs of ``batch_size`` training samples for the network of compress stage ``key``."""
-        parent = self._record("train", self._record("compress", key).parent)
+        return batch_of(self.example(self._record("compress", key).parent), batch_size)
+
+    def _example(self, key: str | None) -> Any:
+        """Return the inputs of one training batch, on the CPU, as the trainer of train stage ``key`` loads them."""
+        parent = self._record("train", key)
         trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key))
-        return batch_of(_first_inputs(trainer), batch_size)
+        seed_everything(parent.settings["seed"])
+        for inputs, _ in cast("Mapping[str, Any]", trainer.dataloader)["train"]:
+            return inputs.to("cpu")
+        raise ContractError(
+            "The trainer does not keep the contract:",
+            ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
+        )
 
     def _restore(self, key: str | None) -> nn.Module:
         """Return the network that a compress stage made, rebuilt from its artifacts without calibrating again."""
         record = self._record("compress", key)
         parent = self._record("train", record.parent)
-        trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key))
         calibration: dict[str, torch.Tensor] = {}
         if CALIBRATION in record.artifacts:
             calibration = torch.load(self.store.artifact(record, CALIBRATION), weights_only=True)
         backend: Backend = BACKENDS.load(record.settings["backend"])()
-        example = (_first_inputs(trainer),)
+        example = (self.example(parent.key),)
         return backend.restore(self.trained(parent), record.settings["scheme"], example, calibration)
 
     def _record(self, kind: Any, key: str | None) -> StageRecord:
@@ -295,17 +309,6 @@ def _build(settings: Mapping[str, Any], splits: Splits) -> nn.Module:
     return build_model(model["name"], splits.classes, splits.input_shape, model["options"])
 
 
-def _first_inputs(trainer: TrainerLike) -> Any:
-    """Return the inputs of one training batch, on the CPU."""
-    loaders = cast("Mapping[str, Any]", trainer.dataloader)
-    for inputs, _ in loaders["train"]:
-        return inputs.to("cpu")
-    raise ContractError(
-        "The trainer does not keep the contract:",
-        ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
-    )
-
-
 def _check_shapes(expected: Mapping[str, torch.Size], trained: nn.Module) -> None:
     """Refuse a returned network that the network's own factory could not be loaded with."""
     found = {name: tensor.shape for name, tensor in trained.state_dict().items()}
@@ -343,9 +346,9 @@ def _train_result(
     return TrainResult(
         trainer=settings["train"]["trainer"],
         pruned_by=own_way if settings["pruner"] else "none",
-        train_samples=len(splits.train),
-        val_samples=len(splits.val),
-        test_samples=len(splits.test),
+        train_samples=splits.samples["train"],
+        val_samples=splits.samples["val"],
+        test_samples=splits.samples["test"],
         classes=splits.classes,
         input_shape=splits.input_shape,
         epochs=epochs,
@@ -361,5 +364,5 @@ def _train_result(
             LayerSparsity(name=name, kind=kind, weights=weights, zeros=zeros, prunable=may)
             for (name, kind, may), (weights, zeros) in layers.items()
         ),
-        samples_per_second=epochs * len(splits.train) / seconds,
+        samples_per_second=epochs * splits.samples["train"] / seconds,
     )

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
+from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.contract import check_evaluated, check_trained, check_trainer
 from sparsebench.pruning import prunable_weights
-from sparsebench.trainer import MAX_CALIBRATION_BATCHES
 
 _FEATURES = 8
 _CLASSES = 4

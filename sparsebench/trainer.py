@@ -20,14 +20,12 @@ from torch.optim import Adam, Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.checkpoint import checkpoint_path, save_network
+from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.errors import DataError, ModelError, NoEffectWarning, PruningError, SparsebenchError, TrainingError
 from sparsebench.loaders import SPLITS, Collate, build_loader, to_device
 from sparsebench.morphism import copy_weights
 from sparsebench.pruning import GradualPruning, check_threshold, nothing_prunable, prunable_weights, sparsity
 from sparsebench.registry import PRUNERS, SCHEDULES, unknown_name
-
-MAX_CALIBRATION_BATCHES = 2000
-"""int8 calibration never reads more training batches than this."""
 
 _CLASSES_FOR_TOP5 = 10
 

@@ -4,13 +4,15 @@ import torch
 from sparsebench.data import Splits, load_splits
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_one_seed():
-    threads = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    # Results depend on the number of threads, so that fixtures of every scope must see the same.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_seed():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -94,4 +94,7 @@ def test_check_trainer_lists_every_fault_with_expected_beside_found(tmp_path):
     assert done.returncode == 2
     for sentence in ("'ddtype' is not a parameter", "'collate_fn' is not a parameter", "evaluate is missing"):
         assert sentence in done.stderr
-    assert "Expected load_dataloaders(self, batch_size, collate_fn), found load_dataloaders(self, batch_size)" in done.stderr
+    assert (
+        "Expected load_dataloaders(self, batch_size, collate_fn), found load_dataloaders(self, batch_size)"
+        in done.stderr
+    )

@@ -87,7 +87,7 @@ def test_a_run_killed_at_random_moments_again_and_again_is_finished_with_the_sam
     assert finish(tmp_path, *FRAGILE) == undisturbed
 
 
-TRAINERS = '''
+TRAINERS = """
 from sparsebench import Trainer
 
 class ReturnsNone(Trainer):
@@ -115,7 +115,7 @@ class WrongSignature(Trainer):
 class NotCalibrating(Trainer):
     def evaluate(self, net, quant_mode):
         return (0.5, net) if quant_mode else super().evaluate(net, quant_mode)
-'''
+"""
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ ALLOWED = {
     "models": {"config", "errors", "registry"},
     "loaders": {"errors"},
     "trainer": {"config", "errors", "registry", "pruning", "morphism", "loaders", "checkpoint"},
-    "testing": {"contract", "trainer", "data", "models", "pruning", "errors", "registry"},
+    "testing": {"config", "contract", "trainer", "data", "models", "pruning", "errors", "registry"},
     "executors": set(),
     "facts": {"config", "data", "environment", "errors", "plan", "registry"},
     "stages": {
@@ -51,7 +51,18 @@ ALLOWED = {
         "timing",
     },
     "preflight": {"config", "contract", "errors", "models", "registry", "stages"},
-    "runner": {"config", "environment", "errors", "executors", "facts", "plan", "preflight", "records", "stages", "store"},
+    "runner": {
+        "config",
+        "environment",
+        "errors",
+        "executors",
+        "facts",
+        "plan",
+        "preflight",
+        "records",
+        "stages",
+        "store",
+    },
     "report": {"records", "errors"},
     "progress": {"plan", "records", "runner"},
     "listing": {"plan", "records", "registry", "runner", "store"},
@@ -86,7 +97,9 @@ def test_every_import_follows_the_direction_of_the_design(path):
 
 def modules_after(code):
     script = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 def test_importing_the_package_does_not_import_torch():

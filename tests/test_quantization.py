@@ -322,3 +322,12 @@ def test_a_new_process_restores_to_the_bit_and_shows_no_warning_of_the_library(t
     )
     assert done.stdout == f"restored {len(kept)}\n", done.stderr
     assert done.stderr == ""
+
+
+def test_asking_a_scheme_whether_it_calibrates_does_not_import_torch():
+    code = (
+        "import sys; from sparsebench.registry import SCHEMES; "
+        "print([SCHEMES.load(s)().calibrates for s in ('fp32', 'dynamic', 'static', 'both')], 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[False, False, True, True] False\n"

@@ -61,7 +61,8 @@ def test_a_record_that_is_no_json_is_refused_with_the_remedy(tmp_path):
 def test_a_run_directory_that_cannot_be_written_says_so_and_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        StoreError, match=r"Cannot write run directory .*Choose another place with --runs-dir, or mend its permissions\."
+        StoreError,
+        match=r"Cannot write run directory .*Choose another place with --runs-dir, or mend its permissions\.",
     ):
         Store(tmp_path / "file" / "run")
 

@@ -40,6 +40,11 @@ class Splits:
         """Shape of the first training sample, without the batch."""
         return tuple(getattr(self.train[0][0], "shape", ()))
 
+    @property
+    def samples(self) -> dict[str, int]:
+        """Number of samples of ``train``, ``val`` and ``test``."""
+        return {name: len(getattr(self, name)) for name in SPLIT_NAMES}
+
 
 def load_splits(name: str, options: Mapping[str, Any] | None = None) -> Splits:
     """Load a dataset and check it.

@@ -1,13 +1,11 @@
 """Both kinds of int8 in one network: convolutions static; Linear layers, LSTM and GRU dynamic."""
 
-from typing import Any
+from __future__ import annotations
 
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
-from sparsebench.quantization import fx, stubs
-from sparsebench.quantization.base import float_copy
-from sparsebench.quantization.calibration import require_calibrated
-from sparsebench.quantization.dynamic import DYNAMIC_LAYERS, quantize_dynamic_layers
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Both:
@@ -22,6 +20,10 @@ class Both:
         Raises:
             QuantizationError: where torch.fx cannot trace the network; the text carries its reason and the remedy.
         """
+        from sparsebench.quantization import fx, stubs
+        from sparsebench.quantization.base import float_copy
+        from sparsebench.quantization.swap import DYNAMIC_LAYERS
+
         copied = float_copy(net)
         if stubs.has_stubs(copied):
             return stubs.prepare(copied, DYNAMIC_LAYERS)
@@ -33,6 +35,10 @@ class Both:
         Raises:
             QuantizationError: where no batch passed through ``prepared``, or torch cannot convert it.
         """
+        from sparsebench.quantization import fx, stubs
+        from sparsebench.quantization.calibration import require_calibrated
+        from sparsebench.quantization.swap import quantize_dynamic_layers
+
         require_calibrated(prepared)
         if stubs.has_stubs(prepared):
             return stubs.dequantize_before_float(quantize_dynamic_layers(stubs.convert(prepared)))

@@ -1,10 +1,11 @@
 """The float network as it was trained: the control of every comparison."""
 
-from typing import Any
+from __future__ import annotations
 
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
-from sparsebench.quantization.base import float_copy
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Float32:
@@ -15,6 +16,8 @@ class Float32:
 
     def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:  # noqa: ARG002 # part of the protocol
         """Return a copy of ``net`` on the CPU, in evaluation mode."""
+        from sparsebench.quantization.base import float_copy
+
         return float_copy(net)
 
     def convert(self, prepared: nn.Module) -> nn.Module:

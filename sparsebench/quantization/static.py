@@ -1,12 +1,11 @@
 """Static int8: weights and activations in int8, the ranges of the activations learned from calibration batches."""
 
-from typing import Any
+from __future__ import annotations
 
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
-from sparsebench.quantization import fx, stubs
-from sparsebench.quantization.base import float_copy
-from sparsebench.quantization.calibration import require_calibrated
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Static:
@@ -24,6 +23,9 @@ class Static:
         Raises:
             QuantizationError: where torch.fx cannot trace the network; the text carries its reason and the remedy.
         """
+        from sparsebench.quantization import fx, stubs
+        from sparsebench.quantization.base import float_copy
+
         copied = float_copy(net)
         if stubs.has_stubs(copied):
             return stubs.prepare(copied, stubs.RECURRENT_LAYERS)
@@ -35,6 +37,9 @@ class Static:
         Raises:
             QuantizationError: where no batch passed through ``prepared``, or torch cannot convert it.
         """
+        from sparsebench.quantization import fx, stubs
+        from sparsebench.quantization.calibration import require_calibrated
+
         require_calibrated(prepared)
         if stubs.has_stubs(prepared):
             return stubs.dequantize_before_float(stubs.convert(prepared))

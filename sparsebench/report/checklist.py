@@ -106,10 +106,8 @@ def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]
 def _controls(run: Run, points: list[Point]) -> Iterator[Check]:
     without = sum(point.drop is None for point in points)
     kept = bool(points) and not without
-    evidence = (
-        "same code, seed and backend" if kept else f"missing at {counted(without, 'point')}" if points else "none"
-    )
-    yield Check(kept, "dense control made by the same code", evidence)
+    lacking = f"missing at {counted(without, 'point')}" if points else "none"
+    yield Check(kept, "dense control made by the same code", "same code, seed and backend" if kept else lacking)
     pruners = {trial.trial.pruner for trial in run.trials if trial.trial.pruner}
     yield Check("random" in pruners, "random pruning as a baseline", "run" if "random" in pruners else "missing")
     wanted = {"magnitude": "global", "layer_magnitude": "layer-wise"}

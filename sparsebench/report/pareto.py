@@ -10,8 +10,6 @@ from sparsebench.report.canvas import INK, MUTED, Palette, fit_log, fit_percent,
 from sparsebench.report.points import Point, Section
 from sparsebench.report.text import counted, shorten
 
-__all__ = ["Figure", "against_latency", "against_size", "error_bar", "front"]
-
 
 class Spot(NamedTuple):
     """A point in a figure: x, top-1 in percent, lower and upper end of its error bar."""

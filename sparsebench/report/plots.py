@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
 
 from sparsebench.report import bars, curves, heatmap, pareto
 from sparsebench.report.canvas import look, png_and_svg
@@ -26,53 +29,61 @@ def _over_seeds(section: Section) -> str:
     return "Error bars: Wilson 95 % interval over test samples (one seed)."
 
 
-_FRONT = (
-    "Dark, joined: no other point of the panel is better in both; faint: dominated. Numbers are thresholds. "
-    "Dotted: the front over all backends."
-)
+class Kind(NamedTuple):
+    """How one kind of figure is drawn, and what is said about it."""
 
-FIGURES: dict[str, tuple[Callable[[Section], pareto.Figure | None], str, str, bool]] = {
-    "pareto-size": (
+    draw: Callable[[Section], Figure | None]
+    alt: str
+    caption: str
+    error_bars: bool = False
+    """Whether it has error bars, which the caption then explains."""
+    fronts: bool = False
+    """Whether its panels have Pareto fronts."""
+
+
+_FRONT = "Dark, joined: no other point of the panel is better in both; faint: dominated. Numbers are thresholds."
+
+FIGURES: dict[str, Kind] = {
+    "pareto-size": Kind(
         pareto.against_size,
         "Top-1 accuracy against deflated file size, one panel per backend",
         _FRONT,
-        True,
+        error_bars=True,
+        fronts=True,
     ),
-    "pareto-latency": (
+    "pareto-latency": Kind(
         pareto.against_latency,
         "Top-1 accuracy against median latency, one panel per backend",
         f"{_FRONT} Latency is indicative (unpaired loop).",
-        True,
+        error_bars=True,
+        fronts=True,
     ),
-    "accuracy-sparsity": (
+    "accuracy-sparsity": Kind(
         curves.accuracy_against_sparsity,
         "Top-1 accuracy against sparsity, one line per scheme",
-        "The sparsity axis is spaced by the logarithm of the weights left; schemes stand a little apart sideways.",
-        True,
+        "The sparsity axis is spaced by the logarithm of the weights left; schemes stand a little apart sideways. "
+        "Dashed: dense fp32.",
+        error_bars=True,
     ),
-    "latency": (
+    "latency": Kind(
         bars.latency,
         "Median latency by scheme and backend",
         "Bar: dense network; whisker: up to its 95th percentile; diamonds: pruned networks; dashed: dense fp32 on the "
         "first backend.",
-        False,
     ),
-    "size": (
+    "size": Kind(
         bars.size,
         "File size by scheme and backend",
         "Pale bar: saved file of the dense network; full bar: the same deflated; diamonds: deflated files of pruned "
         "networks. Numbers: saved → deflated, and the smallest deflated file with its threshold.",
-        False,
     ),
-    "layer-sparsity": (
+    "layer-sparsity": Kind(
         heatmap.layer_sparsity,
         "Fraction of zeros in each layer at each threshold",
         "Mean over seeds, of the trained networks before quantization. Outlined: collapsed, at least 99.5 % zero. "
         "Layers in brackets are not pruned.",
-        False,
     ),
 }
-"""Kind of figure → how it is drawn, its alternative text, its caption, and whether its error bars need explaining."""
 
 
 def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
@@ -83,9 +94,18 @@ def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
         place: its place among several sections, which then stands in the file names.
     """
     prefix = "" if place is None else f"{place}-{slug(section.model, 24)}-{slug(section.data, 24)}-"
-    for kind, (draw, alt, caption, with_errors) in FIGURES.items():
+    for name, kind in FIGURES.items():
         with look():
-            figure = draw(section)
-            if figure is not None:
-                text = f"{caption} {_over_seeds(section)}" if with_errors else caption
-                yield Drawing(kind, f"{prefix}{kind}", alt, text, png_and_svg(figure))
+            figure = kind.draw(section)
+            files = png_and_svg(figure) if figure is not None else None
+        if files is not None:
+            yield Drawing(name, f"{prefix}{name}", kind.alt, _caption(section, kind), files)
+
+
+def _caption(section: Section, kind: Kind) -> str:
+    parts = [kind.caption]
+    if kind.fronts and len(section.backends) > 1:
+        parts.append("Dotted: the front over all backends.")
+    if kind.error_bars:
+        parts.append(_over_seeds(section))
+    return " ".join(parts)
