@@ -82,8 +82,8 @@ class Workbench:
 
     def do(self, stage: Stage) -> Outcome:
         """Do the work of one stage; whatever goes wrong is raised."""
-        # Results depend on the number of threads. Setting it, even to what it is, also takes from MKL the freedom to use
-        # fewer, which it has only until somebody sets it: a resumed run would train otherwise than an undisturbed one.
+        # Results depend on the number of threads. Setting it, even to what it is, also takes from MKL the freedom to
+        # use fewer, which it has until somebody sets it: a resumed run would train otherwise than an undisturbed one.
         torch.set_num_threads(self.threads)
         work = {"train": self.train, "compress": self.compress, "evaluate": self.evaluate, "measure": self.measure}
         return work[stage.kind](stage)

@@ -277,3 +277,18 @@ def with_faults() -> Run:
         not_offered={("both", "onnxruntime"): "onnxruntime does not offer both"},
         collapsed={"conv1": 0.95},
     ).build()
+
+
+def stage_record(**changes):
+    fields = {
+        "stage": "evaluate",
+        "key": "ab" * 32,
+        "parent": "cd" * 32,
+        "settings": {"split": "test"},
+        "status": "done",
+        "attempt": 1,
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "seconds": 0.5,
+        "environment": ENVIRONMENT,
+    }
+    return StageRecord(**{**fields, **changes})

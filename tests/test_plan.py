@@ -32,7 +32,7 @@ def test_the_default_sweep_trains_each_network_once_and_shares_it_among_all_sche
     default = plan()
     assert len(default.trials) == 5 * 4 * 3
     # A dense network per seed to start from, and five thresholds that each continue from it.
-    assert kinds(default) == {"train": 3 + 5 * 3, "compress": 60, "evaluate": 60, "measure": 20}
+    assert kinds(default) == {"train": 3 + 5 * 3, "compress": 60, "evaluate": 60, "measure": 40}
 
 
 def test_every_stage_comes_after_its_parent():
@@ -48,7 +48,8 @@ def test_latency_is_timed_on_the_first_seed_unless_asked_otherwise():
 
 
 def test_batch_sizes_and_threads_multiply_the_measurements():
-    assert kinds(plan("measure.batch_sizes=1,32", "measure.threads=1,2"))["measure"] == 4 * 20
+    assert kinds(plan("measure.batch_sizes=1,32", "measure.threads=1,2"))["measure"] == 2 * 2 * 20
+    assert kinds(plan("measure.batch_sizes=1"))["measure"] == 20
 
 
 def test_every_threshold_the_dense_control_too_continues_from_the_same_dense_network():

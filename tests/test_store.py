@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from handmade_stage import stage_record
+from handmade import stage_record
 
 from sparsebench.errors import RecordSchemaError, StoreError
 from sparsebench.records import EvaluateResult, pack_bits, unpack_bits

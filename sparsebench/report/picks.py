@@ -10,16 +10,25 @@ from sparsebench.report.text import escape
 MAX_DROP_PP = 1.0
 """Largest mean drop of top-1 accuracy, in percentage points, with which a point may be picked."""
 
+TELLABLE = 1.1
+"""Smallest speedup that is called one. Unpaired loops on a shared machine differ by several percent for no reason, and
+the lowest of many medians is the luckiest of them."""
+
 LOOP = "loop"
 INDICATIVE = "Latency is indicative (unpaired loop): no verdict on speed is given."
 
 
 @dataclass(frozen=True)
 class Picks:
-    """The chosen points; None where nothing qualifies. ``candidates`` counts the points chosen from."""
+    """The chosen points; None where nothing qualifies. ``candidates`` counts the points chosen from.
+
+    ``gain`` is by how much the lowest latency is below that of the dense fp32 network on the first backend, a ratio;
+    where it is below ``TELLABLE`` no point is called the fastest.
+    """
 
     smallest: Point | None
     fastest: Point | None
+    gain: float | None
     candidates: int
 
 
@@ -27,7 +36,7 @@ def pick(section: Section) -> Picks:
     """Choose the smallest deflated file and the lowest latency among points that lose at most ``MAX_DROP_PP``.
 
     Only what was compressed can be chosen, or the dense network on another backend than the first; where two points
-    are equally small or fast, the one that loses less is.
+    are equally small or fast, the one that loses less is. A latency that is hardly below the dense network's is none.
     """
     reference = section.shown[0].backend if section.shown else None
     kept = [
@@ -38,14 +47,13 @@ def pick(section: Section) -> Picks:
         and not (point.is_baseline and point.backend == reference)
     ]
     sized = [(p.deflated_file_bytes, _drop(p), i) for i, p in enumerate(kept) if p.deflated_file_bytes is not None]
-    timed = [
-        (timing.median_ms.mean, _drop(p), i)
-        for i, p in enumerate(kept)
-        if (timing := p.timing(section.setting)) is not None
-    ]
+    timed = [(ms, _drop(p), i) for i, p in enumerate(kept) if (ms := _median_ms(p, section)) is not None]
+    dense = [_median_ms(point, section) for point in section.shown if point.is_baseline and point.backend == reference]
+    gain = dense[0] / min(timed)[0] if timed and dense and dense[0] else None
     return Picks(
         smallest=kept[min(sized)[2]] if sized else None,
-        fastest=kept[min(timed)[2]] if timed else None,
+        fastest=kept[min(timed)[2]] if timed and (gain is None or gain >= TELLABLE) else None,
+        gain=gain,
         candidates=len(kept),
     )
 
@@ -76,6 +84,11 @@ def answer(section: Section) -> str:
             parts.append(f"smallest file: {_named(picks.smallest)}, {size}, {_lost(picks.smallest)}")
         if speed and picks.fastest:
             parts.append(f"lowest latency: {_named(picks.fastest)}, {speed}, {_lost(picks.fastest)}")
+        elif picks.gain is not None:
+            parts.append(
+                f"latency: no point is faster than dense fp32 by the {100 * (TELLABLE - 1):.0f} % that unpaired loops can "
+                f"tell (the lowest median is {ratio(picks.gain)})"
+            )
         found = "; ".join(parts) or "neither size nor latency was measured"
     text = f"Within {MAX_DROP_PP:g} pp of dense fp32 (mean over seeds), {found}."
     if picks.candidates == 1:
@@ -91,6 +104,11 @@ def timing_note(sections: Sequence[Section]) -> str:
     if protocols == {LOOP}:
         return INDICATIVE
     return f"Latency protocols: {', '.join(escape(name) for name in sorted(protocols))}; speedups are unpaired."
+
+
+def _median_ms(point: Point, section: Section) -> float | None:
+    timing = point.timing(section.setting)
+    return timing.median_ms.mean if timing else None
 
 
 def _drop(point: Point) -> float:
