@@ -211,4 +211,6 @@ class _Planner:
             "seconds": self.config.measure.seconds,
             "machine": dict(self.facts.machine),
         }
-        return self._add("measure", settings, parent, f"{label} · batch {batch_size} · {threads} threads")
+        return self._add(
+            "measure", settings, parent, f"{label} · batch {batch_size} · {threads} thread{'s' * (threads > 1)}"
+        )

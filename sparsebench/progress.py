@@ -1,14 +1,14 @@
 """What a person sees while a run goes on: a live bar in a terminal, plain lines elsewhere. Both go to stderr."""
 
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TextIO
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from sparsebench.plan import Plan, Stage
 from sparsebench.records import EpochRecord, EvaluateResult, MeasureResult, StageRecord, TrainResult, failure_line
@@ -86,46 +86,43 @@ class Lines(Watcher):
 
 
 class Bar(Watcher):
-    """A live bar: stages done, the stage in hand with its epoch and accuracy, time spent and left."""
+    """Two live lines: how far the sweep is with time spent and left, and below it the stage in hand."""
 
     def __init__(self, stream: TextIO) -> None:
         self.console = Console(file=stream)
         self.forecast = Forecast()
-        self.started_at = time.monotonic()
         self.bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TextColumn("stages ·"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=self.console,
-            transient=False,
         )
-        self.overall = self.bar.add_task("sweep", total=None, left="")
-        self.current = self.bar.add_task("", total=None, visible=False, left="")
+        self.sweep = self.bar.add_task("sweep", total=None, left="")
+        self.now = Text(no_wrap=True, overflow="ellipsis", style="dim")
         self.label = ""
+        self.live = Live(Group(self.bar, self.now), console=self.console, refresh_per_second=8)
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
         """Set the bar to the state in which the run was found."""
         self.forecast.left = Counter(stage.kind for stage in plan.stages if status[stage.key] != "done")
         done = sum(state == "done" for state in status.values())
         self.console.print(opening(plan, status), highlight=False, markup=False)
-        self.bar.update(self.overall, total=len(plan.stages), completed=done)
+        self.bar.update(self.sweep, total=len(plan.stages), completed=done)
 
     def started(self, stage: Stage) -> None:
         """Name the stage in hand."""
-        self.label = f"{VERBS[stage.kind]} {stage.label}"
-        self.bar.update(self.overall, description=escape(self.label))
+        self.label = f"  {VERBS[stage.kind]} {stage.label}"
+        self.now.plain = self.label
 
     def epoch(self, epoch: EpochRecord, epochs: int) -> None:
         """Show how training goes."""
-        text = (
+        self.now.plain = (
             f"{self.label} · epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
             f" · sparsity {100 * epoch.threshold:.0f} %"
         )
-        self.bar.update(self.overall, description=escape(text))
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Move on; a failure stays on the screen above the bar."""
@@ -141,15 +138,16 @@ class Bar(Watcher):
 
     def _advance(self) -> None:
         left = self.forecast.seconds_left()
-        self.bar.update(self.overall, advance=1, left="" if left is None else f"· {clock(left)} left")
+        self.bar.update(self.sweep, advance=1, left="" if left is None else f"· {clock(left)} left")
 
     def __enter__(self) -> "Bar":
-        self.bar.start()
+        self.live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.update(self.overall, description="sweep", left="")
-        self.bar.stop()
+        self.now.plain = ""
+        self.bar.update(self.sweep, left="")
+        self.live.stop()
 
 
 def opening(plan: Plan, status: Mapping[str, StageStatus]) -> str:

@@ -125,10 +125,7 @@ def test_the_answer_states_the_loss_with_its_interval():
 def test_a_latency_that_unpaired_loops_cannot_tell_from_the_dense_networks_is_no_pick():
     section = only_section(Bench(schemes=("fp32",), thresholds=(0.0, 0.5)).build())
     assert pick(section).fastest is None
-    assert (
-        "latency: no point is faster than dense fp32 by the 10 % that unpaired loops can tell (the lowest median is 1.00×)"
-        in answer(section)
-    )
+    assert "no point is faster than dense fp32 by the 10 % that unpaired loops can tell" in answer(section)
 
 
 def test_the_answer_says_so_where_nothing_qualifies():

@@ -8,7 +8,7 @@ import sys
 import pytest
 from sweeps import TESTS, rows, sparsebench, stage_files, tiny, tiny_arguments
 
-from sparsebench import load_config, run_sweep
+from sparsebench import load_config, load_run, run_sweep
 from sparsebench.errors import ConfigError
 from sparsebench.records import TrainResult
 from sparsebench.runner import Watcher
@@ -144,7 +144,7 @@ def test_progress_goes_to_stderr_and_results_to_stdout(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1 of 1 trials done in runs/tiny." in done.stdout
     assert (tmp_path / "reports/tiny/README.md").is_file()
-    assert re.search(r"\[2/5.*\] train small_cnn · digits · dense · seed 0: val \d+\.\d\d %", done.stderr)
+    assert re.search(r"\[2/6.*\] train small_cnn · digits · dense · seed 0: val \d+\.\d\d %", done.stderr)
     assert "Warning" not in done.stderr, "library warnings must not reach the user"
 
 
@@ -196,3 +196,10 @@ def test_a_loss_that_is_no_number_is_a_failed_trial_with_the_remedy_and_the_rest
     assert failure.error == "TrainingError"
     assert "loss is " in failure.message
     assert "lower learning_rate (1e+30 there)" in failure.message
+
+
+def test_a_run_read_back_is_a_data_frame_with_one_row_a_trial(finished):
+    frame = load_run(finished[0] / "tiny").frame()
+    assert set(frame["scheme"]) >= {"fp32", "static"}
+    assert (frame["status"] == "done").all()
+    assert frame["top1"].between(0.5, 1).all()

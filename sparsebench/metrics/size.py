@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.metrics.sparsity import count_nonzero
+from sparsebench.tensors import tensors_in
 
 _BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
 _PER_CHANNEL = (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams)
@@ -72,24 +73,13 @@ def measure_size(net: nn.Module, bits: Mapping[str, int] | None = None) -> Netwo
 
 def _distinct(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor of a state dict with the name of its entry; what shares its storage is yielded once."""
-    found = [(name, tensor) for name, value in state.items() for tensor in _tensors(value)]
+    found = [(name, tensor) for name, value in state.items() for tensor in tensors_in(value)]
     seen = set()
     for name, tensor in found:
         place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.dtype)
         if tensor.numel() and place not in seen:
             seen.add(place)
             yield name, tensor
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in an entry of a state dict: a tensor, a tuple of them, or packed weights of torch.ao."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, torch.ScriptObject):
-        yield from _tensors(value.__getstate__())
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)
 
 
 def _not_parameters(net: nn.Module, state: Mapping[str, Any]) -> set[str]:

@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from sparsebench.errors import NoEffectWarning
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS
+from sparsebench.tensors import tensors_in
 
 _LAYERS = (
     _ConvNd,
@@ -120,7 +121,7 @@ def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:
                 yield _fact(_join(name, key), "Parameter", module, [value])
     for key, held in vars(module).items():
         # A functional convolution or linear that torch.fx lowered: its weight hangs on the graph itself.
-        packed = [tensor for tensor in _tensors(held) if tensor.is_quantized] if _is_packed(held) else []
+        packed = [tensor for tensor in tensors_in(held) if tensor.is_quantized] if _is_packed(held) else []
         if packed:
             kind = held._type().name().removesuffix(_PACKED)
             yield _fact(_join(name, key), f"Quantized{kind}", module, packed)
@@ -169,14 +170,3 @@ def _reason(module: nn.Module, kind: str, weight: Tensor) -> str:
     if type(module) is nn.Linear:
         return f"{kind} kept in {dtype}: the scheme left it as it is"
     return f"{kind} kept in {dtype}: torch.ao has no int8 form of it that these schemes use"
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors inside a packed parameter of torch.ao."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, torch.ScriptObject):
-        yield from _tensors(value.__getstate__())
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)

@@ -86,8 +86,8 @@ def answer(section: Section) -> str:
             parts.append(f"lowest latency: {_named(picks.fastest)}, {speed}, {_lost(picks.fastest)}")
         elif picks.gain is not None:
             parts.append(
-                f"latency: no point is faster than dense fp32 by the {100 * (TELLABLE - 1):.0f} % that unpaired loops can "
-                f"tell (the lowest median is {ratio(picks.gain)})"
+                f"latency: no point is faster than dense fp32 by the {100 * (TELLABLE - 1):.0f} % that unpaired loops "
+                f"can tell (the lowest median is {ratio(picks.gain)})"
             )
         found = "; ".join(parts) or "neither size nor latency was measured"
     text = f"Within {MAX_DROP_PP:g} pp of dense fp32 (mean over seeds), {found}."

@@ -1,0 +1,94 @@
+"""What the README shows is run as it stands."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sweeps import sparsebench
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+NETWORKS = """
+from torch import nn
+
+def build(num_classes, input_shape):
+    return nn.Sequential(nn.Flatten(), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, num_classes))
+"""
+
+DATA = """
+import torch
+from torch.utils.data import TensorDataset
+
+def split(samples, seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (samples,), generator=generator)
+    return TensorDataset(torch.randn(samples, 8, generator=generator) + labels[:, None], labels)
+
+def load():
+    return [split(300, 0), split(100, 1), split(100, 2)], 3
+"""
+
+TRAINING = """
+from sparsebench import Trainer
+
+class MyTrainer(Trainer):
+    pass
+"""
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project of the reader's own, with the config of the README in it."""
+    folder = tmp_path_factory.mktemp("project")
+    package = folder / "my_project"
+    package.mkdir()
+    for name, text in (("networks", NETWORKS), ("data", DATA), ("training", TRAINING)):
+        (package / f"{name}.py").write_text(text)
+    (config,) = blocks("toml")
+    (folder / "mine.toml").write_text(config)
+    done = sparsebench("run", "mine.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("sparsebench ")
+]
+
+
+def test_the_readme_shows_commands():
+    assert {shlex.split(command)[1] for command in COMMANDS} == {"run", "report", "list", "check-trainer"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_readme_runs(project, command):
+    done = sparsebench(*shlex.split(command)[1:], cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_snippets_of_the_readme_run(project):
+    contract, library = blocks("python")
+    (project / "test_contract.py").write_text(contract)
+    (project / "library.py").write_text(f"from torch import nn\nnetwork = nn.Linear(4, 4)\n{library}")
+    for arguments in (["-m", "pytest", "-q", "test_contract.py"], ["library.py"]):
+        done = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "deflated_file_bytes" in done.stdout
+
+
+def test_every_relative_link_of_the_readme_leads_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
