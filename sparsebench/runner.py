@@ -180,9 +180,14 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
 
 
 def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str) -> None:
+    """Note what the run is asked for, unless the same is noted already: who only looks at a run does not change it."""
+    asked = config.model_dump(mode="json")
+    before = store.read_run_if_any()
+    if before is not None and (before.config, before.trials) == (asked, plan.trials):
+        return
     record = RunRecord(
         name=config.name,
-        config=config.model_dump(mode="json"),
+        config=asked,
         command=command,
         sparsebench=__version__,
         trials=plan.trials,

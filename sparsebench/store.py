@@ -104,9 +104,9 @@ class Store:
         with _disk("write", self.root, "Free some space or mend its permissions."):
             atomic_write(self.root / RUN, TypeAdapter(RunRecord).dump_json(record, indent=1) + b"\n")
 
-    def read_run(self) -> RunRecord:
-        """Return what the run was asked for."""
-        return _read_run(self.root)
+    def read_run_if_any(self) -> RunRecord | None:
+        """Return what the run was asked for, None where that was never written."""
+        return _read_run(self.root) if (self.root / RUN).is_file() else None
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

@@ -74,11 +74,13 @@ def test_dense_networks_are_recorded_as_not_pruned(finished):
 def test_a_finished_run_started_again_does_nothing(finished):
     runs, run, _ = finished
     before = stage_files(runs / "tiny")
+    asked = (runs / "tiny/run.json").read_bytes()
     recorder = Recorder()
     again = run_sweep(tiny(), runs_dir=runs, watcher=recorder)
     assert recorder.ran == []
     assert stage_files(runs / "tiny") == before
     assert rows(again) == rows(run)
+    assert (runs / "tiny/run.json").read_bytes() == asked
 
 
 def test_a_finished_run_started_again_does_not_even_import_torch(finished):
