@@ -5,6 +5,8 @@ Nothing heavy is imported before a command needs it: ``sparsebench --help`` must
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +18,7 @@ from sparsebench.errors import SparsebenchError
 if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
     from sparsebench.records import Run
+    from sparsebench.runner import Watcher
 
 DONE, USAGE, TRIALS_FAILED, INTERRUPTED = 0, 2, 3, 130
 """Exit codes. 1 is kept for a gate that failed, 4 for timing that was asked for a verdict and has none."""
@@ -49,19 +52,23 @@ def main() -> None:
         sys.exit(USAGE)
 
 
+Config = Annotated[Path | None, typer.Argument(help="TOML config; the embedded default sweep if none.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=20.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where run directories lie.")]
+ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where reports are written.")]
 
 
 @app.command(short_help="Run a sweep, or go on with one that was stopped.")
 def run(
-    config: Annotated[Path | None, typer.Argument(help="TOML config; the embedded default sweep if none.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=20.")
-    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its state; run nothing.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    retry_failed: RetryFailed = False,
     runs_dir: RunsDir = Path("runs"),
-    report_dir: Annotated[Path, typer.Option("--report-dir", help="Where reports are written.")] = Path("reports"),
+    report_dir: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write records only.")] = False,
 ) -> None:
     """Run a sweep, or go on with one that was stopped, and write its report."""
@@ -97,6 +104,30 @@ def report(
 
     found = load_run(run if run.is_dir() else runs_dir / run)
     _write_report(found, out or Path("reports") / found.record.name)
+
+
+@app.command(short_help="Prune one layer at a time and report what it costs.")
+def sensitivity(
+    config: Config = None,
+    overrides: Overrides = None,
+    retry_failed: RetryFailed = False,
+    runs_dir: RunsDir = Path("runs"),
+    report_dir: ReportDir = Path("reports"),
+) -> None:
+    """Prune each layer of the sweep's dense networks alone, without training, and report validation accuracy."""
+    from sparsebench.config import load_config
+    from sparsebench.report import write_sensitivity
+    from sparsebench.runner import run_sensitivity
+
+    settings = load_config(config, overrides or ())
+    with _watching(runs_dir / settings.name) as watcher:
+        records = run_sensitivity(settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher)
+    typer.echo(f"Report: {write_sensitivity(settings.name, records, report_dir / settings.name)}")
+    failed = sum(record.status == "failed" for record in records)
+    wanted = len(settings.seeds) * len(settings.model) * len(settings.data)
+    if failed or len(records) < wanted:
+        typer.echo(f"sparsebench: {wanted - len(records) + failed} of {wanted} networks failed.", err=True)
+        raise typer.Exit(TRIALS_FAILED)
 
 
 @app.command("check-trainer", short_help="Check a trainer class of your own.")
@@ -141,18 +172,24 @@ def _options(
 
 
 def _sweep(settings: "SweepConfig", runs_dir: Path, retry_failed: bool) -> "Run":
-    """Run the sweep under a progress display; an interrupt says what is kept."""
-    from sparsebench.progress import watcher_for
     from sparsebench.runner import run_sweep
 
     command = shlex.join(["sparsebench", *sys.argv[1:]])
+    with _watching(runs_dir / settings.name) as watcher:
+        return run_sweep(settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, command=command)
+
+
+@contextmanager
+def _watching(root: Path) -> "Iterator[Watcher]":
+    """Show progress; an interrupt says what is kept and how to go on."""
+    from sparsebench.progress import watcher_for
+
     try:
         with watcher_for() as watcher:
-            return run_sweep(settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, command=command)
+            yield watcher
     except KeyboardInterrupt:
         typer.echo(
-            f"\nsparsebench: interrupted. All finished stages are kept in {runs_dir / settings.name}; "
-            "run the same command again to go on.",
+            f"\nsparsebench: interrupted. All finished stages are kept in {root}; run the same command again to go on.",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None

@@ -60,6 +60,11 @@ def _unique_names(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _unique_labels(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    _unique(tuple(value.label for value in values))
+    return values
+
+
 def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(values))
 
@@ -88,6 +93,19 @@ class ModelConfig(Section):
 
     name: Annotated[str, _named(MODELS)] = "small_cnn"
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the network's factory.")
+
+
+class PrunerConfig(Section):
+    """A pruner by name and its options, such as ``{ name = "n_m", options = { n = 1, m = 4 } }``."""
+
+    name: Annotated[str, _named(PRUNERS)]
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the pruner.")
+
+    @property
+    def label(self) -> str:
+        """The pruner as it is named in records: ``n_m(m=4, n=1)``."""
+        shown = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
+        return f"{self.name}({shown})" if shown else self.name
 
 
 class DataConfig(Section):
@@ -133,6 +151,10 @@ class PruneConfig(Section):
     )
     every: Positive = Field(1, description="Training steps between two prunings.")
     include_classifier: bool = Field(False, description="Whether the last prunable layer is pruned as well.")
+    per_layer: dict[str, Threshold] = Field(
+        default_factory=dict,
+        description="Thresholds of their own for layers, by name or pattern ('features.*'); 0 keeps a layer dense.",
+    )
 
 
 class QuantizeConfig(Section):
@@ -164,8 +186,8 @@ class SweepConfig(Section):
         (0, 1, 2), min_length=1
     )
     pruners: Annotated[
-        tuple[Annotated[str, _named(PRUNERS)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
-    ] = Field(("magnitude",), min_length=1)
+        tuple[PrunerConfig, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique_labels)
+    ] = Field((PrunerConfig(name="magnitude"),), min_length=1)
     backends: Annotated[
         tuple[Annotated[str, _named(BACKENDS)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
     ] = Field(("eager",), min_length=1)
@@ -262,6 +284,7 @@ def _sections() -> Mapping[str, type[Section]]:
     return {
         "": SweepConfig,
         "model": ModelConfig,
+        "pruners": PrunerConfig,
         "data": DataConfig,
         "train": TrainConfig,
         "prune": PruneConfig,

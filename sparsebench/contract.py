@@ -15,6 +15,8 @@ from sparsebench.registry import unknown_name
 
 SETTINGS: tuple[str, ...] = (
     "pruner",
+    "pruner_options",
+    "per_layer",
     "schedule",
     "hold",
     "prune_every",

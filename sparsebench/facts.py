@@ -6,16 +6,17 @@ import than that.
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
-from sparsebench.config import SweepConfig
+from sparsebench.config import PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.environment import machine_identity
-from sparsebench.errors import SparsebenchError
+from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.plan import Facts
-from sparsebench.registry import BACKENDS, SCHEMES, is_reference
+from sparsebench.registry import BACKENDS, ONLY_THRESHOLDS, SCHEMES, is_reference
 
 
 def gather_facts(config: SweepConfig) -> Facts:
@@ -33,10 +34,27 @@ def gather_facts(config: SweepConfig) -> Facts:
     return Facts(
         data={data.name: fingerprint(data.name, data.options) for data in config.data},
         sources={name: source_digest(name) for name in _references(config)},
+        thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
         not_offered={pair: reason for pair, reason in reasons.items() if reason},
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
         machine=machine_identity(),
     )
+
+
+def reachable_thresholds(pruner: PrunerConfig) -> tuple[float, ...] | None:
+    """Return the only thresholds that a pruner can reach, None where it reaches any.
+
+    Raises:
+        ConfigError: where the pruner does not take its options.
+    """
+    if pruner.name not in ONLY_THRESHOLDS:
+        return None
+    try:
+        return tuple(ONLY_THRESHOLDS.load(pruner.name)(**pruner.options))
+    except TypeError as error:
+        takes = ", ".join(inspect.signature(ONLY_THRESHOLDS.load(pruner.name)).parameters)
+        problem = f"pruners: Pruner {pruner.name!r} cannot be built with these options: {error}. It takes {takes}."
+        raise ConfigError("The run was not started:", [problem]) from error
 
 
 def source_digest(reference: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparsebench.config import DataConfig, ModelConfig, SweepConfig
+from sparsebench.config import DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.records import SCHEMA_VERSION, StageKind, TrialRecord
 
 
@@ -22,6 +22,7 @@ class Facts:
         data: fingerprint of each dataset, by its name in the config.
         sources: digest of the user's own modules, by reference (``package.module:callable``).
         not_offered: why a backend does not offer a scheme, by (backend, scheme); offered pairs are absent.
+        thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
         calibrating: the schemes that read calibration batches.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
     """
@@ -29,6 +30,7 @@ class Facts:
     data: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     calibrating: frozenset[str] = frozenset({"static", "both"})
     machine: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,6 +70,14 @@ def make_plan(config: SweepConfig, facts: Facts) -> Plan:
     return _Planner(config, facts).plan()
 
 
+def plan_sensitivity(config: SweepConfig, facts: Facts) -> Plan:
+    """Return the stages that train the dense networks of ``config`` and prune each of their layers alone.
+
+    The thresholds are those of the sweep above 0; pruners, schemes and backends have no part in it.
+    """
+    return _Planner(config, facts).plan_sensitivity()
+
+
 class _Planner:
     """Collects stages by key, so that a stage shared by several trials is planned once."""
 
@@ -87,11 +97,22 @@ class _Planner:
                             trials.setdefault(point, trial)
         return Plan(stages=tuple(self.stages.values()), trials=tuple(trials.values()))
 
-    def _line(self, model: ModelConfig, data: DataConfig, pruner: str, seed: int) -> list[TrialRecord]:
+    def plan_sensitivity(self) -> Plan:
+        pruner = PrunerConfig(name="magnitude")
+        thresholds = [threshold for threshold in self.config.thresholds if threshold]
+        for seed in self.config.seeds:
+            for model in self.config.model:
+                for data in self.config.data:
+                    train = self._train(model, data, pruner, 0.0, seed, None)
+                    settings = {"thresholds": thresholds, "model": model.name, "data": data.name, "seed": seed}
+                    self._add("sensitivity", settings, train.key, train.label)
+        return Plan(stages=tuple(self.stages.values()), trials=())
+
+    def _line(self, model: ModelConfig, data: DataConfig, pruner: PrunerConfig, seed: int) -> list[TrialRecord]:
         """Return the trials of one model, dataset, pruner and seed over all thresholds."""
         trials = []
         previous: str | None = None
-        for threshold in self.config.thresholds:
+        for threshold in self._thresholds(pruner):
             train = self._train(model, data, pruner, threshold, seed, previous)
             previous = train.key
             for backend in self.config.backends:
@@ -101,12 +122,25 @@ class _Planner:
                 ]
         return trials
 
+    def _thresholds(self, pruner: PrunerConfig) -> tuple[float, ...]:
+        """Return the thresholds of one pruner: the sweep's, or the dense control and the only ones it can reach."""
+        own = self.facts.thresholds.get(pruner.label)
+        if own is None:
+            return self.config.thresholds
+        return (*(threshold for threshold in self.config.thresholds if threshold == 0), *sorted(own))
+
     def _add(self, kind: StageKind, settings: Mapping[str, Any], parent: str | None, label: str) -> Stage:
         key = stage_key(kind, settings, parent)
         return self.stages.setdefault(key, Stage(kind=kind, key=key, parent=parent, settings=settings, label=label))
 
     def _train(
-        self, model: ModelConfig, data: DataConfig, pruner: str, threshold: float, seed: int, previous: str | None
+        self,
+        model: ModelConfig,
+        data: DataConfig,
+        pruner: PrunerConfig,
+        threshold: float,
+        seed: int,
+        previous: str | None,
     ) -> Stage:
         """Return the stage that trains one network, planning first what it starts from."""
         train = self.config.train
@@ -119,14 +153,14 @@ class _Planner:
             if dense and train.dense_control == "as_trained":
                 return pretrained
             parent = pretrained.key
-        how = "dense" if dense else f"{pruner} {threshold:g}"
+        how = "dense" if dense else f"{pruner.label} {threshold:g}"
         return self._train_stage(model, data, None if dense else pruner, threshold, seed, parent, how)
 
     def _train_stage(
         self,
         model: ModelConfig,
         data: DataConfig,
-        pruner: str | None,
+        pruner: PrunerConfig | None,
         threshold: float,
         seed: int,
         parent: str | None,
@@ -145,7 +179,7 @@ class _Planner:
             "train": train.model_dump(mode="json", exclude={"device", "start_from", "dense_control"}),
             "trainer_source": facts.sources.get(train.trainer),
             "prune": self.config.prune.model_dump(mode="json") if pruner else None,
-            "pruner": pruner,
+            "pruner": pruner.model_dump(mode="json") if pruner else None,
             "threshold": threshold,
             "seed": seed,
         }
@@ -155,7 +189,7 @@ class _Planner:
         self,
         model: ModelConfig,
         data: DataConfig,
-        pruner: str,
+        pruner: PrunerConfig,
         threshold: float,
         seed: int,
         scheme: str,
@@ -165,7 +199,7 @@ class _Planner:
         trial = TrialRecord(
             model=model.name,
             data=data.name,
-            pruner=pruner if threshold else None,
+            pruner=pruner.label if threshold else None,
             threshold=threshold,
             seed=seed,
             scheme=scheme,

@@ -4,6 +4,7 @@ from sparsebench.config import SweepConfig
 from sparsebench.contract import check_trainer
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import build_model
+from sparsebench.pruning import build_pruner
 from sparsebench.registry import TRAINERS, import_reference
 from sparsebench.stages import Workbench
 
@@ -19,6 +20,11 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
         check_trainer(TRAINERS.load(config.train.trainer))
     except SparsebenchError as error:
         problems.append(f"train.trainer = {config.train.trainer!r}: {error}")
+    for pruner in config.pruners:
+        try:
+            build_pruner(pruner.name, pruner.options)
+        except SparsebenchError as error:
+            problems.append(f"pruners: {error}")
     for data in config.data:
         try:
             splits = workbench.splits(data.model_dump(mode="json"))

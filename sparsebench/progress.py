@@ -14,7 +14,13 @@ from sparsebench.plan import Plan, Stage
 from sparsebench.records import EpochRecord, EvaluateResult, MeasureResult, StageRecord, TrainResult, failure_line
 from sparsebench.runner import StageStatus, Watcher
 
-VERBS = {"train": "training", "compress": "compressing", "evaluate": "evaluating", "measure": "timing"}
+VERBS = {
+    "train": "training",
+    "compress": "compressing",
+    "evaluate": "evaluating",
+    "measure": "timing",
+    "sensitivity": "pruning layer by layer",
+}
 
 
 def watcher_for(stream: TextIO | None = None) -> "Bar | Lines":
@@ -157,7 +163,8 @@ def opening(plan: Plan, status: Mapping[str, StageStatus]) -> str:
     parts = [f"{counts[state]} {state}" for state in ("done", "pending", "failed", "skipped") if counts[state]]
     missing = len(plan.trials) - offered
     note = f" ({missing} not offered)" if missing else ""
-    return f"{len(plan.trials)} trials{note} in {len(plan.stages)} stages: {', '.join(parts)}."
+    trials = f"{len(plan.trials)} trials{note} in " if plan.trials else ""
+    return f"{trials}{len(plan.stages)} stages: {', '.join(parts)}."
 
 
 def outcome(stage: Stage, record: StageRecord) -> str:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
-StageKind = Literal["train", "compress", "evaluate", "measure"]
+StageKind = Literal["train", "compress", "evaluate", "measure", "sensitivity"]
 STAGE_KINDS: tuple[StageKind, ...] = ("train", "compress", "evaluate", "measure")
+"""The stages of a sweep, in their order; ``sensitivity`` is asked for by itself."""
 
 COLLAPSED_SPARSITY = 0.995
 """A layer with at least this fraction of zeros counts as collapsed: hardly any signal passes it."""
@@ -42,13 +43,19 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSparsity:
-    """Weights and zeros of one layer of the trained network; ``prunable`` says whether pruning may touch it."""
+    """Weights and zeros of one layer of the trained network; ``prunable`` says whether pruning may touch it.
+
+    ``macs`` are its multiply-accumulates for one sample, ``effective_macs`` those whose weight is not zero; both are 0
+    where the layer does not run or the network could not be counted.
+    """
 
     name: str
     kind: str
     weights: int
     zeros: int
     prunable: bool
+    macs: int = 0
+    effective_macs: int = 0
 
     @property
     def sparsity(self) -> float:
@@ -97,6 +104,10 @@ class TrainResult:
     parameter_zeros: int
     layers: tuple[LayerSparsity, ...]
     samples_per_second: float
+    macs: int | None = None
+    """Multiply-accumulates for one sample, of all that the network computes; None where they could not be counted."""
+    effective_macs: int | None = None
+    """Those of ``macs`` whose weight is not zero."""
 
     @property
     def sparsity(self) -> float:
@@ -148,6 +159,9 @@ class CompressResult:
     calibration_seconds: float
     layers: tuple[LayerAudit, ...]
     size: SizeResult
+    working_memory_bytes: int | None = None
+    """Largest sum of a layer's input and output activations at batch 1, in the widths in which the network runs; None
+    where it could not be measured."""
 
     @property
     def weights(self) -> int:
@@ -210,7 +224,28 @@ class MeasureResult:
         return 1000.0 * self.batch_size / self.median_ms
 
 
-Result = TrainResult | CompressResult | EvaluateResult | MeasureResult
+@dataclass(frozen=True, kw_only=True)
+class SensitivityPoint:
+    """Validation accuracy after one layer alone was pruned to ``threshold``, without training."""
+
+    layer: str
+    kind: str
+    weights: int
+    threshold: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityResult:
+    """How much each layer of a dense network minds being pruned; accuracies are of the validation split."""
+
+    kind: Literal["sensitivity"] = "sensitivity"
+    samples: int
+    dense_accuracy: float
+    points: tuple[SensitivityPoint, ...]
+
+
+Result = TrainResult | CompressResult | EvaluateResult | MeasureResult | SensitivityResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,12 +425,15 @@ def flat_row(trial: TrialResult) -> dict[str, Any]:
         "sparsity_total": trained and trained.total_sparsity,
         "sparsity_compressed": packed and (packed.zeros / packed.weights if packed.weights else 0.0),
         "parameters": trained and trained.parameters,
+        "macs": trained and trained.macs,
+        "effective_macs": trained and trained.effective_macs,
         "int8_fraction": packed and (packed.int8_weights / packed.weights if packed.weights else 0.0),
         "payload_bytes": packed and packed.size.payload_bytes,
         "file_bytes": packed and packed.size.file_bytes,
         "deflated_file_bytes": packed and packed.size.deflated_file_bytes,
         "nonzero_parameters": packed and packed.size.nonzero_parameters,
         "flash_bytes": packed and packed.size.flash_bytes,
+        "working_memory_bytes": packed and packed.working_memory_bytes,
         "calibration_batches": packed and packed.calibration_batches,
         "batch_size": timed and timed.batch_size,
         "threads": timed and timed.threads,

@@ -148,8 +148,20 @@ class Registry(Mapping[str, str]):
 PRUNERS = Registry(
     "pruner",
     "sparsebench.pruners",
-    {"magnitude": "sparsebench.pruning.magnitude:Magnitude"},
+    {
+        "magnitude": "sparsebench.pruning.magnitude:Magnitude",
+        "layer_magnitude": "sparsebench.pruning.layer_magnitude:LayerMagnitude",
+        "random": "sparsebench.pruning.random:Random",
+        "n_m": "sparsebench.pruning.n_m:NM",
+    },
 )
+
+ONLY_THRESHOLDS = Registry(
+    "pruner of certain thresholds only",
+    "sparsebench.only_thresholds",
+    {"n_m": "sparsebench.pruning.n_m:thresholds"},
+)
+"""Functions from a pruner's options to the only thresholds that it can reach; the others reach any."""
 
 SCHEMES = Registry(
     "scheme",

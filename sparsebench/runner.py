@@ -16,7 +16,7 @@ from sparsebench.errors import NoEffectWarning, StoreError
 from sparsebench.executors import Executor, Needs
 from sparsebench.executors.local import Local
 from sparsebench.facts import gather_facts
-from sparsebench.plan import Plan, Stage, make_plan
+from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
 from sparsebench.records import EpochRecord, Failure, Run, RunRecord, StageRecord
 from sparsebench.store import Store, load_run
 
@@ -94,18 +94,65 @@ def run_sweep(
         StoreError: where the run directory cannot be written to.
     """
     config = config or load_config()
-    watcher = watcher or Watcher()
     plan = plan_sweep(config)
     store = Store(Path(runs_dir) / config.name)
-    status = stage_status(plan, store)
-    open_states = {"pending", "failed", "skipped"} if retry_failed else {"pending"}
-    todo = [stage for stage in plan.stages if status[stage.key] in open_states]
-    workbench = _prepare(config, store, todo, watcher) if todo else None
+    work = _Work(config, plan, store, watcher or Watcher(), retry_failed)
     _write_run(config, plan, store, command)
-    watcher.planned(plan, status)
-    if workbench is not None:
-        _work(todo, status, workbench, watcher, executor or Local())
+    work.carry_out(executor or Local())
     return load_run(store.root)
+
+
+def run_sensitivity(
+    config: SweepConfig | None = None,
+    *,
+    runs_dir: str | Path = "runs",
+    retry_failed: bool = False,
+    watcher: Watcher | None = None,
+    executor: Executor | None = None,
+) -> tuple[StageRecord, ...]:
+    """Prune one layer at a time of the dense networks of a sweep, without training, and read the validation split.
+
+    The dense networks are those of the sweep itself: what is trained for one is there for the other. Arguments and
+    errors are those of ``run_sweep``.
+
+    Returns:
+        One record for each model, dataset and seed, done or failed; those whose network could not be trained are
+        missing.
+    """
+    config = config or load_config()
+    plan = plan_sensitivity(config, gather_facts(config))
+    store = Store(Path(runs_dir) / config.name)
+    _Work(config, plan, store, watcher or Watcher(), retry_failed).carry_out(executor or Local())
+    records = (store.read(stage.kind, stage.key) for stage in plan.stages if stage.kind == "sensitivity")
+    return tuple(record for record in records if record is not None)
+
+
+class _Work:
+    """What is left to do of a plan. Whatever can be checked beforehand is checked when it is built."""
+
+    def __init__(self, config: SweepConfig, plan: Plan, store: Store, watcher: Watcher, retry_failed: bool) -> None:
+        self.plan = plan
+        self.watcher = watcher
+        self.status = stage_status(plan, store)
+        open_states = {"pending", "failed", "skipped"} if retry_failed else {"pending"}
+        self.todo = [stage for stage in plan.stages if self.status[stage.key] in open_states]
+        self.workbench = _prepare(config, store, self.todo, watcher) if self.todo else None
+
+    def carry_out(self, executor: Executor) -> None:
+        """Run the stages in order; what builds on a failed one is skipped."""
+        self.watcher.planned(self.plan, self.status)
+        if self.workbench is None:
+            return
+        for stage in self.todo:
+            if stage.parent and self.status[stage.parent] != "done":
+                self.status[stage.key] = "skipped"
+                self.watcher.skipped(stage)
+                continue
+            self.watcher.started(stage)
+            needs = Needs(gpu=stage.kind == "train", exclusive=stage.kind == "measure")
+            record = executor.submit(partial(run_stage, stage, self.workbench), needs).result()
+            self.status[stage.key] = record.status
+            self.watcher.finished(stage, record)
 
 
 def _prepare(config: SweepConfig, store: Store, todo: list[Stage], watcher: Watcher) -> "Workbench":
@@ -118,25 +165,6 @@ def _prepare(config: SweepConfig, store: Store, todo: list[Stage], watcher: Watc
     if any(stage.kind == "train" for stage in todo):
         check_all(config, workbench)
     return workbench
-
-
-def _work(
-    todo: list[Stage],
-    status: dict[str, StageStatus],
-    workbench: "Workbench",
-    watcher: Watcher,
-    executor: Executor,
-) -> None:
-    for stage in todo:
-        if stage.parent and status[stage.parent] != "done":
-            status[stage.key] = "skipped"
-            watcher.skipped(stage)
-            continue
-        watcher.started(stage)
-        needs = Needs(gpu=stage.kind == "train", exclusive=stage.kind == "measure")
-        record = executor.submit(partial(run_stage, stage, workbench), needs).result()
-        status[stage.key] = record.status
-        watcher.finished(stage, record)
 
 
 def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:

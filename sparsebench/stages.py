@@ -2,9 +2,10 @@
 
 import random
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -13,17 +14,21 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends import Backend, Compressed
+from sparsebench.config import PruneConfig, PrunerConfig
 from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
 from sparsebench.data import Splits, load_splits
-from sparsebench.errors import ContractError, ModelError, StoreError
+from sparsebench.errors import ContractError, ModelError, NoEffectWarning, StoreError
 from sparsebench.metrics.accuracy import wilson_interval
+from sparsebench.metrics.compute import count_macs
+from sparsebench.metrics.memory import working_memory
 from sparsebench.metrics.size import measure_size
 from sparsebench.metrics.sparsity import count_zeros, parameter_counts
 from sparsebench.models import build_model
 from sparsebench.plan import Stage
-from sparsebench.pruning import all_weights, prunable_weights
+from sparsebench.pruning import PrunableWeight, all_weights, asked_zeros, prunable_weights, zero_smallest_of
 from sparsebench.quantization import audit, warn_no_effect
 from sparsebench.records import (
     CompressResult,
@@ -33,6 +38,8 @@ from sparsebench.records import (
     LayerSparsity,
     MeasureResult,
     Result,
+    SensitivityPoint,
+    SensitivityResult,
     SizeResult,
     StageRecord,
     TrainResult,
@@ -85,7 +92,13 @@ class Workbench:
         # Results depend on the number of threads. Setting it, even to what it is, also takes from MKL the freedom to
         # use fewer, which it has until somebody sets it: a resumed run would train otherwise than an undisturbed one.
         torch.set_num_threads(self.threads)
-        work = {"train": self.train, "compress": self.compress, "evaluate": self.evaluate, "measure": self.measure}
+        work = {
+            "train": self.train,
+            "compress": self.compress,
+            "evaluate": self.evaluate,
+            "measure": self.measure,
+            "sensitivity": self.sensitivity,
+        }
         return work[stage.kind](stage)
 
     # -- the four kinds of stages -------------------------------------------------------------------------------------
@@ -121,6 +134,7 @@ class Workbench:
             "train", stage.key, NETWORK, lambda path: safetensors.torch.save_model(trained, str(path))
         )
         result = _train_result(settings, splits, trainer, trained, seconds, "pruner" in declared)
+        result = _with_macs(result, trained, trainer, settings["seed"])
         return Outcome(result=result, artifacts={NETWORK: digest})
 
     def compress(self, stage: Stage) -> Outcome:
@@ -145,6 +159,7 @@ class Workbench:
             calibration_seconds=calibration.seconds,
             layers=tuple(LayerAudit(**asdict(fact)) for fact in facts),
             size=SizeResult(**asdict(measure_size(compressed.network))),
+            working_memory_bytes=_working_memory(compressed.network, example[0]),
         )
         return Outcome(result=result, artifacts=artifacts)
 
@@ -191,6 +206,38 @@ class Workbench:
         )
         return Outcome(result=result)
 
+    def sensitivity(self, stage: Stage) -> Outcome:
+        """Prune one layer at a time of a dense network, without training, and read the validation split."""
+        parent = self._record("train", stage.parent)
+        # The trainer evaluates its third dataset. Here it is given the validation split for that: which layer is pruned
+        # how far is a choice, and choices are not made on test data.
+        splits = self.splits(parent.settings["data"])
+        trainer, _ = self.trainer(
+            parent.settings, self.store.directory("train", parent.key), splits=replace(splits, test=splits.val)
+        )
+        network = self.trained(parent)
+        dense, _ = check_evaluated(trainer.evaluate(net=network, quant_mode=False))
+        points = []
+        layers: dict[str, list[PrunableWeight]] = defaultdict(list)
+        for weight in all_weights(network):
+            layers[weight.layer].append(weight)
+        for layer, weights in layers.items():
+            count = sum(weight.parameter.numel() for weight in weights)
+            before = [weight.parameter.detach().clone() for weight in weights]
+            for threshold in sorted(stage.settings["thresholds"]):
+                zero_smallest_of(weights, round(threshold * count))
+                accuracy, _ = check_evaluated(trainer.evaluate(net=network, quant_mode=False))
+                points.append(
+                    SensitivityPoint(
+                        layer=layer, kind=weights[0].kind, weights=count, threshold=threshold, accuracy=accuracy
+                    )
+                )
+            with torch.no_grad():
+                for weight, values in zip(weights, before, strict=True):
+                    weight.parameter.copy_(values)
+        result = SensitivityResult(samples=splits.samples["val"], dense_accuracy=dense, points=tuple(points))
+        return Outcome(result=result)
+
     # -- what stages share --------------------------------------------------------------------------------------------
 
     def splits(self, data: Mapping[str, Any]) -> Splits:
@@ -201,11 +248,15 @@ class Workbench:
         return self._splits[name]
 
     def trainer(
-        self, settings: Mapping[str, Any], models_path: Path, compress: Mapping[str, Any] | None = None
+        self,
+        settings: Mapping[str, Any],
+        models_path: Path,
+        compress: Mapping[str, Any] | None = None,
+        splits: Splits | None = None,
     ) -> tuple[TrainerLike, tuple[str, ...]]:
         """Build the trainer of a training stage, its data loaders ready; return it with the settings it declares."""
         data = settings["data"]
-        splits = self.splits(data)
+        splits = splits or self.splits(data)
         trainer: TrainerLike = TRAINERS.load(settings["train"]["trainer"])(
             pruning=settings["threshold"] > 0,
             ddtype=torch.float,
@@ -217,7 +268,9 @@ class Workbench:
         if settings["pruner"]:
             prune = settings["prune"]
             wanted |= {
-                "pruner": settings["pruner"],
+                "pruner": settings["pruner"]["name"],
+                "pruner_options": settings["pruner"]["options"],
+                "per_layer": prune["per_layer"],
                 "schedule": prune["schedule"],
                 "hold": prune["hold"],
                 "prune_every": prune["every"],
@@ -244,13 +297,7 @@ class Workbench:
         """Return the inputs of one training batch, on the CPU, as the trainer of train stage ``key`` loads them."""
         parent = self._record("train", key)
         trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key))
-        seed_everything(parent.settings["seed"])
-        for inputs, _ in cast("Mapping[str, Any]", trainer.dataloader)["train"]:
-            return inputs.to("cpu")
-        raise ContractError(
-            "The trainer does not keep the contract:",
-            ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
-        )
+        return _first_inputs(trainer, parent.settings["seed"])
 
     def _restore(self, key: str | None) -> nn.Module:
         """Return the network that a compress stage made, rebuilt from its artifacts without calibrating again."""
@@ -309,6 +356,17 @@ def _build(settings: Mapping[str, Any], splits: Splits) -> nn.Module:
     return build_model(model["name"], splits.classes, splits.input_shape, model["options"])
 
 
+def _first_inputs(trainer: TrainerLike, seed: int) -> Any:
+    """Return the inputs of one training batch, on the CPU; of the same seed and data the same."""
+    seed_everything(seed)
+    for inputs, _ in cast("Mapping[str, Any]", trainer.dataloader)["train"]:
+        return inputs.to("cpu")
+    raise ContractError(
+        "The trainer does not keep the contract:",
+        ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
+    )
+
+
 def _check_shapes(expected: Mapping[str, torch.Size], trained: nn.Module) -> None:
     """Refuse a returned network that the network's own factory could not be loaded with."""
     found = {name: tensor.shape for name, tensor in trained.state_dict().items()}
@@ -330,8 +388,13 @@ def _train_result(
     declares_pruner: bool,
 ) -> TrainResult:
     """Return the record of a trained network: counts are taken from the network itself, never from the trainer."""
-    include_classifier = bool(settings["prune"] and settings["prune"]["include_classifier"])
-    prunable = {weight.name for weight in prunable_weights(trained, include_classifier)}
+    prune = settings["prune"] or PruneConfig().model_dump()
+    kept = [pattern for pattern, own in prune["per_layer"].items() if own == 0]
+    prunable = {weight.name for weight in prunable_weights(trained, prune["include_classifier"], kept)}
+    asked = settings["threshold"]
+    if asked and prune["per_layer"]:
+        zeros, among = asked_zeros(trained, asked, prune["per_layer"], prune["include_classifier"])
+        asked = zeros / among if among else 0.0
     layers: dict[tuple[str, str, bool], list[int]] = defaultdict(lambda: [0, 0])
     for weight in all_weights(trained):
         (weights, zeros) = count_zeros({weight.name: weight.parameter})[weight.name]
@@ -342,10 +405,10 @@ def _train_result(
     history = tuple(EpochRecord(**asdict(epoch)) for epoch in getattr(trainer, "history", ()))
     best = getattr(trainer, "best_epoch", None)
     epochs = settings["train"]["epochs"]
-    own_way = settings["pruner"] if declares_pruner else "the trainer's own way"
+    pruner = PrunerConfig(**settings["pruner"]).label if settings["pruner"] else "none"
     return TrainResult(
         trainer=settings["train"]["trainer"],
-        pruned_by=own_way if settings["pruner"] else "none",
+        pruned_by=pruner if declares_pruner or not settings["pruner"] else "the trainer's own way",
         train_samples=splits.samples["train"],
         val_samples=splits.samples["val"],
         test_samples=splits.samples["test"],
@@ -355,7 +418,7 @@ def _train_result(
         best_epoch=best,
         val_accuracy=next((epoch.val_accuracy for epoch in history if epoch.epoch == best), None),
         history=history,
-        asked_sparsity=settings["threshold"],
+        asked_sparsity=asked,
         prunable_weights=sum(weights for (_, _, may), (weights, _) in layers.items() if may),
         prunable_zeros=sum(zeros for (_, _, may), (_, zeros) in layers.items() if may),
         parameters=parameters,
@@ -366,3 +429,35 @@ def _train_result(
         ),
         samples_per_second=epochs * splits.samples["train"] / seconds,
     )
+
+
+def _with_macs(result: TrainResult, trained: nn.Module, trainer: TrainerLike, seed: int) -> TrainResult:
+    """Return the record with the network's multiply-accumulates, or as it is where they cannot be counted."""
+    try:
+        inputs = _first_inputs(trainer, seed)
+        # Sequences differ in length, and so in what they cost: their mean over a batch is counted.
+        counts = count_macs(trained, (inputs if isinstance(inputs, PackedSequence) else batch_of(inputs, 1),))
+    except Exception as error:
+        _warn_unmeasured("MACs and theoretical speedup", error)
+        return result
+    found = {layer.name: layer for layer in counts.layers}
+    layers = []
+    for layer in result.layers:
+        # A layer with weights that may and others that may not be pruned has two rows, and its MACs in the first.
+        count = found.pop(layer.name, None)
+        layers.append(replace(layer, macs=count.macs, effective_macs=count.effective_macs) if count else layer)
+    return replace(result, macs=counts.macs, effective_macs=counts.effective_macs, layers=tuple(layers))
+
+
+def _working_memory(network: nn.Module, inputs: Any) -> int | None:
+    """Return the working memory of a compressed network, None where it cannot be measured."""
+    try:
+        return working_memory(network, (inputs if isinstance(inputs, PackedSequence) else batch_of(inputs, 1),))
+    except Exception as error:
+        _warn_unmeasured("Working memory", error)
+        return None
+
+
+def _warn_unmeasured(what: str, error: Exception) -> None:
+    """Tell in the record that a figure is missing; a network is no worse for that."""
+    warnings.warn(f"{what} could not be measured: {type(error).__name__}: {error}", NoEffectWarning, stacklevel=3)

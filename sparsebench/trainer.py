@@ -5,6 +5,7 @@ whether it can be used, and ``sparsebench.testing.TrainerContract`` tests that i
 """
 
 import copy
+import inspect
 import itertools
 import math
 import os
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,7 +26,15 @@ from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.errors import DataError, ModelError, NoEffectWarning, PruningError, SparsebenchError, TrainingError
 from sparsebench.loaders import SPLITS, Collate, build_loader, to_device
 from sparsebench.morphism import copy_weights
-from sparsebench.pruning import GradualPruning, check_threshold, nothing_prunable, prunable_weights, sparsity
+from sparsebench.pruning import (
+    GradualPruning,
+    PerLayer,
+    Pruner,
+    check_threshold,
+    nothing_prunable,
+    prunable_weights,
+    sparsity,
+)
 from sparsebench.registry import PRUNERS, SCHEDULES, unknown_name
 
 _CLASSES_FOR_TOP5 = 10
@@ -84,6 +94,10 @@ class Trainer:
 
     pruner: str = "magnitude"
     """How weights are chosen: a name in ``PRUNERS``."""
+    pruner_options: Mapping[str, Any] = MappingProxyType({})
+    """Further keyword arguments of the pruner."""
+    per_layer: Mapping[str, float] = MappingProxyType({})
+    """Thresholds of their own for layers, by name or pattern; 0 keeps a layer dense."""
     schedule: str = "linear"
     """How sparsity grows: a name in ``SCHEDULES``."""
     hold: float = 0.0
@@ -241,7 +255,9 @@ class Trainer:
             val_loss, val_accuracy = self.validate(model)
             if math.isnan(val_loss):
                 raise TrainingError(self._diverged("validation loss is nan", f"epoch {epoch}", optimizer))
-            done = Epoch(epoch, train_loss, val_loss, val_accuracy, sparsity(model, self.include_classifier))
+            done = Epoch(
+                epoch, train_loss, val_loss, val_accuracy, sparsity(model, self.include_classifier, self._kept)
+            )
             self.history += (done,)
             rank = (val_accuracy, -val_loss)
             if (gradual is None or gradual.complete(epoch * steps)) and (best is None or rank >= best):
@@ -360,17 +376,34 @@ class Trainer:
             raise SparsebenchError(f"prune_every is {self.prune_every}; prune every 1 step or more.")
         if self.amp not in ("none", "bf16"):
             raise SparsebenchError(unknown_name("amp", self.amp, ("none", "bf16")))
-        pruner = PRUNERS.load(self.pruner)(include_classifier=self.include_classifier)
+        pruner = self._pruner(threshold)
         schedule = SCHEDULES.load(self.schedule)
         if not self.pruning or threshold == 0:
             return None
         check_threshold(threshold)
-        if not prunable_weights(model, self.include_classifier):
+        if not prunable_weights(model, self.include_classifier, self._kept):
             # Once here, not after every step.
             warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
             return None
         phase = max(1, round((1 - self.hold) * steps))
         return GradualPruning(pruner, schedule, threshold, phase, self.prune_every)
+
+    def _pruner(self, threshold: float) -> Pruner:
+        cls = PRUNERS.load(self.pruner)
+        options = {"include_classifier": self.include_classifier, "keep": tuple(self.per_layer), **self.pruner_options}
+        try:
+            inspect.signature(cls).bind(**options)
+        except TypeError as error:
+            raise PruningError(f"Pruner {self.pruner!r} cannot be built with these options: {error}.") from error
+        pruner: Pruner = cls(**options)
+        if not self.per_layer or threshold == 0:
+            return pruner
+        return PerLayer(pruner, self.per_layer, threshold, self.include_classifier)
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """Patterns of the layers that stay dense by their own threshold."""
+        return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)
 
     def _loader(self, split: str) -> DataLoader[Any]:
         if not self.dataloader:

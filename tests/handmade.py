@@ -45,6 +45,9 @@ LATENCY_MS = {"fp32": 2.0, "dynamic": 1.8, "static": 0.8, "both": 0.8}
 LOST_BY_QUANTIZATION = {"fp32": 0, "dynamic": 1, "static": 2, "both": 3}
 SAMPLES = 400
 
+ATTENTION = 1000
+"""MACs that belong to no weight."""
+
 Cell = tuple[float, int, str, str]
 """Threshold, seed, scheme, backend."""
 
@@ -52,6 +55,11 @@ Cell = tuple[float, int, str, str]
 def lost_by_pruning(threshold: float) -> int:
     """Test samples that pruning to ``threshold`` costs: none up to 0.5, 10 at 0.9, 23 at 0.95."""
     return round(max(0.0, threshold - 0.5) ** 2 * 62.5) + (10 if threshold >= 0.95 else 0)
+
+
+def positions(kind: str) -> int:
+    """How often a layer uses each of its weights: a convolution at each place of 8 × 8."""
+    return 64 if kind.startswith("Conv") else 1
 
 
 @dataclass
@@ -70,6 +78,7 @@ class Bench:
     samples: int = SAMPLES
     dense_accuracy: float = 0.95
     paired: bool = True
+    counted: bool = True
     time_all_seeds: bool = True
     failed: Mapping[Cell, Failure] = field(default_factory=dict)
     not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -160,9 +169,14 @@ class Bench:
                 weights=weights,
                 zeros=self._zeros(name, weights, threshold, index < len(self.layers) - 1),
                 prunable=index < len(self.layers) - 1,
+                macs=positions(kind) * weights if self.counted else 0,
             )
             for index, (name, kind, weights) in enumerate(self.layers)
         )
+        if self.counted:
+            layers = tuple(
+                replace(layer, effective_macs=positions(layer.kind) * (layer.weights - layer.zeros)) for layer in layers
+            )
         prunable = [layer for layer in layers if layer.prunable]
         weights = sum(layer.weights for layer in prunable)
         return TrainResult(
@@ -184,6 +198,8 @@ class Bench:
             parameter_zeros=sum(layer.zeros for layer in layers),
             layers=layers,
             samples_per_second=1000.0,
+            macs=sum(layer.macs for layer in layers) + ATTENTION if self.counted else None,
+            effective_macs=sum(layer.effective_macs for layer in layers) + ATTENTION if self.counted else None,
         )
 
     def _compressed(self, threshold: float, scheme: str) -> CompressResult:
@@ -214,6 +230,7 @@ class Bench:
             calibration_seconds=0.5 if calibrated else 0.0,
             layers=audits,
             size=size,
+            working_memory_bytes=4096 * min(audit.bits for audit in audits) // 8 if self.counted else None,
         )
 
     def _evaluated(self, threshold: float, seed: int, scheme: str) -> EvaluateResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparsebench import load_config
 from sparsebench.records import flat_row
+from sparsebench.runner import Watcher
 
 TINY = (
     "name=tiny",
@@ -62,3 +63,15 @@ def rows(run):
 def stage_files(root):
     """The committed records of a run directory with the time at which each was written."""
     return {path: path.stat().st_mtime_ns for path in Path(root).glob("*/*/result.json")}
+
+
+class Recorder(Watcher):
+    def __init__(self):
+        self.ran = []
+        self.epochs = []
+
+    def started(self, stage):
+        self.ran.append(stage.kind)
+
+    def epoch(self, epoch, epochs):
+        self.epochs.append((epoch.epoch, epochs))

@@ -77,9 +77,19 @@ def test_training_from_the_previous_threshold_is_a_chain():
     assert [stage.parent for stage in trains] == [None, *(stage.key for stage in trains[:-1])]
 
 
-def test_all_pruners_share_the_dense_control(monkeypatch):
-    monkeypatch.setitem(load_config.__globals__["PRUNERS"]._builtin, "other", "nowhere:Other")
-    found = plan("pruners=magnitude,other", "seeds=0")
+def test_a_pruner_with_certain_thresholds_only_has_those_in_place_of_the_sweeps():
+    facts = Facts(data=FACTS.data, thresholds={"n_m(m=4, n=1)": (0.75,)})
+    found = plan('pruners=["magnitude", {name="n_m", options={n=1, m=4}}]', "seeds=0", "schemes=fp32", facts=facts)
+    points = [(trial.pruner, trial.threshold) for trial in found.trials]
+    assert points == [
+        (None, 0),
+        *(("magnitude", threshold) for threshold in (0.5, 0.8, 0.9, 0.95)),
+        ("n_m(m=4, n=1)", 0.75),
+    ]
+
+
+def test_all_pruners_share_the_dense_control():
+    found = plan("pruners=magnitude,random", "seeds=0")
     assert len(found.trials) == 4 * (1 + 4 + 4)
     assert sum(trial.pruner is None for trial in found.trials) == 4
 

@@ -6,24 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from sweeps import TESTS, rows, sparsebench, stage_files, tiny, tiny_arguments
+from sweeps import TESTS, Recorder, rows, sparsebench, stage_files, tiny, tiny_arguments
 
 from sparsebench import load_config, load_run, run_sweep
 from sparsebench.errors import ConfigError
 from sparsebench.records import TrainResult
-from sparsebench.runner import Watcher
-
-
-class Recorder(Watcher):
-    def __init__(self):
-        self.ran = []
-        self.epochs = []
-
-    def started(self, stage):
-        self.ran.append(stage.kind)
-
-    def epoch(self, epoch, epochs):
-        self.epochs.append((epoch.epoch, epochs))
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +192,30 @@ def test_a_run_read_back_is_a_data_frame_with_one_row_a_trial(finished):
     assert set(frame["scheme"]) >= {"fp32", "static"}
     assert (frame["status"] == "done").all()
     assert frame["top1"].between(0.5, 1).all()
+
+
+def test_several_pruners_share_a_sweep_and_n_m_has_its_own_threshold(tmp_path):
+    pruners = 'pruners=["magnitude", "layer_magnitude", "random", {name="n_m", options={n=1, m=4}}]'
+    run = run_sweep(tiny(pruners, "schemes=fp32,static"), runs_dir=tmp_path)
+    assert {trial.status for trial in run.trials} == {"done"}
+    points = {(t.trial.pruner, t.trial.threshold): t.trained for t in run.trials}
+    assert set(points) == {
+        *((None, 0.0), ("magnitude", 0.8), ("layer_magnitude", 0.8), ("random", 0.8), ("n_m(m=4, n=1)", 0.75))
+    }
+    assert all(trained.pruned_by == (pruner or "none") for (pruner, _), trained in points.items())
+    assert points["random", 0.8].prunable_zeros == round(0.8 * points["random", 0.8].prunable_weights)
+
+
+def test_layers_have_thresholds_of_their_own_where_the_config_names_them(tmp_path):
+    config = tiny('prune.per_layer={"features.4"=0.25, "features.0"=0}', "schemes=fp32")
+    trained = run_sweep(config, runs_dir=tmp_path).trials[-1].trained
+    layers = {layer.name: layer for layer in trained.layers}
+    assert layers["features.4"].zeros == round(0.25 * layers["features.4"].weights)
+    assert layers["features.8"].zeros == round(0.8 * layers["features.8"].weights)
+    assert not layers["features.0"].prunable
+    assert trained.sparsity == pytest.approx(trained.asked_sparsity, abs=1e-4)
+
+
+def test_options_that_a_pruner_does_not_take_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match=r"Pruner 'n_m' cannot be built with these options: .*'k'.*It takes n, m\."):
+        run_sweep(tiny('pruners={name="n_m", options={k=2}}'), runs_dir=tmp_path)

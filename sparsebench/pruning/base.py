@@ -1,18 +1,24 @@
 """What every pruner is, and what every pruner asks of a threshold."""
 
-from typing import Protocol, runtime_checkable
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from sparsebench.errors import PruningError
+from sparsebench.registry import PRUNERS
 
 
 @runtime_checkable
 class Pruner(Protocol):
     """A way of choosing the weights that become zero.
 
-    A pruner is built with ``include_classifier`` (False by default) and may be called after every training step, so
-    ``prune`` must be quick, and must give the same result when it is called twice with the same threshold.
+    A pruner is built with ``include_classifier`` (False by default), ``keep`` (patterns of layer names that are not
+    pruned) and its own options, all as keywords. It may be called after every training step, so ``prune`` must be
+    quick, and must give the same result when it is called twice with the same threshold.
+
+    A pruner that reaches certain thresholds only says which in ``ONLY_THRESHOLDS``; they take the place of the sweep's.
     """
 
     def prune(self, net: nn.Module, threshold: float) -> nn.Module:
@@ -32,3 +38,30 @@ def check_threshold(threshold: float) -> None:
             f"The threshold {threshold!r} is not in [0, 1). "
             "It is the fraction of prunable weights set to zero, for example 0.8; 0 is the dense control."
         )
+
+
+def build_pruner(
+    name: str, options: Mapping[str, Any], include_classifier: bool = False, keep: Collection[str] = ()
+) -> Pruner:
+    """Return the pruner called ``name``.
+
+    Args:
+        name: a name in ``PRUNERS``.
+        options: the pruner's own keyword arguments.
+        include_classifier: whether the last prunable layer is pruned as well.
+        keep: names of layers, or patterns, that are not pruned.
+
+    Raises:
+        UnknownNameError: where no such pruner is known.
+        PruningError: where it does not take these options.
+    """
+    cls = PRUNERS.load(name)
+    given = {"include_classifier": include_classifier, "keep": tuple(keep), **options}
+    try:
+        inspect.signature(cls).bind(**given)
+    except TypeError as error:
+        own = [key for key in inspect.signature(cls).parameters if key not in ("include_classifier", "keep")]
+        takes = f"It takes {', '.join(own)}." if own else "It takes no options."
+        raise PruningError(f"Pruner {name!r} cannot be built with these options: {error}. {takes}") from error
+    pruner: Pruner = cls(**given)
+    return pruner

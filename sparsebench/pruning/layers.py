@@ -1,7 +1,8 @@
 """The weights of a network that pruning may touch."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -30,7 +31,9 @@ class PrunableWeight:
     parameter: nn.Parameter
 
 
-def prunable_weights(net: nn.Module, include_classifier: bool = False) -> tuple[PrunableWeight, ...]:
+def prunable_weights(
+    net: nn.Module, include_classifier: bool = False, keep: Collection[str] = ()
+) -> tuple[PrunableWeight, ...]:
     """Return the weights that pruning may touch, in the order in which the network registers them.
 
     These are the weights of ``Conv1d/2d/3d`` and ``Linear``, and of every layer and direction of ``LSTM`` and ``GRU``:
@@ -42,6 +45,7 @@ def prunable_weights(net: nn.Module, include_classifier: bool = False) -> tuple[
         net: any network.
         include_classifier: whether the last prunable module in the order of registration counts too. It is left out by
             default, with every parameter that it shares.
+        keep: names of layers, or patterns such as ``features.*``, that are left out as well.
 
     Returns:
         The weights; empty where nothing is prunable.
@@ -57,7 +61,7 @@ def prunable_weights(net: nn.Module, include_classifier: bool = False) -> tuple[
     found = []
     for layer, module in layers:
         for own_name, parameter in _own_weights(module):
-            if id(parameter) in seen:
+            if id(parameter) in seen or any(fnmatchcase(layer, pattern) for pattern in keep):
                 continue
             seen.add(id(parameter))
             name = f"{layer}.{own_name}" if layer else own_name
@@ -74,9 +78,9 @@ def all_weights(net: nn.Module) -> tuple[PrunableWeight, ...]:
     return prunable_weights(net, include_classifier=True)
 
 
-def sparsity(net: nn.Module, include_classifier: bool = False) -> float:
+def sparsity(net: nn.Module, include_classifier: bool = False, keep: Collection[str] = ()) -> float:
     """Return the fraction of the prunable weights of ``net`` that is zero, in [0, 1]; 0 where nothing is prunable."""
-    weights = [weight.parameter.detach() for weight in prunable_weights(net, include_classifier)]
+    weights = [weight.parameter.detach() for weight in prunable_weights(net, include_classifier, keep)]
     if not weights:
         return 0.0
     # Summed where the weights are, so that a GPU is waited for once.

@@ -1,16 +1,19 @@
 """Global magnitude pruning: the smallest weights of the whole network become zero."""
 
 import warnings
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
 from sparsebench.errors import NoEffectWarning, PruningError
 from sparsebench.pruning.base import check_threshold
-from sparsebench.pruning.layers import prunable_weights
+from sparsebench.pruning.layers import PrunableWeight, prunable_weights
 from sparsebench.pruning.selection import NotFiniteError, zero_smallest
 
 
-def prune_net(model: nn.Module, threshold: float, include_classifier: bool = False) -> nn.Module:
+def prune_net(
+    model: nn.Module, threshold: float, include_classifier: bool = False, keep: Collection[str] = ()
+) -> nn.Module:
     """Set the smallest weights of a network to zero, in place.
 
     Exactly ``round(threshold × prunable)`` weights, the smallest in magnitude over all prunable weights together, are
@@ -22,6 +25,7 @@ def prune_net(model: nn.Module, threshold: float, include_classifier: bool = Fal
         model: the network; see ``prunable_weights`` for what is prunable in it.
         threshold: fraction of the prunable weights, in [0, 1).
         include_classifier: whether the last prunable layer is pruned as well.
+        keep: names of layers, or patterns such as ``features.*``, that are not pruned.
 
     Returns:
         ``model`` itself.
@@ -35,20 +39,29 @@ def prune_net(model: nn.Module, threshold: float, include_classifier: bool = Fal
     check_threshold(threshold)
     if threshold == 0:
         return model
-    weights = prunable_weights(model, include_classifier)
+    weights = prunable_weights(model, include_classifier, keep)
     if not weights:
         warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=2)
         return model
     prunable = sum(weight.parameter.numel() for weight in weights)
+    zero_smallest_of(weights, round(threshold * prunable))
+    return model
+
+
+def zero_smallest_of(weights: Sequence[PrunableWeight], count: int) -> None:
+    """Set the ``count`` smallest elements of all the weights together to zero, in place.
+
+    Raises:
+        PruningError: where a weight is NaN or infinite; nothing is changed then.
+    """
     try:
-        zero_smallest([weight.parameter for weight in weights], round(threshold * prunable))
+        zero_smallest([weight.parameter for weight in weights], count)
     except NotFiniteError as error:
         name = weights[error.index].name
         raise PruningError(
             f"The weight {name} holds NaN or infinity, so the smallest weights cannot be told. "
             "Training has diverged; lower the learning rate, or start from a sound checkpoint."
         ) from error
-    return model
 
 
 def nothing_prunable(model: nn.Module) -> str:
@@ -64,11 +77,13 @@ class Magnitude:
 
     Args:
         include_classifier: whether the last prunable layer is pruned as well.
+        keep: names of layers, or patterns such as ``features.*``, that are not pruned.
     """
 
-    def __init__(self, include_classifier: bool = False) -> None:
+    def __init__(self, include_classifier: bool = False, keep: Collection[str] = ()) -> None:
         self.include_classifier = include_classifier
+        self.keep = tuple(keep)
 
     def prune(self, net: nn.Module, threshold: float) -> nn.Module:
         """Set the fraction ``threshold`` of the prunable weights to zero, in place; see ``prune_net``."""
-        return prune_net(net, threshold, self.include_classifier)
+        return prune_net(net, threshold, self.include_classifier, self.keep)

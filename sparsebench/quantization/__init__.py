@@ -4,8 +4,9 @@ The modules that hold the schemes import torch inside their functions, and the p
 a plan asks every scheme whether it calibrates, and shall not wait for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sparsebench.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sparsebench.quantization.auditing import LayerFact, audit, int8_fraction, warn_no_effect, zero_share
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
     from sparsebench.quantization.calibration import calibration_state, load_calibration_state
 
 _HOMES = {
-    "LayerFact": "auditing",
-    "audit": "auditing",
-    "int8_fraction": "auditing",
-    "warn_no_effect": "auditing",
-    "zero_share": "auditing",
-    "Scheme": "base",
-    "calibration_state": "calibration",
-    "load_calibration_state": "calibration",
+    "LayerFact": "sparsebench.quantization.auditing",
+    "audit": "sparsebench.quantization.auditing",
+    "int8_fraction": "sparsebench.quantization.auditing",
+    "warn_no_effect": "sparsebench.quantization.auditing",
+    "zero_share": "sparsebench.quantization.auditing",
+    "Scheme": "sparsebench.quantization.base",
+    "calibration_state": "sparsebench.quantization.calibration",
+    "load_calibration_state": "sparsebench.quantization.calibration",
 }
 
 __all__ = [
@@ -34,8 +35,4 @@ __all__ = [
     "zero_share",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

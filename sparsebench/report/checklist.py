@@ -79,16 +79,20 @@ def _seeds(points: list[Point]) -> Iterator[Check]:
 
 
 def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]:
-    sized = any(point.compression_ratio for point in points)
-    ratio = "the compression ratio is given" if sized else "no compression ratio"
-    yield Check(False, "compression ratio and theoretical speedup", f"{ratio}; theoretical speedup: not measured yet")
+    lacking = {
+        "compression ratio": sum(point.compression_ratio is None for point in points),
+        "theoretical speedup": sum(point.theoretical_speedup is None for point in points),
+    }
+    missing = [f"{ratio} missing at {counted(count, 'point')}" for ratio, count in lacking.items() if count]
+    evidence = "; ".join(missing) or "both given" if points else "nothing was evaluated"
+    yield Check(bool(points) and not missing, "compression ratio and theoretical speedup", evidence)
     many = any(record.classes >= 10 for record in trained)
     without = sum(point.top5 is None for point in points)
     if not many and points:
         yield Check(True, "top-1 and top-5", "top-1; with fewer than 10 classes top-5 says little")
     else:
-        missing = f"top-5 missing at {counted(without, 'point')}" if without else "both given"
-        yield Check(bool(points) and not without, "top-1 and top-5", missing if points else "nothing was evaluated")
+        evidence = f"top-5 missing at {counted(without, 'point')}" if without else "both given"
+        yield Check(bool(points) and not without, "top-1 and top-5", evidence if points else "nothing was evaluated")
     evidence = "in the tables and in data.csv" if points else "none"
     yield Check(bool(points), "raw accuracies, not only differences", evidence)
     paired = bool(points) and all(p.drop.paired for p in points if p.drop) and any(p.drop for p in points)

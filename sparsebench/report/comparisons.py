@@ -53,6 +53,8 @@ class SeedResult:
         file_ratio: dense fp32 file size / file size.
         deflated_ratio: dense fp32 deflated file size / deflated file size.
         compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
+        theoretical_speedup: MACs of the dense network of the same seed / MACs with a non-zero weight; the same for all
+            schemes and backends of one trained network.
         timings: latencies.
     """
 
@@ -63,6 +65,7 @@ class SeedResult:
     file_ratio: float | None
     deflated_ratio: float | None
     compression_ratio: float | None
+    theoretical_speedup: float | None
     timings: tuple[SeedTiming, ...]
 
 
@@ -86,6 +89,11 @@ class Comparer:
             for trial in self._index.values()
             if (t := trial.trial).threshold == 0.0
         }
+        self._dense_macs = {
+            (t.model, t.data, t.seed): trial.trained.macs
+            for trial in self._index.values()
+            if (t := trial.trial).threshold == 0.0 and trial.trained
+        }
 
     def compare(self, trial: TrialResult) -> SeedResult:
         """Return ``trial`` with its comparisons."""
@@ -99,6 +107,7 @@ class Comparer:
             file_ratio=_ratio(full, size, lambda s: s.file_bytes),
             deflated_ratio=_ratio(full, size, lambda s: s.deflated_file_bytes),
             compression_ratio=quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
+            theoretical_speedup=self._theoretical_speedup(trial),
             timings=_timings(trial, base, eager),
         )
 
@@ -109,6 +118,10 @@ class Comparer:
     def _dense_trial(self, trial: TrialResult, scheme: str, backend: str) -> TrialResult | None:
         t = trial.trial
         return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend))
+
+    def _theoretical_speedup(self, trial: TrialResult) -> float | None:
+        t, trained = trial.trial, trial.trained
+        return quotient(self._dense_macs.get((t.model, t.data, t.seed)), trained.effective_macs if trained else None)
 
     def _interaction_pp(self, trial: TrialResult, base: TrialResult | None) -> float | None:
         t = trial.trial

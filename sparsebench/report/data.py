@@ -12,6 +12,7 @@ from sparsebench.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, f
 from sparsebench.report.audit import examples
 from sparsebench.report.comparisons import Drop
 from sparsebench.report.costs import costs
+from sparsebench.report.layers import networks
 from sparsebench.report.points import Point, Section
 from sparsebench.report.provenance import facts
 
@@ -31,7 +32,7 @@ def csv_text(run: Run) -> str:
 
 
 def json_text(run: Run, sections: Sequence[Section]) -> str:
-    """Return points, trials, costs and audited layers as JSON; NaN and infinity, which JSON lacks, are null."""
+    """Return points, trials, costs, audited and trained layers as JSON; NaN and infinity, which it lacks, are null."""
     record = run.record
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -50,6 +51,11 @@ def json_text(run: Run, sections: Sequence[Section]) -> str:
             {**_identity(example.point), "seed": example.seed, "layers": [asdict(layer) for layer in example.layers]}
             for section in sections
             for example in examples(section)
+        ],
+        "networks": [
+            {**_network(network.point), "seed": network.seed, "layers": [asdict(x) for x in network.trained.layers]}
+            for section in sections
+            for network in networks(section)
         ],
     }
     return (
@@ -80,18 +86,24 @@ def point_row(point: Point) -> dict[str, Any]:
         "deflated_ratio": point.deflated_ratio,
         "compression_ratio": point.compression_ratio,
         "int8_fraction": point.int8_fraction,
+        "macs": point.macs,
+        "effective_macs": point.effective_macs,
+        "theoretical_speedup": point.theoretical_speedup,
+        "working_memory_bytes": point.working_memory_bytes,
         "latency": [asdict(timing) for timing in point.timings],
     }
 
 
 def _identity(point: Point) -> dict[str, Any]:
+    return {**_network(point), "scheme": point.scheme, "backend": point.backend}
+
+
+def _network(point: Point) -> dict[str, Any]:
     return {
         "model": point.model,
         "data": point.data,
         "pruner": "dense" if point.dense else point.pruner,
         "threshold": point.threshold,
-        "scheme": point.scheme,
-        "backend": point.backend,
     }
 
 

@@ -1,7 +1,6 @@
 """Sparsity of every layer at every threshold, of the trained networks."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from sparsebench.records import COLLAPSED_SPARSITY
 from sparsebench.report.points import Section
-from sparsebench.report.text import shorten
+from sparsebench.report.text import evenly, shorten
 
 MOST_COLUMNS = 24
 """Thresholds shown; of more, evenly spaced ones are."""
@@ -28,7 +27,7 @@ def layer_sparsity(section: Section) -> Figure | None:
     names = list(prunable)
     if not pruners or not names:
         return None
-    thresholds = _spaced(sorted({threshold for _, threshold in networks}))
+    thresholds = evenly(sorted({threshold for _, threshold in networks}), MOST_COLUMNS)
     height = 1.6 + max(0.16, min(0.3, 9 / len(names))) * len(names)
     width = 2.6 + len(pruners) * max(2.6, 0.5 * len(thresholds))
     figure = Figure(figsize=(min(width, 16), height), layout="constrained")
@@ -76,13 +75,6 @@ def _networks(section: Section) -> tuple[dict[tuple[str | None, float], Layers],
             layers[layer.name].append(layer.sparsity)
             prunable.setdefault(layer.name, layer.prunable)
     return dict(networks), prunable
-
-
-def _spaced(thresholds: Sequence[float]) -> list[float]:
-    if len(thresholds) <= MOST_COLUMNS:
-        return list(thresholds)
-    chosen = {round(place * (len(thresholds) - 1) / (MOST_COLUMNS - 1)) for place in range(MOST_COLUMNS)}
-    return [thresholds[place] for place in sorted(chosen)]
 
 
 def _numbers(axis: Axes, cells: np.ndarray) -> None:

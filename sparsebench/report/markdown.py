@@ -8,6 +8,7 @@ from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_table
 from sparsebench.report.failures import unfinished_table
 from sparsebench.report.findings import findings
+from sparsebench.report.layers import layer_tables
 from sparsebench.report.picks import answer, timing_note
 from sparsebench.report.plots import Drawing
 from sparsebench.report.points import Section
@@ -79,7 +80,7 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         return [f"{level} Results", "No trial has finished yet; there is nothing to show."]
     shown = {drawing.kind: _image(drawing) for drawing in drawings}
     parts = [f"{level} Results", _main_table(section), _notes(section)]
-    trade_offs = [shown[kind] for kind in ("pareto-size", "pareto-latency") if kind in shown]
+    trade_offs = [shown[kind] for kind in ("pareto-size", "pareto-latency", "pareto-macs") if kind in shown]
     if trade_offs:
         parts += [f"{level} Trade-offs", *trade_offs]
     if "accuracy-sparsity" in shown:
@@ -120,6 +121,11 @@ def _notes(section: Section) -> str:
         "- **file, deflated**: the saved state as it is, and after DEFLATE; zeros shrink only the latter. kB = 1000 "
         "bytes. **Compression ratio**: dense fp32 weights / (non-zero parameters × bits), without the cost of indices. "
         "Ratios are geometric means over seeds.",
+        "- **theoretical speedup (MACs)**: multiply-accumulates of the dense network of the same seed / those with a "
+        "non-zero weight, for one sample: convolutions, matrix products, recurrent cells and attention. It is counted "
+        f"on the trained network and not measured. {UNSTRUCTURED}",
+        "- **working memory**: largest sum of a layer's input and output activations at batch 1, in the widths in "
+        "which the network runs; weights are not part of it.",
         f"- **latency, speedup**: {LOOPS} {UNSTRUCTURED}",
     ]
     if unpaired:
@@ -143,6 +149,9 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
             parts.append(folded(f"{where}every seed ({counted(rows, 'trial')})", seeds_table(section)))
         elif rows:
             parts.append(f"{where}{counted(rows, 'trial')}: one row each in [data.csv](data.csv).")
+        layers = [f"**{heading}**\n\n{table}" for heading, table in layer_tables(section)]
+        if layers:
+            parts.append(folded(f"{where}weights and MACs, layer by layer", "\n\n".join([_LAYERS, *layers])))
         audited = [f"**{heading}**\n\n{table}" for heading, table in audit_tables(section)]
         if audited:
             body = "\n\n".join([_AUDIT, *audited])
@@ -150,6 +159,10 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
     return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]
 
 
+_LAYERS = (
+    "The trained networks of one seed, before quantization. MACs are multiply-accumulates for one sample; where two "
+    "numbers are given, the first counts those whose weight is not zero."
+)
 _AUDIT = (
     "The most pruned network of each scheme, first seed. Width in which a layer's weights are held, its zeros after "
     "quantization, and in brackets why it is not int8."

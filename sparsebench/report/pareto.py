@@ -1,4 +1,4 @@
-"""Trade-offs: accuracy against size and against latency, with the points that no other dominates."""
+"""Trade-offs: accuracy against size, latency and compute, with the points that no other dominates."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -37,6 +37,20 @@ def against_latency(section: Section) -> Figure | None:
         return timing.median_ms.mean if timing else None
 
     return _trade_off(section, latency, f"median latency, ms (batch {batch}, {counted(threads, 'thread')})")
+
+
+def against_macs(section: Section) -> Figure | None:
+    """Draw accuracy against effective MACs; None where there is nothing to draw."""
+    most = max((point.effective_macs for point in section.shown if point.effective_macs), default=0.0)
+    unit, name = next((unit, name) for unit, name in _UNITS if most >= unit or unit == 1)
+    return _trade_off(
+        section,
+        lambda p: p.effective_macs and p.effective_macs / unit,
+        f"MACs with a non-zero weight, {name}one sample",
+    )
+
+
+_UNITS = ((1e9, "billions, "), (1e6, "millions, "), (1e3, "thousands, "), (1, ""))
 
 
 def front(spots: Sequence[Spot]) -> list[Spot]:

@@ -58,6 +58,13 @@ FIGURES: dict[str, Kind] = {
         error_bars=True,
         fronts=True,
     ),
+    "pareto-macs": Kind(
+        pareto.against_macs,
+        "Top-1 accuracy against multiply-accumulates with a non-zero weight, one panel per backend",
+        f"{_FRONT} Counted, not timed: all schemes of a network need the same, and dense kernels do not skip zeros.",
+        error_bars=True,
+        fronts=True,
+    ),
     "accuracy-sparsity": Kind(
         curves.accuracy_against_sparsity,
         "Top-1 accuracy against sparsity, one line per scheme",

@@ -37,9 +37,10 @@ class Timing:
 class Point:
     """One operating point over its seeds.
 
-    Accuracies and sparsities are fractions, drops and the interaction percentage points. Sizes are means over seeds,
-    ratios geometric means. ``drop`` has the limits averaged over seeds: every seed reads the same test samples, so
-    counting them once for each seed would make the interval look narrower than it is.
+    Accuracies and sparsities are fractions, drops and the interaction percentage points. Sizes and MACs (of the trained
+    network, for one sample) are means over seeds, ratios geometric means. ``drop`` has the limits averaged over seeds:
+    every seed reads the same test samples, so counting them once for each seed would make the interval look narrower
+    than it is.
     """
 
     model: str
@@ -66,6 +67,10 @@ class Point:
     deflated_ratio: float | None
     compression_ratio: float | None
     int8_fraction: float | None
+    macs: float | None
+    effective_macs: float | None
+    theoretical_speedup: float | None
+    working_memory_bytes: float | None
     timings: tuple[Timing, ...]
 
     @property
@@ -228,6 +233,10 @@ def _point(pruner: str | None, threshold: float, scheme: str, backend: str, seed
         deflated_ratio=geometric_mean(seed.deflated_ratio for seed in seeds),
         compression_ratio=geometric_mean(seed.compression_ratio for seed in seeds),
         int8_fraction=mean(map(_int8_fraction, packed)),
+        macs=mean(result.macs for result in trained),
+        effective_macs=mean(result.effective_macs for result in trained),
+        theoretical_speedup=geometric_mean(seed.theoretical_speedup for seed in seeds),
+        working_memory_bytes=mean(result.working_memory_bytes for result in packed),
         timings=_timings(seeds),
     )
 

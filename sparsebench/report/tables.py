@@ -57,6 +57,8 @@ def _columns(section: Section) -> list[Column]:
     setting = section.setting
     where = f" (batch {setting[0]}, {counted(setting[1], 'thread')})" if setting else ""
     top5 = any(point.top5 for point in section.shown)
+    counted_macs = any(point.theoretical_speedup for point in section.shown)
+    memory = any(point.working_memory_bytes for point in section.shown)
     elsewhere = any(backend != "eager" for backend in section.backends)
 
     def timed(column: Callable[[Point], str]) -> Callable[[Point], str]:
@@ -82,7 +84,9 @@ def _columns(section: Section) -> list[Column]:
         Column("× vs fp32 file", lambda p: ratio(p.file_ratio)),
         Column("deflated kB", lambda p: kilobytes(p.deflated_file_bytes)),
         Column("compression ratio (non-zero × bits)", lambda p: ratio(p.compression_ratio)),
+        *([Column("theoretical speedup (MACs)", lambda p: ratio(p.theoretical_speedup))] if counted_macs else []),
         Column("int8 weights %", lambda p: percent(p.int8_fraction, 1)),
+        *([Column("working memory kB", lambda p: kilobytes(p.working_memory_bytes))] if memory else []),
         Column(f"latency ms, median{where}", timed(lambda p: latency(p, "median_ms"))),
         Column("p95 ms", timed(lambda p: latency(p, "p95_ms"))),
         Column("speedup", timed(lambda p: speedup(p, "speedup"))),

@@ -2,6 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 _STRUCTURAL = str.maketrans({character: f"&#{ord(character)};" for character in "\\`*[]<>&|~$#@"})
 """Characters that mean something to Markdown, HTML or GitHub (math, mentions, references), as entities. Entities hold
@@ -61,3 +65,10 @@ def listing(words: list[str]) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 trial``, ``2 trials``."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Return all items, or ``most`` of them, evenly spaced and with both ends, where there are more."""
+    if len(items) <= most:
+        return list(items)
+    return [items[place] for place in sorted({round(place * (len(items) - 1) / (most - 1)) for place in range(most)})]

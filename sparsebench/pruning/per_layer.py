@@ -1,0 +1,99 @@
+"""Thresholds of their own for layers that are named, beside the threshold of the sweep for all others."""
+
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from sparsebench.errors import PruningError
+from sparsebench.pruning.base import Pruner, check_threshold
+from sparsebench.pruning.layers import PrunableWeight, prunable_weights
+from sparsebench.pruning.magnitude import zero_smallest_of
+from sparsebench.registry import nearest
+
+
+class PerLayer:
+    """Prunes named layers to thresholds of their own, by magnitude within each, and all others by another pruner.
+
+    While sparsity grows, a named layer has the same share of its threshold as the others have of theirs.
+
+    Args:
+        pruner: prunes the layers that are not named; it must have been built with ``keep`` set to the patterns.
+        per_layer: threshold in [0, 1) by layer name or pattern (``features.*``); the first that matches holds.
+        target: the threshold of the sweep, above 0, at which the named layers reach theirs.
+        include_classifier: whether the last prunable layer may be pruned as well.
+    """
+
+    def __init__(
+        self, pruner: Pruner, per_layer: Mapping[str, float], target: float, include_classifier: bool = False
+    ) -> None:
+        for threshold in per_layer.values():
+            check_threshold(threshold)
+        self.pruner = pruner
+        self.per_layer = dict(per_layer)
+        self.target = target
+        self.include_classifier = include_classifier
+
+    def prune(self, net: nn.Module, threshold: float) -> nn.Module:
+        """Prune the layers that are not named to ``threshold``, and the named ones to the same share of theirs."""
+        check_threshold(threshold)
+        for weights, own in named_layers(net, self.per_layer, self.include_classifier):
+            count = sum(weight.parameter.numel() for weight in weights)
+            zero_smallest_of(weights, round(own * min(1.0, threshold / self.target) * count))
+        if prunable_weights(net, self.include_classifier, self.per_layer):
+            self.pruner.prune(net, threshold)
+        return net
+
+
+def named_layers(
+    net: nn.Module, per_layer: Mapping[str, float], include_classifier: bool = False
+) -> list[tuple[list[PrunableWeight], float]]:
+    """Return the weights of each named layer with its own threshold.
+
+    Raises:
+        PruningError: where a pattern names no prunable layer; the text suggests the nearest layer.
+    """
+    layers: dict[str, list[PrunableWeight]] = {}
+    for weight in prunable_weights(net, include_classifier):
+        layers.setdefault(weight.layer, []).append(weight)
+    check_patterns(per_layer, layers)
+    found = []
+    for layer, weights in layers.items():
+        own = next((threshold for pattern, threshold in per_layer.items() if fnmatchcase(layer, pattern)), None)
+        if own is not None:
+            found.append((weights, own))
+    return found
+
+
+def check_patterns(patterns: Collection[str], layers: Collection[str]) -> None:
+    """Raise where a pattern names no prunable layer.
+
+    Raises:
+        PruningError: with every such pattern.
+    """
+    lost = [pattern for pattern in patterns if not any(fnmatchcase(layer, pattern) for layer in layers)]
+    if lost:
+        guess = nearest(lost[0], layers)
+        hint = f" Did you mean {guess!r}?" if guess else ""
+        raise PruningError(
+            f"per_layer names {', '.join(map(repr, lost))}, which is no prunable layer of this network.{hint} "
+            f"Its prunable layers: {', '.join(layers) or 'none'}. The classifier counts with include_classifier only."
+        )
+
+
+def asked_zeros(
+    net: nn.Module, threshold: float, per_layer: Mapping[str, float], include_classifier: bool = False
+) -> tuple[int, int]:
+    """Return how many zeros a threshold asks for, and the number of prunable weights they are counted among.
+
+    Layers that ``per_layer`` keeps dense (threshold 0) are not counted among the prunable ones.
+    """
+    named = named_layers(net, per_layer, include_classifier) if per_layer else []
+    own = {weight.name for weights, _ in named for weight in weights}
+    rest = sum(w.parameter.numel() for w in prunable_weights(net, include_classifier) if w.name not in own)
+    zeros, prunable = round(threshold * rest), rest
+    for weights, share in named:
+        count = sum(weight.parameter.numel() for weight in weights)
+        zeros += round(share * count)
+        prunable += count if share else 0
+    return zeros, prunable

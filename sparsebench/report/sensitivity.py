@@ -1,0 +1,156 @@
+"""How much each layer minds being pruned alone: a table and a heat map."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from sparsebench.records import SensitivityResult, StageRecord, failure_line
+from sparsebench.report.canvas import look, png_and_svg
+from sparsebench.report.files import explained, write_files
+from sparsebench.report.spread import Spread
+from sparsebench.report.text import escape, shorten, slug
+
+Cells = dict[str, dict[float, Spread]]
+"""Drop of accuracy in percentage points, by layer and threshold."""
+
+
+def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str) -> Path:
+    """Write ``sensitivity.md``, ``sensitivity.json`` and a heat map for each model and data set.
+
+    Args:
+        name: the run's name.
+        records: the records of ``sensitivity`` stages.
+        out: the folder, made where it is missing.
+
+    Returns:
+        The path of ``sensitivity.md``.
+
+    Raises:
+        SparsebenchError: where the folder cannot be written.
+    """
+    folder = Path(out)
+    groups: dict[tuple[str, str], list[SensitivityResult]] = defaultdict(list)
+    labels = {record.key: _label(record) for record in records}
+    for record in records:
+        if isinstance(record.result, SensitivityResult):
+            groups[labels[record.key]].append(record.result)
+    files: dict[str, bytes] = {}
+    parts = [f"# {escape(name)}: sensitivity of layers", _NOTE]
+    for (model, data), results in groups.items():
+        stem = f"figures/sensitivity-{slug(model)}-{slug(data)}"
+        cells, weights = _cells(results)
+        files |= {f"{stem}.{ending}": content for ending, content in _draw(cells).items()}
+        dense = _spread([result.dense_accuracy for result in results])
+        parts += [
+            f"## {escape(model)} on {escape(data)}",
+            f"Dense validation accuracy {_percent(dense)} % on {results[0].samples:,} samples, n = {dense.n}. "
+            "Drop in percentage points, mean ± sample standard deviation over seeds:",
+            _table(cells, weights),
+            f"![Drop of accuracy by layer and threshold]({stem}.svg)\n\n[PNG]({stem}.png)",
+        ]
+    failed = [record for record in records if record.status == "failed"]
+    if failed:
+        parts += ["## Failed", "\n".join(f"- {escape(failure_line(record))}" for record in failed)]
+    files["sensitivity.json"] = (json.dumps(_rows(groups), indent=1) + "\n").encode()
+    files["sensitivity.md"] = ("\n\n".join(parts) + "\n").encode()
+    with explained(folder):
+        write_files(folder, files)
+    return folder / "sensitivity.md"
+
+
+_NOTE = (
+    "Each layer of the dense network is pruned alone, its smallest weights first, without training afterwards; "
+    "accuracy is read on the validation split. A layer that loses much here wants a lower threshold of its own "
+    "(`prune.per_layer` in the config); training usually wins back most of the loss."
+)
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    found = Spread.of(values)
+    if found is None:
+        raise ValueError("a layer without a finite accuracy")  # accuracies are checked before they are recorded
+    return found
+
+
+def _label(record: StageRecord) -> tuple[str, str]:
+    return str(record.settings["model"]), str(record.settings["data"])
+
+
+def _cells(results: Sequence[SensitivityResult]) -> tuple[Cells, dict[str, int]]:
+    drops: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    weights = {}
+    for result in results:
+        for point in result.points:
+            drops[point.layer][point.threshold].append(100 * (result.dense_accuracy - point.accuracy))
+            weights[point.layer] = point.weights
+    return {layer: {t: _spread(values) for t, values in row.items()} for layer, row in drops.items()}, weights
+
+
+def _table(cells: Cells, weights: dict[str, int]) -> str:
+    thresholds = sorted({threshold for row in cells.values() for threshold in row})
+    rows = [
+        [escape(layer), f"{weights[layer]:,}", *(_drop(row.get(threshold)) for threshold in thresholds)]
+        for layer, row in cells.items()
+    ]
+    headers = ["layer", "weights", *(f"{threshold:g}" for threshold in thresholds)]
+    align = ("left", *("right" for _ in headers[1:]))
+    return tabulate(rows, headers=headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def _drop(value: Spread | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value.mean:.2f}" if value.std is None else f"{value.mean:.2f} ± {value.std:.2f}"
+
+
+def _percent(value: Spread) -> str:
+    return f"{100 * value.mean:.2f}" if value.std is None else f"{100 * value.mean:.2f} ± {100 * value.std:.2f}"
+
+
+def _draw(cells: Cells) -> dict[str, bytes]:
+    thresholds = sorted({threshold for row in cells.values() for threshold in row})
+    grid = np.array([[row[t].mean if t in row else np.nan for t in thresholds] for row in cells.values()])
+    with look():
+        size = (2.8 + 0.7 * len(thresholds), 1.4 + 0.3 * len(cells))
+        figure = Figure(figsize=size, layout="constrained")
+        axis = figure.subplots()
+        # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
+        top = max(1.0, float(np.nanmax(grid)))
+        mesh = axis.pcolormesh(grid, cmap="cividis", vmin=0.0, vmax=top, edgecolors="white", linewidth=0.4)
+        for (row, column), value in np.ndenumerate(grid):
+            if not np.isnan(value):
+                colour = "black" if value > 0.55 * top else "white"
+                axis.text(column + 0.5, row + 0.5, f"{value:.1f}", ha="center", va="center", fontsize=8, color=colour)
+        axis.set_xticks(np.arange(len(thresholds)) + 0.5, [f"{threshold:g}" for threshold in thresholds])
+        axis.set_yticks(np.arange(len(cells)) + 0.5, [shorten(layer, 32) for layer in cells], fontsize=8)
+        axis.invert_yaxis()
+        axis.grid(visible=False)
+        axis.tick_params(length=0)
+        axis.set_xlabel("threshold of this layer alone")
+        figure.colorbar(mesh, ax=axis, label="drop of accuracy, pp")
+        return png_and_svg(figure)
+
+
+def _rows(groups: dict[tuple[str, str], list[SensitivityResult]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": model,
+            "data": data,
+            "seed_index": index,
+            "dense_accuracy": result.dense_accuracy,
+            "layer": point.layer,
+            "kind": point.kind,
+            "weights": point.weights,
+            "threshold": point.threshold,
+            "accuracy": point.accuracy,
+        }
+        for (model, data), results in groups.items()
+        for index, result in enumerate(results)
+        for point in result.points
+    ]
