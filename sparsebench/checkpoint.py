@@ -24,11 +24,21 @@ def checkpoint_path(folder: str | os.PathLike[str] | None, name: str) -> Path:
     return path
 
 
-def save_network(net: nn.Module, path: Path) -> None:
+def save_network(net: nn.Module, path: Path, structure: str = "") -> None:
     """Save the state dict with its tensors on the CPU, so that it loads on machines without a GPU.
 
     It is renamed into place, so that no half-written file is ever found there.
+
+    Args:
+        net: the network.
+        path: the file.
+        structure: JSON to save beside it as ``.structure.json``; empty for a network that its own code can build.
     """
+    beside = path.with_suffix(".structure.json")
+    if structure:
+        beside.write_text(structure, encoding="utf-8")
+    else:
+        beside.unlink(missing_ok=True)
     state = {key: value.cpu() if isinstance(value, Tensor) else value for key, value in net.state_dict().items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -65,3 +65,7 @@ class RecordSchemaError(StoreError):
 
 class NoEffectWarning(UserWarning):
     """Something was asked for and changed nothing: nothing was pruned, or nothing was quantized."""
+
+
+class UnreachedWarning(UserWarning):
+    """What was asked for was reached only nearly; the text says what was reached instead, and why."""

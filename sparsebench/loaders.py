@@ -65,6 +65,34 @@ def build_loader(
     )
 
 
+def training_device(cuda: str) -> torch.device:
+    """Return the device that is asked for, or the CPU where it is a GPU that is not there."""
+    device = torch.device(cuda)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        return torch.device("cpu")
+    return device
+
+
+def split_sizes(datasets: Sequence[Dataset[Any]] | None) -> dict[str, int]:
+    """Return the number of samples of each split.
+
+    Args:
+        datasets: ``[train, val, test]``.
+
+    Raises:
+        DataError: where they are not three datasets with a length.
+    """
+    if datasets is None or len(datasets) != len(SPLITS):
+        found = "None" if datasets is None else f"{len(datasets)} of them"
+        raise DataError(f"datasets must be [train, val, test]; found {found}.")
+    sizes = {}
+    for split, dataset in zip(SPLITS, datasets, strict=True):
+        if not hasattr(dataset, "__len__"):
+            raise DataError(f"The {split} split has no length; give a map-style dataset, not an iterable one.")
+        sizes[split] = len(dataset)
+    return sizes
+
+
 def to_device(inputs: Any, dtype: torch.dtype, device: torch.device) -> Any:
     """Return the inputs of a batch on a device, what is floating among them in one precision.
 

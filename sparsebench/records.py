@@ -108,6 +108,11 @@ class TrainResult:
     """Multiply-accumulates for one sample, of all that the network computes; None where they could not be counted."""
     effective_macs: int | None = None
     """Those of ``macs`` whose weight is not zero."""
+    structured: bool = False
+    """Whether channels were removed. Weights and parameters are counted as in the dense network all the same, here and
+    in ``layers``, and what was removed is among the zeros."""
+    removed_parameters: int = 0
+    """How many of the prunable weights were removed with their channels; the other zeros are still in the network."""
 
     @property
     def sparsity(self) -> float:

@@ -153,6 +153,7 @@ PRUNERS = Registry(
         "layer_magnitude": "sparsebench.pruning.layer_magnitude:LayerMagnitude",
         "random": "sparsebench.pruning.random:Random",
         "n_m": "sparsebench.pruning.n_m:NM",
+        "structured": "sparsebench.pruning.structured:Structured",
     },
 )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from sparsebench import __version__
 from sparsebench.config import SweepConfig, load_config
 from sparsebench.environment import describe_environment
-from sparsebench.errors import NoEffectWarning, StoreError
+from sparsebench.errors import NoEffectWarning, StoreError, UnreachedWarning
 from sparsebench.executors import Executor, Needs
 from sparsebench.executors.local import Local
 from sparsebench.facts import gather_facts
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sparsebench.stages import Workbench
 
 StageStatus = Literal["done", "failed", "skipped", "pending"]
+
+# Warnings that are about the result, and therefore stand in its record.
+_NOTED = (NoEffectWarning, UnreachedWarning)
 
 
 class Watcher:
@@ -178,7 +181,8 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
     started_at, started = datetime.now(UTC), time.perf_counter()
     failure = outcome = None
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NoEffectWarning)
+        for kind in _NOTED:
+            warnings.simplefilter("always", kind)
         try:
             outcome = workbench.do(stage)
         except StoreError:
@@ -186,7 +190,7 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
         except Exception as error:
             failure = Failure(error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
     for warning in caught:
-        if not issubclass(warning.category, NoEffectWarning):
+        if not issubclass(warning.category, _NOTED):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     record = StageRecord(
         stage=stage.kind,
@@ -198,7 +202,7 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
         started_at=started_at.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
         environment=describe_environment(),
-        warnings=tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, NoEffectWarning))),
+        warnings=tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, _NOTED))),
         artifacts=outcome.artifacts if outcome else {},
         result=outcome.result if outcome else None,
         failure=failure,

@@ -29,6 +29,7 @@ from sparsebench.metrics.sparsity import count_zeros, parameter_counts
 from sparsebench.models import build_model
 from sparsebench.plan import Stage
 from sparsebench.pruning import PrunableWeight, all_weights, asked_zeros, prunable_weights, zero_smallest_of
+from sparsebench.pruning.structure import Structure, apply_structure, structure_of
 from sparsebench.quantization import audit, warn_no_effect
 from sparsebench.records import (
     CompressResult,
@@ -45,11 +46,12 @@ from sparsebench.records import (
     TrainResult,
     pack_bits,
 )
-from sparsebench.registry import BACKENDS, TRAINERS, import_reference
+from sparsebench.registry import BACKENDS, PRUNERS, TRAINERS, import_reference
 from sparsebench.store import Store
 from sparsebench.timing.loop import batch_of, time_network
 
 NETWORK = "network.safetensors"
+STRUCTURE = "structure.json"
 CALIBRATION = "calibration.pt"
 
 
@@ -107,10 +109,13 @@ class Workbench:
         """Train one network and save it."""
         settings = stage.settings
         splits = self.splits(settings["data"])
-        old_net = self.trained(self._record("train", stage.parent)) if stage.parent else None
+        parent = self._record("train", stage.parent) if stage.parent else None
+        old_net = self.trained(parent) if parent else None
         seed_everything(settings["seed"])
         network = _build(settings, splits)
-        fresh = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        fresh, built = {name: tensor.shape for name, tensor in network.state_dict().items()}, structure_of(network)
+        if parent:
+            apply_structure(network, self._structure(parent))
         trainer, declared = self.trainer(settings, self.store.directory("train", stage.key))
         self.store.directory("train", stage.key).mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
@@ -129,13 +134,18 @@ class Workbench:
         )
         seconds = time.perf_counter() - started
         trained = check_trained(returned).to("cpu").eval()
-        _check_shapes(fresh, trained)
-        digest = self.store.save_artifact(
-            "train", stage.key, NETWORK, lambda path: safetensors.torch.save_model(trained, str(path))
-        )
-        result = _train_result(settings, splits, trainer, trained, seconds, "pruner" in declared)
+        _check_shapes(fresh, trained, may_shrink="pruner" in declared and _is_structured(settings))
+        artifacts = {
+            NETWORK: self.store.save_artifact(
+                "train", stage.key, NETWORK, lambda path: safetensors.torch.save_model(trained, str(path))
+            )
+        }
+        structure = structure_of(trained).since(built)
+        if structure:
+            artifacts[STRUCTURE] = self.store.save_artifact("train", stage.key, STRUCTURE, structure.save)
+        result = _train_result(settings, splits, trainer, trained, fresh, seconds, "pruner" in declared)
         result = _with_macs(result, trained, trainer, settings["seed"])
-        return Outcome(result=result, artifacts={NETWORK: digest})
+        return Outcome(result=result, artifacts=artifacts)
 
     def compress(self, stage: Stage) -> Outcome:
         """Bring a trained network into a scheme on a backend, calibrating where the scheme asks for it."""
@@ -286,8 +296,15 @@ class Workbench:
     def trained(self, record: StageRecord) -> nn.Module:
         """Return the network that a training stage saved, on the CPU, ready to be evaluated."""
         network = _build(record.settings, self.splits(record.settings["data"]))
+        apply_structure(network, self._structure(record))
         safetensors.torch.load_model(network, str(self.store.artifact(record, NETWORK)))
         return network.eval()
+
+    def _structure(self, record: StageRecord) -> Structure:
+        """Return what removing channels changed in the network of a training stage; empty where none were removed."""
+        if STRUCTURE not in record.artifacts:
+            return Structure()
+        return Structure.from_json(self.store.artifact(record, STRUCTURE).read_text(encoding="utf-8"))
 
     def inputs(self, key: str | None, batch_size: int) -> Any:
         """Return inputs of ``batch_size`` training samples for the network of compress stage ``key``."""
@@ -367,10 +384,15 @@ def _first_inputs(trainer: TrainerLike, seed: int) -> Any:
     )
 
 
-def _check_shapes(expected: Mapping[str, torch.Size], trained: nn.Module) -> None:
-    """Refuse a returned network that the network's own factory could not be loaded with."""
+def _is_structured(settings: Mapping[str, Any]) -> bool:
+    """Whether the pruner of a training stage says of itself that it removes channels."""
+    return bool(settings["pruner"]) and getattr(PRUNERS.load(settings["pruner"]["name"]), "structured", False)
+
+
+def _check_shapes(expected: Mapping[str, torch.Size], trained: nn.Module, may_shrink: bool) -> None:
+    """Refuse a returned network that could not be loaded again: what its factory builds, cut to size, must fit."""
     found = {name: tensor.shape for name, tensor in trained.state_dict().items()}
-    if found == expected:
+    if found == expected or (may_shrink and _within(found, expected)):
         return
     differing = sorted({*found, *expected} - {n for n in found if found[n] == expected.get(n)})
     raise ModelError(
@@ -379,28 +401,41 @@ def _check_shapes(expected: Mapping[str, torch.Size], trained: nn.Module) -> Non
     )
 
 
+def _within(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> bool:
+    """Whether both have the same tensors, none of them larger than expected in any dimension."""
+    return found.keys() == expected.keys() and all(
+        len(shape) == len(expected[name]) and all(new <= old for new, old in zip(shape, expected[name], strict=True))
+        for name, shape in found.items()
+    )
+
+
 def _train_result(
     settings: Mapping[str, Any],
     splits: Splits,
     trainer: TrainerLike,
     trained: nn.Module,
+    fresh: Mapping[str, torch.Size],
     seconds: float,
     declares_pruner: bool,
 ) -> TrainResult:
-    """Return the record of a trained network: counts are taken from the network itself, never from the trainer."""
+    """Return the record of a trained network: counts are taken from the network itself, never from the trainer.
+
+    What was removed with its channel counts as zero: ``fresh`` holds the shapes before that.
+    """
+    removed = {name: fresh[name].numel() - tensor.numel() for name, tensor in trained.named_parameters()}
     prune = settings["prune"] or PruneConfig().model_dump()
     kept = [pattern for pattern, own in prune["per_layer"].items() if own == 0]
     prunable = {weight.name for weight in prunable_weights(trained, prune["include_classifier"], kept)}
     asked = settings["threshold"]
-    if asked and prune["per_layer"]:
+    if asked and prune["per_layer"] and not _is_structured(settings):
         zeros, among = asked_zeros(trained, asked, prune["per_layer"], prune["include_classifier"])
         asked = zeros / among if among else 0.0
     layers: dict[tuple[str, str, bool], list[int]] = defaultdict(lambda: [0, 0])
     for weight in all_weights(trained):
         (weights, zeros) = count_zeros({weight.name: weight.parameter})[weight.name]
         tally = layers[weight.layer, weight.kind, weight.name in prunable]
-        tally[0] += weights
-        tally[1] += zeros
+        tally[0] += weights + removed[weight.name]
+        tally[1] += zeros + removed[weight.name]
     parameters, parameter_zeros = parameter_counts(trained)
     history = tuple(EpochRecord(**asdict(epoch)) for epoch in getattr(trainer, "history", ()))
     best = getattr(trainer, "best_epoch", None)
@@ -421,8 +456,10 @@ def _train_result(
         asked_sparsity=asked,
         prunable_weights=sum(weights for (_, _, may), (weights, _) in layers.items() if may),
         prunable_zeros=sum(zeros for (_, _, may), (_, zeros) in layers.items() if may),
-        parameters=parameters,
-        parameter_zeros=parameter_zeros,
+        parameters=parameters + sum(removed.values()),
+        parameter_zeros=parameter_zeros + sum(removed.values()),
+        structured=any(removed.values()),
+        removed_parameters=sum(removed[name] for name in prunable),
         layers=tuple(
             LayerSparsity(name=name, kind=kind, weights=weights, zeros=zeros, prunable=may)
             for (name, kind, may), (weights, zeros) in layers.items()

@@ -4,15 +4,12 @@ A trainer of one's own may inherit from ``Trainer`` or only have the same method
 whether it can be used, and ``sparsebench.testing.TrainerContract`` tests that it does what it should.
 """
 
-import copy
-import inspect
 import itertools
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -23,43 +20,23 @@ from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.checkpoint import checkpoint_path, save_network
 from sparsebench.config import MAX_CALIBRATION_BATCHES
-from sparsebench.errors import DataError, ModelError, NoEffectWarning, PruningError, SparsebenchError, TrainingError
-from sparsebench.loaders import SPLITS, Collate, build_loader, to_device
+from sparsebench.epochs import BestEpoch, Epoch
+from sparsebench.errors import DataError, NoEffectWarning, PruningError, SparsebenchError, TrainingError
+from sparsebench.loaders import SPLITS, Collate, build_loader, split_sizes, to_device, training_device
+from sparsebench.losses import check_losses, diverged, too_few_outputs_in_words
 from sparsebench.morphism import copy_weights
-from sparsebench.pruning import (
-    GradualPruning,
-    PerLayer,
-    Pruner,
-    check_threshold,
-    nothing_prunable,
-    prunable_weights,
-    sparsity,
-)
-from sparsebench.registry import PRUNERS, SCHEDULES, unknown_name
+from sparsebench.pruning import GradualPruning, check_threshold, nothing_prunable, prunable_weights
+from sparsebench.pruning.setup import build_pruner, gradual_pruning
+from sparsebench.pruning.structural import is_structural
+from sparsebench.pruning.structure import changed_structure, reached_sparsity
+from sparsebench.registry import unknown_name
+
+__all__ = ["Epoch", "Trainer"]
 
 _CLASSES_FOR_TOP5 = 10
 
 # Reading a loss makes the CPU wait for a GPU, so there it is looked at only now and then.
 _STEPS_BETWEEN_LOOKS_ON_GPU = 64
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch of training.
-
-    Attributes:
-        epoch: its number, from 1.
-        train_loss: mean loss of its training batches.
-        val_loss: mean loss of all validation samples after it.
-        val_accuracy: fraction of the validation samples classified rightly after it.
-        threshold: fraction of the prunable weights that is zero after it.
-    """
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    threshold: float
 
 
 class Trainer:
@@ -123,8 +100,8 @@ class Trainer:
     ) -> None:
         self.datasets = datasets
         self.dtype = ddtype
-        self.devicy = _device(cuda)
-        self.datasizes = _sizes(datasets)
+        self.devicy = training_device(cuda)
+        self.datasizes = split_sizes(datasets)
         self.pruning = pruning
         self.models_path = models_path
         self.dataloader: dict[str, DataLoader[Any]] | None = None
@@ -227,16 +204,20 @@ class Trainer:
         from there on. The best epoch has the highest validation accuracy among those that ended at full sparsity; of
         equals, the one with the lower validation loss, then the later one. The test split is not read.
 
+        A pruner that removes channels does so in a few moments; the optimizer then goes on with the smaller parameters,
+        and ``name.structure.json`` is saved too: ``apply_structure`` fits a fresh network for the weights.
+
         Args:
             model: the network, on ``devicy``; it is trained in place.
             optimizer: steps the parameters of ``model``.
             scheduler: stepped after every training step; None for a constant rate.
             name: the network is saved as ``models_path/name.pth``.
             epochs: passes over the training split, at least 1.
-            threshold: fraction of the prunable weights that is zero at the end.
+            threshold: fraction of the prunable weights that is zero, or removed, at the end.
 
         Returns:
-            ``model`` with the weights of the best epoch; ``round(threshold × prunable)`` of them are zero.
+            ``model`` with the weights of the best epoch; ``round(threshold × prunable)`` of them are zero, unless
+            channels were removed.
 
         Raises:
             TrainingError: where the loss is NaN or infinite.
@@ -248,26 +229,23 @@ class Trainer:
         steps = len(self._loader("train"))
         gradual = self._gradual_pruning(model, epochs * steps, threshold)
         self.history = ()
-        best: tuple[float, float] | None = None
-        weights: dict[str, Any] = {}
+        best = BestEpoch()
         for epoch in range(1, epochs + 1):
             train_loss = self._train_epoch(model, optimizer, scheduler, gradual, epoch)
             val_loss, val_accuracy = self.validate(model)
             if math.isnan(val_loss):
-                raise TrainingError(self._diverged("validation loss is nan", f"epoch {epoch}", optimizer))
-            done = Epoch(
-                epoch, train_loss, val_loss, val_accuracy, sparsity(model, self.include_classifier, self._kept)
-            )
+                raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
+            reached = reached_sparsity(model, self.include_classifier, self._kept)
+            done = Epoch(epoch, train_loss, val_loss, val_accuracy, reached)
             self.history += (done,)
-            rank = (val_accuracy, -val_loss)
-            if (gradual is None or gradual.complete(epoch * steps)) and (best is None or rank >= best):
-                best, self.best_epoch = rank, epoch
-                weights = copy.deepcopy(model.state_dict()) if epoch < epochs else {}
+            if gradual is None or gradual.complete(epoch * steps):
+                best.offer(done, model, last=epoch == epochs)
+            self.best_epoch = best.number
             if self.on_epoch is not None:
                 self.on_epoch(done)
-        if weights:
-            model.load_state_dict(weights)
-        save_network(model, path)
+        best.restore(model)
+        structure = changed_structure(model)
+        save_network(model, path, structure.to_json() if structure else "")
         return model
 
     def training_step(self, model: nn.Module, inputs: Any, labels: Tensor) -> Tensor:
@@ -350,7 +328,7 @@ class Trainer:
         every = 1 if self.devicy.type == "cpu" else _STEPS_BETWEEN_LOOKS_ON_GPU
         for step, (inputs, labels) in enumerate(self._batches("train", self.devicy), start=1):
             optimizer.zero_grad(set_to_none=True)
-            with self._autocast(), _too_few_outputs(model):
+            with self._autocast(), too_few_outputs_in_words(model):
                 loss = self.training_step(model, inputs, labels)
             losses[step - 1] = loss.detach()
             if step % every == 0 or step == steps:
@@ -361,7 +339,7 @@ class Trainer:
                 scheduler.step()
             if gradual is not None:
                 try:
-                    gradual.after_step(model, before + step, end_of_epoch=step == steps)
+                    gradual.after_step(model, before + step, step == steps, optimizer)
                 except PruningError:
                     # On a GPU, weights that are no numbers may be met before the loss that made them is looked at.
                     self._check_losses(losses[:step], epoch, optimizer)
@@ -370,14 +348,10 @@ class Trainer:
 
     def _gradual_pruning(self, model: nn.Module, steps: int, threshold: float) -> GradualPruning | None:
         """Return how training of ``steps`` steps prunes, or None where it does not; check the settings in any case."""
-        if not 0 <= self.hold < 1:
-            raise SparsebenchError(f"hold is {self.hold}; it is the fraction of training at full sparsity, in [0, 1).")
-        if self.prune_every < 1:
-            raise SparsebenchError(f"prune_every is {self.prune_every}; prune every 1 step or more.")
         if self.amp not in ("none", "bf16"):
             raise SparsebenchError(unknown_name("amp", self.amp, ("none", "bf16")))
-        pruner = self._pruner(threshold)
-        schedule = SCHEDULES.load(self.schedule)
+        pruner = build_pruner(self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold)
+        gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
         if not self.pruning or threshold == 0:
             return None
         check_threshold(threshold)
@@ -385,20 +359,14 @@ class Trainer:
             # Once here, not after every step.
             warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
             return None
-        phase = max(1, round((1 - self.hold) * steps))
-        return GradualPruning(pruner, schedule, threshold, phase, self.prune_every)
+        if is_structural(pruner):
+            pruner.prepare(model, self._example())
+        return gradual
 
-    def _pruner(self, threshold: float) -> Pruner:
-        cls = PRUNERS.load(self.pruner)
-        options = {"include_classifier": self.include_classifier, "keep": tuple(self.per_layer), **self.pruner_options}
-        try:
-            inspect.signature(cls).bind(**options)
-        except TypeError as error:
-            raise PruningError(f"Pruner {self.pruner!r} cannot be built with these options: {error}.") from error
-        pruner: Pruner = cls(**options)
-        if not self.per_layer or threshold == 0:
-            return pruner
-        return PerLayer(pruner, self.per_layer, threshold, self.include_classifier)
+    def _example(self) -> Any:
+        """Return inputs of two validation samples on the CPU, with which a network can be followed."""
+        inputs, _ = next(self._batches("val", torch.device("cpu")))
+        return inputs[:2] if isinstance(inputs, Tensor) else inputs
 
     @property
     def _kept(self) -> tuple[str, ...]:
@@ -424,52 +392,4 @@ class Trainer:
         return torch.autocast(self.devicy.type, torch.bfloat16) if self.amp == "bf16" else nullcontext()
 
     def _check_losses(self, losses: Tensor, epoch: int, optimizer: Optimizer) -> None:
-        """Raise where a loss of this epoch is NaN or infinite, naming the first such step."""
-        finite = torch.isfinite(losses[-1] if self.devicy.type == "cpu" else losses)
-        if not bool(finite.all()):
-            step = int(torch.isfinite(losses).int().argmin())
-            found = f"loss is {float(losses[step])}"
-            raise TrainingError(self._diverged(found, f"epoch {epoch}, step {step + 1}", optimizer))
-
-    @staticmethod
-    def _diverged(found: str, where: str, optimizer: Optimizer) -> str:
-        rate = optimizer.param_groups[0].get("lr", "unknown")
-        return (
-            f"The {found} at {where}; lower learning_rate ({rate:g} there), or look for NaN in the inputs and for "
-            "labels that are out of range."
-        )
-
-
-@contextmanager
-def _too_few_outputs(model: nn.Module) -> Iterator[None]:
-    """Say in words what the loss means by a target that is out of bounds."""
-    try:
-        yield
-    except IndexError as error:
-        if not str(error).startswith("Target"):
-            raise
-        raise ModelError(
-            f"{type(model).__name__} has fewer outputs than there are classes in the data ({error}); "
-            "build it with the number of classes of the data."
-        ) from error
-
-
-def _device(cuda: str) -> torch.device:
-    """Return the device that is asked for, or the CPU where it is a GPU that is not there."""
-    device = torch.device(cuda)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        return torch.device("cpu")
-    return device
-
-
-def _sizes(datasets: Sequence[Dataset[Any]] | None) -> dict[str, int]:
-    """Return the number of samples of each split."""
-    if datasets is None or len(datasets) != len(SPLITS):
-        found = "None" if datasets is None else f"{len(datasets)} of them"
-        raise DataError(f"datasets must be [train, val, test]; found {found}.")
-    sizes = {}
-    for split, dataset in zip(SPLITS, datasets, strict=True):
-        if not hasattr(dataset, "__len__"):
-            raise DataError(f"The {split} split has no length; give a map-style dataset, not an iterable one.")
-        sizes[split] = len(dataset)
-    return sizes
+        check_losses(losses, epoch, optimizer)

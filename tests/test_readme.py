@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from sweeps import sparsebench
 
+from sparsebench import load_config
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -52,8 +54,7 @@ def project(tmp_path_factory):
     package.mkdir()
     for name, text in (("networks", NETWORKS), ("data", DATA), ("training", TRAINING)):
         (package / f"{name}.py").write_text(text)
-    (config,) = blocks("toml")
-    (folder / "mine.toml").write_text(config)
+    (folder / "mine.toml").write_text(blocks("toml")[0])
     done = sparsebench("run", "mine.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
@@ -68,7 +69,16 @@ COMMANDS = [
 
 
 def test_the_readme_shows_commands():
-    assert {shlex.split(command)[1] for command in COMMANDS} == {"run", "report", "list", "check-trainer"}
+    assert {shlex.split(command)[1] for command in COMMANDS} == {
+        *("run", "report", "list", "check-trainer", "sensitivity")
+    }
+
+
+def test_the_fragments_of_configs_that_the_readme_shows_are_valid(tmp_path):
+    for number, fragment in enumerate(blocks("toml")):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(fragment)
+        load_config(path)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -74,15 +74,63 @@ def test_the_baseline_is_the_first_row_of_the_main_table(text):
     rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| dense ")]
     assert rows[0] == (
         "| dense | 0.0000 | 0.0000 | fp32 | eager | 95.25 ± 0.25 | 99.25 ± 0.25 | baseline | – | 23.8 | 1.00× | 22.8 | "
-        "1.00× | 0.0 | 2.01 | 2.51 | 1.00× | 1.00× | 3 |"
+        "1.00× | 1.00× | 0.0 | 16.4 | 2.01 | 2.51 | 1.00× | 1.00× | 3 |"
     )
 
 
 def test_a_row_gives_loss_interaction_size_and_speed(text):
     assert re.sub(" +", " ", next(line for line in text.splitlines() if "0.9499 | static" in line)) == (
         "| magnitude | 0.9500 | 0.9499 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.37, 9.58] | 0.50 | "
-        "9.54 | 2.49× | 4.03 | 7.20× | 88.1 | 0.810 | 1.01 | 2.48× | 2.48× | 3 |"
+        "9.54 | 2.49× | 4.03 | 7.20× | 18.7× | 88.1 | 4.10 | 0.810 | 1.01 | 2.48× | 2.48× | 3 |"
     )
+
+
+def test_a_theoretical_speedup_is_said_to_be_counted_and_not_measured(text):
+    assert "- **theoretical speedup (MACs)**: multiply-accumulates of the dense network" in text
+    assert (
+        "It is counted on the trained network and not measured. Unstructured zeros do not speed up dense kernels: a "
+        "pruned network without removed channels runs as long as the dense one."
+    ) in text
+
+
+def test_without_counts_neither_their_columns_nor_their_figure_stand_there_empty(tmp_path):
+    run = Bench(counted=False, seeds=(0,), thresholds=(0.0, 0.9)).build()
+    text = write_report(run, tmp_path).read_text()
+    head = next(line for line in text.splitlines() if line.startswith("| pruner"))
+    assert "theoretical" not in head
+    assert "working memory" not in head
+    assert "pareto-macs" not in text
+    assert "layer by layer</summary>" not in text.replace("really quantized, layer by layer", "")
+    check = next(c for c in checklist(run, sections(run)) if c.practice == "compression ratio and theoretical speedup")
+    assert (check.kept, check.evidence) == (False, "theoretical speedup missing at 8 points")
+
+
+def test_layers_are_listed_with_weights_zeros_and_macs_at_each_threshold(tmp_path):
+    bench = Bench(thresholds=(0.0, 0.5, 0.9), pruners=("magnitude", "random"), seeds=(3, 4))
+    text = re.sub(" +", " ", write_report(bench.build(), tmp_path).read_text())
+    start = text.index("<summary>weights and MACs, layer by layer</summary>")
+    folded = text[start : text.index("</details>", start)]
+    assert "**magnitude, seed 3**" in folded
+    head, _, *rows = folded.split("**random, seed 3**")[1].split("\n\n")[1].splitlines()
+    assert [head, *rows] == [
+        "| layer | kind | dense | random 0.5 | random 0.9 |",
+        "| conv1 | Conv2d | 0 of 144 zero; 9,216 MACs | 72 of 144 zero; 4,608 of 9,216 MACs | "
+        "130 of 144 zero; 896 of 9,216 MACs |",
+        "| conv2 | Conv2d | 0 of 4,608 zero; 294,912 MACs | 2,304 of 4,608 zero; 147,456 of 294,912 MACs | "
+        "4,147 of 4,608 zero; 29,504 of 294,912 MACs |",
+        "| fc | Linear | 0 of 640 zero; 640 MACs | 0 of 640 zero; 640 MACs | 0 of 640 zero; 640 MACs |",
+        "| everything else | | 1,000 MACs | 1,000 MACs | 1,000 MACs |",
+        "| **total** | | 305,768 MACs | 153,704 of 305,768 MACs | 32,040 of 305,768 MACs |",
+    ]
+
+
+def test_many_thresholds_do_not_make_the_layers_table_unreadably_wide(tmp_path):
+    bench = Bench(thresholds=[n / 40 for n in range(40)], seeds=(0,), schemes=("fp32",))
+    text = write_report(bench.build(), tmp_path).read_text()
+    head = next(line for line in text.splitlines() if re.match(r"\| layer +\| kind +\| +dense", line))
+    assert head.count("|") == 2 + 1 + 1 + 8
+    assert "magnitude 0.025 |" in head
+    assert "magnitude 0.975 |" in head
 
 
 def test_what_failed_and_what_was_not_offered_is_listed_with_its_reason(text):
@@ -102,6 +150,15 @@ def test_warnings_name_failures_and_collapsed_layers():
     assert findings(run, sections(run)) == [
         "**1 of 120 trials failed**; see “Failed and not offered” for why.",
         "small_cnn on digits, magnitude 0.95: collapsed, at least 99.5 % zero: conv1 (3 of 3 seeds).",
+    ]
+
+
+def test_warnings_repeat_that_nothing_was_pruned():
+    nothing = "magnitude pruned nothing: the network has no prunable weights."
+    run = Bench(warnings={0.8: (nothing,)}, reached={0.8: 0.0}, seeds=(0,)).build()
+    assert findings(run, sections(run)) == [
+        f"{nothing} (small_cnn · digits · magnitude 0.8 · fp32 · eager · seed 0)",
+        "small_cnn on digits, magnitude 0.8: asked 0.8000, reached 0.0000 of the prunable weights.",
     ]
 
 
@@ -193,6 +250,10 @@ def test_data_json_has_all_points_and_trials_and_no_nan(report):
     joint = next(p for p in data["points"] if (p["threshold"], p["scheme"], p["backend"]) == (0.95, "static", "eager"))
     assert joint["interaction_pp"]["mean"] == pytest.approx(0.5)
     assert joint["drop"]["pp"] == pytest.approx(6.75)
+    assert joint["theoretical_speedup"] == pytest.approx(305_768 / (64 * 230 + 1640))
+    assert (joint["macs"], joint["effective_macs"], joint["working_memory_bytes"]) == (305_768, 16_360, 4096)
+    assert [network["threshold"] for network in data["networks"]] == [0.0, 0.5, 0.8, 0.9, 0.95]
+    assert data["networks"][1]["layers"][0]["macs"] == 9216
     assert [timing["median_ms"]["mean"] for timing in joint["latency"]] == [pytest.approx(0.81)]
 
 
@@ -201,6 +262,11 @@ def test_data_csv_has_a_row_for_each_trial(report):
     assert len(rows) == 120
     assert sum(row["status"] == "not offered" for row in rows) == 15
     assert rows[0]["top1"] == "0.95"
+    assert (rows[0]["macs"], rows[0]["effective_macs"], rows[0]["working_memory_bytes"]) == (
+        "305768",
+        "305768",
+        "16384",
+    )
 
 
 def test_figures_of_an_earlier_report_are_removed_and_others_stay(tmp_path):

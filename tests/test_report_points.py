@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from handmade import LOST_BY_QUANTIZATION, SAMPLES, Bench, lost_by_pruning, with_faults
 
-from sparsebench.records import EvaluateResult, Run, pack_bits
+from sparsebench.records import EvaluateResult, Run, TrainResult, pack_bits
 from sparsebench.report.comparisons import Comparer
 from sparsebench.report.pareto import Spot, front
 from sparsebench.report.picks import answer, pick
@@ -94,6 +94,24 @@ def test_compression_ratio_is_dense_payload_over_what_is_left():
     dense, packed = point(section, 0.0, "fp32"), point(section, 0.9, "both")
     assert packed.compression_ratio == pytest.approx(dense.payload_bytes / packed.flash_bytes)
     assert packed.file_ratio == pytest.approx(dense.file_bytes / packed.file_bytes)
+
+
+def test_theoretical_speedup_is_dense_macs_over_macs_with_a_weight_that_is_not_zero():
+    section = only_section(Bench(backends=("eager", "onnxruntime")).build())
+    for scheme, backend in [("fp32", "eager"), ("static", "onnxruntime")]:
+        assert point(section, 0.5, scheme, backend).theoretical_speedup == pytest.approx(305_768 / 153_704)
+        assert point(section, 0.0, scheme, backend).theoretical_speedup == 1.0
+
+
+def test_theoretical_speedup_of_removed_channels_is_against_the_dense_network():
+    run = Bench(seeds=(0,), thresholds=(0.0, 0.5), schemes=("fp32",)).build()
+    dense, pruned = run.trials
+    assert isinstance(pruned.train.result, TrainResult)
+    smaller = replace(pruned.train.result, macs=100_000, effective_macs=100_000)
+    trial = replace(pruned, train=replace(pruned.train, result=smaller))
+    compare = Comparer([dense, trial]).compare
+    assert compare(trial).theoretical_speedup == pytest.approx(3.05768)
+    assert Comparer([trial]).compare(trial).theoretical_speedup is None
 
 
 def test_a_failed_seed_leaves_the_point_with_the_others():

@@ -1,14 +1,14 @@
 """Global magnitude pruning: the smallest weights of the whole network become zero."""
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparsebench.errors import NoEffectWarning, PruningError
 from sparsebench.pruning.base import check_threshold
 from sparsebench.pruning.layers import PrunableWeight, prunable_weights
-from sparsebench.pruning.selection import NotFiniteError, zero_smallest
+from sparsebench.pruning.selection import NotFiniteError, Selector, zero_smallest
 
 
 def prune_net(
@@ -36,26 +36,43 @@ def prune_net(
     Warns:
         NoEffectWarning: where the threshold is above 0 and nothing is prunable.
     """
-    check_threshold(threshold)
-    if threshold == 0:
-        return model
-    weights = prunable_weights(model, include_classifier, keep)
-    if not weights:
-        warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=2)
-        return model
-    prunable = sum(weight.parameter.numel() for weight in weights)
-    zero_smallest_of(weights, round(threshold * prunable))
+    _prune(model, threshold, include_classifier, keep, zero_smallest)
     return model
 
 
-def zero_smallest_of(weights: Sequence[PrunableWeight], count: int) -> None:
+def _prune(
+    model: nn.Module,
+    threshold: float,
+    include_classifier: bool,
+    keep: Collection[str],
+    select: Callable[[Sequence[Tensor], int], None],
+) -> None:
+    check_threshold(threshold)
+    if threshold == 0:
+        return
+    weights = prunable_weights(model, include_classifier, keep)
+    if not weights:
+        warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
+        return
+    prunable = sum(weight.parameter.numel() for weight in weights)
+    zero_smallest_of(weights, round(threshold * prunable), select)
+
+
+def zero_smallest_of(
+    weights: Sequence[PrunableWeight], count: int, select: Callable[[Sequence[Tensor], int], None] = zero_smallest
+) -> None:
     """Set the ``count`` smallest elements of all the weights together to zero, in place.
+
+    Args:
+        weights: the weights.
+        count: how many of their elements.
+        select: ``zero_smallest``, or that of a ``Selector`` where the same weights are pruned again and again.
 
     Raises:
         PruningError: where a weight is NaN or infinite; nothing is changed then.
     """
     try:
-        zero_smallest([weight.parameter for weight in weights], count)
+        select([weight.parameter for weight in weights], count)
     except NotFiniteError as error:
         name = weights[error.index].name
         raise PruningError(
@@ -75,6 +92,9 @@ def nothing_prunable(model: nn.Module) -> str:
 class Magnitude:
     """The pruner ``magnitude``: ``prune_net`` with a fixed choice about the classifier.
 
+    It remembers the magnitude up to which it pruned, which makes repeated calls during training faster and changes
+    nothing else.
+
     Args:
         include_classifier: whether the last prunable layer is pruned as well.
         keep: names of layers, or patterns such as ``features.*``, that are not pruned.
@@ -83,7 +103,9 @@ class Magnitude:
     def __init__(self, include_classifier: bool = False, keep: Collection[str] = ()) -> None:
         self.include_classifier = include_classifier
         self.keep = tuple(keep)
+        self._selector = Selector()
 
     def prune(self, net: nn.Module, threshold: float) -> nn.Module:
         """Set the fraction ``threshold`` of the prunable weights to zero, in place; see ``prune_net``."""
-        return prune_net(net, threshold, self.include_classifier, self.keep)
+        _prune(net, threshold, self.include_classifier, self.keep, self._selector.zero_smallest)
+        return net

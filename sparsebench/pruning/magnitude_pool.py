@@ -1,12 +1,13 @@
 """The magnitudes of many tensors as one sequence of integers, counted and gathered without a copy of them all."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_CPU_BLOCK = 1 << 18
+_CPU_BLOCK = 1 << 19
 """Elements handled at once on a CPU: the buffers of one block stay in the second-level caches of two cores."""
 
 _DEVICE_BLOCK = 1 << 26
@@ -23,7 +24,7 @@ class Candidates:
     Attributes:
         bits: their bit patterns, one dimension.
         _marks: where they stand among the words that hold any.
-        _words: the place of each of these words in the pool.
+        _words: the position in the pool of the first element of each of these words.
     """
 
     bits: Tensor
@@ -33,7 +34,7 @@ class Candidates:
     def positions_of(self, bits: int) -> Tensor:
         """Return the positions in the pool, ascending, of the candidates that equal ``bits``."""
         marks = self._marks[self.bits == bits]
-        return self._words[marks // _WORD] * _WORD + marks % _WORD
+        return self._words[marks // _WORD] + marks % _WORD
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Tally:
     Attributes:
         below: number of magnitudes below the bracket.
         inside: number of magnitudes in it; where ``candidates`` is None, counted without them.
-        largest: bit pattern of the largest magnitude of all; NaN and infinity are at or above ``MagnitudePool.infinity``.
+        largest: bit pattern of the largest magnitude of all; at least that of infinity where one is not finite.
         candidates: the magnitudes in the bracket; None where none were asked for or they were too many.
     """
 
@@ -60,8 +61,8 @@ class MagnitudePool:
     NaN above all others. Integer arithmetic in place is several times as fast in torch as comparing into booleans, and
     is exact for denormal numbers in every mode of the processor.
 
-    Nothing is kept of the tensors but views. Two buffers of one block are reused, since the page faults of fresh large
-    buffers cost more than all the arithmetic.
+    Nothing is kept of the tensors but views; they must not change while the pool is used, and a thread uses one pool at
+    a time. The buffers of a block are kept for the next pool, since page faults of fresh ones cost more than a pass.
 
     Args:
         flats: contiguous floating-point tensors of one dimension, at least one element in all.
@@ -81,10 +82,10 @@ class MagnitudePool:
         self.infinity = int(torch.tensor(float("inf"), dtype=self.dtype).view(self._integer))
         self._flats = flats
         self._device = flats[0].device
-        self._block = min(_CPU_BLOCK if self._device.type == "cpu" else _DEVICE_BLOCK, _whole_words(self.numel))
-        self._pieces = _cut(flats, self._block)
-        self._bits, self._work = torch.empty((2, self._block), dtype=self._integer, device=self._device)
-        self._below, self._marks = torch.zeros((2, self._block), dtype=torch.bool, device=self._device)
+        block = min(_CPU_BLOCK if self._device.type == "cpu" else _DEVICE_BLOCK, _whole_words(self.numel))
+        self._pieces = _cut(flats, block)
+        self._bits, self._work, self._below, self._marks = _buffers(block, self._integer, self._device)
+        self._loaded = -1  # Which block the first buffer holds.
 
     def value(self, bits: int) -> float:
         """Return the magnitude with this bit pattern."""
@@ -92,6 +93,8 @@ class MagnitudePool:
 
     def sample(self, stride: int) -> Tensor:
         """Return every ``stride``-th magnitude as bit patterns, sorted."""
+        if len(self._pieces) == 1:
+            return self._load(0)[::stride].sort().values
         picked, start = [], 0
         for flat in self._flats:
             picked.append(self._own(flat[start::stride]))
@@ -104,60 +107,94 @@ class MagnitudePool:
         Args:
             low: smallest bit pattern of the bracket.
             high: largest bit pattern of the bracket.
-            gather_at_most: elements, in words that hold a candidate, above which the candidates are only counted.
+            gather_at_most: elements in words that hold a candidate at which the candidates are only counted; 0 for
+                counting alone.
         """
         counts, largest, gathered = [], [], []
-        room = gather_at_most // _WORD
-        for number, pieces in enumerate(self._pieces):
-            bits = self._load(pieces)
+        start = held = 0
+        for number in range(len(self._pieces)):
+            bits = self._load(number)
             work, below, marks = (buffer[: len(bits)] for buffer in (self._work, self._below, self._marks))
             largest.append(bits.amax())
             # Comparing in place into integers and narrowing them is three times as fast as comparing into booleans.
             work.copy_(bits).lt_(low)
             counts.append(work.sum(dtype=torch.int32))
-            if room >= 0 and gather_at_most:
+            if held * _WORD < gather_at_most:
                 below.copy_(work)
             marks.copy_(work.copy_(bits).le_(high))
             counts.append(work.sum(dtype=torch.int32))
-            if room >= 0 and gather_at_most:
+            if held * _WORD < gather_at_most:
                 marks.bitwise_xor_(below)
-                found = self._gather(len(bits), number * (self._block // _WORD))
-                room -= len(found[0])
-                gathered.append(found)
+                found, places, words = self._gather(len(bits))
+                gathered.append((found, places.add_(held * _WORD), words.add_(start)))
+                held += len(words)
+            start += len(bits)
         below_low, up_to_high = torch.stack(counts).view(-1, 2).sum(0).tolist()
-        complete = bool(gather_at_most) and room >= 0
+        complete = gather_at_most > 0 and held * _WORD < gather_at_most
         return Tally(
             below=below_low,
             inside=up_to_high - below_low,
             largest=int(torch.stack(largest).amax()),
-            candidates=self._candidates(gathered) if complete else None,
+            candidates=Candidates(*(torch.cat(parts) for parts in zip(*gathered, strict=True))) if complete else None,
         )
 
-    def _load(self, pieces: Sequence[Tensor]) -> Tensor:
+    def _load(self, number: int) -> Tensor:
         """Fill the first buffer with the bit patterns of one block and return the part that is filled."""
+        pieces = self._pieces[number]
         bits = self._bits[: sum(piece.numel() for piece in pieces)]
-        if len(pieces) == 1 and pieces[0].dtype == self.dtype and pieces[0].device == self._device:
-            return torch.bitwise_and(pieces[0].view(self._integer), self._no_sign, out=bits)
-        torch.cat([self._own(piece) for piece in pieces], out=bits.view(self.dtype))
-        return bits.bitwise_and_(self._no_sign)
+        if number == self._loaded:
+            return bits
+        self._loaded = number
+        start = 0
+        for piece in pieces:
+            own = self._own(piece).view(self._integer)
+            torch.bitwise_and(own, self._no_sign, out=bits[start : start + len(own)])
+            start += len(own)
+        return bits
 
     def _own(self, piece: Tensor) -> Tensor:
         """Return a tensor in the precision and on the device of the pool, itself where it is so already."""
         return piece.to(device=self._device, dtype=self.dtype)
 
-    def _gather(self, size: int, offset: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the words of the current block that hold marks: their places, their bit patterns and their marks."""
+    def _gather(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the marked elements of the current block.
+
+        Returns:
+            Their bit patterns, where they stand among the elements of all words that hold any, and the positions in the
+            block of these words.
+        """
         end = _whole_words(size)
         self._marks[size:end] = False
         marks = self._marks[:end]
         words = marks.view(torch.int64).nonzero().squeeze(1)
-        rows = self._bits[:end].view(-1, _WORD).index_select(0, words)
-        return words + offset, rows, marks.view(-1, _WORD).index_select(0, words)
+        places = marks.view(-1, _WORD).index_select(0, words).flatten().nonzero().squeeze(1)
+        bits = self._bits[:end].view(-1, _WORD).index_select(0, words).flatten().index_select(0, places)
+        return bits, places, words.mul_(_WORD)
 
-    def _candidates(self, gathered: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Candidates:
-        words, rows, marks = (torch.cat(parts) for parts in zip(*gathered, strict=True))
-        places = marks.flatten().nonzero().squeeze(1)
-        return Candidates(rows.flatten().index_select(0, places), places, words)
+
+class _Kept(threading.local):
+    """The buffers that a thread keeps between pools."""
+
+    def __init__(self) -> None:
+        self.by_dtype: dict[torch.dtype, list[Tensor]] = {}
+
+
+_kept = _Kept()
+
+
+def _buffers(size: int, integer: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Return two buffers of integers and two of marks; on a CPU they are kept for the next call of this thread."""
+    if device.type != "cpu":  # Its allocator keeps memory by itself.
+        return _fresh_buffers(size, integer, device)
+    held = _kept.by_dtype.get(integer)
+    if held is None or len(held[0]) < size:
+        held = _kept.by_dtype[integer] = _fresh_buffers(size, integer, device)
+    return [buffer[:size] for buffer in held]
+
+
+def _fresh_buffers(size: int, integer: torch.dtype, device: torch.device) -> list[Tensor]:
+    dtypes = (integer, integer, torch.bool, torch.bool)
+    return [torch.zeros(size, dtype=dtype, device=device) for dtype in dtypes]
 
 
 def _whole_words(size: int) -> int:

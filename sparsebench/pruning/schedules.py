@@ -5,12 +5,16 @@ phase that is over, and the sparsity at progress 1 is exactly the threshold. A n
 in ``SCHEDULES``.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
+from torch.optim import Optimizer
 
+from sparsebench.errors import UnreachedWarning
 from sparsebench.pruning.base import Pruner
+from sparsebench.pruning.structural import is_structural
 
 INITIAL_SPARSITY = 0.01
 """Where gradual schedules begin; a threshold below it is used at once."""
@@ -73,17 +77,32 @@ class GradualPruning:
         """Whether to prune after this step.
 
         The end of an epoch is always due, so that validation sees the true sparsity and a network saved there has it.
+        A pruner that changes the structure has its own few moments, evenly over the phase; the last ends it.
         """
+        if is_structural(self.pruner):
+            moments = self.pruner.steps
+            return step <= self.phase and step * moments // self.phase > (step - 1) * moments // self.phase
         return end_of_epoch or step == self.phase or step % self.every == 0
 
     def complete(self, step: int) -> bool:
         """Whether the network is at full sparsity after this step."""
         return step >= self.phase
 
-    def after_step(self, net: nn.Module, step: int, end_of_epoch: bool) -> None:
+    def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer | None = None) -> None:
         """Prune ``net`` in place where it is due after this training step.
 
-        This goes on after the phase is over: the optimizer moves zeros, and pruning sets them back.
+        This goes on after the phase is over: the optimizer moves zeros, and pruning sets them back. Channels that were
+        removed do not come back; ``optimizer`` is then made to hold the parameters that are left.
         """
-        if self.due(step, end_of_epoch):
+        if not self.due(step, end_of_epoch):
+            return
+        if not is_structural(self.pruner):
             self.pruner.prune(net, self.sparsity(step))
+            return
+        with warnings.catch_warnings():
+            if not self.complete(step):
+                # Nobody asked for exactly what lies on the way.
+                warnings.simplefilter("ignore", UnreachedWarning)
+            self.pruner.prune(net, self.sparsity(step))
+        if optimizer is not None:
+            self.pruner.follow(optimizer)

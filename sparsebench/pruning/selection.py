@@ -6,10 +6,9 @@ moved or halved and the pass repeated: luck decides about time only.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from itertools import count as attempts
 
 import torch
 from torch import Tensor
@@ -22,11 +21,21 @@ _FEW = 1 << 14
 _MANY = 1 << 16
 """At least so many elements may be gathered, and never fewer than half of all."""
 
-_SPREAD = 3.0
-"""Half the width of the first bracket, in standard deviations of a rank estimated from the sample."""
+_SAMPLE_SCALE = 2
+"""Of n magnitudes this times n^(2/3) are sampled: sorting them costs about what their bracket's candidates cost."""
 
-_SAMPLED_BRACKETS = 3
-"""Brackets taken from the sample, each four times as wide as the one before, until what is known is halved instead."""
+_SPREADS = (2.5, 10.0, 40.0)
+"""Half the widths of brackets, in standard deviations of a rank estimated from a sample; then what is known is halved.
+The first one misses once in eighty times, which costs less than the candidates of a wider one."""
+
+_GUESSED_AT_LEAST = 0.001
+"""Fraction of all magnitudes in the narrowest bracket that is guessed from earlier calls."""
+
+_GUESSED_AT_MOST = 0.02
+"""Fraction of all magnitudes in a guessed bracket above which a sample is drawn instead."""
+
+_MARGIN = 3
+"""Half the width of a guessed bracket, in errors of the guess before."""
 
 
 class NotFiniteError(ValueError):
@@ -41,7 +50,6 @@ class NotFiniteError(ValueError):
         super().__init__(f"tensor {index} holds NaN or infinity")
 
 
-@torch.no_grad()
 def zero_smallest(parameters: Sequence[Tensor], count: int) -> None:
     """Set the ``count`` elements of smallest magnitude, over all tensors together, to zero in place.
 
@@ -56,6 +64,11 @@ def zero_smallest(parameters: Sequence[Tensor], count: int) -> None:
         NotFiniteError: where a tensor holds NaN or infinity; nothing has been changed then.
         ValueError: where ``count`` is above the number of elements.
     """
+    Selector().zero_smallest(parameters, count)
+
+
+@torch.no_grad()
+def _zero_smallest(parameters: Sequence[Tensor], count: int, guess: "_Guess") -> None:
     if count <= 0:
         return
     total = sum(parameter.numel() for parameter in parameters)
@@ -65,7 +78,7 @@ def zero_smallest(parameters: Sequence[Tensor], count: int) -> None:
     # In the order of memory, which is what can be read fast; rows matter for ties only.
     flats = [tensor.as_strided((tensor.numel(),), (1,)) for tensor in dense]
     pool = MagnitudePool(flats)
-    kth = _kth_smallest(pool, count)
+    kth = _kth_smallest(pool, count, guess)
     if kth is None:
         raise NotFiniteError(next(i for i, flat in enumerate(flats) if not bool(torch.isfinite(flat).all())))
     if kth.bits == 0:
@@ -74,6 +87,51 @@ def zero_smallest(parameters: Sequence[Tensor], count: int) -> None:
     for parameter, tensor in zip(parameters, dense, strict=True):
         if tensor is not parameter:
             parameter.copy_(tensor)
+
+
+class Selector:
+    """``zero_smallest`` for repeated calls on the same tensors, as in training; only its time depends on earlier calls.
+
+    A training step moves the magnitude of a rank little, so the earlier calls tell better than a sample where it is.
+    """
+
+    def __init__(self) -> None:
+        self._guess = _Guess()
+
+    def zero_smallest(self, parameters: Sequence[Tensor], count: int) -> None:
+        """Set the ``count`` elements of smallest magnitude to zero in place; see the function of this name."""
+        _zero_smallest(parameters, count, self._guess)
+
+
+class _Guess:
+    """A narrow bracket for the next magnitude, from those of the calls before."""
+
+    def __init__(self) -> None:
+        self._known: list[int] = []  # The last two magnitudes found, as bit patterns, the later one last.
+        self._width = 0.0  # Bit patterns on either side of the magnitude expected.
+        self._cost = 1.0  # Fraction of the magnitudes in such a bracket.
+
+    def bracket(self) -> tuple[int, int] | None:
+        """Return a bracket; None where a sample would do better."""
+        if len(self._known) < 2 or self._cost > _GUESSED_AT_MOST:
+            return None
+        return math.floor(self._expected - self._width), math.ceil(self._expected + self._width)
+
+    def learn(self, bits: int, patterns_per_element: float, numel: int) -> None:
+        """Take in the magnitude found, and how many bit patterns there are for one magnitude near it.
+
+        The width follows the error that extrapolation had, so that it adapts to how fast training moves the weights.
+        """
+        error = abs(bits - self._expected) if self._known else 0
+        least = patterns_per_element * numel * _GUESSED_AT_LEAST / 2
+        self._width = max(least, _MARGIN * error, self._width / 2)
+        self._cost = 2 * self._width / (patterns_per_element * numel)
+        self._known = [*self._known[-1:], bits]
+
+    @property
+    def _expected(self) -> int:
+        """The next magnitude, if the bit patterns go on as they did between the last two."""
+        return 2 * self._known[-1] - self._known[0]
 
 
 @dataclass(frozen=True)
@@ -93,19 +151,17 @@ class _Kth:
     candidates: Candidates | None
 
 
-def _kth_smallest(pool: MagnitudePool, rank: int) -> _Kth | None:
+def _kth_smallest(pool: MagnitudePool, rank: int, guess: _Guess) -> _Kth | None:
     """Return the magnitude of the given rank, from 1, in a pool; None where the pool holds NaN or infinity."""
     first, last = 0, pool.infinity - 1  # The magnitude sought is known to be in [first, last].
     gather_at_most = max(pool.numel // 2, _MANY)
-    sample = _Sample(pool) if pool.numel > _FEW else None
-    halve = False
-    for attempt in attempts():
-        if halve or attempt >= _SAMPLED_BRACKETS:
-            low, high = first, (first + last) // 2
-        elif sample is None:
-            low, high = first, last
-        else:
-            low, high = sample.bracket(rank / pool.numel, _SPREAD * 4**attempt, first, last)
+    proposals = _proposals(pool, rank, guess)
+    crowded = False
+    while True:
+        low, high = (None if crowded else next(proposals, None)) or (first, (first + last) // 2)
+        low, high = max(low, first), min(high, last)
+        if low > high:
+            continue
         tally = pool.tally(low, high, gather_at_most if low < high else 0)
         if tally.largest >= pool.infinity:
             return None
@@ -116,20 +172,29 @@ def _kth_smallest(pool: MagnitudePool, rank: int) -> _Kth | None:
         elif low == high:
             return _Kth(low, tally.below, tally.inside, None)
         elif tally.candidates is None:
-            first, last, halve = low, high, True
+            first, last, crowded = low, high, True
         else:
-            return _kth_of_candidates(tally.candidates, tally.below, rank, pool.dtype)
-    raise AssertionError("unreachable: each attempt narrows what is known")
+            kth = _kth_of_candidates(tally.candidates, tally.below, rank)
+            guess.learn(kth.bits, (high - low) / tally.inside, pool.numel)
+            return kth
 
 
-def _kth_of_candidates(candidates: Candidates, below: int, rank: int, dtype: torch.dtype) -> _Kth:
+def _proposals(pool: MagnitudePool, rank: int, guess: _Guess) -> Iterator[tuple[int, int]]:
+    """Yield brackets for the magnitude of a rank, the most promising first; none of them need hold it."""
+    if pool.numel <= _FEW:
+        yield 0, pool.infinity - 1
+        return
+    guessed = guess.bracket()
+    if guessed:
+        yield guessed
+    sample = _Sample(pool)
+    for spread in _SPREADS:
+        yield sample.bracket(rank / pool.numel, spread)
+
+
+def _kth_of_candidates(candidates: Candidates, below: int, rank: int) -> _Kth:
     """Return the magnitude of the given rank in a pool, from those gathered above ``below`` smaller ones."""
-    if len(candidates.bits) <= _FEW:
-        bits = int(torch.kthvalue(candidates.bits, rank - below).values)
-    else:
-        kth = _kth_smallest(MagnitudePool([candidates.bits.view(dtype)]), rank - below)
-        assert kth is not None  # noqa: S101 - no candidate is NaN or infinite: brackets end below
-        bits = kth.bits
+    bits = int(torch.kthvalue(candidates.bits, rank - below).values)
     smaller, up_to = torch.stack([(candidates.bits < bits).sum(), (candidates.bits <= bits).sum()]).tolist()
     return _Kth(bits, below + smaller, up_to - smaller, candidates)
 
@@ -138,34 +203,28 @@ class _Sample:
     """Some magnitudes of a pool in order, from which brackets for any rank are read."""
 
     def __init__(self, pool: MagnitudePool) -> None:
-        # Of n magnitudes n^(2/3) make sorting them and ordering the candidates of their bracket cost about the same.
         # Layers are made of multiples of small numbers; a prime stride does not fall into step with them.
-        self._sorted = pool.sample(_next_prime(round(pool.numel ** (1 / 3))))
+        self._sorted = pool.sample(_next_prime(round(pool.numel ** (1 / 3) / _SAMPLE_SCALE)))
+        self._top = pool.infinity - 1
 
-    def bracket(self, quantile: float, spread: float, first: int, last: int) -> tuple[int, int]:
-        """Return a bracket within ``[first, last]`` in which the quantile lies, with luck, and few magnitudes do.
+    def bracket(self, quantile: float, spread: float) -> tuple[int, int]:
+        """Return a bracket in which the quantile lies, with luck, and few magnitudes do.
 
         Args:
             quantile: rank sought divided by the number of magnitudes.
             spread: half the width, in standard deviations of the quantile's rank in an independent sample.
-            first: smallest bit pattern that may be sought.
-            last: largest bit pattern that may be sought.
         """
         size = len(self._sorted)
         margin = spread * math.sqrt(size * quantile * (1 - quantile)) + 2
         left, right = math.floor(quantile * size - margin), math.ceil(quantile * size + margin)
         centre = round(quantile * size)
         indices = torch.tensor([left, left + 1, centre, right - 1, right], device=self._sorted.device)
-        low, above_low, middle, below_high, high = self._sorted[indices.clamp(0, size - 1)].tolist()
-        low, high = (low if left >= 0 else first), (high if right < size else last)
-        if low == middle or middle == high:
-            low = high = middle
-        else:
-            # A value that repeats in the sample is a crowd, zeros for example, that ends just inside the bracket.
-            low += low == above_low
-            high -= high == below_high
-        low, high = max(low, first), min(high, last)
-        return (low, high) if low <= high else (first, last)
+        low, above_low, middle, below_high, high = self._sorted[indices.clamp_(0, size - 1)].tolist()
+        low, high = (low if left >= 0 else 0), (high if right < size else self._top)
+        if middle in (low, high):
+            return middle, middle
+        # A value that repeats in the sample is a crowd, zeros for example, that ends just inside the bracket.
+        return low + (low == above_low), high - (high == below_high)
 
 
 def _shrink(dense: Sequence[Tensor], flats: Sequence[Tensor], pool: MagnitudePool, kth: _Kth, taken: int) -> None:

@@ -125,7 +125,8 @@ def _notes(section: Section) -> str:
         "non-zero weight, for one sample: convolutions, matrix products, recurrent cells and attention. It is counted "
         f"on the trained network and not measured. {UNSTRUCTURED}",
         "- **working memory**: largest sum of a layer's input and output activations at batch 1, in the widths in "
-        "which the network runs; weights are not part of it.",
+        "which the network runs. Weights are not part of it; what a scheme fuses into a convolution is no layer of its "
+        "own any more.",
         f"- **latency, speedup**: {LOOPS} {UNSTRUCTURED}",
     ]
     if unpaired:

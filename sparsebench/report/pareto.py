@@ -10,6 +10,9 @@ from sparsebench.report.canvas import INK, MUTED, Palette, fit_log, fit_percent,
 from sparsebench.report.points import Point, Section
 from sparsebench.report.text import counted, shorten
 
+APART = 0.014
+"""Distance between schemes that would cover each other, as a share of the width of the x axis."""
+
 
 class Spot(NamedTuple):
     """A point in a figure: x, top-1 in percent, lower and upper end of its error bar."""
@@ -43,11 +46,8 @@ def against_macs(section: Section) -> Figure | None:
     """Draw accuracy against effective MACs; None where there is nothing to draw."""
     most = max((point.effective_macs for point in section.shown if point.effective_macs), default=0.0)
     unit, name = next((unit, name) for unit, name in _UNITS if most >= unit or unit == 1)
-    return _trade_off(
-        section,
-        lambda p: p.effective_macs and p.effective_macs / unit,
-        f"MACs with a non-zero weight, {name}one sample",
-    )
+    label = f"MACs with a non-zero weight, {name}one sample"
+    return _trade_off(section, lambda p: p.effective_macs and p.effective_macs / unit, label, apart=True)
 
 
 _UNITS = ((1e9, "billions, "), (1e6, "millions, "), (1e3, "thousands, "), (1, ""))
@@ -78,7 +78,10 @@ def error_bar(point: Point) -> tuple[float, float]:
     return 100 * scored.top1_low, 100 * scored.top1_high
 
 
-def _trade_off(section: Section, x_of: Callable[[Point], float | None], x_label: str) -> Figure | None:
+def _trade_off(
+    section: Section, x_of: Callable[[Point], float | None], x_label: str, apart: bool = False
+) -> Figure | None:
+    """Draw one panel a backend; where ``apart``, schemes stand a little apart sideways, around their true place."""
     spots = {
         backend: [
             Spot(x, 100 * point.top1.mean, *error_bar(point), point)
@@ -91,23 +94,30 @@ def _trade_off(section: Section, x_of: Callable[[Point], float | None], x_label:
     if not spots:
         return None
     every = [spot for found in spots.values() for spot in found]
+    xs = [spot.x for spot in every]
+    # Alone, a network still gets an axis over which its schemes can be told apart.
+    step = max(max(xs) / min(xs), 1.3) ** APART if apart else 1.0
+    middle = (len(section.schemes) - 1) / 2
+
+    def placed(spot: Spot) -> Spot:
+        return spot._replace(x=spot.x * step ** (section.schemes.index(spot.point.scheme) - middle))
+
     figure, axes = panels(len(spots))
     palette = Palette(section.schemes, section.pruners)
-    fit_log(axes, [spot.x for spot in every])
+    fit_log(axes, xs)
     fit_percent(axes, [spot.low for spot in every], [spot.high for spot in every])
     for axis, (backend, found) in zip(axes, spots.items(), strict=True):
         axis.set_title(shorten(backend, 40))
         if len(spots) > 1:
-            best = front(every)
+            best = list(map(placed, front(every)))
             axis.step([s.x for s in best], [s.y for s in best], ":", where="post", color=MUTED, linewidth=1, zorder=1)
-        _panel(axis, found, palette, narrow=len(spots) > 1)
+        _panel(axis, list(map(placed, found)), list(map(placed, front(found))), palette, narrow=len(spots) > 1)
     label_axes(axes, x_label, "top-1 accuracy, %")
     legend(figure, palette.handles())
     return figure
 
 
-def _panel(axis: Axes, spots: list[Spot], palette: Palette, narrow: bool) -> None:
-    best = front(spots)
+def _panel(axis: Axes, spots: list[Spot], best: list[Spot], palette: Palette, narrow: bool) -> None:
     chosen = {id(spot.point) for spot in best}
     axis.step([s.x for s in best], [s.y for s in best], where="post", color=MUTED, linewidth=1, zorder=2)
     groups: dict[tuple[str, str | None, bool], list[Spot]] = {}

@@ -61,7 +61,8 @@ FIGURES: dict[str, Kind] = {
     "pareto-macs": Kind(
         pareto.against_macs,
         "Top-1 accuracy against multiply-accumulates with a non-zero weight, one panel per backend",
-        f"{_FRONT} Counted, not timed: all schemes of a network need the same, and dense kernels do not skip zeros.",
+        f"{_FRONT} Counted, not timed: dense kernels do not skip zeros. All schemes of a network need the same and "
+        "stand a little apart sideways.",
         error_bars=True,
         fronts=True,
     ),

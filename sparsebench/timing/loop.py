@@ -1,9 +1,7 @@
 """Latency of one network by itself: a warmed-up loop of forward passes."""
 
-import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.timing.batch import batch_of
+from sparsebench.timing.quiet import quiet
 
 __all__ = ["LoopTiming", "batch_of", "time_network"]
 
@@ -88,7 +87,7 @@ def time_network(
     on_gpu = any(isinstance(argument, Tensor) and argument.is_cuda for argument in arguments)
     timed = _gpu_call if on_gpu else _cpu_call
     budget = int(seconds * 1e9)
-    with _undisturbed(threads), torch.inference_mode():
+    with quiet(threads), torch.inference_mode():
         warm_up = int(budget * WARM_UP_SHARE)
         for _ in _while(clock, warm_up, WARM_UP_CALLS):
             timed(net, arguments, clock)
@@ -120,21 +119,6 @@ def _gpu_call(net: nn.Module, arguments: tuple[Any, ...], _: Callable[[], int]) 
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end))
-
-
-@contextmanager
-def _undisturbed(threads: int) -> Iterator[None]:
-    """Set the threads and stop the garbage collector, whose pauses would fall on single calls; restore both."""
-    threads_before, collecting = torch.get_num_threads(), gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        torch.set_num_threads(threads)
-        yield
-    finally:
-        torch.set_num_threads(threads_before)
-        if collecting:
-            gc.enable()
 
 
 def _summary(taken: list[float]) -> LoopTiming:

@@ -1,0 +1,142 @@
+"""How many channels each layer keeps so that a given fraction of the parameters is removed. Pure: no network is seen.
+
+Whatever the ranking, it is a list of small cuts in the order in which they are made; the cuts up to the point that lies
+nearest the wanted number of parameters are taken, and single cuts are then exchanged where that comes nearer still.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+# Coming nearer than a tenth of a point is not worth a less even structure.
+_NEAR_ENOUGH = 0.001
+# Only small networks miss by so much, and there the possible counts are few.
+_SEVERAL_ABOVE = 0.005
+_MANY = 5000
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The channels of one group of layers that lose their channels together, in units.
+
+    A unit is one channel, or one channel of every block of a grouped convolution.
+
+    Attributes:
+        now: units that are left.
+        dense: units before any were removed.
+        step: units go in multiples of this; ``now`` itself is always allowed.
+        least: fewer are never left, at least 1.
+        scores: importance of each unit that is left, ascending; ``now`` of them.
+    """
+
+    now: int
+    dense: int
+    step: int
+    least: int
+    scores: tuple[float, ...]
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The numbers of units that may be left, from ``now`` downwards."""
+        lowest = -(-max(self.least, 1) // self.step) * self.step
+        highest = (self.now - 1) // self.step * self.step
+        return (self.now, *range(highest, lowest - 1, -self.step))
+
+
+def rounding_step(round_to: int, blocks: int) -> int:
+    """Return how many units make the channels of a layer with ``blocks`` blocks a multiple of ``round_to``."""
+    return round_to // math.gcd(round_to, blocks)
+
+
+def choose_counts(
+    layers: Sequence[Layer], removed: Callable[[Sequence[int]], float], target: float, global_ranking: bool
+) -> list[int]:
+    """Return how many units each layer keeps so that the fraction removed is as near ``target`` as steps allow.
+
+    The same state and target give the same counts, and asking again once they are reached changes nothing.
+
+    Args:
+        layers: the layers.
+        removed: from units kept to the fraction of parameters removed; grows as units fall.
+        target: the fraction of parameters to remove.
+        global_ranking: whether the least important units of all layers go first; otherwise every layer keeps the same
+            share of its dense units, as far as steps allow.
+    """
+    kept = [layer.now for layer in layers]
+    if not layers or removed(kept) >= target - _NEAR_ENOUGH:
+        return kept
+    cuts = _cuts(layers, global_ranking)
+
+    def after(count: int) -> list[int]:
+        left = [layer.now for layer in layers]
+        for index, level in cuts[:count]:
+            left[index] = level
+        return left
+
+    low, high = 0, len(cuts)
+    while low < high:  # the first number of cuts that removes enough
+        middle = (low + high) // 2
+        if removed(after(middle)) >= target:
+            high = middle
+        else:
+            low = middle + 1
+    near = min((max(low - 1, 0), low), key=lambda count: abs(removed(after(count)) - target))
+    return _exchange(layers, after(near), removed, target)
+
+
+def _cuts(layers: Sequence[Layer], global_ranking: bool) -> list[tuple[int, int]]:
+    """Return (layer, units left after it) of every possible cut, in the order in which they are made."""
+    ranked = []
+    for index, layer in enumerate(layers):
+        worst = 0.0
+        for before, level in zip(layer.levels, layer.levels[1:], strict=False):
+            lost = layer.scores[layer.now - before : layer.now - level]
+            # A later cut of a layer never comes before an earlier one, whatever rounding does to the means.
+            worst = max(worst, sum(lost) / len(lost))
+            share = 1 - (before + level) / 2 / layer.dense
+            ranked.append((worst if global_ranking else share, worst, index, level))
+    # Of cuts of equal rank the one that loses the least important units comes first.
+    return [(index, level) for _, _, index, level in sorted(ranked, key=lambda cut: (*cut[:3], -cut[3]))]
+
+
+def _exchange(
+    layers: Sequence[Layer], kept: list[int], removed: Callable[[Sequence[int]], float], target: float
+) -> list[int]:
+    """Move single layers by one step for as long as that comes nearer to the target; else several at once."""
+
+    def off(counts: list[int]) -> float:
+        return abs(removed(counts) - target)
+
+    while off(kept) > _NEAR_ENOUGH:
+        moved = min(_single_moves(layers, kept), key=off, default=kept)
+        if off(moved) >= off(kept) > _SEVERAL_ABOVE:
+            moved = min(_several_moves(layers, kept), key=off, default=kept)
+        if off(moved) >= off(kept):
+            break
+        kept = moved
+    return kept
+
+
+def _single_moves(layers: Sequence[Layer], kept: list[int]) -> Iterator[list[int]]:
+    """Yield the counts in which one layer keeps one step more or one step fewer."""
+    for index, layer in enumerate(layers):
+        for level in _near(layer, kept[index], 1):
+            yield [*kept[:index], level, *kept[index + 1 :]]
+
+
+def _several_moves(layers: Sequence[Layer], kept: list[int]) -> Iterator[list[int]]:
+    """Yield the counts in which every layer has moved by up to two steps, or two layers by one where these are many."""
+    choices = [_near(layer, units, 2) for layer, units in zip(layers, kept, strict=True)]
+    if math.prod(map(len, choices)) <= _MANY:
+        yield from map(list, itertools.product(*choices))
+    else:
+        for moved in _single_moves(layers, kept):
+            yield from _single_moves(layers, moved)
+
+
+def _near(layer: Layer, units: int, steps: int) -> tuple[int, ...]:
+    """Return the levels of a layer that are at most some steps from ``units``."""
+    levels = layer.levels
+    here = levels.index(units)
+    return levels[max(0, here - steps) : here + steps + 1]

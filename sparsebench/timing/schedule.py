@@ -1,0 +1,98 @@
+"""The order of the blocks of a round, how a block is paired with its neighbours, and how many calls it has.
+
+A round holds one block of every variant and blocks of the baseline at its begin, at its end and in between, never more
+than ``SEGMENT`` variants apart. With 20 variants and the control that is 21 + 5 blocks of 50 ms, 1.3 s a round; the
+first look comes after 24 rounds, 31 s. Starting three workers and warming them up adds about 5 s each on two cores, so
+that 20 variants have their first verdicts after 46 s, and a few more rounds fit into the minute.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsebench.timing.statistics import Floats
+
+SEGMENT = 6
+"""At most so many variants stand between two blocks of the baseline."""
+
+BASELINE = 0
+"""Number of the baseline in an order; the others count from 1."""
+
+UNIT_NS = 100_000
+"""Calls are timed together until they last this long, so that reading the clock (about 0.1 µs) does not count."""
+
+
+@dataclass(frozen=True)
+class BlockSize:
+    """How many calls make up a block.
+
+    Attributes:
+        units: how often the clock is read.
+        calls: calls between two readings.
+    """
+
+    units: int
+    calls: int
+
+
+def block_size(call_ns: float, block_ns: float) -> BlockSize:
+    """Return the fewest calls that last ``block_ns``, at least one.
+
+    Args:
+        call_ns: how long one call takes, above 0.
+        block_ns: how long a block shall last at least.
+    """
+    calls = max(1, int(np.ceil(UNIT_NS / call_ns)))
+    return BlockSize(units=max(1, int(np.ceil(block_ns / (call_ns * calls)))), calls=calls)
+
+
+def segments(items: int) -> list[int]:
+    """Return how many variants stand between one baseline block and the next; at least two gaps, as even as can be.
+
+    Args:
+        items: variants of a round, the control among them and the baseline not, at least 1.
+    """
+    count = max(2, -(-items // SEGMENT))
+    return [items // count + (place < items % count) for place in range(count)]
+
+
+def draw_order(items: int, random: np.random.Generator) -> NDArray[np.int_]:
+    """Return the blocks of one round in their order in time: ``BASELINE`` or a variant's number from 1.
+
+    The order of the variants is random, so that what a variant leaves behind in caches and clocks, and where in the
+    round a disturbance falls, hits all alike over the rounds.
+    """
+    shuffled = iter(random.permutation(items) + 1)
+    order = [BASELINE]
+    for size in segments(items):
+        order += [int(next(shuffled)) for _ in range(size)]
+        order.append(BASELINE)
+    return np.array(order)
+
+
+def log_ratios(latencies: ArrayLike, order: ArrayLike) -> Floats:
+    """Return each variant's log latency minus the baseline's before it, and minus the baseline's after it.
+
+    Each of the two is a fair comparison of one block with one block: of two copies, either is the slower as often. The
+    mean of both neighbours is not fair: it is hit by bursts of other work twice as often as the variant's block, which
+    then looks faster. The median of both ratios over all rounds has a little less noise than that of the mean, too.
+
+    Args:
+        latencies: shape (…, blocks), in any unit, above 0.
+        order: shape (…, blocks) or (blocks,), from ``draw_order``.
+
+    Returns:
+        Shape (…, items, 2), in the order of the variants' numbers.
+    """
+    logs = np.log(np.asarray(latencies, dtype=np.float64))
+    numbers = np.broadcast_to(np.asarray(order), logs.shape)
+    # The pattern of baselines is the same in every round.
+    is_baseline = numbers.reshape(-1, logs.shape[-1])[0] == BASELINE
+    places, slots = np.flatnonzero(is_baseline), np.flatnonzero(~is_baseline)
+    after = np.searchsorted(places, slots)
+    before_and_after = np.stack([logs[..., places[after - 1]], logs[..., places[after]]], axis=-1)
+    paired = logs[..., slots, None] - before_and_after
+    by_number: Floats = np.empty_like(paired)
+    np.put_along_axis(by_number, numbers[..., slots, None] - 1, paired, axis=-2)
+    return by_number

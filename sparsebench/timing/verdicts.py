@@ -1,0 +1,66 @@
+"""What is said about a variant, with all variants of the comparison in view."""
+
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsebench.timing.statistics import ERROR_LEVEL, Floats
+
+
+class Verdict(StrEnum):
+    """What a session says about one variant against the baseline."""
+
+    FASTER = "FASTER"
+    SLOWER = "SLOWER"
+    EQUIVALENT = "EQUIVALENT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    BASELINE = "BASELINE"
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Return p-values adjusted so that, over all of them, false findings stay at the level of one test.
+
+    Formula: Holm 1979, "A simple sequentially rejective multiple test procedure"; valid under any dependence, which
+    matters because variants share their baseline blocks.
+
+    Args:
+        p_values: shape (…, tests).
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, axis=-1)
+    factors = np.arange(p.shape[-1], 0, -1)
+    stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.minimum(stepped, 1.0), axis=-1)
+    return adjusted
+
+
+def verdict(ratio: float, low: float, high: float, p_adjusted: float, band: float) -> Verdict:
+    """Return the verdict on a latency ratio.
+
+    EQUIVALENT comes first: the interval lies inside the band, so that whatever difference there is does not matter. It
+    is the confidence-interval form of two one-sided tests (Schuirmann 1987, "A comparison of the two one-sided tests
+    procedure and the power approach for assessing the equivalence of average bioavailability"), for one variant at a
+    time. FASTER and SLOWER need an interval that excludes 1 and a p-value that stands among all variants.
+
+    Args:
+        ratio: latency divided by the baseline's.
+        low: lower limit of its interval.
+        high: upper limit of its interval.
+        p_adjusted: p-value of "no difference", from ``holm``.
+        band: differences up to this fraction do not matter, at or above 0.
+    """
+    if 1 - band <= low and high <= 1 + band:
+        return Verdict.EQUIVALENT
+    if (low > 1 or high < 1) and p_adjusted <= ERROR_LEVEL:
+        return Verdict.SLOWER if ratio > 1 else Verdict.FASTER
+    return Verdict.INCONCLUSIVE
+
+
+def is_valid(low: float, high: float, band: float) -> bool:
+    """Whether the interval of a second copy of the baseline leaves room for a ratio that does not matter.
+
+    Where all of it lies beyond the band, the machine or the protocol made a difference where there is none.
+    """
+    return low <= 1 + band and high >= 1 - band

@@ -1,0 +1,96 @@
+"""The order of a round, the pairing of its blocks and their size."""
+
+import numpy as np
+import pytest
+
+from sparsebench.timing.blocks import time_block, warm_up
+from sparsebench.timing.schedule import BASELINE, SEGMENT, BlockSize, block_size, draw_order, log_ratios, segments
+
+
+@pytest.mark.parametrize("items", [1, 2, 5, 12, 13, 21, 50])
+def test_a_round_is_complete_and_never_far_from_a_baseline(items):
+    order = draw_order(items, np.random.default_rng(0)).tolist()
+    assert sorted(number for number in order if number != BASELINE) == list(range(1, items + 1))
+    assert order[0] == order[-1] == BASELINE
+    assert order.count(BASELINE) >= 3
+    gaps = np.diff([place for place, number in enumerate(order) if number == BASELINE])
+    assert gaps.max() <= SEGMENT + 1
+    assert sum(segments(items)) == items
+
+
+def test_orders_are_random_and_come_back_with_their_seed():
+    orders = [draw_order(21, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_twenty_variants_fit_into_a_minute():
+    blocks = len(draw_order(21, np.random.default_rng(0)))
+    assert blocks == 26
+    assert blocks * 0.05 * 24 == pytest.approx(31.2)  # seconds of blocks until the first look
+
+
+def test_a_block_is_compared_with_the_baselines_beside_it():
+    #        B    2    B    1    B
+    order = [0, 2, 0, 1, 0]
+    ratios = log_ratios([1.0, 6.0, 2.0, 8.0, 4.0], order)
+    assert np.exp(ratios) == pytest.approx(np.array([[4.0, 2.0], [6.0, 3.0]]))
+
+
+def test_rounds_of_different_orders_are_paired_at_once():
+    random = np.random.default_rng(0)
+    orders = np.stack([draw_order(5, random) for _ in range(4)])
+    latencies = random.uniform(1, 2, orders.shape)
+    together = log_ratios(latencies, orders)
+    assert together.shape == (4, 5, 2)
+    for number in range(4):
+        assert together[number] == pytest.approx(log_ratios(latencies[number], orders[number]))
+
+
+def test_a_steady_machine_gives_exact_ratios_wherever_blocks_stand():
+    order = draw_order(21, np.random.default_rng(3))
+    truth = np.linspace(1, 2, 22)
+    assert np.exp(log_ratios(truth[order], order)) == pytest.approx(np.repeat(truth[1:, None], 2, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("call_ms", "expected"),
+    [(0.001, BlockSize(500, 100)), (1, BlockSize(50, 1)), (17, BlockSize(3, 1)), (800, BlockSize(1, 1))],
+)
+def test_a_block_has_the_fewest_calls_that_last_long_enough(call_ms, expected):
+    assert block_size(call_ms * 1e6, 50e6) == expected
+
+
+class Ticking:
+    """A clock that its own calls advance by the given nanoseconds, the last of them for ever."""
+
+    def __init__(self, *steps):
+        self.now, self.steps, self.calls = 0, steps, 0
+
+    def call(self):
+        self.now += self.steps[min(self.calls, len(self.steps) - 1)]
+        self.calls += 1
+
+    def clock(self):
+        return self.now
+
+
+def test_slow_first_calls_do_not_size_the_block():
+    ticking = Ticking(10**10, 10**8, 10**6)
+    assert warm_up(ticking.call, ticking.clock, 50e6) == 10**6
+
+
+def test_a_slow_call_is_warmed_up_by_four_calls():
+    ticking = Ticking(10**9)
+    assert warm_up(ticking.call, ticking.clock, 50e6) == 10**9
+    assert ticking.calls == 4
+
+
+def test_a_block_times_units_and_divides_by_their_calls():
+    ticking = Ticking(1, 2, 3, 4, 5, 6)
+    assert time_block(ticking.call, BlockSize(units=2, calls=3), ticking.clock).tolist() == [2.0, 5.0]
+
+
+def test_a_block_is_summed_up_by_its_median_because_a_burst_leaves_it_alone():
+    ticking = Ticking(*[1000] * 10, *[9000] * 4, 1000)
+    taken = time_block(ticking.call, BlockSize(units=50, calls=1), ticking.clock)
+    assert np.median(taken) == 1000 < 1.5 * 1000 < np.mean(taken)
