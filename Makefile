@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench test lint format clean
+.PHONY: bench perf test lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench   run the default sweep, write reports/default/, time every trial with pytest-benchmark"
+	@echo "make perf    measure our own speed against peers, write reports/performance/"
 	@echo "make test    lint, types and tests"
 	@echo "make format  format the code"
 	@echo "make clean   remove the environment, caches and run directories"
@@ -21,7 +22,10 @@ $(VENV)/.installed: pyproject.toml
 
 bench: $(VENV)/.installed
 	$(BIN)/sparsebench run
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
+	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --benchmark-columns=median,iqr,rounds
+
+perf: $(VENV)/.installed
+	$(BIN)/python benchmarks/perf_pruning.py --out reports/performance
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest

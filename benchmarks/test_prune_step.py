@@ -14,12 +14,13 @@ from sparsebench.pruning import Magnitude, prune_net
 THRESHOLD = 0.5
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+@pytest.fixture(scope="module", params=[case.name for case in CASES])
 def trained(request):
+    case = next(case for case in CASES if case.name == request.param)
     torch.manual_seed(0)
-    step = TrainingStep(request.param.build(num_classes=10), request.param.batch_size)
+    step = TrainingStep(case.build(num_classes=10), case.batch_size)
     step()
-    return request.param, step
+    return case, step
 
 
 @pytest.mark.parametrize("way", ["torch.nn.utils.prune", "sparsebench prune_net", "sparsebench Magnitude"])

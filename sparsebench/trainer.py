@@ -26,7 +26,7 @@ from sparsebench.loaders import SPLITS, Collate, build_loader, split_sizes, to_d
 from sparsebench.losses import check_losses, diverged, too_few_outputs_in_words
 from sparsebench.morphism import copy_weights
 from sparsebench.pruning import GradualPruning, check_threshold, nothing_prunable, prunable_weights
-from sparsebench.pruning.setup import build_pruner, gradual_pruning
+from sparsebench.pruning.setup import gradual_pruning, pruner_of_training
 from sparsebench.pruning.structural import is_structural
 from sparsebench.pruning.structure import changed_structure, reached_sparsity
 from sparsebench.registry import unknown_name
@@ -350,7 +350,9 @@ class Trainer:
         """Return how training of ``steps`` steps prunes, or None where it does not; check the settings in any case."""
         if self.amp not in ("none", "bf16"):
             raise SparsebenchError(unknown_name("amp", self.amp, ("none", "bf16")))
-        pruner = build_pruner(self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold)
+        pruner = pruner_of_training(
+            self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold
+        )
         gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
         if not self.pruning or threshold == 0:
             return None
@@ -360,7 +362,7 @@ class Trainer:
             warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
             return None
         if is_structural(pruner):
-            pruner.prepare(model, self._example())
+            pruner.prepare(model, self._example(), threshold)
         return gradual
 
     def _example(self) -> Any:

@@ -16,7 +16,16 @@ def test_each_trial_of_a_sweep_has_a_latency_benchmark_with_accuracy_sparsity_an
     )
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "benchmarks", "--benchmark-only", "-q", "-p", "no:cacheprovider"),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "benchmarks/test_latency.py",
+                "--benchmark-only",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+            ),
             *("--benchmark-json", tmp_path / "out.json"),
             *("--sweep-config", config, "--sweep-runs", tmp_path / "runs"),
         ],

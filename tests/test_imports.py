@@ -28,7 +28,7 @@ ALLOWED = {
     "lazy": set(),
     "quantization": {"config", "errors", "lazy", "registry", "tensors"},
     "metrics": {"config", "errors", "registry", "tensors"},
-    "timing": {"config", "errors", "registry"},
+    "timing": {"config", "errors", "lazy", "registry"},
     "backends": {"config", "errors", "registry", "quantization"},
     "data": {"config", "errors", "registry"},
     "models": {"config", "errors", "registry"},

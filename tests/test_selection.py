@@ -112,7 +112,6 @@ def test_the_zeros_are_those_of_a_stable_sort(seed, shapes, kinds, dtypes, mixed
         patch.setattr(selection, "_MANY", 64)
         if small_blocks:
             patch.setattr(magnitude_pool, "_CPU_BLOCK", 64)
-            patch.setattr(magnitude_pool, "_PACKED", 24)
         zero_smallest(after, count)
     assert_pruned(before, after, count)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sparsebench.pruning.magnitude import Magnitude, nothing_prunable, prune_net, zero_smallest_of
     from sparsebench.pruning.per_layer import PerLayer, asked_zeros
     from sparsebench.pruning.schedules import GradualPruning, Schedule
+    from sparsebench.pruning.structure import Structure, apply_structure
 
 _HOMES = {
     "Pruner": "sparsebench.pruning.base",
@@ -31,6 +32,8 @@ _HOMES = {
     "asked_zeros": "sparsebench.pruning.per_layer",
     "GradualPruning": "sparsebench.pruning.schedules",
     "Schedule": "sparsebench.pruning.schedules",
+    "Structure": "sparsebench.pruning.structure",
+    "apply_structure": "sparsebench.pruning.structure",
 }
 
 __all__ = [
@@ -40,7 +43,9 @@ __all__ = [
     "PrunableWeight",
     "Pruner",
     "Schedule",
+    "Structure",
     "all_weights",
+    "apply_structure",
     "asked_zeros",
     "build_pruner",
     "check_threshold",

@@ -9,6 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+REACHED_WITHIN = 0.01
+"""What is off by more, as a fraction of the parameters, counts as not reached."""
+
 # Coming nearer than a tenth of a point is not worth a less even structure.
 _NEAR_ENOUGH = 0.001
 # Only small networks miss by so much, and there the possible counts are few.
@@ -115,6 +118,10 @@ def _exchange(
         if off(moved) >= off(kept):
             break
         kept = moved
+    if off(kept) > REACHED_WITHIN and math.prod(len(layer.levels) for layer in layers) <= _MANY:
+        # However uneven, if it keeps what was promised; otherwise the even structure is the better one.
+        moved = min(map(list, itertools.product(*(layer.levels for layer in layers))), key=off)
+        kept = moved if off(moved) <= REACHED_WITHIN else kept
     return kept
 
 

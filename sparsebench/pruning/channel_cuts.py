@@ -24,7 +24,7 @@ class Choice:
         dense = dense_shapes(net)[f"{group.root}.weight" if group.root else "weight"]
         units = dense[1 if getattr(root, "transposed", False) else 0] // group.blocks
         least = ceil(_LEAST_SHARE_BY_GLOBAL_RANKING * units) if global_ranking else 1
-        # With one output to a block, a grouped convolution would pass for a depthwise one the next time.
+        # With one channel to a block, a grouped convolution would pass for a depthwise one the next time.
         least = max(least, 2 if group.in_blocks else 1)
         self.group = group
         self.order = scores.argsort(stable=True).tolist()

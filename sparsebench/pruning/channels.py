@@ -36,7 +36,7 @@ class ChannelGroup:
         blocks: equal blocks that must lose the same channels; above 1 where a grouped convolution is among them.
         outputs: channels that a layer loses at its outputs for each one that the root loses, by its name.
         inputs: the same at its inputs.
-        in_blocks: whether a layer among them splits its outputs into blocks.
+        in_blocks: whether a grouped convolution is among them, which is not to become a depthwise one.
     """
 
     root: str
@@ -107,10 +107,7 @@ class ChannelGraph:
                 # By a function of ours: left to itself, torch-pruning first tries to unpack a batch into arguments.
                 graph.build_dependency(self.net, example, forward_fn=lambda net, inputs: net(inputs), verbose=False)
         except Exception as error:
-            raise PruningError(
-                f"The channels of {type(self.net).__name__} cannot be followed by torch-pruning "
-                f"({type(error).__name__}: {error}); use another pruner for this network, such as 'magnitude'."
-            ) from error
+            raise self.not_followed(error) from error
         finally:
             for hook in hooks:
                 hook.remove()
@@ -124,7 +121,11 @@ class ChannelGraph:
 
     def _find(self) -> Iterator[ChannelGroup]:
         roots = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
-        for full in self.graph.get_all_groups(root_module_types=roots):
+        try:
+            found = list(self.graph.get_all_groups(root_module_types=roots))
+        except Exception as error:
+            raise self.not_followed(error) from error
+        for full in found:
             if not any(self._must_stay(dep) for dep, _ in full):
                 group = self._group(full)
                 if group is not None:
@@ -155,7 +156,7 @@ class ChannelGraph:
                 if list(indices) != list(range(channels)) or list(item.root_idxs) != list(range(channels)):
                     return None  # Its blocks would lie across several groups and lose different numbers of channels.
                 blocks = math.lcm(blocks, split)
-                in_blocks |= loses_outputs and isinstance(module, tp.ops.TORCH_CONV)
+                in_blocks |= isinstance(module, tp.ops.TORCH_CONV)
             if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
                 tally = outputs if loses_outputs else inputs
                 tally[self.names[module]] = tally.get(self.names[module], 0.0) + len(indices) / channels
@@ -166,7 +167,17 @@ class ChannelGraph:
     def remove(self, group: ChannelGroup, indices: list[int]) -> None:
         """Remove some of the root's outputs, and what depends on them, from the network of this graph."""
         root = group.full[0].dep
-        self.graph.get_pruning_group(root.target.module, root.handler, indices).prune()
+        try:
+            self.graph.get_pruning_group(root.target.module, root.handler, indices).prune()
+        except Exception as error:
+            raise self.not_followed(error) from error
+
+    def not_followed(self, error: Exception) -> PruningError:
+        """Return the error for a network in which torch-pruning loses its way."""
+        return PruningError(
+            f"The channels of {type(self.net).__name__} cannot be followed by torch-pruning "
+            f"({type(error).__name__}: {error}); use another pruner for this network, such as 'magnitude'."
+        )
 
 
 def _is_opaque(module: nn.Module) -> bool:
@@ -175,8 +186,9 @@ def _is_opaque(module: nn.Module) -> bool:
         return True
     if isinstance(module, tp.ops.TORCH_CONV):
         odd = module.groups > 1 and (
-            # torch-pruning takes the first for depthwise, and cuts the second along the wrong dimension.
-            (module.groups == module.out_channels != module.in_channels) or module.transposed
+            # torch-pruning takes the first for depthwise in part, and cuts the second along the wrong dimension.
+            (module.in_channels != module.out_channels and module.groups in (module.in_channels, module.out_channels))
+            or module.transposed
         )
         return odd or "weight" not in module._parameters
     return isinstance(module, nn.Linear) and "weight" not in module._parameters

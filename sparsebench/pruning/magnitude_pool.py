@@ -84,7 +84,7 @@ class MagnitudePool:
         self._device = flats[0].device
         block = min(_CPU_BLOCK if self._device.type == "cpu" else _DEVICE_BLOCK, _whole_words(self.numel))
         self._pieces = _cut(flats, block)
-        self._bits, self._work, self._below, self._marks = _buffers(block, self._integer, self._device)
+        self._bits, self._work, self._low_marks, self._marks = _buffers(block, self._integer, self._device)
         self._loaded = -1  # Which block the first buffer holds.
 
     def value(self, bits: int) -> float:
@@ -110,30 +110,29 @@ class MagnitudePool:
             gather_at_most: elements in words that hold a candidate at which the candidates are only counted; 0 for
                 counting alone.
         """
-        counts, largest, gathered = [], [], []
-        start = held = 0
+        below, counted, largest, gathered = [], [], [], []
+        start = held = inside = 0
         for number in range(len(self._pieces)):
             bits = self._load(number)
-            work, below, marks = (buffer[: len(bits)] for buffer in (self._work, self._below, self._marks))
+            work, low_marks, marks = (buffer[: len(bits)] for buffer in (self._work, self._low_marks, self._marks))
             largest.append(bits.amax())
             # Comparing in place into integers and narrowing them is three times as fast as comparing into booleans.
             work.copy_(bits).lt_(low)
-            counts.append(work.sum(dtype=torch.int32))
+            below.append(work.sum(dtype=torch.int32))
             if held * _WORD < gather_at_most:
-                below.copy_(work)
-            marks.copy_(work.copy_(bits).le_(high))
-            counts.append(work.sum(dtype=torch.int32))
-            if held * _WORD < gather_at_most:
-                marks.bitwise_xor_(below)
+                low_marks.copy_(work)
+                marks.copy_(work.copy_(bits).le_(high)).bitwise_xor_(low_marks)
                 found, places, words = self._gather(len(bits))
                 gathered.append((found, places.add_(held * _WORD), words.add_(start)))
                 held += len(words)
+                inside += len(found)
+            else:
+                counted.append(work.copy_(bits).le_(high).sum(dtype=torch.int32) - below[-1])
             start += len(bits)
-        below_low, up_to_high = torch.stack(counts).view(-1, 2).sum(0).tolist()
-        complete = gather_at_most > 0 and held * _WORD < gather_at_most
+        complete = not counted and held * _WORD < gather_at_most
         return Tally(
-            below=below_low,
-            inside=up_to_high - below_low,
+            below=int(torch.stack(below).sum()),
+            inside=inside + (int(torch.stack(counted).sum()) if counted else 0),
             largest=int(torch.stack(largest).amax()),
             candidates=Candidates(*(torch.cat(parts) for parts in zip(*gathered, strict=True))) if complete else None,
         )

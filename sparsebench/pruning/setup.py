@@ -1,21 +1,20 @@
 """From the settings of a training to a pruner and the way in which it is followed."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from sparsebench.errors import PruningError, SparsebenchError
-from sparsebench.pruning.base import Pruner
+from sparsebench.pruning.base import Pruner, build_pruner
 from sparsebench.pruning.per_layer import PerLayer
 from sparsebench.pruning.schedules import GradualPruning
 from sparsebench.pruning.structural import is_structural
-from sparsebench.registry import PRUNERS, SCHEDULES
+from sparsebench.registry import SCHEDULES
 
 
-def build_pruner(
+def pruner_of_training(
     name: str, options: Mapping[str, Any], per_layer: Mapping[str, float], include_classifier: bool, threshold: float
 ) -> Pruner:
-    """Build a pruner by name.
+    """Return the pruner that a training follows, with the thresholds that single layers have of their own.
 
     Args:
         name: a name in ``PRUNERS``.
@@ -26,15 +25,9 @@ def build_pruner(
 
     Raises:
         UnknownNameError: where no such pruner is known.
-        PruningError: where it does not take these options.
+        PruningError: where it does not take these options, or thresholds of single layers.
     """
-    cls = PRUNERS.load(name)
-    given = {"include_classifier": include_classifier, "keep": tuple(per_layer), **options}
-    try:
-        inspect.signature(cls).bind(**given)
-    except TypeError as error:
-        raise PruningError(f"Pruner {name!r} cannot be built with these options: {error}.") from error
-    pruner: Pruner = cls(**given)
+    pruner = build_pruner(name, options, include_classifier, tuple(per_layer))
     if is_structural(pruner):
         own = [pattern for pattern, value in per_layer.items() if value]
         if own:

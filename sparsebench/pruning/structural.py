@@ -22,12 +22,13 @@ class StructuralPruner(Pruner, Protocol):
     structured: bool
     steps: int
 
-    def prepare(self, net: nn.Module, example: Any) -> None:
+    def prepare(self, net: nn.Module, example: Any, target: float = 0.0) -> None:
         """Check that ``net`` can be pruned and warn of what cannot; called once, before training.
 
         Args:
             net: the network; it is not changed.
             example: inputs that it takes, on the CPU and in its precision.
+            target: the threshold at which pruning will end, so that no step on the way leads past it.
         """
         ...
 

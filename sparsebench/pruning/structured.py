@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -11,16 +12,14 @@ from torch.optim import Optimizer
 
 from sparsebench.errors import NoEffectWarning, PruningError, UnreachedWarning
 from sparsebench.pruning.base import check_threshold
-from sparsebench.pruning.channel_counts import choose_counts
+from sparsebench.pruning.channel_counts import REACHED_WITHIN, choose_counts
 from sparsebench.pruning.channel_cuts import Choice, WeightCounter, remove_surplus
-from sparsebench.pruning.channels import ChannelGraph
+from sparsebench.pruning.channels import ChannelGraph, ChannelGroup
 from sparsebench.pruning.importances import check_importance, check_network, copy_gradients, group_scores
 from sparsebench.pruning.layers import prunable_weights
 from sparsebench.pruning.magnitude import nothing_prunable
 from sparsebench.pruning.per_layer import check_patterns
 from sparsebench.pruning.shrinking import Replaced, Shrinking, follow, observe_shrinking, shrink, shrunk_copy
-
-_REACHED_WITHIN = 0.01
 
 
 class Structured:
@@ -76,14 +75,17 @@ class Structured:
         self.global_ranking = global_ranking
         self.seed = seed
         self._example: tuple[Any] | None = None
+        self._target = 0.0
         self._replaced: Replaced = {}
 
-    def prepare(self, net: nn.Module, example: Any) -> None:
+    def prepare(self, net: nn.Module, example: Any, target: float = 0.0) -> None:
         """Check that channels of ``net`` can be removed, and remember inputs with which it can be followed.
 
         Args:
             net: the network; it is not changed.
             example: inputs that it takes, on the CPU and in its precision; two samples are enough.
+            target: the threshold at which pruning will end: at lower ones, no layer then loses more than it will lose
+                there. It makes several steps reach what one would.
 
         Raises:
             PruningError: where it cannot be pruned; the text says why.
@@ -94,7 +96,7 @@ class Structured:
         _check_masks(net)
         check_patterns(self.keep, {weight.layer for weight in prunable_weights(net, self.include_classifier)})
         check_network(self.importance, net)
-        self._example = (example,)
+        self._example, self._target = (example,), target
         graph = self._graph(_copied(net))
         alone = ", ".join(f"{name} ({kind})" for name, kind in graph.left_alone.items())
         if not prunable_weights(net, self.include_classifier, self.keep):
@@ -138,12 +140,15 @@ class Structured:
         choices = [
             Choice(net, group, scores, self.round_to, self.global_ranking)
             for group in graph.groups
-            if (scores := group_scores(group, self.importance, self.seed)) is not None
+            if (scores := self._scores(graph, group)) is not None
         ]
         if not choices:  # prepare has told.
             return net
         counter = WeightCounter(net, [choice.group for choice in choices], self.include_classifier, self.keep)
         layers = [choice.layer for choice in choices]
+        if threshold < self._target:
+            least = choose_counts(layers, counter.removed, self._target, self.global_ranking)
+            layers = [replace(layer, least=units) for layer, units in zip(layers, least, strict=True)]
         kept = choose_counts(layers, counter.removed, threshold, self.global_ranking)
         if kept != [layer.now for layer in layers]:
             shrinking = observe_shrinking(copied, lambda: remove_surplus(graph, choices, kept))
@@ -165,6 +170,14 @@ class Structured:
         with torch.random.fork_rng(devices=[]):
             return ChannelGraph(copied.eval(), self._example[0], self.include_classifier, self.keep)
 
+    def _scores(self, graph: ChannelGraph, group: ChannelGroup) -> torch.Tensor | None:
+        try:
+            return group_scores(group, self.importance, self.seed)
+        except PruningError:
+            raise
+        except Exception as error:
+            raise graph.not_followed(error) from error
+
     def _check_runs(self, net: nn.Module, shrinking: Shrinking) -> None:
         """Run a copy without the channels before the network itself is touched."""
         example = self._example[0] if self._example else None
@@ -183,9 +196,11 @@ class Structured:
             )
 
     def _tell(self, reached: float, threshold: float, at_the_least: bool, graph: ChannelGraph) -> None:
-        if abs(reached - threshold) <= _REACHED_WITHIN:
+        if abs(reached - threshold) <= REACHED_WITHIN:
             return
-        reason = f"channels go in multiples of round_to = {self.round_to}; a smaller round_to comes nearer"
+        reason = "channels can only be removed whole"
+        if self.round_to > 1:
+            reason = f"channels go in multiples of round_to = {self.round_to}; a smaller round_to comes nearer"
         if at_the_least and reached < threshold:
             reason = f"every layer that can lose channels is down to its least at round_to = {self.round_to}"
             if graph.left_alone:
