@@ -79,8 +79,9 @@ def group_scores(group: ChannelGroup, importance: str, seed: int) -> Tensor | No
         PruningError: where a weight is NaN or infinite.
     """
     if importance == "random":
-        # Of its own for every group, so that the choice in one does not depend on which others there are.
-        generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(group.root.encode()))
+        # Of its own for every group, so that the choice in one does not depend on which others there are. Both go into
+        # 32 bits: the generator does not look at more.
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {group.root}".encode()))
         scores = torch.rand(group.channels, generator=generator)
     else:
         found = IMPORTANCES[importance]()(group.full)

@@ -71,22 +71,34 @@ class GradualPruning:
 
     def sparsity(self, step: int) -> float:
         """Return the sparsity due after training step ``step``, counted from 1."""
-        return self.schedule(min(1.0, step / self.phase), self.threshold)
+        if not is_structural(self.pruner):
+            return self.schedule(min(1.0, step / self.phase), self.threshold)
+        cut = self._cuts(step, self.pruner.steps)
+        return self.schedule(cut / self.pruner.steps, self.threshold) if cut else 0.0
 
     def due(self, step: int, end_of_epoch: bool) -> bool:
         """Whether to prune after this step.
 
         The end of an epoch is always due, so that validation sees the true sparsity and a network saved there has it.
-        A pruner that changes the structure has its own few moments, evenly over the phase; the last ends it.
+        A pruner that changes the structure has its own few moments.
         """
         if is_structural(self.pruner):
-            moments = self.pruner.steps
-            return step <= self.phase and step * moments // self.phase > (step - 1) * moments // self.phase
+            return self._cuts(step, self.pruner.steps) > self._cuts(step - 1, self.pruner.steps)
         return end_of_epoch or step == self.phase or step % self.every == 0
 
     def complete(self, step: int) -> bool:
         """Whether the network is at full sparsity after this step."""
+        if is_structural(self.pruner):
+            return self._cuts(step, self.pruner.steps) == self.pruner.steps
         return step >= self.phase
+
+    def _cuts(self, step: int, steps: int) -> int:
+        """Return how many of the ``steps`` changes of structure are made by a training step.
+
+        They divide the phase into equal parts, so that training follows each of them, the last one too: a network whose
+        channels have just been removed is no measure of what it can do.
+        """
+        return min(steps, step * (steps + 1) // self.phase)
 
     def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer | None = None) -> None:
         """Prune ``net`` in place where it is due after this training step.

@@ -12,7 +12,8 @@ class StructuralPruner(Pruner, Protocol):
     """A pruner that makes the tensors of a network smaller in place of setting weights to zero.
 
     Its ``threshold`` is the fraction of the prunable weights that is removed. It is not called after every training
-    step, but at ``steps`` moments, evenly over the phase in which sparsity grows.
+    step, but at ``steps`` moments that divide the phase in which sparsity grows into equal parts: the last part trains
+    the final structure.
 
     Attributes:
         structured: True; on the class, so that a run knows that smaller networks are to be expected.

@@ -32,8 +32,8 @@ class Structured:
 
     The outputs of the network always stay, with ``include_classifier`` too, which then only counts the weights of the
     last prunable layer among the prunable ones: its inputs shrink in any case. Layers in ``keep`` lose neither outputs
-    nor inputs, nor do the layers on their other side. Recurrent and attention layers, tied weights and what touches a
-    parameter outside of layers are left alone.
+    nor inputs, so that their neighbours keep the channels in between. Recurrent and attention layers, tied weights and
+    what touches a parameter outside of layers are left alone.
 
     Args:
         include_classifier: whether the weights of the last prunable layer count as prunable.
