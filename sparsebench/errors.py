@@ -31,10 +31,6 @@ class UnknownNameError(SparsebenchError):
     """A name that no registry holds; the text suggests the nearest and lists the valid ones."""
 
 
-class MissingExtraError(SparsebenchError):
-    """An optional dependency is not installed; the text says what to install."""
-
-
 class DataError(SparsebenchError):
     """A dataset or a split that cannot be trained on or measured."""
 
