@@ -51,6 +51,21 @@ class TrainingError(SparsebenchError):
     """Training that cannot go on, such as a loss that is not a number."""
 
 
+class VariantError(SparsebenchError):
+    """A variant that cannot be timed, or at which a timing worker died or hung.
+
+    Attributes:
+        variant: its name.
+    """
+
+    def __init__(self, variant: str, text: str) -> None:
+        self.variant = variant
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type["VariantError"], tuple[str, str]]:
+        return VariantError, (self.variant, str(self))
+
+
 class StoreError(SparsebenchError):
     """A run directory or a record in it that cannot be written or read."""
 

@@ -149,10 +149,10 @@ def test_groups_have_a_baseline_and_a_control_of_their_own():
 def test_networks_that_do_not_fit_together_are_grouped_by_their_weights():
     kilobyte = [Variant(name, nn.Linear(256, 1, bias=False)) for name in "abcde"]
     base, others = kilobyte[0], kilobyte[1:]
-    names = [[variant.name for variant in group] for group in grouped(others, base, None, 4 * 1024)]
+    names = [[variant.name for variant in group] for group in grouped(others, [base], None, 4 * 1024)]
     assert names == [["b", "c"], ["d", "e"]]
-    assert len(grouped(others, base, None, None)) == 1
-    assert len(grouped(others, base, None, 1)) == 4
+    assert len(grouped(others, [base], None, None)) == 1
+    assert len(grouped(others, [base], None, 1)) == 4
 
 
 def test_workers_find_that_twice_the_work_takes_about_twice_as_long():

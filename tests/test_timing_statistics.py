@@ -11,7 +11,7 @@ from timing_machines import finished_sessions, simulated_blocks
 
 from sparsebench.timing.schedule import BASELINE
 from sparsebench.timing.statistics import ERROR_LEVEL, is_precise, median_interval, sign_test
-from sparsebench.timing.verdicts import Verdict, holm, is_valid, verdict
+from sparsebench.verdicts import Verdict, holm, is_valid, verdict
 
 NOISES = (0.011, 0.015, 0.065)
 MINUTE = ((24, 3), (30, 4))

@@ -13,21 +13,22 @@ from sparsebench.lazy import lazy_attributes
 if TYPE_CHECKING:
     from sparsebench.timing.batch import batch_of
     from sparsebench.timing.comparing import compare
-    from sparsebench.timing.comparison import Comparison, Timing
+    from sparsebench.timing.comparison import Comparison, Ratio, Timing
     from sparsebench.timing.conditions import Conditions
     from sparsebench.timing.loop import LoopTiming, time_network
     from sparsebench.timing.session import RoundRecord
     from sparsebench.timing.variants import Built
-    from sparsebench.timing.verdicts import Verdict
+    from sparsebench.verdicts import Verdict
 
 _HOMES = {
     "Built": "sparsebench.timing.variants",
     "Comparison": "sparsebench.timing.comparison",
     "Conditions": "sparsebench.timing.conditions",
     "LoopTiming": "sparsebench.timing.loop",
+    "Ratio": "sparsebench.timing.comparison",
     "RoundRecord": "sparsebench.timing.session",
     "Timing": "sparsebench.timing.comparison",
-    "Verdict": "sparsebench.timing.verdicts",
+    "Verdict": "sparsebench.verdicts",
     "batch_of": "sparsebench.timing.batch",
     "compare": "sparsebench.timing.comparing",
     "time_network": "sparsebench.timing.loop",
@@ -38,6 +39,7 @@ __all__ = [
     "Comparison",
     "Conditions",
     "LoopTiming",
+    "Ratio",
     "RoundRecord",
     "Timing",
     "Verdict",

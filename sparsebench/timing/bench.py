@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from sparsebench.timing.blocks import Clock, time_block, warm_up
 from sparsebench.timing.conditions import Conditions, Watch
+from sparsebench.timing.gpu import synchronised, time_gpu_block
 from sparsebench.timing.quiet import quiet
-from sparsebench.timing.schedule import BlockSize, block_size
+from sparsebench.timing.schedule import BlockSize, block_size, settling_calls
 from sparsebench.timing.statistics import Floats
 from sparsebench.timing.variants import TimedCall, Variant, named, ready
 
@@ -33,6 +34,21 @@ class RoundSample:
     conditions: Conditions
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What a generation knows of its variants before it times them, by their number.
+
+    Attributes:
+        block_ns: how long a block lasts, the calls before it included, as the warm-up promises.
+        calls: how many calls are timed together; 1 unless they are very short.
+        peak_bytes: memory that running it takes at its peak; None where it was not measured.
+    """
+
+    block_ns: tuple[float, ...]
+    calls: tuple[int, ...]
+    peak_bytes: tuple[int | None, ...] = ()
+
+
 def _tell_nobody(number: int) -> None:
     """Take no notice of which variant comes next."""
 
@@ -41,8 +57,8 @@ class RoundTimer(Protocol):
     """Times rounds of a generation, here or in a worker."""
 
     @property
-    def block_ns(self) -> Sequence[float]:
-        """How long a block of each variant lasts, by its number; as the warm-up promises."""
+    def loaded(self) -> Loaded:
+        """What is known of the variants."""
         ...
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
@@ -50,16 +66,28 @@ class RoundTimer(Protocol):
         ...
 
 
-class Bench:
-    """Variants that are loaded and warmed up; see ``Bench.load``."""
+@dataclass(frozen=True)
+class _Warm:
+    """A variant that is warmed up, and how its blocks are timed."""
 
-    def __init__(
-        self, calls: list[TimedCall], sizes: list[BlockSize], block_ns: list[float], threads: int, clock: Clock
-    ) -> None:
-        self._calls, self._sizes, self.block_ns = calls, sizes, block_ns
-        self._threads, self._clock = threads, clock
-        self.on_block: Callable[[int], None] = _tell_nobody
-        """Told which variant comes next."""
+    call: TimedCall
+    size: BlockSize
+    settling: int
+
+
+@dataclass
+class Bench:
+    """Variants that are loaded and warmed up; see ``Bench.load``.
+
+    Attributes:
+        loaded: what is known of them.
+    """
+
+    loaded: Loaded
+    _variants: list[_Warm]
+    _threads: int
+    _clock: Clock
+    _on_block: Callable[[int], None] = field(default=_tell_nobody)
 
     @classmethod
     def load(
@@ -69,6 +97,7 @@ class Bench:
         threads: int,
         least_block_ns: float,
         clock: Clock,
+        cuda_graphs: bool = False,
         on_block: Callable[[int], None] = _tell_nobody,
     ) -> "Bench":
         """Load and warm up variants and choose how many calls make a block of each.
@@ -78,25 +107,27 @@ class Bench:
             threads: threads of torch inside one operation.
             least_block_ns: how long a block lasts at least.
             clock: returns nanoseconds.
+            cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
             on_block: told which variant is loaded, and later which is timed.
 
         Raises:
-            SparsebenchError: where a variant cannot be loaded or called; names it.
+            VariantError: where a variant cannot be loaded or called.
         """
-        calls, sizes, block_ns = [], [], []
+        warm: list[_Warm] = []
+        block_ns: list[float] = []
         with quiet(threads):
             for number, variant in enumerate(variants):
                 on_block(number)
-                call = ready(variant)
+                call = ready(variant, threads, cuda_graphs)
                 with named(call.name, "being warmed up"), _mode(call):
-                    call_ns = warm_up(call.call, clock, least_block_ns)
-                size = block_size(call_ns, least_block_ns)
-                calls.append(call)
-                sizes.append(size)
-                block_ns.append(call_ns * size.calls * size.units)
-        bench = cls(calls, sizes, block_ns, threads, clock)
-        bench.on_block = on_block
-        return bench
+                    run = synchronised(call.call, call.device) if call.device else call.call
+                    call_ns = warm_up(run, clock, least_block_ns)
+                size, settling = block_size(call_ns, least_block_ns), settling_calls(call_ns, least_block_ns)
+                warm.append(_Warm(call, size, settling))
+                block_ns.append(call_ns * (size.calls * size.units + settling))
+        # On a GPU every call has events of its own.
+        together = tuple(1 if one.call.device else one.size.calls for one in warm)
+        return cls(Loaded(tuple(block_ns), together), warm, threads, clock, on_block)
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
@@ -104,14 +135,21 @@ class Bench:
         with quiet(self._threads, collect=False):
             watch = Watch()
             for number in order.tolist():
-                self.on_block(number)
-                call = self._calls[number]
-                with named(call.name, "being timed"), _mode(call):
-                    taken.append(time_block(call.call, self._sizes[number], self._clock) / 1e6)
+                self._on_block(number)
+                taken.append(self._block(self._variants[number]) / 1e6)
             conditions = watch.read()
         # A clock that does not move during a call would make a logarithm of zero.
         medians = tuple(max(float(np.median(block)), 1e-9) for block in taken)
         return RoundSample(medians, tuple(taken), conditions)
+
+    def _block(self, warm: _Warm) -> Floats:
+        call = warm.call
+        with named(call.name, "being timed"), _mode(call):
+            for _ in range(warm.settling):
+                call.call()
+            if call.device:
+                return time_gpu_block(call.call, warm.size, call.device)
+            return time_block(call.call, warm.size, self._clock)
 
 
 @contextmanager

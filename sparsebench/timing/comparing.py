@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,11 @@ from sparsebench.timing.bench import Bench, RoundTimer
 from sparsebench.timing.blocks import Clock
 from sparsebench.timing.comparison import Comparison
 from sparsebench.timing.grouping import grouped
-from sparsebench.timing.session import Plan, run_session
+from sparsebench.timing.session import Plan, Session, run_session
+from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Settings
 from sparsebench.timing.summary import summarise
-from sparsebench.timing.variants import Built, Variant, pickled, second_copy
-from sparsebench.timing.worker import worker
-
-BLOCK_NS = 50e6
-"""A block lasts at least this long: a scheduler's time slice, a few milliseconds, is a small part of it."""
+from sparsebench.timing.variants import Built, Sent, Variant, pickled, second_copy
+from sparsebench.timing.worker import Order, worker
 
 CONTROL = "{} (second copy)"
 
@@ -29,6 +27,7 @@ def compare(
     variants: Mapping[str, Callable[..., object] | Built],
     *,
     baseline: str,
+    second: str | None = None,
     inputs: tuple[Any, ...] | None = None,
     batch: int | None = None,
     threads: int = 1,
@@ -36,9 +35,13 @@ def compare(
     precision: float = 0.01,
     band: float = 0.01,
     seed: int = 0,
+    block_ms: float = BLOCK_MS,
     workers: bool | None = None,
     group_size: int | None = None,
     memory_limit_bytes: int | None = None,
+    hang_seconds: float = HANG_SECONDS,
+    cuda_graphs: bool = False,
+    footprint: bool = False,
     clock: Clock | None = None,
 ) -> Comparison:
     """Compare latencies in pairs, so that they are right on a machine that does other things too.
@@ -48,9 +51,12 @@ def compare(
     rounds each. After the third and at the end it looks at the intervals, and stops where all are narrow enough.
     A second copy of the baseline runs along; see ``Comparison.valid``.
 
+    Networks are timed on the CPU, or on one CUDA GPU: by its own events, and with a cold L2 cache.
+
     Args:
-        variants: functions without arguments, networks (in evaluation mode, on the CPU), or ``Built`` recipes, by name.
+        variants: functions without arguments, networks (in evaluation mode), or ``Built`` recipes, by name.
         baseline: name of the one that the others are compared with.
+        second: name of another one that they are compared with as well, round by round; see ``Timing.second``.
         inputs: positional arguments of a network's forward pass; the same for all networks.
         batch: samples in one call; ``inputs`` are cut or repeated to it. None leaves them as they are.
         threads: threads of torch inside one operation. A worker stays on as many cores.
@@ -61,91 +67,146 @@ def compare(
         band: differences up to this fraction do not matter: EQUIVALENT is inside it, and a second copy of the baseline
             beyond it makes the session INVALID.
         seed: of the random order of the rounds.
+        block_ms: a block lasts at least so long.
         workers: True for worker processes, False for the calling process; None for workers where every variant can be
             pickled. In the calling process generations are restarts of the loop, and no cores are fixed.
         group_size: at most so many variants are loaded at once; each group has its own baseline and second copy.
         memory_limit_bytes: at most so many bytes of network weights are loaded at once, the baseline's two copies
-            included; None for half of what is available. ``Built`` and functions do not say what they need.
+            included; None for half of what is available. Functions do not say what they need.
+        hang_seconds: a worker that stays at one variant for longer is ended.
+        cuda_graphs: whether networks on a GPU are captured as CUDA graphs and replayed, so that the CPU's time for
+            launching many small kernels does not count.
+        footprint: whether workers also measure the memory that each variant takes; see ``Timing.peak_bytes``.
         clock: returns nanoseconds that never run backwards; given, the calling process times.
 
     Raises:
-        SparsebenchError: where an argument is not possible, a variant fails, or a worker dies.
+        VariantError: where a variant fails, or a worker dies or hangs at it.
+        SparsebenchError: where an argument is not possible, or a worker cannot be started.
     """
-    _check(variants, baseline, threads, seconds_cap, precision, band, batch, group_size)
+    settings = Settings(
+        threads=threads,
+        seconds_cap=seconds_cap,
+        precision=precision,
+        band=band,
+        seed=seed,
+        block_ms=block_ms,
+        workers=workers,
+        group_size=group_size,
+        memory_limit_bytes=memory_limit_bytes,
+        hang_seconds=hang_seconds,
+        cuda_graphs=cuda_graphs,
+        footprint=footprint,
+        clock=clock,
+    )
+    _check(variants, baseline, second, batch, settings)
     if inputs is not None and batch is not None:
         inputs = tuple(batch_of(part, batch) for part in inputs)
-    given = {name: Variant(name, target, inputs) for name, target in variants.items()}
-    payloads, because = _payloads(list(given.values()), workers, clock)
-    first, control = given[baseline], CONTROL.format(baseline)
-    others = [variant for name, variant in given.items() if name != baseline]
-    groups = grouped(others, first, group_size, memory_limit_bytes)
-    now, random, sessions = clock or time.perf_counter_ns, np.random.default_rng(seed), []
+    given = [Variant(name, target, inputs) for name, target in variants.items()]
+    return compare_variants(given, baseline, second, settings)
+
+
+def compare_variants(
+    variants: Sequence[Variant], baseline: str, second: str | None, settings: Settings
+) -> Comparison:
+    """Compare variants that share their inputs; ``compare`` says how.
+
+    One variant alone is compared with its second copy, which says how far the machine can be trusted.
+
+    Args:
+        variants: among them the baselines.
+        baseline: name of the first baseline.
+        second: name of the second, which may be the same; None for none.
+        settings: possible ones.
+
+    Raises:
+        VariantError: where a variant fails, or a worker dies or hangs at it.
+        SparsebenchError: where workers were asked for and are not possible.
+    """
+    given = {variant.name: variant for variant in variants}
+    sent, because = _sent(variants, settings)
+    payloads = dict(zip(given, sent.variants, strict=False))
+    fixed = list(dict.fromkeys(filter(None, (baseline, second))))
+    others = [variant for variant in variants if variant.name not in fixed]
+    groups = grouped(others, [given[name] for name in fixed], settings.group_size, settings.memory_limit_bytes)
+    now, random, sessions = settings.clock or time.perf_counter_ns, np.random.default_rng(settings.seed), []
     for number, group in enumerate(groups):
-        members = [first, second_copy(first, control) if because else first, *group]
-        names = [baseline, control, *(variant.name for variant in group)]
-        start: Callable[[], AbstractContextManager[RoundTimer]]
+        members = [baseline, baseline, *fixed[1:], *(variant.name for variant in group)]
+        names = (baseline, CONTROL.format(baseline), *members[2:])
+        plan = Plan(
+            seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1), precision=settings.precision
+        )
         if because is None:
-            sent = [payloads[variant.name] for variant in members]
-            start = partial(worker, sent, names, threads=threads, least_block_ns=BLOCK_NS)
+            start = _workers(Sent(tuple(payloads[name] for name in members), sent.inputs), names, settings)
         else:
-            start = partial(_here, members, threads, now)
-        plan = Plan(seconds_cap=seconds_cap * len(group) / len(others), precision=precision)
+            start = _here([given[name] for name in members], names, settings, now)
         sessions.append(run_session(start, names, plan, random=random, clock=now, group=number))
-    return summarise(
-        sessions, tuple(given), baseline, band=band, precision=precision, threads=threads, seed=seed, because=because
+    return summarise(sessions, tuple(given), baseline, second, settings, because)
+
+
+Start = Callable[[int], AbstractContextManager[RoundTimer]]
+
+
+def _workers(sent: Sent, names: tuple[str, ...], settings: Settings) -> Start:
+    order = Order(
+        names=names,
+        threads=settings.threads,
+        least_block_ns=settings.block_ms * 1e6,
+        hang_seconds=settings.hang_seconds,
+        cuda_graphs=settings.cuda_graphs,
     )
+    return lambda generation: worker(sent, replace(order, footprint=settings.footprint and generation == 0))
 
 
-def _here(members: Sequence[Variant], threads: int, clock: Clock) -> AbstractContextManager[RoundTimer]:
-    return nullcontext(Bench.load(members, threads=threads, least_block_ns=BLOCK_NS, clock=clock))
+def _here(members: Sequence[Variant], names: Sequence[str], settings: Settings, clock: Clock) -> Start:
+    baseline, control, *others = members
+    loaded = [baseline, second_copy(control, names[1]), *others]
+
+    def start(generation: int) -> AbstractContextManager[RoundTimer]:  # noqa: ARG001 - all are started alike
+        return nullcontext(
+            Bench.load(
+                loaded,
+                threads=settings.threads,
+                least_block_ns=settings.block_ms * 1e6,
+                clock=clock,
+                cuda_graphs=settings.cuda_graphs,
+            )
+        )
+
+    return start
 
 
-def _payloads(
-    variants: Sequence[Variant], workers: bool | None, clock: Clock | None
-) -> tuple[dict[str, bytes], str | None]:
+def _sent(variants: Sequence[Variant], settings: Settings) -> tuple[Sent, str | None]:
     """Return the variants as workers load them, and why the calling process times them instead, if it does."""
-    if workers is False:
-        return {}, "asked for by workers=False"
-    if clock is not None:
-        because: str | None = "a clock was given, which a worker would not see"
-        payloads: list[bytes] = []
+    sent, because = Sent((), b""), None
+    if settings.workers is False:
+        return sent, "asked for by workers=False"
+    if settings.clock is not None:
+        because = "a clock was given, which a worker would not see"
     else:
-        payloads, because = pickled(variants)
-    if because is not None and workers:
+        sent, because = pickled(variants)
+    if because is not None and settings.workers:
         raise SparsebenchError(
             f"Workers were asked for, but {because}. Use module-level functions, functools.partial or Built(factory), "
             "or pass workers=False."
         )
-    return {variant.name: payload for variant, payload in zip(variants, payloads, strict=False)}, because
+    return sent, because
 
 
 def _check(
-    variants: Mapping[str, object],
-    baseline: str,
-    threads: int,
-    seconds_cap: float,
-    precision: float,
-    band: float,
-    batch: int | None,
-    group_size: int | None,
+    variants: Mapping[str, object], baseline: str, second: str | None, batch: int | None, settings: Settings
 ) -> None:
     """Raise one error that lists everything that is wrong with the arguments."""
     problems = []
-    if baseline not in variants:
-        problems.append(
-            f"baseline={baseline!r} is none of the variants; it must be one of {', '.join(map(repr, variants))}."
-        )
+    for argument, name in (("baseline", baseline), ("second", second)):
+        if name is not None and name not in variants:
+            allowed = ", ".join(map(repr, variants))
+            problems.append(f"{argument}={name!r} is none of the variants; it must be one of {allowed}.")
     if len(variants) < 2:
         problems.append("There is nothing to compare; give the baseline and at least one other variant.")
     if CONTROL.format(baseline) in variants:
         problems.append(f"The name {CONTROL.format(baseline)!r} is taken by the control; rename that variant.")
-    for name, value in (("threads", threads), ("batch", batch), ("group_size", group_size)):
-        if value is not None and value < 1:
-            problems.append(f"{name}={value} is not possible; it must be at least 1.")
-    for name, share in (("precision", precision), ("band", band)):
-        if not 0 < share < 1:
-            problems.append(f"{name}={share} is not possible; it is a fraction between 0 and 1, 0.01 for one percent.")
-    if not 0 < seconds_cap < float("inf"):
-        problems.append(f"seconds_cap={seconds_cap} is not possible; it must be a number of seconds above 0.")
+    if batch is not None and batch < 1:
+        problems.append(f"batch={batch} is not possible; it must be at least 1.")
+    problems += settings.problems()
     if problems:
         raise ProblemsError("This comparison is not possible:", problems)

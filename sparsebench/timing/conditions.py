@@ -2,8 +2,10 @@
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 try:
     import resource
@@ -24,6 +26,7 @@ class Conditions:
         involuntary_switches: how often it was put aside for another process in the round.
         frequency_mhz: mean clock of the cores at the end of the round.
         throttle_events: how often a core slowed down for heat in the round.
+        gpu_clock_mhz: clock of the GPU in use at the end of the round.
     """
 
     load_1min: float | None = None
@@ -32,6 +35,7 @@ class Conditions:
     involuntary_switches: int | None = None
     frequency_mhz: float | None = None
     throttle_events: int | None = None
+    gpu_clock_mhz: float | None = None
 
 
 class Watch:
@@ -54,6 +58,7 @@ class Watch:
             involuntary_switches=involuntary,
             frequency_mhz=_frequency_mhz(),
             throttle_events=throttles,
+            gpu_clock_mhz=_gpu_clock_mhz(),
         )
 
 
@@ -89,6 +94,17 @@ def _frequency_mhz() -> float | None:
     if not found:
         found = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _text(Path("/proc/cpuinfo")), re.M)]
     return sum(found) / len(found) if found else None
+
+
+def _gpu_clock_mhz() -> float | None:
+    """Return the clock of a GPU that this process uses; nothing is imported or started to find out."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    try:
+        return float(torch.cuda.clock_rate())
+    except Exception:  # Without nvidia-ml-py, or with a driver that does not tell: a figure less.
+        return None
 
 
 def _text(path: Path) -> str:

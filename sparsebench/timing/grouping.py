@@ -11,18 +11,18 @@ SHARE = 0.5
 
 
 def grouped(
-    others: Sequence[Variant], baseline: Variant, group_size: int | None, limit_bytes: int | None
+    others: Sequence[Variant], baselines: Sequence[Variant], group_size: int | None, limit_bytes: int | None
 ) -> list[list[Variant]]:
     """Return the variants in groups, in their order; a variant that is too large by itself is a group by itself.
 
     Args:
-        others: all variants but the baseline.
-        baseline: loaded twice in each group.
+        others: all variants but the baselines; without any there is one group, which is empty.
+        baselines: loaded in each group, the first of them twice.
         group_size: most variants in a group.
         limit_bytes: most bytes of weights in a group; None for ``SHARE`` of what is available.
     """
     limit = _available_bytes() * SHARE if limit_bytes is None else limit_bytes
-    room = limit - 2 * weight_bytes(baseline)
+    room = limit - sum(map(weight_bytes, (baselines[0], *baselines)))
     groups: list[list[Variant]] = []
     taken = 0
     for variant in others:
@@ -33,7 +33,7 @@ def grouped(
             taken = 0
         groups[-1].append(variant)
         taken += needed
-    return groups
+    return groups or [[]]
 
 
 def _available_bytes() -> float:

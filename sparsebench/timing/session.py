@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from sparsebench.timing.bench import RoundTimer
+from sparsebench.timing.bench import Loaded, RoundTimer
 from sparsebench.timing.blocks import Clock
 from sparsebench.timing.conditions import Conditions
 from sparsebench.timing.schedule import draw_order, log_ratios
@@ -75,14 +75,18 @@ class Session:
         rounds: all rounds.
         ratios: for each round, the log ratios of each variant, shape (variants, 2).
         generations: for each round, its generation.
+        loaded: what the first generation knew of the variants.
+        group: its number among the groups of variants that are timed one after another.
         stopped: why it ended.
         seconds: how long it lasted.
     """
 
     names: Sequence[str]
+    group: int = 0
     rounds: list[RoundRecord] = field(default_factory=list)
     ratios: list[Floats] = field(default_factory=list)
     generations: list[int] = field(default_factory=list)
+    loaded: Loaded = Loaded((), ())
     stopped: Stopped = "cap"
     seconds: float = 0.0
 
@@ -96,7 +100,7 @@ class Session:
 
 
 def run_session(
-    start: Callable[[], AbstractContextManager[RoundTimer]],
+    start: Callable[[int], AbstractContextManager[RoundTimer]],
     names: Sequence[str],
     plan: Plan,
     *,
@@ -107,14 +111,14 @@ def run_session(
     """Time generations of rounds until a look finds every interval narrow enough, or until the time is spent.
 
     Args:
-        start: starts a generation.
+        start: starts a generation, whose number it is given.
         names: the baseline and the variants.
         plan: how long to go on.
         random: draws the order of each round.
         clock: returns nanoseconds.
         group: number written into the rounds.
     """
-    session, begin, items = Session(names), clock(), len(names) - 1
+    session, begin, items = Session(names, group), clock(), len(names) - 1
     deadline = begin + plan.seconds_cap * 1e9
     least_generations, rounds, reserve = plan.looks[0], plan.rounds, 0.0
     for generation in range(plan.looks[-1]):
@@ -122,10 +126,11 @@ def run_session(
         if not must and clock() + reserve > deadline:
             break
         began = clock()
-        with start() as timer:
+        with start(generation) as timer:
             ready = clock()
-            round_ns = _round_ns(timer.block_ns, draw_order(items, random))
+            round_ns = _round_ns(timer.loaded.block_ns, draw_order(items, random))
             if generation == 0:
+                session.loaded = timer.loaded
                 rounds = _rounds_that_fit(plan, plan.seconds_cap * 1e9 / least_generations - (ready - began), round_ns)
             reserve = ready - began + FEWEST_ROUNDS * round_ns
             for _ in range(rounds):

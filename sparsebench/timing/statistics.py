@@ -18,16 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, norm, t
 
+from sparsebench.verdicts import ERROR_LEVEL
+
 Floats = NDArray[np.float64]
-
-CONFIDENCE = 0.95
-"""Coverage of the intervals shown, optional stopping included."""
-
-STOPPING_RESERVE = 0.01
-"""Share of wrong intervals kept back for what optional stopping costs; see the module's text."""
-
-ERROR_LEVEL = 1 - CONFIDENCE - STOPPING_RESERVE
-"""Share of intervals and of families of verdicts that may be wrong at one look."""
 
 
 class Estimate(NamedTuple):

@@ -5,89 +5,114 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparsebench.timing.comparison import Comparison, Timing
-from sparsebench.timing.session import RoundRecord, Session
+from sparsebench.timing.comparison import Comparison, Ratio, Timing
+from sparsebench.timing.session import Session
+from sparsebench.timing.settings import Settings
 from sparsebench.timing.statistics import Floats, median_interval, sign_test
-from sparsebench.timing.verdicts import Verdict, holm, verdict
+from sparsebench.verdicts import Verdict, holm, verdict
+
+BASELINE_SEES_ITSELF = Ratio()
 
 
 def summarise(
     sessions: Sequence[Session],
     names: Sequence[str],
     baseline: str,
-    *,
-    band: float,
-    precision: float,
-    threads: int,
-    seed: int,
+    second: str | None,
+    settings: Settings,
     because: str | None,
 ) -> Comparison:
     """Return the comparison that sessions, one for each group of variants, amount to.
 
-    In each session the first name is the baseline and the second its second copy. Verdicts are adjusted over the
-    variants of all sessions; the second copies are no findings and not among them.
+    In each session the first name is the baseline, the second its second copy, and the third the second baseline where
+    there is one. Verdicts are adjusted over the variants of all sessions; the second copies are no findings and not
+    among them. What was timed in several sessions, as the baselines are, stands for the first of them.
     """
     found: dict[str, Timing] = {}
     controls: list[Timing] = []
-    p_values: dict[str, float] = {}
     for session in sessions:
-        ratios = session.log_ratios()
-        control, *others = _timings(session, ratios)
+        control, *others = _timings(session, second)
         controls.append(control)
-        p_values.update(zip(session.names[2:], sign_test(ratios[1:]).tolist(), strict=True))
-        found.update((timing.name, timing) for timing in others)
-    rounds = tuple(one for session in sessions for one in session.rounds)
-    found[baseline] = _timing(baseline, rounds, len(rounds), (1.0, 1.0, 1.0), ())
-    adjusted = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
-    judged = {name: _judged(found[name], adjusted[name], band) for name in names if name != baseline}
+        for timing in (_baseline(session, second), *others):
+            found.setdefault(timing.name, timing)
+    judged = [name for name in names if name != baseline]
+    adjusted = holm([found[name].paired.p_value for name in judged]).tolist()
+    for name, p_adjusted in zip(judged, adjusted, strict=True):
+        found[name] = _judged(found[name], p_adjusted, settings.band)
     return Comparison(
-        timings={baseline: found[baseline], **judged},
+        timings={name: found[name] for name in (baseline, *judged)},
         baseline=baseline,
-        controls=tuple(_judged(control, 0.0, band) for control in controls),
+        controls=tuple(_judged(control, control.paired.p_value, settings.band) for control in controls),
         stopped="precise" if all(session.stopped == "precise" for session in sessions) else "cap",
-        seed=seed,
-        band=band,
-        precision=precision,
-        threads=threads,
+        seed=settings.seed,
+        band=settings.band,
+        precision=settings.precision,
+        threads=settings.threads,
         seconds=sum(session.seconds for session in sessions),
-        rounds=rounds,
+        rounds=tuple(one for session in sessions for one in session.rounds),
         in_process_because=because,
+        second=second,
     )
 
 
-def _timings(session: Session, log_ratios: Floats) -> list[Timing]:
-    """Return each variant's timing, without a verdict yet."""
-    estimate = median_interval(log_ratios, session.generations)
-    labels = np.asarray(session.generations)
-    timings = []
-    for place, name in enumerate(session.names[1:]):
-        limits = tuple(float(np.exp(part[place])) for part in estimate)
-        within = [np.median(log_ratios[place][labels == generation]) for generation in np.unique(labels)]
-        by_generation = tuple(float(value) for value in np.exp(within))
-        timings.append(_timing(name, session.rounds, len(session.rounds), limits, by_generation))
-    return timings
+def _baseline(session: Session, second: str | None) -> Timing:
+    """Return the timing of a session's baseline: its ratio to itself is 1, that to the second baseline is measured."""
+    name = session.names[0]
+    if second is None or second == name:
+        return _timing(session, 0, BASELINE_SEES_ITSELF, BASELINE_SEES_ITSELF if second else None)
+    # Seen from the other side: what the second baseline takes of the baseline's time.
+    against = -session.log_ratios()[[session.names.index(second) - 1]]
+    return _timing(session, 0, BASELINE_SEES_ITSELF, _ratios(against, session.generations)[0])
 
 
-def _timing(
-    name: str,
-    rounds: Sequence[RoundRecord],
-    n_rounds: int,
-    limits: tuple[float, ...],
-    by_generation: tuple[float, ...],
-) -> Timing:
-    blocks = [place for one in rounds for place in zip(one.order, one.latencies_ms, one.calls_ms, strict=True)]
+def _timings(session: Session, second: str | None) -> list[Timing]:
+    """Return the timings of all but the baseline, without a verdict yet."""
+    log_ratios = session.log_ratios()
+    paired = _ratios(log_ratios, session.generations)
+    others: list[Ratio | None] = [None] * len(paired)
+    if second == session.names[0]:
+        others = list(paired)
+    elif second is not None:
+        place = session.names.index(second) - 1
+        # Within a round, and the neighbour before with the neighbour before: log(variant/base) − log(second/base).
+        others = list(_ratios(log_ratios - log_ratios[place], session.generations))
+        others[place] = BASELINE_SEES_ITSELF
+    return [
+        _timing(session, number, *pair) for number, pair in enumerate(zip(paired, others, strict=True), start=1)
+    ]
+
+
+def _ratios(log_ratios: Floats, generations: Sequence[int]) -> list[Ratio]:
+    """Return what log ratios of shape (variants, rounds, 2) say."""
+    estimate, p_values = median_interval(log_ratios, generations), sign_test(log_ratios)
+    labels = np.asarray(generations)
+    within = [np.median(log_ratios[:, labels == label], axis=(1, 2)) for label in np.unique(labels)]
+    columns = (np.exp(estimate.centre), np.exp(estimate.low), np.exp(estimate.high), p_values)
+    return [
+        Ratio(*(float(column[place]) for column in columns), tuple(float(np.exp(one[place])) for one in within))
+        for place in range(len(log_ratios))
+    ]
+
+
+def _timing(session: Session, number: int, paired: Ratio, second: Ratio | None) -> Timing:
+    name, loaded = session.names[number], session.loaded
+    blocks = [place for one in session.rounds for place in zip(one.order, one.latencies_ms, one.calls_ms, strict=True)]
     own = [(latency, calls) for owner, latency, calls in blocks if owner == name]
-    ratio, low, high = limits
+    calls = np.concatenate([taken for _, taken in own])
+    p95, p99 = np.percentile(calls, (95, 99))
     return Timing(
         name=name,
         median_ms=float(np.median([latency for latency, _ in own])),
-        p95_ms=float(np.percentile(np.concatenate([calls for _, calls in own]), 95)),
-        ratio=ratio,
-        low=low,
-        high=high,
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        calls=len(calls),
+        calls_together=loaded.calls[number],
+        paired=paired,
+        second=second,
         verdict=Verdict.BASELINE,
-        n_rounds=n_rounds,
-        generation_ratios=by_generation,
+        n_rounds=len(session.rounds),
+        group=session.group,
+        peak_bytes=loaded.peak_bytes[number] if loaded.peak_bytes else None,
     )
 
 

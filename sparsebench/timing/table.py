@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sparsebench.timing.verdicts import Verdict, is_valid
+from sparsebench.verdicts import Verdict, is_valid
 
 if TYPE_CHECKING:
     from sparsebench.timing.comparison import Comparison, Timing

@@ -2,12 +2,13 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn
@@ -16,59 +17,74 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparsebench.errors import SparsebenchError
-from sparsebench.timing.bench import Bench, RoundSample
+from sparsebench.errors import SparsebenchError, VariantError
+from sparsebench.timing.bench import Bench, Loaded, RoundSample
 from sparsebench.timing.cores import idlest_cores
-from sparsebench.timing.variants import unpickled
+from sparsebench.timing.footprint import peak_bytes
+from sparsebench.timing.variants import Sent, Variant, unpickled
 
 _NOTHING_YET = -1
 _SECONDS_TO_END = 5.0
+_LOOK_SECONDS = 1.0
+"""How often a worker is looked after while it is waited for."""
 
 
 @dataclass(frozen=True)
-class _Order:
-    """What a worker shall be: its threads, its cores, and how long its blocks last at least."""
+class Order:
+    """What a worker shall be.
 
+    Attributes:
+        names: of its variants, the baseline first.
+        threads: threads of torch inside one operation.
+        least_block_ns: how long a block lasts at least.
+        hang_seconds: it is ended where it stays at one variant, or starts, for longer than this.
+        cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
+        footprint: whether the memory that each variant takes is measured, which loads each once more.
+        cores: cores that it stays on; None where it may run anywhere.
+    """
+
+    names: tuple[str, ...]
     threads: int
-    cores: tuple[int, ...] | None
     least_block_ns: float
+    hang_seconds: float
+    cuda_graphs: bool = False
+    footprint: bool = False
+    cores: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """What went wrong in a worker."""
+    """What went wrong in a worker, and at which variant, if at one."""
 
+    variant: str | None
     text: str
     details: str
 
 
 @contextmanager
-def worker(
-    payloads: Sequence[bytes], names: Sequence[str], *, threads: int, least_block_ns: float
-) -> Iterator["WorkerTimer"]:
+def worker(sent: Sent, order: Order) -> Iterator["WorkerTimer"]:
     """Start a process, load the variants in it and hand out its timer; the process ends with the context.
 
     Args:
-        payloads: pickled variants, the baseline first.
-        names: their names.
-        threads: threads of torch inside one operation.
-        least_block_ns: how long a block lasts at least.
+        sent: pickled variants, in the order of their names.
+        order: what the worker shall be; its cores are chosen here.
 
     Raises:
-        SparsebenchError: where the worker fails or dies; names the variant at which it did.
+        VariantError: where the worker fails, dies or hangs at a variant.
+        SparsebenchError: where it does so before.
     """
     # A spawned process starts afresh, with a memory layout of its own: that is what a generation varies.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    # Written by the worker without waking anybody, read after its death.
-    current = context.RawValue("i", _NOTHING_YET)
-    order = _Order(threads, idlest_cores(threads), least_block_ns)
+    # Written by the worker without waking anybody: the variant in hand, and how often that changed.
+    current = context.RawArray("q", [_NOTHING_YET, 0])
+    order = replace(order, cores=idlest_cores(order.threads))
     process = context.Process(target=_serve, args=(theirs, current, order), daemon=True)
     process.start()
     theirs.close()
-    timer = WorkerTimer(process, ours, current, names, order.cores)
+    timer = WorkerTimer(process, ours, current, order)
     try:
-        timer.load(list(payloads))
+        timer.load(sent)
         yield timer
         timer.end()
     finally:
@@ -83,27 +99,20 @@ class WorkerTimer:
     """Times rounds in a worker process.
 
     Attributes:
-        block_ns: how long a block of each variant lasts, as the warm-up promises.
+        loaded: what is known of the variants.
         cores: cores the process stays on; None where it may run anywhere.
         ended: whether it was told to end.
     """
 
-    def __init__(
-        self,
-        process: BaseProcess,
-        connection: "Connection[Any, Any]",
-        current: Any,
-        names: Sequence[str],
-        cores: tuple[int, ...] | None,
-    ) -> None:
-        self._process, self._connection, self._current, self._names = process, connection, current, names
-        self.cores = cores
-        self.block_ns: Sequence[float] = ()
+    def __init__(self, process: BaseProcess, connection: "Connection[Any, Any]", current: Any, order: Order) -> None:
+        self._process, self._connection, self._current, self._order = process, connection, current, order
+        self.cores = order.cores
+        self.loaded = Loaded((), ())
         self.ended = False
 
-    def load(self, payloads: list[bytes]) -> None:
+    def load(self, sent: Sent) -> None:
         """Send the variants and wait until they are warmed up."""
-        self.block_ns = self._ask((list(self._names), payloads))
+        self.loaded = self._ask(sent)
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
@@ -121,27 +130,54 @@ class WorkerTimer:
     def _ask(self, question: Any) -> Any:
         try:
             self._connection.send(question)
+            self._wait()
             answer = self._connection.recv()
         except (EOFError, OSError):
             self._died()
         if isinstance(answer, _Failure):
-            error = SparsebenchError(answer.text)
+            named = answer.variant is not None
+            error = VariantError(str(answer.variant), answer.text) if named else SparsebenchError(answer.text)
             error.add_note(f"In the worker process:\n{answer.details}")
             raise error
         return answer
 
+    def _wait(self) -> None:
+        """Wait for an answer, or end a worker that makes no step for too long."""
+        steps, since = self._current[1], time.monotonic()
+        while not self._connection.poll(min(_LOOK_SECONDS, self._order.hang_seconds)):
+            if self._current[1] != steps:
+                steps, since = self._current[1], time.monotonic()
+            elif time.monotonic() - since >= self._order.hang_seconds:
+                self._process.kill()
+                self._hung()
+
+    def _hung(self) -> NoReturn:
+        number, limit = int(self._current[0]), f"{self._order.hang_seconds:g} s"
+        if number == _NOTHING_YET:
+            raise SparsebenchError(
+                f"A timing worker did not start within {limit} and was ended. Is the machine out of memory, or busy?"
+            )
+        name = self._order.names[number]
+        raise VariantError(
+            name,
+            f"The timing worker hung at variant {name!r}: no block of it ended within {limit}, and it was ended. Call "
+            "that variant once by itself; where a call really takes so long, raise hang_seconds.",
+        )
+
     def _died(self) -> NoReturn:
         self._process.join(_SECONDS_TO_END)
-        code, number = self._process.exitcode, int(self._current.value)
+        code, number = self._process.exitcode, int(self._current[0])
         how = f"exit code {code}" if code is None or code >= 0 else f"signal {-code}, {_signal_name(-code)}"
         if number == _NOTHING_YET:
             raise SparsebenchError(
                 f"A timing worker died before it loaded a variant ({how}). Workers import the script that started "
                 'them: call compare under `if __name__ == "__main__":`, or pass workers=False.'
             )
-        raise SparsebenchError(
-            f"The timing worker died at variant {self._names[number]!r} ({how}). Call that variant once by itself; "
-            "where memory ran out, compare fewer at a time with group_size."
+        name = self._order.names[number]
+        raise VariantError(
+            name,
+            f"The timing worker died at variant {name!r} ({how}). Call that variant once by itself; "
+            "where memory ran out, compare fewer at a time with group_size.",
         )
 
 
@@ -152,7 +188,7 @@ def _signal_name(number: int) -> str:
         return "unknown"
 
 
-def _serve(connection: "Connection[Any, Any]", current: Any, order: _Order) -> None:
+def _serve(connection: "Connection[Any, Any]", current: Any, order: Order) -> None:
     """Load variants, then time rounds until told to end; the main function of the process."""
     # Ctrl-C reaches the whole group; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -161,25 +197,44 @@ def _serve(connection: "Connection[Any, Any]", current: Any, order: _Order) -> N
     torch.set_num_interop_threads(1)
 
     def remember(number: int) -> None:
-        current.value = number
+        current[0] = number
+        current[1] += 1
 
     try:
-        names, payloads = connection.recv()
-        variants = []
-        for number, payload in enumerate(payloads):
-            remember(number)
-            variants.append(unpickled(payload, names[number]))
+        sent: Sent = connection.recv()
+        variants = _unpacked(sent, order, remember)
+        peaks = [_footprint(variant, number, order, remember) for number, variant in enumerate(variants)]
         bench = Bench.load(
             variants,
             threads=order.threads,
             least_block_ns=order.least_block_ns,
             clock=time.perf_counter_ns,
+            cuda_graphs=order.cuda_graphs,
             on_block=remember,
         )
-        connection.send(bench.block_ns)
+        connection.send(replace(bench.loaded, peak_bytes=tuple(peaks)))
         while (asked := connection.recv()) is not None:
             connection.send(bench.round(asked))
     except (EOFError, OSError):
         return  # The parent is gone.
+    except VariantError as error:
+        connection.send(_Failure(error.variant, str(error), traceback.format_exc()))
     except Exception as error:
-        connection.send(_Failure(str(error), traceback.format_exc()))
+        connection.send(_Failure(None, str(error), traceback.format_exc()))
+
+
+def _unpacked(sent: Sent, order: Order, remember: Callable[[int], None]) -> list[Variant]:
+    variants: list[Variant] = []
+    inputs = pickle.loads(sent.inputs)  # noqa: S301 - written by our own process a moment ago
+    for number, (name, payload) in enumerate(zip(order.names, sent.variants, strict=True)):
+        remember(number)
+        variants.append(unpickled(payload, name, inputs))
+    return variants
+
+
+def _footprint(variant: Variant, number: int, order: Order, remember: Callable[[int], None]) -> int | None:
+    if not order.footprint:
+        return None
+    remember(number)
+    # Half the time: a variant that hangs shall do so where it is timed, which says so.
+    return peak_bytes(variant, order.threads, order.hang_seconds / 2)

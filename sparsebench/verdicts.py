@@ -1,11 +1,18 @@
-"""What is said about a variant, with all variants of the comparison in view."""
+"""What is said about a latency ratio, with all variants of a comparison in view."""
 
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from sparsebench.timing.statistics import ERROR_LEVEL, Floats
+CONFIDENCE = 0.95
+"""Coverage of the intervals shown, optional stopping included."""
+
+STOPPING_RESERVE = 0.01
+"""Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.timing.statistics``."""
+
+ERROR_LEVEL = 1 - CONFIDENCE - STOPPING_RESERVE
+"""Share of intervals and of families of verdicts that may be wrong at one look."""
 
 
 class Verdict(StrEnum):
@@ -18,7 +25,7 @@ class Verdict(StrEnum):
     BASELINE = "BASELINE"
 
 
-def holm(p_values: ArrayLike) -> Floats:
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Return p-values adjusted so that, over all of them, false findings stay at the level of one test.
 
     Formula: Holm 1979, "A simple sequentially rejective multiple test procedure"; valid under any dependence, which
