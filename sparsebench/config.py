@@ -164,11 +164,32 @@ class QuantizeConfig(Section):
 
 
 class MeasureConfig(Section):
-    """How latency is measured."""
+    """How latency is measured: all networks of one backend, batch size and number of threads together, in pairs."""
 
-    batch_sizes: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = (1,)
-    threads: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = (1,)
-    seconds: Annotated[float, Field(gt=0, le=600)] = Field(0.3, description="Time spent on timed calls of one network.")
+    batch_sizes: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = Field(
+        (1,), description="Samples in one call; none at all to time nothing."
+    )
+    threads: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = Field(
+        (1,), min_length=1
+    )
+    seconds_cap: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        45.0, description="About how long one session of networks that are timed together may last."
+    )
+    precision: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="Half-width of the intervals at which a session stops before its cap, as a fraction."
+    )
+    band: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="Differences up to this fraction do not matter: inside it lies EQUIVALENT."
+    )
+    block_ms: Annotated[float, Field(gt=0, le=60_000)] = Field(
+        50.0, description="Each network's turn in a round lasts at least so long."
+    )
+    workers: bool = Field(
+        True, description="Whether fresh worker processes time; otherwise the sweep's own process does, less truly."
+    )
+    hang_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        600.0, description="A worker that stays at one network for longer is ended, and that network's timing fails."
+    )
     all_seeds: bool = Field(False, description="Whether the networks of every seed are timed, not only the first's.")
 
 
@@ -337,7 +358,11 @@ _RANGES = {
     "quantize.calibration_batches": f"allowed is 1 to {MAX_CALIBRATION_BATCHES}",
     "prune.hold": "allowed is 0 up to, not including, 1",
     "train.learning_gamma": "allowed is above 0, at most 1",
-    "measure.seconds": "allowed is above 0, at most 600",
+    "measure.seconds_cap": "allowed is above 0, at most 86400",
+    "measure.precision": "it is a fraction between 0 and 1, 0.01 for one percent",
+    "measure.band": "it is a fraction between 0 and 1, 0.01 for one percent",
+    "measure.block_ms": "allowed is above 0, at most 60000",
+    "measure.hang_seconds": "allowed is above 0, at most 86400",
 }
 
 

@@ -15,7 +15,7 @@ from sparsebench.config import PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.environment import machine_identity
 from sparsebench.errors import ConfigError, SparsebenchError
-from sparsebench.plan import Facts
+from sparsebench.plan import EAGER, FP32, Facts
 from sparsebench.registry import BACKENDS, ONLY_THRESHOLDS, SCHEMES, is_reference
 
 
@@ -25,11 +25,12 @@ def gather_facts(config: SweepConfig) -> Facts:
     Raises:
         SparsebenchError: where a module that the config refers to cannot be found.
     """
-    backends = {name: BACKENDS.load(name)() for name in config.backends}
+    # Latencies are compared with fp32 networks, and with eager's, whether the sweep has trials of them or not.
+    backends = {name: BACKENDS.load(name)() for name in dict.fromkeys((*config.backends, EAGER))}
     reasons = {
         (backend, scheme): found.problem() or found.offers(scheme)
         for backend, found in backends.items()
-        for scheme in config.schemes
+        for scheme in dict.fromkeys((*config.schemes, FP32))
     }
     return Facts(
         data={data.name: fingerprint(data.name, data.options) for data in config.data},

@@ -6,12 +6,18 @@ what each backend offers, the machine) is handed in as ``Facts``.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparsebench.config import DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.records import SCHEMA_VERSION, StageKind, TrialRecord
+
+
+EAGER, FP32 = "eager", "fp32"
+
+PROTOCOL = "paired"
+"""How latency is measured; part of the keys of ``measure``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,11 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One unit of work. Two stages with the same key have the same result (timing aside) and are run once."""
+    """One unit of work. Two stages with the same key have the same result (timing aside) and are run once.
+
+    ``measure`` stages of equal settings are timed together; ``baselines`` are the keys of the compress stages whose
+    networks they are compared with.
+    """
 
     kind: StageKind
     key: str
@@ -45,10 +55,21 @@ class Stage:
     settings: Mapping[str, Any]
     label: str
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Keys of the compress stages that this one needs beside its parent."""
+        named = (self.settings.get(name) for name in ("baseline", "eager_baseline"))
+        return tuple(dict.fromkeys(network["compress"] for network in named if network))
+
+    @property
+    def session(self) -> str:
+        """What stages that are timed together have in common."""
+        return json.dumps(self.settings, sort_keys=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All stages in an order in which each comes after its parent, and the trials made of them."""
+    """All stages in an order in which each comes after its parent and its baselines, and the trials made of them."""
 
     stages: tuple[Stage, ...]
     trials: tuple[TrialRecord, ...]
@@ -89,12 +110,14 @@ class _Planner:
     def plan(self) -> Plan:
         trials: dict[tuple[Any, ...], TrialRecord] = {}
         for seed in self.config.seeds:
+            of_seed: dict[tuple[Any, ...], TrialRecord] = {}
             for model in self.config.model:
                 for data in self.config.data:
                     for pruner in self.config.pruners:
                         for trial in self._line(model, data, pruner, seed):
                             point = (trial.model, trial.data, trial.train, trial.seed, trial.scheme, trial.backend)
-                            trials.setdefault(point, trial)
+                            of_seed.setdefault(point, trial)
+            trials |= self._timed(of_seed, seed)
         return Plan(stages=tuple(self.stages.values()), trials=tuple(trials.values()))
 
     def plan_sensitivity(self) -> Plan:
@@ -210,25 +233,9 @@ class _Planner:
         )
         if trial.not_offered:
             return trial
-        quantize = self.config.quantize.model_dump(mode="json") if scheme in self.facts.calibrating else None
-        settings = {"scheme": scheme, "backend": backend, "quantize": quantize}
-        compress = self._add("compress", settings, train.key, trial.label)
+        compress = self._compress(train.key, scheme, backend, trial.label)
         evaluate = self._add("evaluate", {"split": "test"}, compress.key, trial.label)
-        timed = seed == self.config.seeds[0] or self.config.measure.all_seeds
-        measure = [
-            self._measure(batch_size, threads, compress.key, trial.label)
-            for batch_size in self.config.measure.batch_sizes
-            for threads in self.config.measure.threads
-            if timed
-        ]
-        return TrialRecord(
-            **{
-                **vars(trial),
-                "compress": compress.key,
-                "evaluate": evaluate.key,
-                "measure": tuple(stage.key for stage in measure),
-            }
-        )
+        return replace(trial, compress=compress.key, evaluate=evaluate.key)
 
     def _ancestors(self, stage: Stage) -> tuple[str, ...]:
         parents = []
@@ -237,14 +244,81 @@ class _Planner:
             stage = self.stages[stage.parent]
         return tuple(reversed(parents))
 
-    def _measure(self, batch_size: int, threads: int, parent: str, label: str) -> Stage:
+    def _compress(self, train: str, scheme: str, backend: str, label: str) -> Stage:
+        quantize = self.config.quantize.model_dump(mode="json") if scheme in self.facts.calibrating else None
+        settings = {"scheme": scheme, "backend": backend, "quantize": quantize}
+        return self._add("compress", settings, train, label)
+
+    # -- timing: once all networks of a seed are planned, their baselines are known ----------------------------------
+
+    def _timed(self, trials: Mapping[tuple[Any, ...], TrialRecord], seed: int) -> dict[tuple[Any, ...], TrialRecord]:
+        """Return the trials of one seed with the stages that time them, where the networks of that seed are timed."""
+        measure = self.config.measure
+        if not measure.batch_sizes or not (seed == self.config.seeds[0] or measure.all_seeds):
+            return dict(trials)
+        together: dict[tuple[str, str], list[TrialRecord]] = {}
+        for trial in trials.values():
+            if trial.compress:
+                together.setdefault((trial.model, trial.data), []).append(trial)
+        baselines = {
+            (*networks, backend): self._baseline(found, backend)
+            for networks, found in together.items()
+            for backend in dict.fromkeys((*(trial.backend for trial in found), EAGER))
+        }
+        timed = {}
+        for point, trial in trials.items():
+            keys = tuple(
+                self._measure(batch_size, threads, trial, baselines).key
+                for batch_size in measure.batch_sizes
+                for threads in measure.threads
+                if trial.compress
+            )
+            timed[point] = replace(trial, measure=keys)
+        return timed
+
+    def _baseline(self, trials: Sequence[TrialRecord], backend: str) -> dict[str, str] | None:
+        """Return the network that others of one model, dataset, seed and backend are compared with, by name and key.
+
+        It is the dense fp32 network, also where the sweep has no such trial but trains a dense network anyway. Without
+        one it is the least sparse trial in fp32, or else in the first scheme that there is.
+        """
+        dense = self._dense(trials)
+        offered = self.facts.not_offered.get((backend, FP32)) is None
+        if dense and offered:
+            first = trials[0]
+            label = f"{first.model} · {first.data} · dense · {FP32} · {backend} · seed {first.seed}"
+            return {"network": f"dense · {FP32} · {backend}", "compress": self._compress(dense, FP32, backend, label).key}
+        here = [trial for trial in trials if trial.backend == backend]
+        if not here:
+            return None
+        rank = {scheme: place for place, scheme in enumerate(dict.fromkeys((FP32, *self.config.schemes)))}
+        least = min(here, key=lambda trial: (rank[trial.scheme], trial.threshold))
+        pruning = "dense" if least.pruner is None else f"{least.pruner} {least.threshold:g}"
+        return {"network": f"{pruning} · {least.scheme} · {backend}", "compress": str(least.compress)}
+
+    def _dense(self, trials: Sequence[TrialRecord]) -> str | None:
+        """Return the key of the stage that trains the dense network: the dense control, or what sparse ones start from."""
+        control = next((trial.train for trial in trials if trial.threshold == 0), None)
+        if control or self.config.train.start_from != "dense":
+            return control
+        return next((trial.ancestors[0] for trial in trials if trial.ancestors), None)
+
+    def _measure(
+        self,
+        batch_size: int,
+        threads: int,
+        trial: TrialRecord,
+        baselines: Mapping[tuple[str, str, str], dict[str, str] | None],
+    ) -> Stage:
+        measure = self.config.measure
         settings = {
+            "protocol": PROTOCOL,
             "batch_size": batch_size,
             "threads": threads,
-            "protocol": "loop",
-            "seconds": self.config.measure.seconds,
+            "baseline": baselines[trial.model, trial.data, trial.backend],
+            "eager_baseline": baselines[trial.model, trial.data, EAGER],
+            **measure.model_dump(mode="json", exclude={"batch_sizes", "threads", "all_seeds", "hang_seconds"}),
             "machine": dict(self.facts.machine),
         }
-        return self._add(
-            "measure", settings, parent, f"{label} · batch {batch_size} · {threads} thread{'s' * (threads > 1)}"
-        )
+        label = f"{trial.label} · batch {batch_size} · {threads} thread{'s' * (threads > 1)}"
+        return self._add("measure", settings, trial.compress, label)
