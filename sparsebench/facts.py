@@ -11,22 +11,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sparsebench.config import PrunerConfig, SweepConfig
+from sparsebench.backends import Backend, build_backend
+from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.environment import machine_identity
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.plan import EAGER, FP32, Facts
-from sparsebench.registry import BACKENDS, ONLY_THRESHOLDS, SCHEMES, is_reference
+from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES, is_reference
 
 
 def gather_facts(config: SweepConfig) -> Facts:
     """Return the facts that ``make_plan`` needs for ``config``.
 
     Raises:
+        ConfigError: where a backend or a pruner does not take its options.
         SparsebenchError: where a module that the config refers to cannot be found.
     """
-    # Latencies are compared with fp32 networks, and with eager's, whether the sweep has trials of them or not.
-    backends = {name: BACKENDS.load(name)() for name in dict.fromkeys((*config.backends, EAGER))}
+    backends = _backends(config)
     reasons = {
         (backend, scheme): found.problem() or found.offers(scheme)
         for backend, found in backends.items()
@@ -40,6 +41,21 @@ def gather_facts(config: SweepConfig) -> Facts:
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
         machine=machine_identity(),
     )
+
+
+def _backends(config: SweepConfig) -> dict[str, Backend]:
+    """Return the backends by their labels."""
+    built: dict[str, Backend] = {}
+    problems = []
+    # Latencies are compared with eager's too, whether the sweep has trials on it or not.
+    for backend in (*config.backends, BackendConfig(name=EAGER)):
+        try:
+            built[backend.label] = build_backend(backend.name, backend.options)
+        except SparsebenchError as error:
+            problems.append(f"backends: {error}")
+    if problems:
+        raise ConfigError("The run was not started:", problems)
+    return built
 
 
 def reachable_thresholds(pruner: PrunerConfig) -> tuple[float, ...] | None:

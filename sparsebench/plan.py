@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sparsebench.config import DataConfig, ModelConfig, PrunerConfig, SweepConfig
+from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.records import SCHEMA_VERSION, StageKind, TrialRecord
 
 
@@ -27,7 +27,8 @@ class Facts:
     Attributes:
         data: fingerprint of each dataset, by its name in the config.
         sources: digest of the user's own modules, by reference (``package.module:callable``).
-        not_offered: why a backend does not offer a scheme, by (backend, scheme); offered pairs are absent.
+        not_offered: why a backend does not offer a scheme, by (label of the backend, scheme); offered pairs
+            are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
         calibrating: the schemes that read calibration batches.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
@@ -216,7 +217,7 @@ class _Planner:
         threshold: float,
         seed: int,
         scheme: str,
-        backend: str,
+        backend: BackendConfig,
         train: Stage,
     ) -> TrialRecord:
         trial = TrialRecord(
@@ -226,10 +227,10 @@ class _Planner:
             threshold=threshold,
             seed=seed,
             scheme=scheme,
-            backend=backend,
+            backend=backend.label,
             train=train.key,
             ancestors=self._ancestors(train),
-            not_offered=self.facts.not_offered.get((backend, scheme)),
+            not_offered=self.facts.not_offered.get((backend.label, scheme)),
         )
         if trial.not_offered:
             return trial
@@ -244,9 +245,9 @@ class _Planner:
             stage = self.stages[stage.parent]
         return tuple(reversed(parents))
 
-    def _compress(self, train: str, scheme: str, backend: str, label: str) -> Stage:
+    def _compress(self, train: str, scheme: str, backend: BackendConfig, label: str) -> Stage:
         quantize = self.config.quantize.model_dump(mode="json") if scheme in self.facts.calibrating else None
-        settings = {"scheme": scheme, "backend": backend, "quantize": quantize}
+        settings = {"scheme": scheme, "backend": backend.model_dump(mode="json"), "quantize": quantize}
         return self._add("compress", settings, train, label)
 
     # -- timing: once all networks of a seed are planned, their baselines are known ----------------------------------
@@ -287,7 +288,8 @@ class _Planner:
         if dense and offered:
             first = trials[0]
             label = f"{first.model} · {first.data} · dense · {FP32} · {backend} · seed {first.seed}"
-            return {"network": f"dense · {FP32} · {backend}", "compress": self._compress(dense, FP32, backend, label).key}
+            found = next((b for b in self.config.backends if b.label == backend), BackendConfig(name=EAGER))
+            return {"network": f"dense · {FP32} · {backend}", "compress": self._compress(dense, FP32, found, label).key}
         here = [trial for trial in trials if trial.backend == backend]
         if not here:
             return None

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -122,6 +122,11 @@ class Bar(Watcher):
         """Name the stage in hand."""
         self.label = f"  {VERBS[stage.kind]} {stage.label}"
         self.now.plain = self.label
+
+    def together(self, stages: Sequence[Stage]) -> None:
+        """Say how many networks are timed together."""
+        batch, threads = (stages[0].settings[name] for name in ("batch_size", "threads"))
+        self.now.plain = f"  timing {len(stages)} networks together · batch {batch} · threads {threads}"
 
     def epoch(self, epoch: EpochRecord, epochs: int) -> None:
         """Show how training goes."""

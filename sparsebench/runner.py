@@ -3,7 +3,7 @@
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from sparsebench.records import EpochRecord, Failure, Run, RunRecord, StageRecor
 from sparsebench.store import Store, load_run
 
 if TYPE_CHECKING:
-    from sparsebench.stages import Workbench
+    from sparsebench.stages import Outcome, Workbench
 
 StageStatus = Literal["done", "failed", "skipped", "pending"]
 
@@ -37,6 +37,9 @@ class Watcher:
 
     def started(self, stage: Stage) -> None:
         """Called before a stage."""
+
+    def together(self, stages: Sequence[Stage]) -> None:
+        """Called before stages that are timed together, after ``started`` was for each of them."""
 
     def epoch(self, epoch: EpochRecord, epochs: int) -> None:
         """Called after each epoch of training, where the trainer tells."""
@@ -139,23 +142,54 @@ class _Work:
         self.status = stage_status(plan, store)
         open_states = {"pending", "failed", "skipped"} if retry_failed else {"pending"}
         self.todo = [stage for stage in plan.stages if self.status[stage.key] in open_states]
+        self.hang_seconds = config.measure.hang_seconds
         self.workbench = _prepare(config, store, self.todo, watcher) if self.todo else None
 
     def carry_out(self, executor: Executor) -> None:
-        """Run the stages in order; what builds on a failed one is skipped."""
+        """Run the stages in order; what builds on a failed one is skipped.
+
+        Networks that are timed together wait for the last of them, as its place in the order comes.
+        """
         self.watcher.planned(self.plan, self.status)
         if self.workbench is None:
             return
+        sessions: dict[str, list[Stage]] = {}
         for stage in self.todo:
+            if stage.kind == "measure":
+                sessions.setdefault(stage.session, []).append(stage)
+        for stage in self.todo:
+            if stage.kind != "measure":
+                for ready in self._ready([stage]):
+                    work = partial(run_stage, ready, self.workbench)
+                    self._finished(ready, executor.submit(work, Needs(gpu=stage.kind == "train")).result())
+            elif stage is sessions[stage.session][-1]:
+                self._time(self._ready(sessions[stage.session]), executor, self.workbench)
+
+    def _ready(self, stages: Sequence[Stage]) -> list[Stage]:
+        """Return the stages that can run; the others are skipped, for what they build on failed."""
+        ready = []
+        for stage in stages:
             if stage.parent and self.status[stage.parent] != "done":
                 self.status[stage.key] = "skipped"
                 self.watcher.skipped(stage)
-                continue
-            self.watcher.started(stage)
-            needs = Needs(gpu=stage.kind == "train", exclusive=stage.kind == "measure")
-            record = executor.submit(partial(run_stage, stage, self.workbench), needs).result()
-            self.status[stage.key] = record.status
-            self.watcher.finished(stage, record)
+            else:
+                self.watcher.started(stage)
+                ready.append(stage)
+        return ready
+
+    def _time(self, session: list[Stage], executor: Executor, workbench: "Workbench") -> None:
+        """Time networks together."""
+        if not session:
+            return
+        self.watcher.together(session)
+        work = partial(run_session, session, workbench, self.hang_seconds)
+        records = executor.submit(work, Needs(exclusive=True)).result()
+        for stage, record in zip(session, records, strict=True):
+            self._finished(stage, record)
+
+    def _finished(self, stage: Stage, record: StageRecord) -> None:
+        self.status[stage.key] = record.status
+        self.watcher.finished(stage, record)
 
 
 def _prepare(config: SweepConfig, store: Store, todo: list[Stage], watcher: Watcher) -> "Workbench":
@@ -176,10 +210,8 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
     Raises:
         StoreError: where the record or an artifact cannot be written; there is nowhere to record that.
     """
-    store = workbench.store
-    before = store.read(stage.kind, stage.key)
     started_at, started = datetime.now(UTC), time.perf_counter()
-    failure = outcome = None
+    outcome: Outcome | Exception
     with warnings.catch_warnings(record=True) as caught:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
@@ -188,10 +220,50 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
         except StoreError:
             raise
         except Exception as error:
-            failure = Failure(error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
+            outcome = error
     for warning in caught:
         if not issubclass(warning.category, _NOTED):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    noted = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, _NOTED)))
+    return _commit(stage, workbench.store, started_at, time.perf_counter() - started, outcome, noted)
+
+
+def run_session(stages: Sequence[Stage], workbench: "Workbench", hang_seconds: float) -> list[StageRecord]:
+    """Time networks together and commit a record of each, done or failed; each has its share of the seconds.
+
+    Raises:
+        StoreError: where a record or an artifact cannot be written.
+    """
+    from sparsebench.measuring import Timed, time_together
+
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    try:
+        timed = time_together(stages, workbench, hang_seconds)
+    except StoreError:
+        raise
+    except Exception as error:
+        timed = Timed(dict.fromkeys((stage.key for stage in stages), error))
+    share = (time.perf_counter() - started) / len(stages)
+    return [
+        _commit(stage, workbench.store, started_at, share, timed.outcomes[stage.key], timed.warnings)
+        for stage in stages
+    ]
+
+
+def _commit(
+    stage: Stage,
+    store: Store,
+    started_at: datetime,
+    seconds: float,
+    outcome: "Outcome | Exception",
+    noted: tuple[str, ...],
+) -> StageRecord:
+    """Write the record of what a stage brought forth."""
+    before = store.read(stage.kind, stage.key)
+    failure = None
+    if isinstance(outcome, Exception):
+        trace = "".join(traceback.format_exception(outcome))
+        failure = Failure(error=type(outcome).__name__, message=str(outcome), traceback=trace)
     record = StageRecord(
         stage=stage.kind,
         key=stage.key,
@@ -200,11 +272,11 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
         status="failed" if failure else "done",
         attempt=before.attempt + 1 if before else 1,
         started_at=started_at.isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         environment=describe_environment(),
-        warnings=tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, _NOTED))),
-        artifacts=outcome.artifacts if outcome else {},
-        result=outcome.result if outcome else None,
+        warnings=noted,
+        artifacts={} if isinstance(outcome, Exception) else outcome.artifacts,
+        result=None if isinstance(outcome, Exception) else outcome.result,
         failure=failure,
     )
     store.write(record)

@@ -16,8 +16,11 @@ TINY = (
     "schemes=fp32,static",
     "model.options={width=8}",
     "train.epochs=2",
-    "measure.seconds=0.01",
+    "measure.batch_sizes=[]",  # nothing is timed
 )
+
+TIMED = ("measure.batch_sizes=1", "measure.workers=false", "measure.seconds_cap=0.01", "measure.block_ms=1")
+"""To be added to ``TINY``: all networks are timed together, in this process, as briefly as can be."""
 
 TESTS = Path(__file__).parent
 

@@ -1,9 +1,9 @@
-"""How latency is measured: a loop over one network, and the paired comparison of several variants.
+"""How latency is measured: the paired comparison of several variants.
 
-``compare`` is the paired protocol. From the bottom up: ``statistics`` and ``verdicts`` are pure; ``schedule`` orders
-the blocks of a round and pairs them; ``blocks`` times one block; ``bench`` times one round; ``worker`` does so in a
-process of its own; ``session`` goes on until the answer is precise; ``comparing`` puts it together and ``comparison``
-is what it hands back. The public names are loaded on first use, so that importing this package does not import torch.
+``compare`` is the paired protocol. From the bottom up: ``statistics`` is pure; ``schedule`` orders the blocks of a round
+and pairs them; ``blocks`` and ``gpu`` time one block; ``bench`` times one round; ``worker`` does so in a process of its
+own; ``session`` goes on until the answer is precise; ``comparing`` puts it together and ``comparison`` is what it hands
+back. The public names are loaded on first use, so that importing this package does not import torch.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sparsebench.timing.comparing import compare
     from sparsebench.timing.comparison import Comparison, Ratio, Timing
     from sparsebench.timing.conditions import Conditions
-    from sparsebench.timing.loop import LoopTiming, time_network
     from sparsebench.timing.session import RoundRecord
     from sparsebench.timing.variants import Built
     from sparsebench.verdicts import Verdict
@@ -24,28 +23,24 @@ _HOMES = {
     "Built": "sparsebench.timing.variants",
     "Comparison": "sparsebench.timing.comparison",
     "Conditions": "sparsebench.timing.conditions",
-    "LoopTiming": "sparsebench.timing.loop",
     "Ratio": "sparsebench.timing.comparison",
     "RoundRecord": "sparsebench.timing.session",
     "Timing": "sparsebench.timing.comparison",
     "Verdict": "sparsebench.verdicts",
     "batch_of": "sparsebench.timing.batch",
     "compare": "sparsebench.timing.comparing",
-    "time_network": "sparsebench.timing.loop",
 }
 
 __all__ = [
     "Built",
     "Comparison",
     "Conditions",
-    "LoopTiming",
     "Ratio",
     "RoundRecord",
     "Timing",
     "Verdict",
     "batch_of",
     "compare",
-    "time_network",
 ]
 
 __getattr__ = lazy_attributes(__name__, _HOMES)

@@ -4,13 +4,15 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -80,7 +82,8 @@ def worker(sent: Sent, order: Order) -> Iterator["WorkerTimer"]:
     current = context.RawArray("q", [_NOTHING_YET, 0])
     order = replace(order, cores=idlest_cores(order.threads))
     process = context.Process(target=_serve, args=(theirs, current, order), daemon=True)
-    process.start()
+    with nullcontext() if any(b"__main__" in payload for payload in sent.variants) else _without_main():
+        process.start()
     theirs.close()
     timer = WorkerTimer(process, ours, current, order)
     try:
@@ -179,6 +182,20 @@ class WorkerTimer:
             f"The timing worker died at variant {name!r} ({how}). Call that variant once by itself; "
             "where memory ran out, compare fewer at a time with group_size.",
         )
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep a spawned process from running the script that started it, where no variant is defined there.
+
+    It would run it up to where it is now, and again, unless it has an ``if __name__ == "__main__":``.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _signal_name(number: int) -> str:
