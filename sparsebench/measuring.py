@@ -89,7 +89,7 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
 
 
 def _failures(stages: Sequence[Stage], failed: Mapping[str, Exception]) -> dict[str, Outcome | Exception]:
-    return {stage.key: failed[stage.parent] for stage in stages if stage.parent in failed}
+    return {stage.key: failed[str(stage.parent)] for stage in stages if stage.parent in failed}
 
 
 class _Networks:
@@ -99,6 +99,7 @@ class _Networks:
         names: what each is called, by the key of the stage that compressed it.
         baseline: key of the first baseline.
         second: key of the second baseline, dense fp32 on eager; None where there is none.
+        baselines: what reports call the baselines, by key.
     """
 
     def __init__(self, stages: Sequence[Stage], workbench: Workbench) -> None:
@@ -110,7 +111,7 @@ class _Networks:
         own = {str(stage.parent): stage.label for stage in stages}
         fixed = {network["compress"]: f"{network['network']} (baseline)" for network in (baseline, eager) if network}
         self.names: dict[str, str] = {**fixed, **own}
-        self.networks: dict[str, str] = {network["compress"]: network["network"] for network in (baseline, eager) if network}
+        self.baselines: dict[str, str] = {one["compress"]: one["network"] for one in (baseline, eager) if one}
 
     def key_of(self, name: str) -> str:
         """Return the key of the network called so; the second copy of the baseline is the baseline."""
@@ -185,7 +186,7 @@ class _Recorder:
         return Outcome(result=result, artifacts={SAMPLES: digest})
 
     def _ratio(self, ratio: Ratio, baseline: str) -> RatioResult:
-        return RatioResult(baseline=self._networks.networks[baseline], compress=baseline, **asdict(ratio))
+        return RatioResult(baseline=self._networks.baselines[baseline], compress=baseline, **asdict(ratio))
 
     def _rounds(self, timing: Timing) -> tuple[RoundRecord, ...]:
         return tuple(one for one in self._found.rounds if one.group == timing.group)
@@ -236,7 +237,7 @@ class _Recorder:
             listed.append(entry)
         return {
             "network": timing.name,
-            "baseline": self._networks.networks[self._networks.baseline],
+            "baseline": self._networks.baselines[self._networks.baseline],
             "calls_together": timing.calls_together,
             "calls_ms": [float(f"{call:.6g}") for call in calls[kept]],
             "rounds": listed,

@@ -13,7 +13,6 @@ from typing import Any
 from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.records import SCHEMA_VERSION, StageKind, TrialRecord
 
-
 EAGER, FP32 = "eager", "fp32"
 
 PROTOCOL = "paired"
@@ -299,7 +298,7 @@ class _Planner:
         return {"network": f"{pruning} · {least.scheme} · {backend}", "compress": str(least.compress)}
 
     def _dense(self, trials: Sequence[TrialRecord]) -> str | None:
-        """Return the key of the stage that trains the dense network: the dense control, or what sparse ones start from."""
+        """Return the key of the stage that trains the dense network: the control, or what sparse ones start from."""
         control = next((trial.train for trial in trials if trial.threshold == 0), None)
         if control or self.config.train.start_from != "dense":
             return control

@@ -12,9 +12,11 @@ from sparsebench.records import (
     LayerAudit,
     LayerSparsity,
     MeasureResult,
+    RatioResult,
     Result,
     Run,
     RunRecord,
+    SessionResult,
     SizeResult,
     StageKind,
     StageRecord,
@@ -151,7 +153,16 @@ class Bench:
             compress=stage("compress", f"compress-{key}", self._compressed(threshold, scheme)),
             evaluate=stage("evaluate", f"evaluate-{key}", self._evaluated(threshold, seed, scheme)),
             measure=tuple(
-                stage("measure", name, measured(scheme, backend, seed, batch, threads))
+                stage(
+                    "measure",
+                    name,
+                    measured(
+                        *(scheme, backend, seed, batch, threads),
+                        baseline=f"compress-{model}-{data}-None-0.0-{seed}-fp32-{backend}",
+                        eager=f"compress-{model}-{data}-None-0.0-{seed}-fp32-eager",
+                        network=f"{model}-{data}",
+                    ),
+                )
                 for name, (batch, threads) in zip(record.measure, timed, strict=True)
             ),
         )
@@ -248,18 +259,73 @@ class Bench:
         )
 
 
-def measured(scheme: str, backend: str, seed: int, batch: int, threads: int) -> MeasureResult:
+def latency_ms(scheme: str, backend: str, seed: int, batch: int, threads: int) -> float:
     """Return a latency that depends on all that it is called with; other backends than eager take half the time."""
-    median = LATENCY_MS.get(scheme, 1.0) * (1.0 if backend == "eager" else 0.5) * batch / threads + 0.01 * seed
+    return LATENCY_MS.get(scheme, 1.0) * (1.0 if backend == "eager" else 0.5) * batch / threads + 0.01 * seed
+
+
+def session(name: str, **changes: Any) -> SessionResult:
+    """Return a session in which a second copy of the baseline took the same time."""
+    fields = {
+        "id": name,
+        "seed": 7,
+        "networks": 20,
+        "rounds": 24,
+        "generations": 3,
+        "seconds": 40.0,
+        "stopped": "precise",
+        "precision": 0.01,
+        "band": 0.01,
+        "control_ratio": 1.001,
+        "control_low": 0.997,
+        "control_high": 1.004,
+        "valid": True,
+        "conditions": {"load_1min": 1.25, "steal_share": 0.01},
+    }
+    return SessionResult(**{**fields, **changes})
+
+
+def ratio(median_ms: float, baseline_ms: float, backend: str, compress: str) -> RatioResult:
+    """Return a ratio that is known to half a percent, and differs from 1 for sure where it differs at all."""
+    value = median_ms / baseline_ms
+    return RatioResult(
+        baseline=f"dense · fp32 · {backend}",
+        compress=compress,
+        ratio=value,
+        low=value * 0.995,
+        high=value * 1.005,
+        p_value=1.0 if value == 1 else 1e-6,
+        generation_ratios=(value, value, value),
+    )
+
+
+def measured(
+    scheme: str,
+    backend: str,
+    seed: int,
+    batch: int,
+    threads: int,
+    baseline: str = "",
+    eager: str = "",
+    network: str = "",
+) -> MeasureResult:
+    """Return a latency beside the dense fp32 networks of the same backend and of eager, by their compress keys."""
+    setting = (seed, batch, threads)
+    median = latency_ms(scheme, backend, *setting)
+    against = ratio(median, latency_ms("fp32", backend, *setting), backend, baseline)
     return MeasureResult(
-        protocol="loop",
+        protocol="paired",
         batch_size=batch,
         threads=threads,
         calls=150,
+        calls_together=1,
         median_ms=median,
         p95_ms=median * 1.25,
         p99_ms=median * 1.5,
-        samples_ms=(median,) * 3,
+        against=against,
+        against_eager=ratio(median, latency_ms("fp32", "eager", *setting), "eager", eager),
+        session=session(f"{network}-{backend}-{seed}-{batch}-{threads}"),
+        peak_memory_bytes=3_000_000,
     )
 
 

@@ -67,21 +67,24 @@ def test_the_first_line_says_how_far_latency_may_be_trusted(text):
     assert first.startswith(
         "Within 1 pp of dense fp32 (mean over seeds), smallest file: **magnitude 0.5 · both · eager**"
     )
-    assert first.endswith("Latency is indicative (unpaired loop): no verdict on speed is given.")
+    assert first.endswith(
+        "Timing is VALID: in 6 sessions of paired rounds, a second copy of the baseline took the same time within 1 %."
+    )
 
 
 def test_the_baseline_is_the_first_row_of_the_main_table(text):
     rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| dense ")]
     assert rows[0] == (
         "| dense | 0.0000 | 0.0000 | fp32 | eager | 95.25 ± 0.25 | 99.25 ± 0.25 | baseline | – | 23.8 | 1.00× | 22.8 | "
-        "1.00× | 1.00× | 0.0 | 16.4 | 2.01 | 2.51 | 1.00× | 1.00× | 3 |"
+        "1.00× | 1.00× | 0.0 | 16.4 | 2.01 | 2.51 | 1 | baseline | 1 | baseline | 3 |"
     )
 
 
 def test_a_row_gives_loss_interaction_size_and_speed(text):
     assert re.sub(" +", " ", next(line for line in text.splitlines() if "0.9499 | static" in line)) == (
         "| magnitude | 0.9500 | 0.9499 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.37, 9.58] | 0.50 | "
-        "9.54 | 2.49× | 4.03 | 7.20× | 18.7× | 88.1 | 4.10 | 0.810 | 1.01 | 2.48× | 2.48× | 3 |"
+        "9.54 | 2.49× | 4.03 | 7.20× | 18.7× | 88.1 | 4.10 | 0.810 | 1.01 | 2.482× [2.469, 2.494] | FASTER | "
+        "2.482× [2.469, 2.494] | FASTER | 3 |"
     )
 
 
@@ -199,7 +202,7 @@ def test_the_checklist_is_computed_from_the_records():
         ("accuracy differences with paired intervals", True, False),
         ("dense control made by the same code", True, True),
         ("compression ratio and theoretical speedup", True, True),
-        ("speedups from paired timing", False, False),
+        ("speedups from paired timing, with a control", True, True),
     ]:
         assert (three[practice], one[practice]) == (in_three, in_one), practice
 
@@ -310,7 +313,12 @@ def test_a_single_seed_explains_its_error_bars(tmp_path):
 
 def test_several_batch_sizes_get_a_table_of_their_own(tmp_path):
     bench = Bench(settings=((1, 1), (8, 2)), thresholds=(0.0, 0.9), seeds=(0,))
-    assert "batch 8, 2 threads: ms" in write_report(bench.build(), tmp_path).read_text()
+    text = re.sub(" +", " ", write_report(bench.build(), tmp_path).read_text())
+    assert "<summary>Latency at batch 1, 1 thread</summary>" in text
+    folded = text[text.index("<summary>Latency at batch 8, 2 threads</summary>") :]
+    assert (
+        "| magnitude | 0.9000 | static | eager | 3.20 | 4.00 | 4.80 | 2,500 | 2.500× [2.488, 2.513] | FASTER | 3.00 |"
+    ) in folded
 
 
 def test_many_points_are_folded_by_backend_and_all_there(tmp_path):
@@ -342,7 +350,7 @@ def test_nasty_names_break_neither_tables_nor_files(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     assert all(re.fullmatch(r"[a-z0-9-]+\.(svg|png)", path.name) for path in (tmp_path / "out" / "figures").iterdir())
     widths = [line.count("|") for line in text.splitlines() if line.startswith("| dense") and "baseline" in line]
-    assert len(set(widths)) == 2  # the main table and the table of seeds, none of them torn
+    assert len(set(widths)) == 3  # the main table and those of latencies and of seeds, none of them torn
 
 
 def test_latencies_of_several_machines_are_not_compared_silently():
@@ -353,7 +361,8 @@ def test_latencies_of_several_machines_are_not_compared_silently():
     run = replace(run, trials=(*run.trials[:-1], moved))
     assert findings(run, sections(run)) == [
         "Latency was measured on 2 machines (Example CPU 9000 / 2 cores / Linux 6.1 and Another CPU / 2 cores / "
-        "Linux 6.1); compare it within one of them only."
+        "Linux 6.1); only that of Example CPU 9000 / 2 cores / Linux 6.1 is shown, for latencies of two machines are "
+        "not compared."
     ]
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from sweeps import TESTS, Recorder, rows, sparsebench, stage_files, tiny, tiny_arguments
+from sweeps import TESTS, TIMED, Recorder, rows, sparsebench, stage_files, tiny, tiny_arguments
 
 from sparsebench import load_config, load_run, run_sweep
 from sparsebench.errors import ConfigError
@@ -17,7 +17,7 @@ from sparsebench.records import TrainResult
 def finished(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     recorder = Recorder()
-    return runs, run_sweep(tiny(), runs_dir=runs, watcher=recorder), recorder
+    return runs, run_sweep(tiny(*TIMED), runs_dir=runs, watcher=recorder), recorder
 
 
 def test_every_trial_of_a_sweep_is_trained_compressed_evaluated_and_timed(finished):
@@ -63,7 +63,7 @@ def test_a_finished_run_started_again_does_nothing(finished):
     before = stage_files(runs / "tiny")
     asked = (runs / "tiny/run.json").read_bytes()
     recorder = Recorder()
-    again = run_sweep(tiny(), runs_dir=runs, watcher=recorder)
+    again = run_sweep(tiny(*TIMED), runs_dir=runs, watcher=recorder)
     assert recorder.ran == []
     assert stage_files(runs / "tiny") == before
     assert rows(again) == rows(run)
@@ -73,22 +73,23 @@ def test_a_finished_run_started_again_does_nothing(finished):
 def test_a_finished_run_started_again_does_not_even_import_torch(finished):
     runs = finished[0]
     script = (
-        "import sys\nfrom sweeps import tiny\nfrom sparsebench import run_sweep\n"
-        f"run_sweep(tiny(), runs_dir={str(runs)!r})\nassert 'torch' not in sys.modules\n"
+        "import sys\nfrom sweeps import TIMED, tiny\nfrom sparsebench import run_sweep\n"
+        f"run_sweep(tiny(*TIMED), runs_dir={str(runs)!r})\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(TESTS)})
 
 
 def test_one_more_scheme_trains_nothing_anew(finished):
     recorder = Recorder()
-    run = run_sweep(tiny("schemes=fp32,static,dynamic"), runs_dir=finished[0], watcher=recorder)
+    run = run_sweep(tiny(*TIMED, "schemes=fp32,static,dynamic"), runs_dir=finished[0], watcher=recorder)
     assert "train" not in recorder.ran
-    assert recorder.ran.count("compress") == 2
+    assert recorder.ran.count("compress") == recorder.ran.count("measure") == 2
     assert {trial.status for trial in run.trials} == {"done"}
 
 
 def test_the_same_config_gives_the_same_records_in_another_run(finished, tmp_path):
-    assert rows(run_sweep(tiny(), runs_dir=tmp_path)) == rows(finished[1])
+    again = rows(run_sweep(tiny(*TIMED), runs_dir=tmp_path))
+    assert again == rows(finished[1])
 
 
 def test_a_recurrent_network_goes_through_the_sweep(tmp_path):
@@ -106,7 +107,7 @@ def test_several_networks_are_swept_in_one_run(tmp_path):
         'name = "two"\nseeds = [0]\nthresholds = [0]\nschemes = ["fp32"]\n'
         '[[model]]\nname = "small_cnn"\noptions = { width = 8 }\n'
         '[[model]]\nname = "gru_classifier"\noptions = { hidden = 8 }\n'
-        "[train]\nepochs = 1\n[measure]\nseconds = 0.01\n"
+        "[train]\nepochs = 1\n[measure]\nbatch_sizes = []\n"
     )
     run = run_sweep(load_config(path), runs_dir=tmp_path)
     assert [(trial.trial.model, trial.status) for trial in run.trials] == [

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from small_nets import SmallCNN, SmallGRU, built, images, packed, sequences
+from sparsebench.timing.loop import KEPT_SAMPLES
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from sparsebench.errors import DataError, SparsebenchError
 from sparsebench.timing import batch_of, time_network
-from sparsebench.timing.loop import KEPT_SAMPLES
 
 
 class Clock:

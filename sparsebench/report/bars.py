@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sparsebench.report.canvas import INK, MUTED, Palette, legend
-from sparsebench.report.numbers import significant
+from sparsebench.report.numbers import ratio, significant
 from sparsebench.report.points import Point, Section
 from sparsebench.report.text import counted, shorten
 
@@ -66,12 +66,12 @@ def latency(section: Section) -> Figure | None:
         return timing.p95_ms.mean if timing else None
 
     layout = _layout(section, median, p95)
-    figure, axis = _canvas(section, layout, 1.12)
+    figure, axis = _canvas(section, layout, 1.3)
     palette = Palette(section.schemes, section.pruners)
     for bar in layout.bars:
         axis.hlines(bar.y, bar.inner, bar.outer, color=MUTED, linewidth=1.4)
         axis.barh(bar.y, bar.inner, height=0.72, color=palette.colour(bar.scheme), linewidth=0)
-        _marks(axis, bar, significant(bar.inner) if bar.dense else "pruned only")
+        _marks(axis, bar, _latency_label(bar, section))
     first = layout.bars[0].dense
     if first and first.is_baseline:
         axis.axvline(layout.bars[0].inner, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
@@ -79,6 +79,15 @@ def latency(section: Section) -> Figure | None:
     whisker = Line2D([], [], color=MUTED, label="95th percentile")
     legend(figure, [Patch(facecolor=MUTED, label="dense"), whisker, *_pruned_handle(layout)])
     return figure
+
+
+def _latency_label(bar: Bar, section: Section) -> str:
+    """Return milliseconds, and the speedup where a verdict stands behind it."""
+    timing = bar.dense.timing(section.setting) if bar.dense else None
+    if timing is None:
+        return "pruned only"
+    text, said = significant(bar.inner), timing.reference.said
+    return f"{text} · {said} {ratio(timing.reference.speedup)}" if said in {"FASTER", "SLOWER"} else text
 
 
 def size(section: Section) -> Figure | None:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from sparsebench.records import Run, TrainResult
 from sparsebench.report.findings import trained_records
-from sparsebench.report.picks import LOOP
 from sparsebench.report.points import Point, Section
 from sparsebench.report.text import counted, escape, listing
 
@@ -98,13 +97,13 @@ def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]
     paired = bool(points) and all(p.drop.paired for p in points if p.drop) and any(p.drop for p in points)
     evidence = "from per-sample correctness" if paired else "per-sample correctness is missing"
     yield Check(paired, "accuracy differences with paired intervals", evidence)
-    protocols = {m.protocol for point in points for seed in point.seeds for m in seed.trial.measured}
-    if protocols:
-        controlled = LOOP not in protocols
-        evidence = ", ".join(escape(name) for name in sorted(protocols))
-        yield Check(controlled, "speedups from paired timing", evidence if controlled else "unpaired loops")
+    sessions = {m.session.id: m.session for point in points for seed in point.seeds for m in seed.trial.measured}
+    if sessions:
+        valid = sum(session.valid for session in sessions.values())
+        evidence = f"{valid:,} of {counted(len(sessions), 'session')} VALID"
+        yield Check(valid == len(sessions), "speedups from paired timing, with a control", evidence)
     else:
-        yield Check(False, "speedups from paired timing", "no latency was measured")
+        yield Check(False, "speedups from paired timing, with a control", "no latency was measured")
 
 
 def _controls(run: Run, points: list[Point]) -> Iterator[Check]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sparsebench.records import EvaluateResult, MeasureResult, SizeResult, TrialResult
+from sparsebench.records import EvaluateResult, SizeResult, TrialResult
 from sparsebench.report.intervals import Interval, paired_difference, unpaired_difference
+from sparsebench.report.latency import Judge, SeedTiming
 
 FP32 = "fp32"
 EAGER = "eager"
@@ -27,20 +28,6 @@ class Drop(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedTiming:
-    """One latency of a trial; a speedup is baseline median / median at the same batch size and number of threads."""
-
-    measured: MeasureResult
-    speedup: float | None
-    speedup_eager: float | None
-
-    @property
-    def setting(self) -> tuple[int, int]:
-        """Batch size and number of threads."""
-        return self.measured.batch_size, self.measured.threads
-
-
-@dataclass(frozen=True, kw_only=True)
 class SeedResult:
     """A trial and what follows from its baselines; what cannot be compared is None.
 
@@ -55,7 +42,7 @@ class SeedResult:
         compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
         theoretical_speedup: MACs of the dense network of the same seed / MACs with a non-zero weight; the same for all
             schemes and backends of one trained network.
-        timings: latencies.
+        timings: latencies, with their speedups and verdicts.
     """
 
     trial: TrialResult
@@ -84,6 +71,7 @@ class Comparer:
     def __init__(self, trials: Iterable[TrialResult]) -> None:
         self._bits: dict[str, int] = {}
         self._index = {identity(trial): trial for trial in trials}
+        self._judge = Judge(self._index.values())
         self._dense = {
             (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend): trial
             for trial in self._index.values()
@@ -108,7 +96,7 @@ class Comparer:
             deflated_ratio=_ratio(full, size, lambda s: s.deflated_file_bytes),
             compression_ratio=quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
             theoretical_speedup=self._theoretical_speedup(trial),
-            timings=_timings(trial, base, eager),
+            timings=self._judge.timings(trial),
         )
 
     def baseline(self, trial: TrialResult, backend: str | None = None) -> TrialResult | None:
@@ -187,18 +175,3 @@ def _ratio(dense: SizeResult | None, here: SizeResult | None, field: Callable[[S
 def quotient(dense: float | None, here: float | None) -> float | None:
     """Return dense / here, or None where either is missing or not positive."""
     return dense / here if dense and here and dense > 0 and here > 0 else None
-
-
-def _timings(trial: TrialResult, base: TrialResult | None, eager: TrialResult | None) -> tuple[SeedTiming, ...]:
-    def medians(of: TrialResult | None) -> dict[tuple[int, int], float]:
-        return {(m.batch_size, m.threads): m.median_ms for m in of.measured} if of else {}
-
-    own, other = medians(base), medians(eager)
-    return tuple(
-        SeedTiming(
-            measured=m,
-            speedup=quotient(own.get((m.batch_size, m.threads)), m.median_ms),
-            speedup_eager=quotient(other.get((m.batch_size, m.threads)), m.median_ms),
-        )
-        for m in trial.measured
-    )

@@ -12,8 +12,9 @@ from sparsebench.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, f
 from sparsebench.report.audit import examples
 from sparsebench.report.comparisons import Drop
 from sparsebench.report.costs import costs
+from sparsebench.report.latency import Speed, sessions
 from sparsebench.report.layers import networks
-from sparsebench.report.points import Point, Section
+from sparsebench.report.points import Point, Section, Timing
 from sparsebench.report.provenance import facts
 
 _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
@@ -46,6 +47,18 @@ def json_text(run: Run, sections: Sequence[Section]) -> str:
         },
         "points": [point_row(point) for section in sections for point in section.points],
         "trials": [flat_row(trial) for trial in run.trials],
+        "sessions": [
+            {
+                "model": row.model,
+                "data": row.data,
+                "backend": row.backend,
+                "batch_size": row.measured.batch_size,
+                "threads": row.measured.threads,
+                "baseline": row.measured.against.baseline,
+                **asdict(row.measured.session),
+            }
+            for row in sessions(run.trials)
+        ],
         "costs": [asdict(cost) for cost in costs(run)],
         "audit": [
             {**_identity(example.point), "seed": example.seed, "layers": [asdict(layer) for layer in example.layers]}
@@ -90,8 +103,18 @@ def point_row(point: Point) -> dict[str, Any]:
         "effective_macs": point.effective_macs,
         "theoretical_speedup": point.theoretical_speedup,
         "working_memory_bytes": point.working_memory_bytes,
-        "latency": [asdict(timing) for timing in point.timings],
+        "latency": [_latency(timing) for timing in point.timings],
     }
+
+
+def _latency(timing: Timing) -> dict[str, Any]:
+    """Return a latency; of each speed the verdict as the report states it, which is INVALID where there is none."""
+    speeds = {name: speed and {**asdict(speed), "verdict": speed.said} for name, speed in _speeds(timing)}
+    return {**asdict(timing), **speeds}
+
+
+def _speeds(timing: Timing) -> tuple[tuple[str, Speed | None], ...]:
+    return ("own", timing.own), ("eager", timing.eager)
 
 
 def _identity(point: Point) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 from sparsebench.records import Run, StageRecord, TrainResult, TrialResult
 from sparsebench.report.comparisons import EAGER
+from sparsebench.report.latency import sessions
 from sparsebench.report.numbers import decimal, limits, percent
+from sparsebench.report.picks import DENSE, session_name
 from sparsebench.report.points import Section
 from sparsebench.report.text import counted, escape, listing, shorten
 
@@ -14,6 +16,9 @@ ASKED_TOLERANCE = 1e-3
 
 BACKEND_TOLERANCE_PP = 0.5
 """Difference in top-1, in percentage points, that a backend may make to the uncompressed network unremarked."""
+
+STEAL_TOLERANCE = 0.05
+"""Share of the cores' time in a round that a hypervisor may give to others unremarked."""
 
 ALSO_LISTED = 8
 """How many names a warning spells out."""
@@ -30,6 +35,7 @@ def findings(run: Run, sections: tuple[Section, ...]) -> list[str]:
         *_collapsed(run),
         *_own_pruning(run),
         *_machines(run),
+        *_timing(sections),
     ]
 
 
@@ -140,10 +146,36 @@ def _own_pruning(run: Run) -> Iterator[str]:
 
 
 def _machines(run: Run) -> Iterator[str]:
-    timed = {record.environment.machine: None for trial in run.trials for record in trial.measure if record.result}
-    if len(timed) > 1:
-        names = listing([escape(name) for name in timed])
-        yield f"Latency was measured on {len(timed)} machines ({names}); compare it within one of them only."
+    counts = Counter(record.environment.machine for trial in run.trials for record in trial.measure if record.result)
+    if len(counts) > 1:
+        names, shown = listing([escape(name) for name in counts]), escape(counts.most_common(1)[0][0])
+        yield (
+            f"Latency was measured on {len(counts)} machines ({names}); only that of {shown} is shown, for latencies "
+            "of two machines are not compared."
+        )
+
+
+def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
+    """Yield what makes timing less than it might be: INVALID sessions, other baselines, other work on the machine."""
+    for row in (row for section in sections for row in sessions(section.trials)):
+        name, session = session_name(row, sections), row.measured.session
+        if not session.valid:
+            yield (
+                f"Timing of {name} is INVALID: a second copy of the baseline took {decimal(session.control_ratio, 3)} "
+                f"{limits(session.control_low, session.control_high, 3)} of its time."
+            )
+        if not row.measured.against.baseline.startswith(DENSE):
+            yield f"Timing of {name} is compared with {escape(row.measured.against.baseline)}, not with dense fp32."
+        if session.in_process_because:
+            yield (
+                f"{name} was timed in the process of the sweep ({escape(session.in_process_because)}): what depends on "
+                "how a process lays out its memory is not averaged out."
+            )
+        steal, throttled = (session.conditions.get(field) or 0.0 for field in ("steal_share", "throttle_events"))
+        if steal > STEAL_TOLERANCE:
+            yield f"Timing of {name}: a hypervisor took up to {percent(steal, 0)} % of the cores' time in a round."
+        if throttled:
+            yield f"Timing of {name}: cores were slowed down for heat up to {throttled:,.0f} times in a round."
 
 
 def _where(section: Section) -> str:

@@ -9,7 +9,7 @@ from sparsebench.report.costs import costs_table
 from sparsebench.report.failures import unfinished_table
 from sparsebench.report.findings import findings
 from sparsebench.report.layers import layer_tables
-from sparsebench.report.picks import answer, timing_note
+from sparsebench.report.picks import answer, invalid_note, timing_note
 from sparsebench.report.plots import Drawing
 from sparsebench.report.points import Section
 from sparsebench.report.provenance import provenance
@@ -26,9 +26,12 @@ UNSTRUCTURED = (
     "Unstructured zeros do not speed up dense kernels: a pruned network without removed channels runs as long as the "
     "dense one."
 )
-LOOPS = (
-    "Latencies are medians of single loops, one network after the other, without pairing: speedup = baseline median / "
-    "median. They are indicative only; load that changes between two loops shows as a speedup."
+PAIRED = (
+    "All networks of one backend, batch size and number of threads are timed together, in rounds of random order; "
+    "speedup = latency of the dense fp32 network of the same backend / latency, the median over rounds of paired "
+    "ratios, with a 95 % interval for each by itself. FASTER and SLOWER hold for all of them together (Holm); "
+    "EQUIVALENT: the interval lies inside the band; INCONCLUSIVE: neither. INVALID: a second copy of the baseline was "
+    "found different, so that nothing is said."
 )
 
 
@@ -58,6 +61,11 @@ def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence
     return "\n\n".join(parts) + "\n"
 
 
+_TIMED = (
+    "Medians over rounds of block medians; p95 and p99 of all timed calls, ‡ of means of several calls where one lasts "
+    "less than 0.1 ms. Samples/s at the median. Peak memory: what loading and running the network alone adds to the "
+    "anonymous memory of a process that has imported torch."
+)
 _PRACTICE = (
     "What Blalock et al. 2020, “What is the State of Neural Network Pruning?”, ask of a report, computed from the "
     "records."
@@ -67,11 +75,11 @@ _PRACTICE = (
 def _answers(sections: Sequence[Section]) -> list[str]:
     if not sections:
         return ["**The run has no trials, so there is no answer.**"]
-    note = timing_note(sections)
+    before, note = invalid_note(sections), timing_note(sections)
     if len(sections) == 1:
-        return [f"{answer(sections[0])} {note}"]
+        return [" ".join(filter(None, (before, answer(sections[0]), note)))]
     lines = [f"- {escape(s.model)} on {escape(s.data)}: {answer(s)}" for s in sections]
-    return [note, "\n".join(lines)]
+    return [" ".join(filter(None, (before, note))), "\n".join(lines)]
 
 
 def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[str]:
@@ -86,9 +94,14 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
     if "accuracy-sparsity" in shown:
         parts += [f"{level} Accuracy against sparsity", shown["accuracy-sparsity"]]
     if section.settings:
-        parts += [f"{level} Latency", f"{LOOPS} {UNSTRUCTURED}", *([shown["latency"]] if "latency" in shown else [])]
-        if len(section.settings) > 1:
-            parts.append(folded("Latency at every batch size and number of threads", latency_table(section)))
+        parts += [f"{level} Latency", f"{PAIRED} {UNSTRUCTURED}", *([shown["latency"]] if "latency" in shown else [])]
+        parts += [
+            folded(
+                f"Latency at batch {setting[0]}, {counted(setting[1], 'thread')}",
+                f"{latency_table(section, setting)}\n\n{_TIMED}",
+            )
+            for setting in section.settings
+        ]
     if "size" in shown:
         parts += [f"{level} Size", shown["size"]]
     if "layer-sparsity" in shown:
@@ -127,7 +140,7 @@ def _notes(section: Section) -> str:
         "- **working memory**: largest sum of a layer's input and output activations at batch 1, in the widths in "
         "which the network runs. Weights are not part of it; what a scheme fuses into a convolution is no layer of its "
         "own any more.",
-        f"- **latency, speedup**: {LOOPS} {UNSTRUCTURED}",
+        f"- **latency, speedup, verdict**: {PAIRED} {UNSTRUCTURED}",
     ]
     if unpaired:
         lines.insert(2, f"- **{UNPAIRED}**: unpaired interval, since per-sample correctness is missing; it is wider.")

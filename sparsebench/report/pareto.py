@@ -34,12 +34,9 @@ def against_latency(section: Section) -> Figure | None:
     if section.setting is None:
         return None
     batch, threads = section.setting
-
-    def latency(point: Point) -> float | None:
-        timing = point.timing(section.setting)
-        return timing.median_ms.mean if timing else None
-
-    return _trade_off(section, latency, f"median latency, ms (batch {batch}, {counted(threads, 'thread')})")
+    return _trade_off(
+        section, section.latency_ms, f"latency in pairs, ms (batch {batch}, {counted(threads, 'thread')})"
+    )
 
 
 def against_macs(section: Section) -> Figure | None:

@@ -1,34 +1,36 @@
 """The answer in one line: what is smallest and what is fastest among the points that lose little."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sparsebench.report.comparisons import EAGER
+from sparsebench.report.latency import SessionRow, Speed, sessions
 from sparsebench.report.numbers import decimal, kilobytes, limits, ratio, significant
 from sparsebench.report.points import Point, Section
-from sparsebench.report.text import escape
+from sparsebench.report.tables import speedup_text
+from sparsebench.report.text import counted, escape, listing
+from sparsebench.verdicts import Verdict
+
+DENSE = "dense · fp32"
+
+ALSO_NAMED = 4
+"""How many INVALID sessions the first line spells out."""
 
 MAX_DROP_PP = 1.0
 """Largest mean drop of top-1 accuracy, in percentage points, with which a point may be picked."""
-
-TELLABLE = 1.1
-"""Smallest speedup that is called one. Unpaired loops on a shared machine differ by several percent for no reason, and
-the lowest of many medians is the luckiest of them."""
-
-LOOP = "loop"
-INDICATIVE = "Latency is indicative (unpaired loop): no verdict on speed is given."
 
 
 @dataclass(frozen=True)
 class Picks:
     """The chosen points; None where nothing qualifies. ``candidates`` counts the points chosen from.
 
-    ``gain`` is by how much the lowest latency is below that of the dense fp32 network on the first backend, a ratio;
-    where it is below ``TELLABLE`` no point is called the fastest.
+    ``timed`` is whether any of them was timed; where it was and ``fastest`` is None, none was found FASTER.
     """
 
     smallest: Point | None
     fastest: Point | None
-    gain: float | None
+    timed: bool
     candidates: int
 
 
@@ -36,7 +38,8 @@ def pick(section: Section) -> Picks:
     """Choose the smallest deflated file and the lowest latency among points that lose at most ``MAX_DROP_PP``.
 
     Only what was compressed can be chosen, or the dense network on another backend than the first; where two points
-    are equally small or fast, the one that loses less is. A latency that is hardly below the dense network's is none.
+    are equally small or fast, the one that loses less is. Only what was found FASTER than dense fp32 can be the
+    fastest: than that of eager, or where that was not timed along, than that of its own backend.
     """
     reference = section.shown[0].backend if section.shown else None
     kept = [
@@ -47,13 +50,12 @@ def pick(section: Section) -> Picks:
         and not (point.is_baseline and point.backend == reference)
     ]
     sized = [(p.deflated_file_bytes, _drop(p), i) for i, p in enumerate(kept) if p.deflated_file_bytes is not None]
-    timed = [(ms, _drop(p), i) for i, p in enumerate(kept) if (ms := _median_ms(p, section)) is not None]
-    dense = [_median_ms(point, section) for point in section.shown if point.is_baseline and point.backend == reference]
-    gain = dense[0] / min(timed)[0] if timed and dense and dense[0] else None
+    timings = [(p.timing(section.setting), _drop(p), i) for i, p in enumerate(kept)]
+    faster = [(-t.reference.speedup, drop, i) for t, drop, i in timings if t and t.reference.is_faster]
     return Picks(
         smallest=kept[min(sized)[2]] if sized else None,
-        fastest=kept[min(timed)[2]] if timed and (gain is None or gain >= TELLABLE) else None,
-        gain=gain,
+        fastest=kept[min(faster)[2]] if faster else None,
+        timed=any(timing for timing, _, _ in timings),
         candidates=len(kept),
     )
 
@@ -84,11 +86,8 @@ def answer(section: Section) -> str:
             parts.append(f"smallest file: {_named(picks.smallest)}, {size}, {_lost(picks.smallest)}")
         if speed and picks.fastest:
             parts.append(f"lowest latency: {_named(picks.fastest)}, {speed}, {_lost(picks.fastest)}")
-        elif picks.gain is not None:
-            parts.append(
-                f"latency: no point is faster than dense fp32 by the {100 * (TELLABLE - 1):.0f} % that unpaired loops "
-                f"can tell (the lowest median is {ratio(picks.gain)})"
-            )
+        elif picks.timed:
+            parts.append(f"latency: {_not_faster(section)}")
         found = "; ".join(parts) or "neither size nor latency was measured"
     text = f"Within {MAX_DROP_PP:g} pp of dense fp32 (mean over seeds), {found}."
     if picks.candidates == 1:
@@ -96,19 +95,50 @@ def answer(section: Section) -> str:
     return f"{text} Best of {picks.candidates:,} points read on the same test set, so the loss is flattered."
 
 
+def invalid_note(sections: Sequence[Section]) -> str:
+    """Return the sentence that some sessions cannot be trusted, empty where all can; nothing stands before it."""
+    found = [row for section in sections for row in sessions(section.trials)]
+    invalid = [row for row in found if not row.measured.session.valid]
+    if not invalid:
+        return ""
+    where = listing([session_name(row, sections) for row in invalid[:ALSO_NAMED]])
+    more = f" and {len(invalid) - ALSO_NAMED} more" if len(invalid) > ALSO_NAMED else ""
+    worst = max(invalid, key=lambda row: abs(math.log(row.measured.session.control_ratio))).measured.session
+    of = f"{len(invalid)} of {len(found)} sessions: {where}{more}" if len(found) > 1 else where
+    return (
+        f"**Timing is INVALID ({of}): a second copy of the baseline took {decimal(worst.control_ratio, 3)} "
+        f"{limits(worst.control_low, worst.control_high, 3)} of its time, though it is the same. Trust no speedup "
+        "there; time again on a quieter machine.**"
+    )
+
+
 def timing_note(sections: Sequence[Section]) -> str:
     """Return the sentence on how far latencies may be trusted; it belongs to the first line of a report."""
-    protocols = {m.protocol for s in sections for trial in s.trials for m in trial.measured}
-    if not protocols:
+    found = [row.measured.session for section in sections for row in sessions(section.trials)]
+    if not found:
         return "No latency was measured."
-    if protocols == {LOOP}:
-        return INDICATIVE
-    return f"Latency protocols: {', '.join(escape(name) for name in sorted(protocols))}; speedups are unpaired."
+    if not all(session.valid for session in found):
+        return "Verdicts are given for the other sessions." if any(session.valid for session in found) else ""
+    band = max(session.band for session in found)
+    count = counted(len(found), "session")
+    return (
+        f"Timing is VALID: in {count} of paired rounds, a second copy of the baseline took the same time within "
+        f"{100 * band:g} %."
+    )
 
 
-def _median_ms(point: Point, section: Section) -> float | None:
-    timing = point.timing(section.setting)
-    return timing.median_ms.mean if timing else None
+def session_name(row: SessionRow, sections: Sequence[Section]) -> str:
+    """Return a session as it is told from the others of a report."""
+    measured = row.measured
+    name = f"{escape(row.backend)}, batch {measured.batch_size}, {counted(measured.threads, 'thread')}"
+    return name if len(sections) < 2 else f"{escape(row.model)} on {escape(row.data)}, {name}"
+
+
+def _not_faster(section: Section) -> str:
+    """Return why no point is called the fastest."""
+    if all(not t.own.valid for p in section.shown if (t := p.timing(section.setting))):
+        return "none can be called the lowest, for the timing is INVALID"
+    return "no point was found FASTER than dense fp32"
 
 
 def _drop(point: Point) -> float:
@@ -132,11 +162,19 @@ def _speed(point: Point | None, section: Section) -> str:
         return ""
     text = f"{significant(timing.median_ms.mean)} ms at batch {timing.batch_size}"
     compared = []
-    if timing.speedup and not point.is_baseline:
-        compared.append(f"{ratio(timing.speedup)} against dense fp32")
-    if timing.speedup_eager and point.backend != "eager":
-        compared.append(f"{ratio(timing.speedup_eager)} against dense fp32 on eager")
+    if timing.own.verdict is not Verdict.BASELINE:
+        compared.append(f"{speedup_text(timing.own)} against {_baseline(timing.own, point)}")
+    if timing.eager and point.backend != EAGER:
+        compared.append(f"{speedup_text(timing.eager)} against {_baseline(timing.eager, point)}")
     return f"{text} ({', '.join(compared)})" if compared else text
+
+
+def _baseline(speed: Speed, point: Point) -> str:
+    """Return what a speedup is against: dense fp32 in its own words, or whatever stood in for it."""
+    dense, _, backend = speed.baseline.rpartition(" · ")
+    if dense != DENSE:
+        return escape(speed.baseline)
+    return "dense fp32" if backend == point.backend else f"dense fp32 on {escape(backend)}"
 
 
 def _lost(point: Point) -> str:

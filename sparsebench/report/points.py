@@ -8,19 +8,18 @@ from typing import TypeVar
 
 from sparsebench.records import CompressResult, Run, TrialResult
 from sparsebench.report.comparisons import EAGER, FP32, Comparer, Drop, SeedResult
+from sparsebench.report.latency import Setting, Speed, joined
 from sparsebench.report.spread import Spread, geometric_mean, mean
 
 Name = TypeVar("Name", str, str | None)
-
-Setting = tuple[int, int]
-"""Batch size and number of threads of a latency."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """Latency of a point at one batch size and number of threads, over the seeds that were timed.
 
-    ``median_ms`` and ``p95_ms`` are means over seeds of each seed's own statistic; speedups are geometric means.
+    Milliseconds are means over seeds of each seed's own statistic. ``own`` is the speed beside the dense fp32 network
+    of the same backend, ``eager`` beside that of eager. ``calls_together`` is 1 where percentiles are of single calls.
     """
 
     batch_size: int
@@ -28,9 +27,16 @@ class Timing:
     median_ms: Spread
     p95_ms: Spread
     p99_ms: Spread
+    calls_together: int
     throughput_per_s: float | None
-    speedup: float | None
-    speedup_eager: float | None
+    own: Speed
+    eager: Speed | None
+    peak_memory_bytes: float | None
+
+    @property
+    def reference(self) -> Speed:
+        """The speed by which points of all backends are ranked: beside eager where that was timed along."""
+        return self.eager or self.own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +158,23 @@ class Section:
         """The batch size and number of threads that tables and figures show, or None where nothing was timed."""
         return self.settings[0] if self.settings else None
 
+    def latency_ms(self, point: Point) -> float | None:
+        """Return a point's latency as the paired rounds saw it: that of dense fp32 / speedup, in milliseconds.
+
+        Points of different sessions stand on one axis so; their medians would carry what the machine did meanwhile.
+        Where dense fp32 was not timed it is the point's own median.
+        """
+        timing = point.timing(self.setting)
+        if timing is None:
+            return None
+        dense = self._dense_ms.get(EAGER if timing.eager else point.backend)
+        return dense / timing.reference.speedup if dense else timing.median_ms.mean
+
+    @cached_property
+    def _dense_ms(self) -> dict[str, float]:
+        timings = {point.backend: point.timing(self.setting) for point in self.points if point.is_baseline}
+        return {backend: timing.median_ms.mean for backend, timing in timings.items() if timing}
+
     def on(self, backend: str) -> tuple[Point, ...]:
         """Return the points shown of one backend."""
         return self._by_backend[backend]
@@ -264,7 +287,8 @@ def _timings(seeds: Sequence[SeedResult]) -> tuple[Timing, ...]:
         median, p95, p99 = (
             Spread.of(getattr(m, field) for m in measured) for field in ("median_ms", "p95_ms", "p99_ms")
         )
-        if median and p95 and p99:
+        own = joined(timing.own for timing in timings)
+        if median and p95 and p99 and own:
             found.append(
                 Timing(
                     batch_size=batch_size,
@@ -272,9 +296,11 @@ def _timings(seeds: Sequence[SeedResult]) -> tuple[Timing, ...]:
                     median_ms=median,
                     p95_ms=p95,
                     p99_ms=p99,
+                    calls_together=max(m.calls_together for m in measured),
                     throughput_per_s=mean(m.throughput_per_s for m in measured if m.median_ms > 0),
-                    speedup=geometric_mean(timing.speedup for timing in timings),
-                    speedup_eager=geometric_mean(timing.speedup_eager for timing in timings),
+                    own=own,
+                    eager=joined(timing.eager for timing in timings),
+                    peak_memory_bytes=mean(m.peak_memory_bytes for m in measured),
                 )
             )
     return tuple(found)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sparsebench.records import EnvironmentRecord, Run
 from sparsebench.report.findings import stages, trained_records
-from sparsebench.report.numbers import decimal
+from sparsebench.report.latency import sessions
+from sparsebench.report.numbers import decimal, limits, percent
 from sparsebench.report.tables import markdown_table
 from sparsebench.report.text import escape, fence, folded
 
@@ -20,6 +21,9 @@ def provenance(run: Run) -> str:
     parts = [_facts(run), f"Command:\n\n{fence(run.record.command, 'sh')}"]
     config = json.dumps(run.record.config, indent=2, sort_keys=True, ensure_ascii=False, default=str)
     parts.append(folded("Config", fence(config, "json")))
+    timed = _sessions(run)
+    if timed:
+        parts.append(folded("Timing sessions", timed))
     others = _environments(run)[1:]
     for number, environment in enumerate(others, start=2):
         parts.append(folded(f"Environment {number}", _table(_environment_rows(environment))))
@@ -66,6 +70,38 @@ def _facts(run: Run) -> str:
         rows.append((f"samples of {escape(data)}", samples))
     rows.append(("stages started", escape(" to ".join(found.stages_started)) or "none"))
     return _table(rows)
+
+
+def _sessions(run: Run) -> str:
+    """Return a table of what was timed together, INVALID sessions first; empty where nothing was."""
+    headings = ["session", "network", "backend", "batch", "threads", "baseline", "networks", "rounds", "processes"]
+    headings += ["s", "stopped", "second copy of the baseline [95 %]", "", "load", "steal %", "order seed"]
+    rows = []
+    for row in sessions(run.trials):
+        measured, session = row.measured, row.measured.session
+        load, steal = session.conditions.get("load_1min"), session.conditions.get("steal_share")
+        rows.append(
+            [
+                escape(session.id),
+                escape(f"{row.model} on {row.data}"),
+                escape(row.backend),
+                str(measured.batch_size),
+                str(measured.threads),
+                escape(measured.against.baseline),
+                str(session.networks),
+                str(session.rounds),
+                "the sweep's" if session.in_process_because else str(session.generations),
+                decimal(session.seconds, 0),
+                session.stopped,
+                f"{decimal(session.control_ratio, 3)} {limits(session.control_low, session.control_high, 3)}",
+                "VALID" if session.valid else "INVALID",
+                decimal(load, 1),
+                percent(steal, 1),
+                str(session.seed),
+            ]
+        )
+    texts = {0, 1, 2, 5, 10, 12}
+    return markdown_table(headings, rows, [place not in texts for place in range(len(headings))]) if rows else ""
 
 
 def _environments(run: Run) -> list[EnvironmentRecord]:

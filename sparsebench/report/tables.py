@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from tabulate import tabulate
 
 from sparsebench.report.comparisons import Drop, SeedResult
+from sparsebench.report.latency import INVALID, Setting, Speed
 from sparsebench.report.numbers import (
     DASH,
     decimal,
@@ -17,10 +18,14 @@ from sparsebench.report.numbers import (
     ratio,
     significant,
 )
-from sparsebench.report.points import Point, Section
+from sparsebench.report.points import Point, Section, Timing
 from sparsebench.report.text import counted, escape
+from sparsebench.verdicts import Verdict
 
 UNPAIRED = "†"
+
+TOGETHER = "‡"
+"""Marks percentiles of calls so short that several are timed together."""
 
 MOST_PADDED = 60
 """Rows up to which cells are padded so that the text lines up; GitHub cuts pages off that are padded beyond reason."""
@@ -67,8 +72,8 @@ def _columns(section: Section) -> list[Column]:
     def latency(point: Point, field: str) -> str:
         return significant(getattr(point.timing(setting), field).mean)
 
-    def speedup(point: Point, field: str) -> str:
-        return ratio(getattr(point.timing(setting), field))
+    def speed(point: Point) -> Timing:
+        return cast("Timing", point.timing(setting))
 
     return [
         Column("pruner", lambda p: "dense" if p.dense else escape(p.pruner or DASH), numeric=False),
@@ -89,8 +94,16 @@ def _columns(section: Section) -> list[Column]:
         *([Column("working memory kB", lambda p: kilobytes(p.working_memory_bytes))] if memory else []),
         Column(f"latency ms, median{where}", timed(lambda p: latency(p, "median_ms"))),
         Column("p95 ms", timed(lambda p: latency(p, "p95_ms"))),
-        Column("speedup", timed(lambda p: speedup(p, "speedup"))),
-        *([Column("× eager fp32", timed(lambda p: speedup(p, "speedup_eager")))] if elsewhere else []),
+        Column("speedup [95 %]", timed(lambda p: speedup_text(speed(p).own))),
+        Column("verdict", timed(lambda p: verdict_text(speed(p).own)), numeric=False),
+        *(
+            [
+                Column("× eager fp32 [95 %]", timed(lambda p: speedup_text(speed(p).eager))),
+                Column("against eager", timed(lambda p: verdict_text(speed(p).eager)), numeric=False),
+            ]
+            if elsewhere
+            else []
+        ),
         Column("n", _seeds),
     ]
 
@@ -107,24 +120,56 @@ def _seeds(point: Point) -> str:
     return str(evaluated) if evaluated == point.planned else f"{evaluated} of {point.planned}"
 
 
-def latency_table(section: Section) -> str:
-    """Return median latency and speedup at every batch size and number of threads; one row an operating point."""
-    headings = ["pruner", "sparsity asked", "scheme", "backend"]
-    for batch, threads in section.settings:
-        headings += [f"batch {batch}, {counted(threads, 'thread')}: ms", "speedup"]
+def speedup_text(speed: Speed | None) -> str:
+    """Return a speedup with its interval; that of a baseline over itself has none."""
+    if speed is None:
+        return DASH
+    if speed.verdict is Verdict.BASELINE:
+        return "1"
+    # As many digits as a difference of one percent needs.
+    digits = 3 if speed.speedup < 10 else 1
+    return f"{decimal(speed.speedup, digits)}× {limits(speed.low, speed.high, digits)}"
+
+
+def verdict_text(speed: Speed | None) -> str:
+    """Return what is said of a speedup: a verdict, INVALID, or that it is the baseline's."""
+    if speed is None:
+        return DASH
+    if speed.verdict is Verdict.BASELINE:
+        return "baseline" if speed.valid else f"baseline, {INVALID}"
+    return speed.said
+
+
+def latency_table(section: Section, setting: Setting) -> str:
+    """Return all about the latency at one batch size and number of threads; one row an operating point."""
+    elsewhere = any(backend != "eager" for backend in section.backends)
+    headings = ["pruner", "sparsity asked", "scheme", "backend", "median ms", "p95 ms", "p99 ms", "samples/s"]
+    headings += ["speedup [95 %]", "verdict", *(["× eager fp32 [95 %]", "against eager"] if elsewhere else [])]
+    headings.append("peak memory MB")
     rows = []
     for point in section.shown:
-        row = [
-            "dense" if point.dense else escape(point.pruner or DASH),
-            decimal(point.sparsity_asked, 4),
-            escape(point.scheme),
-            escape(point.backend),
-        ]
-        for setting in section.settings:
-            timing = point.timing(setting)
-            row += [significant(timing.median_ms.mean), ratio(timing.speedup)] if timing else [DASH, DASH]
-        rows.append(row)
-    return markdown_table(headings, rows, [False, True, False, False] + [True] * (2 * len(section.settings)))
+        timing = point.timing(setting)
+        if timing is None:
+            continue
+        mark = TOGETHER if timing.calls_together > 1 else ""
+        rows.append(
+            [
+                "dense" if point.dense else escape(point.pruner or DASH),
+                decimal(point.sparsity_asked, 4),
+                escape(point.scheme),
+                escape(point.backend),
+                significant(timing.median_ms.mean),
+                f"{significant(timing.p95_ms.mean)}{mark}",
+                f"{significant(timing.p99_ms.mean)}{mark}",
+                significant(timing.throughput_per_s),
+                speedup_text(timing.own),
+                verdict_text(timing.own),
+                *([speedup_text(timing.eager), verdict_text(timing.eager)] if elsewhere else []),
+                DASH if timing.peak_memory_bytes is None else significant(timing.peak_memory_bytes / 1e6),
+            ]
+        )
+    text = {"pruner", "scheme", "backend", "verdict", "against eager"}
+    return markdown_table(headings, rows, [heading not in text for heading in headings])
 
 
 def seeds_table(section: Section) -> str:

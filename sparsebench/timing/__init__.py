@@ -1,9 +1,9 @@
 """How latency is measured: the paired comparison of several variants.
 
-``compare`` is the paired protocol. From the bottom up: ``statistics`` is pure; ``schedule`` orders the blocks of a round
-and pairs them; ``blocks`` and ``gpu`` time one block; ``bench`` times one round; ``worker`` does so in a process of its
-own; ``session`` goes on until the answer is precise; ``comparing`` puts it together and ``comparison`` is what it hands
-back. The public names are loaded on first use, so that importing this package does not import torch.
+``compare`` is the paired protocol. From the bottom up: ``statistics`` is pure; ``schedule`` orders the blocks of a
+round and pairs them; ``blocks`` and ``gpu`` time one block; ``bench`` times one round; ``worker`` does so in a process
+of its own; ``session`` goes on until the answer is precise; ``comparing`` puts it together and ``comparison`` is what
+it hands back. The public names are loaded on first use, so that importing this package does not import torch.
 """
 
 from typing import TYPE_CHECKING

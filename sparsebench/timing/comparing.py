@@ -14,7 +14,7 @@ from sparsebench.timing.bench import Bench, RoundTimer
 from sparsebench.timing.blocks import Clock
 from sparsebench.timing.comparison import Comparison
 from sparsebench.timing.grouping import grouped
-from sparsebench.timing.session import Plan, Session, run_session
+from sparsebench.timing.session import Plan, run_session
 from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Settings
 from sparsebench.timing.summary import summarise
 from sparsebench.timing.variants import Built, Sent, Variant, pickled, second_copy
@@ -105,9 +105,7 @@ def compare(
     return compare_variants(given, baseline, second, settings)
 
 
-def compare_variants(
-    variants: Sequence[Variant], baseline: str, second: str | None, settings: Settings
-) -> Comparison:
+def compare_variants(variants: Sequence[Variant], baseline: str, second: str | None, settings: Settings) -> Comparison:
     """Compare variants that share their inputs; ``compare`` says how.
 
     One variant alone is compared with its second copy, which says how far the machine can be trusted.

@@ -1,9 +1,10 @@
 """The order of the blocks of a round, how a block is paired with its neighbours, and how many calls it has.
 
 A round holds one block of every variant and blocks of the baseline at its begin, at its end and in between, never more
-than ``SEGMENT`` variants apart. With 20 variants and the control that is 21 + 5 blocks of 50 ms, 1.35 s a round with what comes before
-each block; the first look comes after 24 rounds, 33 s. Starting three workers and warming them up adds about 5 s each
-on two cores, so that 20 variants have their first verdicts after 48 s, and a few more rounds fit into the minute.
+than ``SEGMENT`` variants apart. With 20 variants and the control that is 21 + 5 blocks of 50 ms, 1.35 s a round with
+what comes before each block; the first look comes after 24 rounds, 33 s. Starting three workers and warming them up
+adds about 5 s each on two cores, so that 20 variants have their first verdicts after 48 s, and a few more rounds fit
+into the minute.
 """
 
 from dataclasses import dataclass

@@ -77,9 +77,7 @@ def _timings(session: Session, second: str | None) -> list[Timing]:
         # Within a round, and the neighbour before with the neighbour before: log(variant/base) − log(second/base).
         others = list(_ratios(log_ratios - log_ratios[place], session.generations))
         others[place] = BASELINE_SEES_ITSELF
-    return [
-        _timing(session, number, *pair) for number, pair in enumerate(zip(paired, others, strict=True), start=1)
-    ]
+    return [_timing(session, number, *pair) for number, pair in enumerate(zip(paired, others, strict=True), start=1)]
 
 
 def _ratios(log_ratios: Floats, generations: Sequence[int]) -> list[Ratio]:
@@ -87,9 +85,14 @@ def _ratios(log_ratios: Floats, generations: Sequence[int]) -> list[Ratio]:
     estimate, p_values = median_interval(log_ratios, generations), sign_test(log_ratios)
     labels = np.asarray(generations)
     within = [np.median(log_ratios[:, labels == label], axis=(1, 2)) for label in np.unique(labels)]
-    columns = (np.exp(estimate.centre), np.exp(estimate.low), np.exp(estimate.high), p_values)
     return [
-        Ratio(*(float(column[place]) for column in columns), tuple(float(np.exp(one[place])) for one in within))
+        Ratio(
+            ratio=float(np.exp(estimate.centre[place])),
+            low=float(np.exp(estimate.low[place])),
+            high=float(np.exp(estimate.high[place])),
+            p_value=float(p_values[place]),
+            generation_ratios=tuple(float(np.exp(one[place])) for one in within),
+        )
         for place in range(len(log_ratios))
     ]
 
