@@ -57,6 +57,7 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
     """
     settings = stages[0].settings
     networks = _Networks(stages, workbench)
+    inputs = networks.inputs(settings["batch_size"])
     timing = Settings(
         **{name: settings[name] for name in ("threads", "seconds_cap", "precision", "band", "block_ms")},
         # Another order for each session, the same for the same one.
@@ -70,14 +71,13 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
     while left := [stage for stage in stages if stage.parent not in failed]:
         second = networks.second if networks.second not in failed else None
         names = {key: networks.names[key] for key in networks.names if key not in failed}
-        inputs = (workbench.inputs(networks.baseline, settings["batch_size"]),)
         try:
             variants = [Variant(name, networks.built(key), inputs) for key, name in names.items()]
             found = compare_variants(variants, names[networks.baseline], second and names[second], timing)
         except VariantError as error:
             key = networks.key_of(error.variant)
             if key == networks.baseline:
-                raise SparsebenchError(f"Nothing could be timed, for the baseline failed: {error}") from error
+                raise _without_baseline(error) from error
             failed[key] = error
             if key == networks.second:
                 warnings.append(f"Latency could not be compared with dense fp32 on eager: {error}")
@@ -86,6 +86,10 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
         outcomes: dict[str, Outcome | Exception] = {stage.key: recorder.outcome(stage) for stage in left}
         return Timed({**_failures(stages, failed), **outcomes}, tuple(warnings))
     return Timed(_failures(stages, failed), tuple(warnings))
+
+
+def _without_baseline(error: Exception) -> SparsebenchError:
+    return SparsebenchError(f"Nothing could be timed, for the baseline failed: {error}")
 
 
 def _failures(stages: Sequence[Stage], failed: Mapping[str, Exception]) -> dict[str, Outcome | Exception]:
@@ -116,6 +120,18 @@ class _Networks:
     def key_of(self, name: str) -> str:
         """Return the key of the network called so; the second copy of the baseline is the baseline."""
         return next((key for key, own in self.names.items() if own == name), self.baseline)
+
+    def inputs(self, batch_size: int) -> tuple[Any, ...]:
+        """Return what all networks of the session are fed: training samples, as the baseline's trainer loads them.
+
+        Raises:
+            SparsebenchError: where the baseline is not there, or its samples cannot be read.
+        """
+        try:
+            self.built(self.baseline)
+            return (self._workbench.inputs(self.baseline, batch_size),)
+        except SparsebenchError as error:
+            raise _without_baseline(error) from error
 
     def built(self, key: str) -> Built:
         """Return how a worker builds a network.

@@ -182,7 +182,7 @@ def outcome(stage: Stage, record: StageRecord) -> str:
         case EvaluateResult() as result:
             tail = f"top-1 {100 * result.top1:.2f} %"
         case MeasureResult() as result:
-            tail = f"{result.median_ms:.3f} ms"
+            tail = f"{result.median_ms:.3f} ms, {1 / result.against.ratio:.2f}× {result.against.baseline}"
         case None:
             tail = failure_line(record)
         case _:

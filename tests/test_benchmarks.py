@@ -12,7 +12,8 @@ def test_each_trial_of_a_sweep_has_a_latency_benchmark_with_accuracy_sparsity_an
     config = tmp_path / "tiny.toml"
     config.write_text(
         'name = "tiny"\nthresholds = [0, 0.8]\nschemes = ["fp32", "static"]\nseeds = [0]\n'
-        "[model]\nname = 'small_cnn'\noptions = { width = 8 }\n[train]\nepochs = 1\n[measure]\nworkers = false\nseconds_cap = 0.01\nblock_ms = 1\n"
+        "[model]\nname = 'small_cnn'\noptions = { width = 8 }\n[train]\nepochs = 1\n"
+        "[measure]\nworkers = false\nseconds_cap = 0.01\nblock_ms = 1\n"
     )
     done = subprocess.run(
         [

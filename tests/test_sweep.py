@@ -130,11 +130,14 @@ def test_pruning_the_classifier_too_counts_it_as_prunable(tmp_path):
 
 
 def test_progress_goes_to_stderr_and_results_to_stdout(tmp_path):
-    done = sparsebench("run", *tiny_arguments("thresholds=0", "schemes=fp32"), cwd=tmp_path)
+    done = sparsebench("run", *tiny_arguments(*TIMED, "thresholds=0", "schemes=fp32"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 of 1 trials done in runs/tiny." in done.stdout
     assert (tmp_path / "reports/tiny/README.md").is_file()
-    assert re.search(r"\[2/6.*\] train small_cnn · digits · dense · seed 0: val \d+\.\d\d %", done.stderr)
+    assert re.search(r"\[2/5.*\] train small_cnn · digits · dense · seed 0: val \d+\.\d\d %", done.stderr)
+    assert re.search(
+        r"measure small_cnn .* batch 1 · 1 thread: \d+\.\d{3} ms, 1\.00× dense · fp32 · eager", done.stderr
+    )
     assert "Warning" not in done.stderr, "library warnings must not reach the user"
 
 
