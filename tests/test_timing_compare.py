@@ -8,11 +8,24 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from timing_callables import DiesOnLoading, FailsOnLoading, bound_network, dies, multiply, network, once, raises, twice
+from timing_callables import (
+    DiesOnLoading,
+    FailsOnLoading,
+    Scaled,
+    allocates,
+    bound_network,
+    dies,
+    hangs,
+    multiply,
+    network,
+    once,
+    raises,
+    twice,
+)
 from timing_machines import Machine
 from torch import nn
 
-from sparsebench.errors import SparsebenchError
+from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.timing import Built, Verdict, compare
 from sparsebench.timing.grouping import grouped
 from sparsebench.timing.variants import Variant
@@ -184,6 +197,111 @@ def test_networks_and_recipes_are_timed_with_their_inputs():
     assert result.in_process_because == "asked for by workers=False"
 
 
+def test_a_second_baseline_is_compared_with_round_by_round():
+    result = compared(Machine(11), {"fp32": 60, "eager": 120, "int8": 30, "same": 60}, second="eager")
+    assert result.second == "eager"
+    assert [result[name].second.ratio for name in result] == pytest.approx([0.5, 1, 0.25, 0.5])
+    assert [result[name].ratio for name in result] == pytest.approx([1, 2, 0.5, 1])
+    assert result["int8"].second.low == pytest.approx(0.25) == result["int8"].second.high
+    assert result["int8"].second.p_value < 1e-6
+    assert result["eager"].second.p_value == 1
+
+
+def test_the_second_baseline_may_be_the_first():
+    result = compared(Machine(12), {"fp32": 60, "int8": 30}, second="fp32")
+    assert result["int8"].second == result["int8"].paired
+    assert result["fp32"].second.ratio == 1
+
+
+def test_drift_leaves_the_ratio_to_the_second_baseline_alone():
+    machine = Machine(13, noise=0.011, drift=0.2, bursts=0.05)
+    result = compared(machine, {"fp32": 60, "eager": 120, "int8": 30}, second="eager", seconds_cap=120)
+    assert result["int8"].second.low <= 0.25 <= result["int8"].second.high
+    assert result["int8"].second.high / result["int8"].second.low < 1.05
+
+
+def test_each_group_has_the_second_baseline():
+    result = compared(Machine(14), {"fp32": 60, "eager": 120, "a": 30, "b": 90}, second="eager", group_size=1)
+    assert [result[name].group for name in result] == [0, 0, 0, 1]
+    assert [result[name].second.ratio for name in "ab"] == pytest.approx([0.25, 0.75])
+    assert all("eager" in one.order for one in result.rounds)
+
+
+def test_percentiles_are_those_of_single_calls_unless_they_are_too_short():
+    machine = Machine(15)
+    short, long = machine.call(0.05), machine.call(5)
+    result = compare({"long": long, "short": short}, baseline="long", clock=machine.clock, seconds_cap=20)
+    assert (result["long"].calls_together, result["short"].calls_together) == (1, 2)
+    assert result["long"].calls == sum(one.order.count("long") for one in result.rounds) * 10
+    assert result["long"].p95_ms == result["long"].p99_ms == pytest.approx(5)
+
+
+def test_short_calls_settle_before_they_are_timed_and_long_ones_are_long_enough():
+    machine = Machine(16)
+    calls = {"short": 0, "long": 0}
+
+    def counting(name, milliseconds):
+        call = machine.call(milliseconds)
+
+        def run():
+            calls[name] += 1
+            call()
+
+        return run
+
+    result = compare(
+        {"short": counting("short", 1), "long": counting("long", 20)},
+        baseline="short",
+        clock=machine.clock,
+        seconds_cap=20,
+    )
+    # Five blocks of the baseline and its second copy a round; two calls before each of 50, and none before three.
+    loads, blocks = 3, len(result.rounds)
+    warm_up = loads * (1 + 50)
+    assert calls["short"] == 2 * warm_up + blocks * 4 * (50 + 2)
+    assert calls["long"] == loads * (1 + 3) + blocks * 3
+
+
+def test_a_worker_that_hangs_is_ended_and_the_variant_named():
+    text = r"worker hung at variant 'bad': no block of it ended within 2 s, and it was ended"
+    with pytest.raises(VariantError, match=text) as caught:
+        compare({"good": once, "bad": hangs}, baseline="good", workers=True, hang_seconds=2)
+    assert caught.value.variant == "bad"
+
+
+def test_networks_are_specialised_where_they_are_timed_and_their_memory_is_measured():
+    variants = {
+        "net": Built(network),
+        "made": Built(network, specialise=Scaled),
+        "large": Built(allocates),
+    }
+    result = compare(
+        variants,
+        baseline="net",
+        inputs=(torch.ones(1, 64),),
+        batch=4,
+        workers=True,
+        seconds_cap=1,
+        block_ms=2,
+        footprint=True,
+    )
+    if sys.platform == "linux":
+        assert 58e6 < result["large"].peak_bytes < 90e6
+        assert result["net"].peak_bytes < 40e6
+        assert result["made"].peak_bytes is not None
+
+
+def test_an_error_of_a_variant_says_which_it_was():
+    with pytest.raises(VariantError) as caught:
+        compare({"good": once, "bad": raises}, baseline="good", workers=False)
+    assert caught.value.variant == "bad"
+
+
+def test_recipes_that_say_how_large_they_are_are_grouped_by_it():
+    variants = [Variant(name, Built(network, weight_bytes=1000)) for name in "abcde"]
+    assert [len(group) for group in grouped(variants[1:], variants[:1], None, 4000)] == [2, 2]
+
+
 def test_workers_that_were_asked_for_must_be_possible():
     with pytest.raises(SparsebenchError, match=r"Workers were asked for, but 'a' cannot be pickled.*Built\(factory\)"):
         compare({"a": lambda: None, "b": once}, baseline="a", workers=True)
@@ -232,11 +350,17 @@ def test_networks_in_training_mode_and_off_the_cpu_are_refused():
 
 
 def test_all_impossible_arguments_are_reported_at_once():
+    more = {"band": 1.5, "second": "y", "hang_seconds": 0, "block_ms": float("inf")}
     with pytest.raises(SparsebenchError) as caught:
-        compare({"a": once}, baseline="x", threads=0, band=1.5, precision=0, seconds_cap=-1, batch=0, group_size=0)
+        compare(
+            {"a": once}, baseline="x", threads=0, band=1.5, precision=0, seconds_cap=-1, batch=0, group_size=0, **more
+        )
     text = str(caught.value)
     for part in (
         "baseline='x' is none of the variants; it must be one of 'a'.",
+        "second='y' is none of the variants; it must be one of 'a'.",
+        "hang_seconds=0 is not possible; it must be a number of seconds above 0.",
+        "block_ms=inf is not possible; it must be a number of milliseconds above 0.",
         "There is nothing to compare; give the baseline and at least one other variant.",
         "threads=0 is not possible; it must be at least 1.",
         "batch=0 is not possible",

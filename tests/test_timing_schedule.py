@@ -79,6 +79,19 @@ def test_slow_first_calls_do_not_size_the_block():
     assert warm_up(ticking.call, ticking.clock, 50e6) == 10**6
 
 
+def test_a_runtime_that_gets_faster_while_it_is_warmed_up_is_given_another_block():
+    steady, tuning = Ticking(10**6), Ticking(10**8, *[4 * 10**6] * 8, 10**6)
+    assert warm_up(steady.call, steady.clock, 50e6) == warm_up(tuning.call, tuning.clock, 50e6) == 10**6
+    assert steady.calls == 1 + 50
+    assert tuning.calls == 1 + 8 + 18 + 50  # after 50 ms its second half was four times as fast as its first
+
+
+def test_one_that_never_settles_is_timed_nevertheless():
+    restless = Ticking(*(10**6 * (1 + n) for n in range(1000)))
+    warm_up(restless.call, restless.clock, 50e6)
+    assert restless.now < 8 * 50e6
+
+
 def test_a_slow_call_is_warmed_up_by_four_calls():
     ticking = Ticking(10**9)
     assert warm_up(ticking.call, ticking.clock, 50e6) == 10**9

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from functools import partial
 
 import torch
@@ -34,6 +35,10 @@ def raises():
     raise ValueError("broken inside")
 
 
+def hangs():
+    time.sleep(600)
+
+
 def dies():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -52,3 +57,30 @@ class DiesOnLoading:
 class FailsOnLoading(DiesOnLoading):
     def __setstate__(self, state):
         raise RuntimeError("no such file")
+
+
+class Scaled(nn.Module):
+    """What a backend might make for certain inputs."""
+
+    def __init__(self, network, inputs, threads):
+        super().__init__()
+        self.network, self.asked = network, (tuple(inputs[0].shape), threads, torch.get_num_threads())
+
+    def forward(self, x):
+        if self.asked != ((4, 64), 1, 1):
+            raise ValueError(f"specialised for {self.asked}")
+        return self.network(x)
+
+
+def allocates():
+    """A network that holds 20 MB of weights and takes 40 MB more while it runs."""
+    return Allocating().eval()
+
+
+class Allocating(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(5_000_000))
+
+    def forward(self, x):
+        return torch.cat([self.weight, self.weight]).sum() + x.sum()

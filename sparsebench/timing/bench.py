@@ -13,8 +13,7 @@ from sparsebench.timing.blocks import Clock, time_block, warm_up
 from sparsebench.timing.conditions import Conditions, Watch
 from sparsebench.timing.gpu import synchronised, time_gpu_block
 from sparsebench.timing.quiet import quiet
-from sparsebench.timing.schedule import BlockSize, block_size, settling_calls
-from sparsebench.timing.statistics import Floats
+from sparsebench.timing.schedule import BlockSize, Floats, block_size, settling_calls
 from sparsebench.timing.variants import TimedCall, Variant, named, ready
 
 

@@ -5,8 +5,7 @@ from itertools import repeat
 
 import numpy as np
 
-from sparsebench.timing.schedule import BlockSize
-from sparsebench.timing.statistics import Floats
+from sparsebench.timing.schedule import BlockSize, Floats
 
 Clock = Callable[[], int]
 """Returns nanoseconds that never run backwards."""

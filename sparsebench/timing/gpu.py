@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.timing.schedule import BlockSize
-from sparsebench.timing.statistics import Floats
+from sparsebench.timing.schedule import BlockSize, Floats
 
 _L2_TIMES = 2
 """How many times the size of the L2 cache is written between two calls."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsebench.timing.statistics import Floats
+Floats = NDArray[np.float64]
 
 SEGMENT = 6
 """At most so many variants stand between two blocks of the baseline."""

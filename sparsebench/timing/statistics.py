@@ -16,11 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, norm, t
+from scipy.special import bdtr, ndtr, stdtrit
 
+from sparsebench.timing.schedule import Floats
 from sparsebench.verdicts import ERROR_LEVEL
-
-Floats = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
@@ -78,7 +77,7 @@ def _expanded(tail: float, rounds: int, generations: int) -> float:
     section 5.3, with one degree of freedom taken by each generation.
     """
     freedom = rounds - generations
-    return float(norm.cdf(t.ppf(tail, freedom) * np.sqrt(rounds / freedom))) if freedom > 0 else tail
+    return float(ndtr(stdtrit(freedom, tail) * np.sqrt(rounds / freedom))) if freedom > 0 else tail
 
 
 def _median_at_or_below(counts: NDArray[np.int_], sizes: NDArray[np.int_]) -> Floats:
@@ -132,7 +131,9 @@ def sign_test(log_ratios: ArrayLike) -> Floats:
     """
     sides = np.sign(np.asarray(log_ratios, dtype=np.float64)).sum(axis=-1)
     above, below = (sides > 0).sum(axis=-1), (sides < 0).sum(axis=-1)
-    return np.asarray(np.minimum(1.0, 2 * binom.cdf(np.minimum(above, below), above + below, 0.5)), dtype=np.float64)
+    return np.asarray(
+        np.minimum(1.0, 2 * bdtr(np.minimum(above, below).astype(float), above + below, 0.5)), dtype=np.float64
+    )
 
 
 def is_precise(estimate: Estimate, precision: float) -> NDArray[np.bool_]:

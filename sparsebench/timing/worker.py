@@ -27,6 +27,8 @@ from sparsebench.timing.variants import Sent, Variant, unpickled
 
 _NOTHING_YET = -1
 _SECONDS_TO_END = 5.0
+_SECONDS_TO_START = 120.0
+"""A process that imports torch on a busy machine is given so long at least."""
 _LOOK_SECONDS = 1.0
 """How often a worker is looked after while it is waited for."""
 
@@ -150,12 +152,16 @@ class WorkerTimer:
         while not self._connection.poll(min(_LOOK_SECONDS, self._order.hang_seconds)):
             if self._current[1] != steps:
                 steps, since = self._current[1], time.monotonic()
-            elif time.monotonic() - since >= self._order.hang_seconds:
+            elif time.monotonic() - since >= self._patience():
                 self._process.kill()
                 self._hung()
 
+    def _patience(self) -> float:
+        started = self._current[0] != _NOTHING_YET
+        return self._order.hang_seconds if started else max(self._order.hang_seconds, _SECONDS_TO_START)
+
     def _hung(self) -> NoReturn:
-        number, limit = int(self._current[0]), f"{self._order.hang_seconds:g} s"
+        number, limit = int(self._current[0]), f"{self._patience():g} s"
         if number == _NOTHING_YET:
             raise SparsebenchError(
                 f"A timing worker did not start within {limit} and was ended. Is the machine out of memory, or busy?"
