@@ -352,9 +352,7 @@ def test_networks_in_training_mode_and_off_the_cpu_are_refused():
 def test_all_impossible_arguments_are_reported_at_once():
     more = {"band": 1.5, "second": "y", "hang_seconds": 0, "block_ms": float("inf")}
     with pytest.raises(SparsebenchError) as caught:
-        compare(
-            {"a": once}, baseline="x", threads=0, band=1.5, precision=0, seconds_cap=-1, batch=0, group_size=0, **more
-        )
+        compare({"a": once}, baseline="x", threads=0, precision=0, seconds_cap=-1, batch=0, group_size=0, **more)
     text = str(caught.value)
     for part in (
         "baseline='x' is none of the variants; it must be one of 'a'.",

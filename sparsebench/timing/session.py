@@ -19,7 +19,10 @@ LOOKS = (3, 6)
 """The intervals are looked at after so many generations, and when the time is spent."""
 
 ROUNDS = 8
-"""Rounds of a generation."""
+"""Rounds of a generation, or more of few and short blocks, so that it times for as long as it took to start."""
+
+MOST_ROUNDS = 16
+"""Rounds of a generation at most."""
 
 FEWEST_ROUNDS = 3
 """Rounds of a generation where calls are so slow that more would not fit."""
@@ -34,7 +37,7 @@ class Plan:
             give no interval.
         precision: it stops at a look at which all intervals reach less than this to either side.
         looks: numbers of generations after which it looks, rising; the last ends it.
-        rounds: rounds of a generation.
+        rounds: rounds of a generation; twice as many where they are short.
     """
 
     seconds_cap: float = 60.0
@@ -131,7 +134,7 @@ def run_session(
             round_ns = _round_ns(timer.loaded.block_ns, draw_order(items, random))
             if generation == 0:
                 session.loaded = timer.loaded
-                rounds = _rounds_that_fit(plan, plan.seconds_cap * 1e9 / least_generations - (ready - began), round_ns)
+                rounds = _rounds_that_fit(plan, plan.seconds_cap * 1e9 / least_generations, ready - began, round_ns)
             reserve = ready - began + FEWEST_ROUNDS * round_ns
             for _ in range(rounds):
                 if not must and clock() + round_ns > deadline:
@@ -148,9 +151,18 @@ def _round_ns(block_ns: Sequence[float], order: np.ndarray) -> float:
     return float(np.asarray(block_ns)[order].sum())
 
 
-def _rounds_that_fit(plan: Plan, left_ns: float, round_ns: float) -> int:
-    """Return how many rounds a generation has, so that those before the first look end before the cap."""
-    return int(np.clip(left_ns // round_ns, min(FEWEST_ROUNDS, plan.rounds), plan.rounds))
+def _rounds_that_fit(plan: Plan, share_ns: float, start_ns: float, round_ns: float) -> int:
+    """Return how many rounds a generation has, so that those before the first look end before the cap.
+
+    Args:
+        plan: how long the session goes on.
+        share_ns: a generation's share of the cap.
+        start_ns: how long it took to start.
+        round_ns: how long a round lasts.
+    """
+    most = plan.rounds * MOST_ROUNDS // ROUNDS
+    wanted = np.clip(start_ns // round_ns, plan.rounds, most)
+    return int(np.clip((share_ns - start_ns) // round_ns, min(FEWEST_ROUNDS, plan.rounds), wanted))
 
 
 def _time_round(session: Session, timer: RoundTimer, order: np.ndarray, generation: int, group: int) -> None:

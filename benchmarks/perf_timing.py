@@ -1,0 +1,246 @@
+"""Whether verdicts on latency are right beside a busy neighbour, and how long those of the default sweep take.
+
+    python benchmarks/perf_timing.py --out reports/performance
+
+In each session a copy of the baseline and a variant whose work is larger by a known share are compared with the
+baseline, while another process works in bursts on one core. The same samples are judged a second time as if the
+networks had been timed one after the other. Finished sessions are kept in the state file: what was interrupted goes on
+where it was. It takes about twenty minutes on two cores.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from timing_nets import REPEATS, busy_neighbour, inputs, repeated
+
+from sparsebench import load_config, run_sweep
+from sparsebench.environment import describe_environment
+from sparsebench.report.latency import Judge
+from sparsebench.timing import Built, Comparison, compare
+
+COPY, SLOWER = "copy", "slower"
+
+CASES = {1: 0.03, 2: 0.05}
+"""By number of threads, by how much more work the slower variant has."""
+
+ENOUGH = 18
+"""Of 20 sessions, so many must find the slower variant."""
+
+RESAMPLES = 2000
+
+
+def session(threads: int, seed: int, seconds_cap: float) -> dict[str, object]:
+    """Return what one session beside a busy neighbour says, and what medians one after the other would have said."""
+    variants = {
+        "baseline": Built(partial(repeated, REPEATS)),
+        COPY: Built(partial(repeated, REPEATS)),
+        SLOWER: Built(partial(repeated, round(REPEATS * (1 + CASES[threads])))),
+    }
+    core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    with busy_neighbour(core, seed):
+        found = compare(
+            variants,
+            baseline="baseline",
+            inputs=inputs(),
+            threads=threads,
+            seconds_cap=seconds_cap,
+            seed=seed,
+            workers=True,
+        )
+    return {
+        "threads": threads,
+        "seed": seed,
+        "valid": found.valid,
+        "stopped": found.stopped,
+        "seconds": found.seconds,
+        "rounds": len(found.rounds),
+        "conditions": found.conditions,
+        "paired": {
+            name: {"ratio": found[name].ratio, "low": found[name].low, "high": found[name].high}
+            | {"verdict": str(found[name].verdict)}
+            for name in (COPY, SLOWER)
+        },
+        "one_after_the_other": {name: one_after_the_other(found, name, seed) for name in (COPY, SLOWER)},
+    }
+
+
+def one_after_the_other(found: Comparison, name: str, seed: int) -> dict[str, object]:
+    """Judge the samples of a session as if the baseline had been timed first and the variant after it.
+
+    The baseline's blocks of the first half of the rounds are compared with the variant's of the second: as many as a
+    plain loop over one and then the other would have had, on the same machine in the same minute. The verdict is that
+    of a 95 % bootstrap interval of the ratio of medians, with the same band.
+    """
+    half = len(found.rounds) // 2
+    before, after = (
+        np.array(
+            [ms for one in rounds for owner, ms in zip(one.order, one.latencies_ms, strict=True) if owner == whose]
+        )
+        for rounds, whose in ((found.rounds[:half], found.baseline), (found.rounds[half:], name))
+    )
+    random = np.random.default_rng(seed)
+    ratios = np.median(random.choice(after, (RESAMPLES, len(after))), axis=1) / np.median(
+        random.choice(before, (RESAMPLES, len(before))), axis=1
+    )
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    ratio = float(np.median(after) / np.median(before))
+    if 1 - found.band <= low and high <= 1 + found.band:
+        said = "EQUIVALENT"
+    else:
+        said = "INCONCLUSIVE" if low <= 1 <= high else "SLOWER" if ratio > 1 else "FASTER"
+    return {"ratio": ratio, "low": float(low), "high": float(high), "verdict": said}
+
+
+def default_sweep(runs_dir: Path) -> list[dict[str, object]]:
+    """Time the networks of the default sweep's first seed; return a row for each session."""
+    run = run_sweep(load_config(None, ["name=perf-timing", "seeds=0"]), runs_dir=runs_dir)
+    judge, rows = Judge(run.trials), {}
+    for trial in run.trials:
+        for timing in judge.timings(trial):
+            ended = timing.measured.session
+            row = rows.setdefault(
+                ended.id,
+                {
+                    "batch_size": timing.measured.batch_size,
+                    "networks": ended.networks,
+                    "seconds": ended.seconds,
+                    "rounds": ended.rounds,
+                    "stopped": ended.stopped,
+                    "valid": ended.valid,
+                    "verdicts": Counter(),
+                    "half_widths": [],
+                },
+            )
+            row["verdicts"][str(timing.own.verdict)] += 1
+            row["half_widths"].append(float(np.log(timing.own.high / timing.own.low) / 2))
+    return list(rows.values())
+
+
+def counts(sessions: Sequence[Mapping], judged: str) -> dict[str, dict[str, int]]:
+    """Return how often each verdict was given, on the copy and on the slower variant."""
+    return {
+        name: dict(Counter(one[judged][name]["verdict"] for one in sessions).most_common()) for name in (COPY, SLOWER)
+    }
+
+
+def summary(sessions: Sequence[Mapping]) -> list[dict[str, object]]:
+    """Return one row for each number of threads: verdicts by pairs, and one after the other."""
+    rows = []
+    for threads, share in CASES.items():
+        here = [one for one in sessions if one["threads"] == threads]
+        if here:
+            rows.append(
+                {
+                    "threads": threads,
+                    "slower_by": share,
+                    "sessions": len(here),
+                    "invalid": sum(not one["valid"] for one in here),
+                    "seconds": float(np.median([one["seconds"] for one in here])),
+                    **{judged: counts(here, judged) for judged in ("paired", "one_after_the_other")},
+                }
+            )
+    return rows
+
+
+def markdown(rows: Sequence[Mapping], sweep: Sequence[Mapping], details: str) -> str:
+    """Return the tables, and how they were measured."""
+    neighbour = [
+        "| threads | judged | sessions | copy: wrong verdicts | slower variant | found SLOWER | INCONCLUSIVE | wrong |"
+        " target | reached |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---|---|",
+    ]
+    for row in rows:
+        for judged, name in (("paired", "in pairs"), ("one_after_the_other", "one after the other")):
+            copy, slower = row[judged][COPY], row[judged][SLOWER]
+            wrong, found = _wrong(copy), slower.get("SLOWER", 0)
+            missed = slower.get("FASTER", 0) + slower.get("EQUIVALENT", 0)
+            least = -(-ENOUGH * row["sessions"] // 20)
+            reached = "yes" if wrong == 0 and found >= least else "no"
+            goal = f"0 wrong, ≥ {least} found | {reached}" if judged == "paired" else "– | –"
+            neighbour.append(
+                f"| {row['threads']} | {name} | {row['sessions']} | {wrong} | +{row['slower_by']:.0%} | {found} "
+                f"| {slower.get('INCONCLUSIVE', 0)} | {missed} | {goal} |"
+            )
+    default = [
+        "| batch | networks | seconds | target | reached | rounds | stopped | control | verdicts | half-width, median |",
+        "|---:|---:|---:|---|---|---:|---|---|---|---:|",
+    ]
+    for row in sweep:
+        said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(row["verdicts"].items()))
+        default.append(
+            f"| {row['batch_size']} | {row['networks']} | {row['seconds']:.0f} | ≤ 60 s "
+            f"| {'yes' if row['seconds'] <= 60 else 'no'} | {row['rounds']} | {row['stopped']} "
+            f"| {'VALID' if row['valid'] else 'INVALID'} | {said} | {np.median(row['half_widths']):.1%} |"
+        )
+    invalid = ", ".join(f"{row['invalid']} of {row['sessions']} at threads {row['threads']}" for row in rows)
+    parts = [
+        "# Verdicts on latency",
+        "A process beside the timed ones works in bursts of half a second on average, half of the time, on one core. "
+        f"The baseline runs a convolution {REPEATS} times; the copy does the same, and the slower variant runs it so "
+        "many times more that its work, and so its latency, is larger by exactly the share given. *In pairs* is what "
+        "`sparsebench.timing.compare` says with its defaults. *One after the other* judges the very same samples as a "
+        "plain loop would have had them: the baseline's of the first half of the session against the variant's of the "
+        "second, with a 95 % bootstrap interval of the ratio of medians. A verdict on the copy is wrong where it is "
+        "FASTER or SLOWER; one on the slower variant where it is FASTER or EQUIVALENT.",
+        "\n".join(neighbour),
+        f"INVALID sessions: {invalid}." if rows else "",
+        "The networks of the default sweep's first seed, all schemes and thresholds, timed together without a "
+        "neighbour:"
+        if sweep
+        else "",
+        "\n".join(default) if sweep else "",
+        details,
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _wrong(copy: Mapping[str, int]) -> int:
+    return copy.get("FASTER", 0) + copy.get("SLOWER", 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("reports/performance"), help="folder of the two reports")
+    parser.add_argument("--state", type=Path, default=Path("runs/perf-timing.jsonl"), help="finished sessions")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the default sweep is run")
+    parser.add_argument("--sessions", type=int, default=20, help="sessions for each number of threads")
+    parser.add_argument("--seconds-cap", type=float, default=60.0, help="of one session")
+    parser.add_argument("--skip-sweep", action="store_true", help="leave out the networks of the default sweep")
+    arguments = parser.parse_args()
+    arguments.state.parent.mkdir(parents=True, exist_ok=True)
+    done = [json.loads(line) for line in arguments.state.read_text().splitlines()] if arguments.state.exists() else []
+    have = {(one["threads"], one["seed"]) for one in done}
+    for seed in range(arguments.sessions):
+        for threads in CASES:
+            if (threads, seed) in have:
+                continue
+            found = session(threads, seed, arguments.seconds_cap)
+            done.append(found)
+            with arguments.state.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found) + "\n")
+            said = {name: one["verdict"] for name, one in found["paired"].items()}
+            print(f"threads {threads}, session {seed}: {said}, {found['seconds']:.0f} s", flush=True)
+    sweep = [] if arguments.skip_sweep else default_sweep(arguments.runs_dir)
+    environment = describe_environment()
+    rows = summary([one for one in done if one["seed"] < arguments.sessions])
+    details = (
+        f"Machine: {environment.machine}. Python {environment.python}, torch {environment.versions['torch']}, "
+        f"sparsebench {environment.versions.get('sparsebench', 'from source')}; commit {environment.commit}."
+    )
+    text = markdown(rows, sweep, details)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "timing.md").write_text(text + "\n", encoding="utf-8")
+    record = {"environment": dataclasses.asdict(environment), "summary": rows, "default_sweep": sweep, "sessions": done}
+    (arguments.out / "timing.json").write_text(json.dumps(record, indent=1, default=dict) + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
