@@ -23,7 +23,7 @@ from timing_nets import REPEATS, busy_neighbour, inputs, repeated
 from sparsebench import load_config, run_sweep
 from sparsebench.environment import describe_environment
 from sparsebench.report.latency import Judge
-from sparsebench.timing import Built, Comparison, compare
+from sparsebench.timing import Built, Comparison, RoundRecord, compare
 
 COPY, SLOWER = "copy", "slower"
 
@@ -79,12 +79,7 @@ def one_after_the_other(found: Comparison, name: str, seed: int) -> dict[str, ob
     of a 95 % bootstrap interval of the ratio of medians, with the same band.
     """
     half = len(found.rounds) // 2
-    before, after = (
-        np.array(
-            [ms for one in rounds for owner, ms in zip(one.order, one.latencies_ms, strict=True) if owner == whose]
-        )
-        for rounds, whose in ((found.rounds[:half], found.baseline), (found.rounds[half:], name))
-    )
+    before, after = _blocks(found.rounds[:half], found.baseline), _blocks(found.rounds[half:], name)
     random = np.random.default_rng(seed)
     ratios = np.median(random.choice(after, (RESAMPLES, len(after))), axis=1) / np.median(
         random.choice(before, (RESAMPLES, len(before))), axis=1
@@ -96,6 +91,11 @@ def one_after_the_other(found: Comparison, name: str, seed: int) -> dict[str, ob
     else:
         said = "INCONCLUSIVE" if low <= 1 <= high else "SLOWER" if ratio > 1 else "FASTER"
     return {"ratio": ratio, "low": float(low), "high": float(high), "verdict": said}
+
+
+def _blocks(rounds: Sequence[RoundRecord], name: str) -> np.ndarray:
+    places = ((one, at) for one in rounds for at, owner in enumerate(one.order) if owner == name)
+    return np.array([one.latencies_ms[at] for one, at in places])
 
 
 def default_sweep(runs_dir: Path) -> list[dict[str, object]]:
@@ -169,7 +169,8 @@ def markdown(rows: Sequence[Mapping], sweep: Sequence[Mapping], details: str) ->
                 f"| {slower.get('INCONCLUSIVE', 0)} | {missed} | {goal} |"
             )
     default = [
-        "| batch | networks | seconds | target | reached | rounds | stopped | control | verdicts | half-width, median |",
+        "| batch | networks | seconds | target | reached | rounds | stopped | control | verdicts "
+        "| half-width, median |",
         "|---:|---:|---:|---|---|---:|---|---|---|---:|",
     ]
     for row in sweep:

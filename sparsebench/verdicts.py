@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 CONFIDENCE = 0.95
 """Coverage of the intervals shown, optional stopping included."""
 
-STOPPING_RESERVE = 0.01
+STOPPING_RESERVE = 0.005
 """Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.timing.statistics``."""
 
 ERROR_LEVEL = 1 - CONFIDENCE - STOPPING_RESERVE

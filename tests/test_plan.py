@@ -35,10 +35,11 @@ def test_the_default_sweep_trains_each_network_once_and_shares_it_among_all_sche
     assert kinds(default) == {"train": 3 + 5 * 3, "compress": 60, "evaluate": 60, "measure": 40}
 
 
-def test_every_stage_comes_after_its_parent():
+def test_every_stage_comes_after_its_parent_and_its_baselines():
     seen = set()
-    for stage in plan().stages:
+    for stage in plan("measure.all_seeds=true").stages:
         assert stage.parent is None or stage.parent in seen
+        assert seen.issuperset(stage.baselines)
         seen.add(stage.key)
 
 
@@ -50,6 +51,74 @@ def test_latency_is_timed_on_the_first_seed_unless_asked_otherwise():
 def test_batch_sizes_and_threads_multiply_the_measurements():
     assert kinds(plan("measure.batch_sizes=1,32", "measure.threads=1,2"))["measure"] == 2 * 2 * 20
     assert kinds(plan("measure.batch_sizes=1"))["measure"] == 20
+
+
+def measures(plan):
+    return [stage for stage in plan.stages if stage.kind == "measure"]
+
+
+def test_nothing_is_timed_where_no_batch_size_is_named():
+    found = plan("measure.batch_sizes=[]")
+    assert kinds(found)["measure"] == 0
+    assert all(trial.measure == () for trial in found.trials)
+
+
+def test_networks_of_one_seed_backend_batch_size_and_number_of_threads_are_timed_together():
+    sessions = Counter(stage.session for stage in measures(plan("measure.threads=1,2", "measure.all_seeds=true")))
+    assert sorted(sessions.values()) == [20] * (3 * 2 * 2)
+
+
+def test_latencies_are_compared_with_the_dense_fp32_network():
+    found = plan()
+    dense = next(trial for trial in found.trials if trial.threshold == 0 and trial.scheme == "fp32")
+    for stage in measures(found):
+        assert stage.settings["baseline"] == {"network": "dense · fp32 · eager", "compress": dense.compress}
+        assert stage.baselines == (dense.compress,)
+
+
+def test_a_dense_network_that_is_trained_anyway_is_compressed_to_be_the_baseline():
+    found = plan("seeds=0", "thresholds=0.5", "schemes=static")
+    dense, compressed = (next(s for s in found.stages if s.kind == kind) for kind in ("train", "compress"))
+    baselines = [s for s in found.stages if s.kind == "compress" and s.parent == dense.key]
+    assert [baseline.settings["scheme"] for baseline in baselines] == ["fp32"]
+    assert compressed.key != baselines[0].key
+    assert {stage.baselines for stage in measures(found)} == {(baselines[0].key,)}
+    assert len(found.trials) == 1
+
+
+def test_without_a_dense_network_the_least_sparse_fp32_network_is_the_baseline_or_one_of_the_first_scheme():
+    scratch = ("seeds=0", "thresholds=0.8,0.5", "train.start_from=scratch")
+    for schemes, expected in (
+        ("static,fp32", "magnitude 0.5 · fp32 · eager"),
+        ("static,both", "magnitude 0.5 · static · eager"),
+    ):
+        found = plan(*scratch, f"schemes={schemes}")
+        assert {stage.settings["baseline"]["network"] for stage in measures(found)} == {expected}
+        assert kinds(found)["compress"] == 4
+
+
+def test_one_more_threshold_leaves_the_keys_of_what_was_timed():
+    before, after = plan("thresholds=0,0.5"), plan("thresholds=0,0.5,0.8")
+    assert set(keys(before, "measure")) < set(keys(after, "measure"))
+
+
+def test_another_baseline_makes_new_keys_of_measure():
+    before, after = plan("train.dense_control=as_trained"), plan()
+    sparse = [
+        {trial.measure for trial in found.trials if trial.threshold and trial.measure} for found in (before, after)
+    ]
+    assert not sparse[0] & sparse[1]
+
+
+@pytest.mark.parametrize("change", ["precision=0.02", "band=0.02", "block_ms=20", "workers=false", "seconds_cap=60"])
+def test_how_it_is_timed_joins_the_keys_of_measure_alone(change):
+    before, after = plan(), plan(f"measure.{change}")
+    assert keys(before, "evaluate") == keys(after, "evaluate")
+    assert not set(keys(before, "measure")) & set(keys(after, "measure"))
+
+
+def test_how_long_a_worker_may_hang_is_no_part_of_any_key():
+    assert plan().stages == plan("measure.hang_seconds=5").stages
 
 
 def test_every_threshold_the_dense_control_too_continues_from_the_same_dense_network():

@@ -44,8 +44,8 @@ def test_a_log_has_a_line_for_every_finished_stage_with_its_place_and_its_outcom
         lines.planned(PLAN, PENDING)
         lines.finished(stage_of("evaluate"), stage_record(result=SCORED, seconds=1.25))
     assert log.getvalue() == (
-        "1 trials in 5 stages: 5 pending.\n"
-        "[1/5] evaluate small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0: top-1 90.00 % (1.2 s)\n"
+        "1 trials in 6 stages: 6 pending.\n"
+        "[1/6] evaluate small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0: top-1 90.00 % (1.2 s)\n"
     )
 
 
@@ -61,9 +61,9 @@ def test_a_terminal_shows_how_far_the_sweep_is_and_the_epoch_of_the_training_in_
         shown = plain(screen)
         bar.finished(stage_of("train"), stage_record(stage="train"))
         bar.live.refresh()
-    assert "0/5 stages" in shown
+    assert "0/6 stages" in shown
     assert "training small_cnn · digits · dense, from scratch · seed 0 · epoch 3/12 · val 50.0 %" in shown
-    assert "1/5 stages" in plain(screen)
+    assert "1/6 stages" in plain(screen)
 
 
 def test_a_failure_stays_on_the_screen_with_its_reason():

@@ -62,7 +62,8 @@ def test_whole_sessions_cover_the_truth_as_their_statistics_promise(monkeypatch)
     covered = []
     for seed in range(150):
         machine = Machine(seed, noise=0.015, drift=0.2, bursts=0.05, session_s=20)
-        result = compared(machine, {"fp32": 60, "int8": 57}, seed=seed)
+        variants = {"fp32": machine.call(60, first=50), "int8": machine.call(57, first=200)}
+        result = compare(variants, baseline="fp32", clock=machine.clock, seed=seed)
         covered.append(result["int8"].low <= 0.95 <= result["int8"].high)
     assert np.mean(covered) >= 0.91  # 95 %, less two standard errors of 150 sessions
 

@@ -48,7 +48,8 @@ def compare(
 
     Complete rounds in random order hold a block of every variant and several of the baseline; each is compared with
     the baseline's blocks beside it, and the median over rounds is the ratio. Three to six worker processes time eight
-    rounds each, or up to sixteen where these are short. After the third and at the end it looks at the intervals, and stops where all are narrow enough.
+    rounds each, or up to sixteen where these are short. After the third and at the end it looks at the intervals, and
+    stops where all are narrow enough.
     A second copy of the baseline runs along; see ``Comparison.valid``.
 
     Networks are timed on the CPU, or on one CUDA GPU: by its own events, and with a cold L2 cache.
