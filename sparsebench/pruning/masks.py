@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sparsebench.errors import PruningError
 from sparsebench.pruning.layers import prunable_weights
@@ -87,6 +88,25 @@ class Masks:
                 "are to be kept; capture them again once the network has its final structure."
             )
         return weight
+
+
+@dataclass(frozen=True)
+class KeptZeros:
+    """Training at a fixed sparsity, in the place of ``GradualPruning``.
+
+    Attributes:
+        masks: the zeros that stay.
+    """
+
+    masks: Masks
+
+    def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer) -> None:  # noqa: ARG002
+        """Set the zeros of ``net`` back, in place, after any training step."""
+        self.masks.apply(net)
+
+    def complete(self, step: int) -> bool:  # noqa: ARG002 - as of GradualPruning
+        """Whether the network is at full sparsity: it always is."""
+        return True
 
 
 @torch.no_grad()
