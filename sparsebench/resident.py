@@ -14,8 +14,9 @@ _SHARE_OF_FREE_MEMORY = 0.25
 def on_device(datasets: Sequence[Dataset[Any]], device: torch.device) -> list[Dataset[Any]]:
     """Return datasets of the same samples whose tensors are on ``device``, where that is a GPU and they fit.
 
-    ``TensorDataset`` and subsets of it are moved, each tensor once, however many splits share it. All others are
-    returned as they are, and so is everything where there is not room for all.
+    ``TensorDataset`` is moved, each tensor once, however many splits share it; so are datasets that make whole batches
+    by a method ``fetch`` and move by a method ``to(device)``, and subsets of these. All others are returned as they
+    are, and so is everything where there is not room for all.
 
     Args:
         datasets: the datasets; they are not changed.
@@ -43,7 +44,7 @@ def moved(datasets: Sequence[Dataset[Any]], device: torch.device) -> list[Datase
             return TensorDataset(*(there[id(tensor)] for tensor in dataset.tensors))
         if type(dataset) is Subset and _tensors(dataset):
             return Subset(move(dataset.dataset), dataset.indices)
-        return dataset
+        return dataset.to(device) if _moves(dataset) else dataset  # type: ignore[attr-defined,no-any-return]
 
     return [move(dataset) for dataset in datasets]
 
@@ -57,4 +58,10 @@ def _tensors(dataset: Dataset[Any]) -> tuple[Tensor, ...]:
     """Return the tensors behind a dataset in memory; none for any other, subclasses too, which may compute samples."""
     if type(dataset) is TensorDataset:
         return dataset.tensors
+    if _moves(dataset):
+        return tuple(value for value in vars(dataset).values() if isinstance(value, Tensor))
     return _tensors(dataset.dataset) if type(dataset) is Subset else ()
+
+
+def _moves(dataset: Dataset[Any]) -> bool:
+    return all(callable(getattr(dataset, name, None)) for name in ("fetch", "to"))

@@ -8,7 +8,7 @@ import torch
 from sweeps import tiny
 from test_trainer import PARAMETERS, blobs, fit, make, mlp
 from torch import nn
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 import sparsebench.compiling
 import sparsebench.precision
@@ -342,6 +342,24 @@ def test_tensors_are_moved_once_however_many_splits_share_them():
     assert there[0].dataset.tensors[0].is_meta
     assert [len(split) for split in there] == [20, 2, 3]
     assert not whole.tensors[0].is_meta
+
+
+def test_a_dataset_that_makes_whole_batches_moves_itself():
+    class Fetching(Dataset):
+        def __init__(self, inputs):
+            self.inputs = inputs
+
+        def fetch(self, positions):
+            return [self.inputs[positions]]
+
+        def to(self, device):
+            return Fetching(self.inputs.to(device))
+
+    here = Fetching(torch.ones(3, 2))
+    there = moved([here, Subset(here, [0])], torch.device("meta"))
+    assert there[0].inputs.is_meta
+    assert there[1].dataset.inputs.is_meta
+    assert not here.inputs.is_meta
 
 
 def test_on_a_cpu_nothing_is_moved():
