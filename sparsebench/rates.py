@@ -104,7 +104,7 @@ def build_rates(
         raise TrainingError(problem)
     try:
         scheduler: LRScheduler = LEARNING_SCHEDULES.load(name)(optimizer, plan, **options)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise TrainingError(f"Learning schedule {name!r} does not take these options: {error}.") from error
     steps = round(warmup * plan.steps)
     if not steps:

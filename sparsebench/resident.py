@@ -44,7 +44,7 @@ def moved(datasets: Sequence[Dataset[Any]], device: torch.device) -> list[Datase
             return TensorDataset(*(there[id(tensor)] for tensor in dataset.tensors))
         if type(dataset) is Subset and _tensors(dataset):
             return Subset(move(dataset.dataset), dataset.indices)
-        return dataset.to(device) if _moves(dataset) else dataset  # type: ignore[attr-defined,no-any-return]
+        return dataset.to(device) if _moves(dataset) else dataset  # type: ignore[attr-defined]
 
     return [move(dataset) for dataset in datasets]
 

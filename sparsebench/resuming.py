@@ -119,12 +119,19 @@ class Checkpoints:
         return progress.restore(state)
 
     def write_if_due(self, progress: Progress, history: tuple[Epoch, ...]) -> None:
-        """Write a checkpoint, unless the last one is so young that it would cost more than it could save."""
+        """Write a checkpoint, unless the last one is so young that it would cost more than it could save.
+
+        Warns:
+            UserWarning: where it cannot be written, to a full disk for example; training goes on.
+        """
         started = time.perf_counter()
         wait = max(self._seconds, self._cost / _SHARE_OF_TIME) if self._seconds else 0.0
         if started - self._written < wait:
             return
-        save_atomically({"format": _FORMAT, "of": self._of, "state": progress.state(history)}, self.path)
+        try:
+            save_atomically({"format": _FORMAT, "of": self._of, "state": progress.state(history)}, self.path)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter.
+            warnings.warn(f"The checkpoint {self.path} could not be written: {error}.", stacklevel=3)
         self._written = time.perf_counter()
         self._cost = self._written - started
 

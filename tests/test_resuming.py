@@ -206,6 +206,16 @@ def test_checkpoints_are_as_rare_as_their_cost_demands(tmp_path, monkeypatch):
     assert written == [10.0, 163.0, 316.0]  # 2 % of 150 seconds are 3
 
 
+def test_a_full_disk_does_not_end_a_training(tmp_path, monkeypatch):
+    def full(content, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(resuming, "save_atomically", full)
+    with pytest.warns(UserWarning, match="could not be written: .*No space left on device"):
+        _, trainer = trained(tmp_path)
+    assert trainer.ran == [1, 2, 3, 4]
+
+
 def test_layout_and_device_make_no_other_training():
     net = nn.Conv2d(2, 3, 3)
     before = digest({"a": 1}, net)

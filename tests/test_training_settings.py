@@ -2,6 +2,7 @@
 
 import functools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from sparsebench.layout import wants_channels_last
 from sparsebench.losses import Distillation, smoothed
 from sparsebench.models import build_model
 from sparsebench.optimizers import build_optimizer
+from sparsebench.plan import Facts, make_plan
 from sparsebench.precision import Precision, amp_problem
 from sparsebench.pruning import sparsity
 from sparsebench.rates import RatePlan, build_rates
@@ -25,6 +27,7 @@ from sparsebench.resident import is_resident, moved, on_device
 from sparsebench.trainer import Trainer
 
 CPU = torch.device("cpu")
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def weights():
@@ -132,6 +135,8 @@ def test_a_schedule_of_rates_that_cannot_be_followed_is_told():
         rates("cosine", options={"peak_at": 0.1})
     with pytest.raises(TrainingError, match="Learning schedule 'one_cycle' does not take these options"):
         rates("one_cycle", options={"peak_at": 2.0})
+    with pytest.raises(TrainingError, match="Learning schedule 'one_cycle' does not take these options: .*division by"):
+        rates("one_cycle", options={"peak_at": 0.1})
 
 
 @pytest.mark.parametrize("name", ["step", "constant", "cosine", "one_cycle"])
@@ -408,6 +413,26 @@ def test_there_is_no_teacher_where_training_does_not_start_from_the_dense_networ
     assert "the teacher is the dense network that training starts from, and start_from is 'scratch'" in text
 
 
+def test_what_a_network_depends_on_names_its_training_and_how_fast_it_is_made_does_not():
+    def keys(*overrides):
+        config = load_config(None, ["schemes=fp32", "seeds=0", *overrides])
+        return [stage.key for stage in make_plan(config, Facts()).stages if stage.kind == "train"]
+
+    for override in (
+        "train.channels_last=off",
+        "train.compile=true",
+        "train.checkpoint_seconds=60",
+        "train.device=cpu",
+    ):
+        assert keys(override) == keys(), override
+    for override in ("optimizer=sgd", "learning_schedule=cosine", "clip_norm=1", "amp=bf16"):
+        assert not set(keys(f"train.{override}")) & set(keys()), override
+    # The dense network has no teacher, so it is the same with and without.
+    (dense, *sparse), (distilled_dense, *distilled) = keys(), keys("train.distill={}")
+    assert dense == distilled_dense
+    assert not set(sparse) & set(distilled)
+
+
 def test_options_that_an_optimizer_does_not_take_stop_a_run_before_it_starts(tmp_path):
     config = tiny("train.optimizer={name='adam', options={nesterov=true}}", "train.amp=fp16", "train.device=cpu")
     with pytest.raises(ConfigError, match=r"(?s)train\.optimizer: Optimizer 'adam' cannot.*train\.amp: amp 'fp16'"):
@@ -415,23 +440,16 @@ def test_options_that_an_optimizer_does_not_take_stop_a_run_before_it_starts(tmp
 
 
 def test_a_sweep_trains_as_its_config_says(tmp_path):
-    config = tiny(
-        "train.optimizer=sgd",
-        "train.learning_rate=0.05",
-        "train.learning_schedule=one_cycle",
-        "train.label_smoothing=0.1",
-        "train.clip_norm=1.0",
-        "train.distill={alpha=0.5}",
-        "schemes=fp32",
-        "train.epochs=4",
-    )
+    small = ("seeds=0", "thresholds=0,0.8", "schemes=fp32", "train.epochs=4", "train.batch_size=64", "train.device=cpu")
+    config = load_config(EXAMPLES / "gpu_sweep.toml", (*small, "model.options={width=8}", "measure.seconds=0.01"))
     run = run_sweep(config, runs_dir=tmp_path)
     assert [trial.status for trial in run.trials] == ["done", "done"]
     sparse = run.trials[1]
     settings = sparse.train.settings["train"]
-    assert settings["optimizer"] == {"name": "sgd", "options": {}}
+    assert settings["optimizer"]["options"] == {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
     assert settings["distill"] == {"alpha": 0.5, "temperature": 4.0}
     assert sparse.ancestors[0].settings["train"]["distill"] is None
+    assert "device" not in settings
     assert sparse.evaluated.top1 > 0.8
     assert not list(tmp_path.rglob("*.resume.pt"))
 
