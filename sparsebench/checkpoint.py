@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,21 @@ def save_network(net: nn.Module, path: Path, structure: str = "") -> None:
         beside.write_text(structure, encoding="utf-8")
     else:
         beside.unlink(missing_ok=True)
-    state = {key: value.cpu() if isinstance(value, Tensor) else value for key, value in net.state_dict().items()}
+    # Contiguous, whatever layout suited training.
+    state = {
+        key: value.cpu().contiguous() if isinstance(value, Tensor) else value for key, value in net.state_dict().items()
+    }
+    save_atomically(state, path)
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Save with ``torch.save`` so that the file is there whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save(state, partial)
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

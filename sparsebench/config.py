@@ -8,10 +8,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from sparsebench.errors import ConfigError
-from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES, SCHEMES, TRAINERS, Registry, nearest
+from sparsebench.registry import (
+    BACKENDS,
+    DATASETS,
+    LEARNING_SCHEDULES,
+    MODELS,
+    OPTIMIZERS,
+    PRUNERS,
+    SCHEDULES,
+    SCHEMES,
+    TRAINERS,
+    Registry,
+    nearest,
+)
 
 MAX_CALIBRATION_BATCHES = 2000
 """int8 calibration never reads more training batches than this."""
@@ -44,6 +56,22 @@ def _tables(value: Any) -> Any:
     """Accept one table where an array of tables is meant, and a name where a table is."""
     values = value if isinstance(value, list | tuple) else [value]
     return [{"name": item} if isinstance(item, str) else item for item in values]
+
+
+def _table(value: Any) -> Any:
+    """Accept a name where a table is meant."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _only_from_dense(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a teacher where there is no dense network of the same seed."""
+    start_from = info.data.get("start_from", "dense")
+    if value is not None and start_from != "dense":
+        raise ValueError(
+            f"the teacher is the dense network that training starts from, and start_from is {start_from!r}; "
+            "set start_from = 'dense', or leave distill out."
+        )
+    return value
 
 
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -130,8 +158,33 @@ class DataConfig(Section):
     collate: str | None = Field(None, description="Collate function as 'package.module:callable'; none by default.")
 
 
+class OptimizerConfig(Section):
+    """An optimizer by name and its options, such as ``{ name = "sgd", options = { momentum = 0.9 } }``."""
+
+    name: Annotated[str, _named(OPTIMIZERS)]
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the optimizer.")
+
+
+class LearningScheduleConfig(Section):
+    """How the learning rate changes, by name, and its options."""
+
+    name: Annotated[str, _named(LEARNING_SCHEDULES)]
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the schedule.")
+
+
+class DistillConfig(Section):
+    """Learning from the outputs of the dense network of the same seed, beside the labels (Hinton et al., 2015)."""
+
+    alpha: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="Weight of the teacher's part of the loss; that of the labels has the rest."
+    )
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        4.0, description="What logits are divided by, so that unlikely classes count too."
+    )
+
+
 class TrainConfig(Section):
-    """How networks are trained. ``learning_*`` are the seed document's parameters."""
+    """How networks are trained. ``learning_rate``, ``_step`` and ``_gamma`` are the seed document's parameters."""
 
     trainer: Annotated[str, _named(TRAINERS)] = "default"
     epochs: Positive = 10
@@ -141,6 +194,23 @@ class TrainConfig(Section):
         1.0, description="Thousands of training steps between two decays of the learning rate."
     )
     learning_gamma: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="Factor of each decay.")
+    learning_schedule: Annotated[LearningScheduleConfig, BeforeValidator(_table)] = Field(
+        LearningScheduleConfig(name="step"),
+        description="How the learning rate changes: 'step' as learning_step and learning_gamma say, 'constant', "
+        "'cosine' or 'one_cycle'.",
+    )
+    learning_warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Fraction of training, at its beginning, over which the learning rate rises linearly."
+    )
+    optimizer: Annotated[OptimizerConfig, BeforeValidator(_table)] = Field(
+        OptimizerConfig(name="adam"), description="How weights are updated: 'adam', 'adamw' or 'sgd'."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of each label that is spread evenly over all classes in training."
+    )
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Largest norm of the gradients of all parameters together; none by default."
+    )
     start_from: Literal["scratch", "dense", "previous"] = Field(
         "dense", description="What sparse training starts from: nothing, the dense network, or the threshold before."
     )
@@ -152,7 +222,29 @@ class TrainConfig(Section):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
         "cuda:0", description="Where training runs; the CPU where no such GPU exists."
     )
-    amp: Literal["none", "bf16"] = Field("none", description="Autocast during training.")
+    distill: Annotated[DistillConfig | None, AfterValidator(_only_from_dense)] = Field(
+        None, description="Learning from the dense network too; not by default."
+    )
+    amp: Literal["none", "bf16", "fp16"] = Field("none", description="Autocast during training; fp16 on a GPU only.")
+    channels_last: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether images have their channels last in memory during training: where that is faster."
+    )
+    compile: bool = Field(False, description="Whether torch.compile compiles networks for their training.")
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+        10.0,
+        description="Least time between two checkpoints of one training, from which a killed run goes on within it; "
+        "0 for one after every epoch.",
+    )
+
+    @property
+    def what_matters(self) -> dict[str, Any]:
+        """What a trained network depends on. How fast and where it is trained may change from one start to the next."""
+        how = {"device", "start_from", "dense_control", *HOW_TRAINING_RUNS}
+        return self.model_dump(mode="json", exclude=how)
+
+
+HOW_TRAINING_RUNS = ("channels_last", "compile", "checkpoint_seconds")
+"""Keys of ``TrainConfig`` that the trainer is told but that make no other network, rounding aside."""
 
 
 class PruneConfig(Section):
@@ -323,6 +415,9 @@ def _sections() -> Mapping[str, type[Section]]:
         "backends": BackendConfig,
         "data": DataConfig,
         "train": TrainConfig,
+        "train.optimizer": OptimizerConfig,
+        "train.learning_schedule": LearningScheduleConfig,
+        "train.distill": DistillConfig,
         "prune": PruneConfig,
         "quantize": QuantizeConfig,
         "measure": MeasureConfig,
@@ -346,7 +441,7 @@ def _sentence(source: str, overridden: Mapping[str, str], fault: dict[str, Any])
             allowed = sorted(section.model_fields)
             guess = nearest(str(location[-1]), allowed)
             suggestion = f" Did you mean {guess!r}?" if guess else ""
-            where = f"[{location[0]}]" if len(location) > 1 else "the top level"
+            where = f"[{'.'.join(str(part) for part in location[:-1])}]" if len(location) > 1 else "the top level"
             return f"{source}: {key} is no key of {where}.{suggestion} Allowed there: {', '.join(allowed)}."
         case "value_error":
             return f"{source}: {key} = {found!r}: {context['error']}"
@@ -378,6 +473,10 @@ _RANGES = {
     "measure.band": "it is a fraction between 0 and 1, 0.01 for one percent",
     "measure.block_ms": "allowed is above 0, at most 60000",
     "measure.hang_seconds": "allowed is above 0, at most 86400",
+    "train.learning_warmup": "allowed is 0 up to, not including, 1",
+    "train.label_smoothing": "allowed is 0 up to, not including, 1",
+    "train.distill.alpha": "allowed is above 0, at most 1",
+    "train.checkpoint_seconds": "allowed is 0 and above",
 }
 
 

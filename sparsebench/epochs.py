@@ -49,3 +49,11 @@ class BestEpoch:
         """Give ``model``, as it stands after the last epoch, the weights of the best."""
         if self._weights:
             model.load_state_dict(self._weights)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known so far, as tensors and numbers."""
+        return {"number": self.number, "rank": self._rank, "weights": self._weights}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` returned."""
+        self.number, self._rank, self._weights = state["number"], state["rank"], state["weights"]

@@ -199,7 +199,8 @@ class _Planner:
                 "collate_source": facts.sources.get(data.collate or ""),
             },
             # Where training runs is no part of what is trained, so that a run may go on on another machine.
-            "train": train.model_dump(mode="json", exclude={"device", "start_from", "dense_control"}),
+            # Nor is a teacher of a network that has none, because nothing was trained before it.
+            "train": train.what_matters | ({} if parent else {"distill": None}),
             "trainer_source": facts.sources.get(train.trainer),
             "prune": self.config.prune.model_dump(mode="json") if pruner else None,
             "pruner": pruner.model_dump(mode="json") if pruner else None,

@@ -1,10 +1,14 @@
 """What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
 
-from sparsebench.config import SweepConfig
+from sparsebench.config import SweepConfig, TrainConfig
 from sparsebench.contract import check_trainer
 from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.loaders import training_device
 from sparsebench.models import build_model
+from sparsebench.optimizers import optimizer_problem
+from sparsebench.precision import amp_problem
 from sparsebench.pruning import build_pruner
+from sparsebench.rates import rates_problem
 from sparsebench.registry import TRAINERS, import_reference
 from sparsebench.stages import Workbench
 
@@ -20,6 +24,7 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
         check_trainer(TRAINERS.load(config.train.trainer))
     except SparsebenchError as error:
         problems.append(f"train.trainer = {config.train.trainer!r}: {error}")
+    problems += _training_problems(config.train)
     for pruner in config.pruners:
         try:
             build_pruner(pruner.name, pruner.options)
@@ -46,3 +51,14 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
                 problems.append(f"model.name = {model.name!r} on {data.name!r}: {error}")
     if problems:
         raise ConfigError("The run was not started:", problems)
+
+
+def _training_problems(train: TrainConfig) -> list[str]:
+    """Return what is wrong with how networks are to be trained here, one sentence each."""
+    schedule = train.learning_schedule
+    found = {
+        "train.optimizer": optimizer_problem(train.optimizer.name, train.optimizer.options),
+        "train.learning_schedule": rates_problem(schedule.name, schedule.options, train.learning_warmup),
+        "train.amp": amp_problem(train.amp, training_device(train.device)),
+    }
+    return [f"{key}: {problem}" for key, problem in found.items() if problem]

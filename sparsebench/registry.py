@@ -7,8 +7,9 @@ trainers are also accepted as ``package.module:callable``.
 
 import difflib
 import importlib
+import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -29,6 +30,28 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], hint: str = "") -> 
     guess = nearest(name, names)
     suggestion = f" Did you mean {guess!r}?" if guess else ""
     return f"{kind} {name!r} is not known.{suggestion} Allowed: {', '.join(names)}.{hint}"
+
+
+def options_problem(
+    kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any], hidden: Collection[str]
+) -> str | None:
+    """Return why a component does not take options, as a sentence that lists those it takes, or None where it does.
+
+    Args:
+        kind: what it is, as it reads at the beginning of a sentence ("Pruner").
+        name: its name.
+        function: what is called with the options.
+        options: the options, by keyword.
+        hidden: the parameters that are no options, because they are always given.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**{**dict.fromkeys(hidden), **options})
+    except TypeError as error:
+        own = [key for key in signature.parameters if key not in hidden]
+        takes = f"It takes {', '.join(own)}." if own else "It takes no options."
+        return f"{kind} {name!r} cannot be built with these options: {error}. {takes}"
+    return None
 
 
 def is_reference(name: str) -> bool:
@@ -214,5 +237,26 @@ SCHEDULES = Registry(
         "cubic": "sparsebench.pruning.schedules:cubic",
         "constant": "sparsebench.pruning.schedules:constant",
         "one_shot": "sparsebench.pruning.schedules:one_shot",
+    },
+)
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    "sparsebench.optimizers",
+    {
+        "adam": "sparsebench.optimizers:adam",
+        "adamw": "sparsebench.optimizers:adamw",
+        "sgd": "sparsebench.optimizers:sgd",
+    },
+)
+
+LEARNING_SCHEDULES = Registry(
+    "learning schedule",
+    "sparsebench.learning_schedules",
+    {
+        "step": "sparsebench.rates:step",
+        "constant": "sparsebench.rates:constant",
+        "cosine": "sparsebench.rates:cosine",
+        "one_cycle": "sparsebench.rates:one_cycle",
     },
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sparsebench import __version__
-from sparsebench.config import SweepConfig, load_config
+from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
 from sparsebench.environment import describe_environment
 from sparsebench.errors import NoEffectWarning, StoreError, UnreachedWarning
 from sparsebench.executors import Executor, Needs
@@ -198,7 +198,8 @@ def _prepare(config: SweepConfig, store: Store, todo: list[Stage], watcher: Watc
     from sparsebench.preflight import check_all
     from sparsebench.stages import Workbench
 
-    workbench = Workbench(store, config.train.device, on_epoch=watcher.epoch)
+    how = {key: getattr(config.train, key) for key in HOW_TRAINING_RUNS}
+    workbench = Workbench(store, config.train.device, on_epoch=watcher.epoch, how=how)
     if any(stage.kind == "train" for stage in todo):
         check_all(config, workbench)
     return workbench
@@ -280,6 +281,8 @@ def _commit(
         failure=failure,
     )
     store.write(record)
+    if outcome:
+        workbench.committed(stage)
     return record
 
 

@@ -6,10 +6,12 @@ import random
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends import Backend, Compressed, build_backend
-from sparsebench.config import MAX_CALIBRATION_BATCHES, PruneConfig, PrunerConfig
+from sparsebench.config import MAX_CALIBRATION_BATCHES, PruneConfig, PrunerConfig, TrainConfig
 from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
 from sparsebench.data import Splits, load_splits
 from sparsebench.errors import ContractError, ModelError, NoEffectWarning, StoreError
@@ -54,10 +56,20 @@ from sparsebench.timing import batch_of
 
 NETWORK = "network.safetensors"
 STRUCTURE = "structure.json"
+CHECKPOINT = "network.resume.pt"
 EXAMPLE = "example.pt"
 
 EXAMPLE_SAMPLES = 8
 """Training samples that are kept with a trained network, for what follows its graph or times it."""
+
+# How the settings of training are found in those of a stage, by the names under which trainers declare them.
+_TRAINING: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+    "optimizer_name": lambda train: train["optimizer"]["name"],
+    "optimizer_options": lambda train: train["optimizer"]["options"],
+    "learning_schedule": lambda train: train["learning_schedule"]["name"],
+    "learning_schedule_options": lambda train: train["learning_schedule"]["options"],
+    **{key: itemgetter(key) for key in ("learning_warmup", "label_smoothing", "clip_norm", "distill", "amp")},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +94,20 @@ class Workbench:
         store: where artifacts are saved and found.
         device: where training runs, as torch names it; the CPU where there is no such GPU.
         on_epoch: called after each epoch with the number of epochs, where the trainer tells of its epochs.
+        how: settings of trainers that make no other networks, by the names in ``HOW_TRAINING_RUNS``.
     """
 
-    def __init__(self, store: Store, device: str, on_epoch: Callable[[EpochRecord, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        device: str,
+        on_epoch: Callable[[EpochRecord, int], None] | None = None,
+        how: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         self.store = store
         self.device = device
         self.on_epoch = on_epoch
+        self.how = how
         self.threads = torch.get_num_threads()
         self._splits: dict[str, Splits] = {}
         # evaluate and measure of one trial follow each other; rebuilding the network for each would cost as much again.
@@ -123,6 +143,10 @@ class Workbench:
         if parent:
             apply_structure(network, self._structure(parent))
         trainer, declared = self.trainer(settings, self.store.directory("train", stage.key))
+        # The checkpoint stays until the stage is committed.
+        own = {"distill": settings["train"]["distill"], "teacher": old_net, "keep_checkpoint": True}
+        declared += apply_settings(trainer, own)
+        _warn_undeclared(settings["train"], declared)
         self.store.directory("train", stage.key).mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         returned = trainer.train(
@@ -228,6 +252,11 @@ class Workbench:
         result = SensitivityResult(samples=splits.samples["val"], dense_accuracy=dense, points=tuple(points))
         return Outcome(result=result)
 
+    def committed(self, stage: Stage) -> None:
+        """Remove what was of use only as long as a stage was not there whole."""
+        if stage.kind == "train":
+            (self.store.directory("train", stage.key) / CHECKPOINT).unlink(missing_ok=True)
+
     # -- what stages share --------------------------------------------------------------------------------------------
 
     def splits(self, data: Mapping[str, Any]) -> Splits:
@@ -254,7 +283,12 @@ class Workbench:
             models_path=str(models_path),
             cuda=self.device,
         )
-        wanted: dict[str, object] = {"amp": settings["train"]["amp"], "on_epoch": self._tell(settings)}
+        wanted: dict[str, object] = {
+            **{setting: of(settings["train"]) for setting, of in _TRAINING.items()},
+            **self.how,
+            "distill": None,  # Of use in the training stage alone, where there is a teacher.
+            "on_epoch": self._tell(settings),
+        }
         if settings["pruner"]:
             prune = settings["prune"]
             wanted |= {
@@ -413,6 +447,23 @@ def _first_inputs(trainer: TrainerLike, seed: int) -> Any:
         "The trainer does not keep the contract:",
         ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
     )
+
+
+def _warn_undeclared(train: Mapping[str, Any], declared: Collection[str]) -> None:
+    """Tell in the record which settings of the config a trainer does not know, where they ask for something.
+
+    Warns:
+        NoEffectWarning: once, naming them all.
+    """
+    usual = TrainConfig().model_dump(mode="json")
+    ignored = [name for name, of in _TRAINING.items() if name not in declared and of(train) != of(usual)]
+    if ignored:
+        warnings.warn(
+            f"The trainer {train['trainer']} trains in its own way: it does not declare {', '.join(ignored)}, so that "
+            "what the config says of these had no effect.",
+            NoEffectWarning,
+            stacklevel=2,
+        )
 
 
 def _is_structured(settings: Mapping[str, Any]) -> bool:

@@ -9,42 +9,49 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from types import MappingProxyType
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer, lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.checkpoint import checkpoint_path, save_network
 from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.epochs import BestEpoch, Epoch
-from sparsebench.errors import DataError, NoEffectWarning, PruningError, SparsebenchError, TrainingError
+from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
+from sparsebench.layout import channels_last, channels_last_weights, wants_channels_last
 from sparsebench.loaders import SPLITS, Collate, build_loader, split_sizes, to_device, training_device
-from sparsebench.losses import check_losses, diverged, too_few_outputs_in_words
+from sparsebench.losses import Distillation, distillation, diverged, smoothed
 from sparsebench.morphism import copy_weights
-from sparsebench.pruning import GradualPruning, check_threshold, nothing_prunable, prunable_weights
+from sparsebench.optimizers import build_optimizer
+from sparsebench.precision import Precision
+from sparsebench.pruning import check_threshold, nothing_prunable, prunable_weights
+from sparsebench.pruning.masks import KeptZeros, capture_zeros
 from sparsebench.pruning.setup import gradual_pruning, pruner_of_training
 from sparsebench.pruning.structural import is_structural
 from sparsebench.pruning.structure import changed_structure, reached_sparsity
-from sparsebench.registry import unknown_name
+from sparsebench.rates import RatePlan, build_rates
+from sparsebench.resident import is_resident, on_device
+from sparsebench.resuming import Checkpoints, Progress, digest
+from sparsebench.steps import Sparsity, Steps
+from sparsebench.training_settings import TrainingSettings
 
 __all__ = ["Epoch", "Trainer"]
 
 _CLASSES_FOR_TOP5 = 10
 
-# Reading a loss makes the CPU wait for a GPU, so there it is looked at only now and then.
-_STEPS_BETWEEN_LOOKS_ON_GPU = 64
 
-
-class Trainer:
+class Trainer(TrainingSettings):
     """Trains a classifier, pruning it on the way, and evaluates it.
 
-    Small methods are meant to be overridden: ``training_step`` (the loss of a batch), ``validate``, ``train_loop``.
+    Small methods are meant to be overridden: ``training_step`` (the loss of a batch), ``build_optimizer``,
+    ``build_scheduler``, ``validate``, ``train_loop``.
 
-    The class attributes are settings; a subclass or an instance may set them, and so does the config of a run.
+    Its class attributes, those of ``TrainingSettings``, are settings; a subclass or an instance may set them, and so
+    does the config of a run.
 
     Args:
         pruning: whether training prunes.
@@ -69,26 +76,9 @@ class Trainer:
         DataError: where ``datasets`` are not three datasets with a length.
     """
 
-    pruner: str = "magnitude"
-    """How weights are chosen: a name in ``PRUNERS``."""
-    pruner_options: Mapping[str, Any] = MappingProxyType({})
-    """Further keyword arguments of the pruner."""
-    per_layer: Mapping[str, float] = MappingProxyType({})
-    """Thresholds of their own for layers, by name or pattern; 0 keeps a layer dense."""
-    schedule: str = "linear"
-    """How sparsity grows: a name in ``SCHEDULES``."""
-    hold: float = 0.0
-    """Fraction of training, at its end, that is spent at full sparsity; in [0, 1)."""
-    prune_every: int = 1
-    """Training steps between two prunings; the end of an epoch always prunes."""
-    include_classifier: bool = False
-    """Whether the last prunable layer is pruned as well."""
-    calibration_batches: int = MAX_CALIBRATION_BATCHES
-    """Training batches read by ``evaluate(net, quant_mode=True)``; never more than 2000."""
-    amp: str = "none"
-    """Autocast during training: ``none`` or ``bf16``."""
-    on_epoch: Callable[[Epoch], None] | None = None
-    """Called after each epoch."""
+    _channels_last: bool = False
+    _distillation: Distillation | None = None
+    _training_criterion: Callable[[Any, Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -124,7 +114,7 @@ class Trainer:
         """Build ``dataloader["train" | "val" | "test"]``.
 
         Only the training split is shuffled and drops its last, smaller batch; every validation and test sample counts.
-        Tensors in memory need no worker processes.
+        Tensors in memory need no worker processes; they are moved to the GPU that trains, where they fit.
 
         Args:
             batch_size: samples a batch.
@@ -133,10 +123,13 @@ class Trainer:
         Raises:
             DataError: where a split is empty, or a batch is larger than the training split.
         """
-        pin = self.devicy.type == "cuda"
+        gpu = self.devicy.type == "cuda"
+        datasets = self.datasets or ()
+        if collate_fn is None:
+            datasets = on_device(datasets, self.devicy)
         self.dataloader = {
-            split: build_loader(dataset, split, batch_size, collate_fn, pin)
-            for split, dataset in zip(SPLITS, self.datasets or (), strict=True)
+            split: build_loader(dataset, split, batch_size, collate_fn, gpu and not is_resident(dataset))
+            for split, dataset in zip(SPLITS, datasets, strict=True)
         }
 
     def train(
@@ -148,7 +141,7 @@ class Trainer:
         reload: bool,
         old_net: nn.Module | Mapping[str, Any] | None,
     ) -> nn.Module:
-        """Train a network with Adam.
+        """Train a network; by default with Adam, at a rate that decays in steps.
 
         Args:
             net: the network; it is trained in place.
@@ -179,15 +172,40 @@ class Trainer:
         trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if not trainable:
             raise TrainingError(f"{type(net).__name__} has no parameter to train; set requires_grad on some.")
-        # One kernel in place of several for each parameter: the update of a small network takes half the time.
-        optimizer = Adam(trainable, lr=parameters["learning_rate"], fused=True)
-        scheduler = lr_scheduler.StepLR(
-            optimizer,
+        self._channels_last = wants_channels_last(self.channels_last, net, self.devicy, self.amp)
+        try:
+            with channels_last_weights(net, self._channels_last):
+                optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
+                scheduler = self.build_scheduler(optimizer, parameters, epochs * len(self._loader("train")))
+                # By position, because a subclass may name the parameters of its loop as it likes.
+                return self.train_loop(
+                    net, optimizer, scheduler, name, epochs, parameters.get("prune_threshold") or 0.0
+                )
+        finally:
+            self._channels_last = False
+
+    def build_optimizer(self, parameters: Sequence[nn.Parameter], learning_rate: float) -> Optimizer:
+        """Return the optimizer of a training, as ``optimizer_name`` and ``optimizer_options`` ask for it."""
+        return build_optimizer(self.optimizer_name, self.optimizer_options, parameters, learning_rate)
+
+    def build_scheduler(
+        self, optimizer: Optimizer, parameters: Mapping[str, float], steps: int
+    ) -> lr_scheduler.LRScheduler | None:
+        """Return what is stepped after every training step to change the learning rate; None for a constant one.
+
+        Args:
+            optimizer: whose rate it is.
+            parameters: those of ``train``.
+            steps: training steps in all.
+        """
+        plan = RatePlan(
+            steps=max(1, steps),
             step_size=max(1, round(parameters["learning_step"] * 1000)),
             gamma=parameters["learning_gamma"],
         )
-        # By position, because a subclass may name the parameters of its loop as it likes.
-        return self.train_loop(net, optimizer, scheduler, name, epochs, parameters.get("prune_threshold") or 0.0)
+        return build_rates(
+            self.learning_schedule, self.learning_schedule_options, self.learning_warmup, optimizer, plan
+        )
 
     def train_loop(
         self,
@@ -203,6 +221,8 @@ class Trainer:
         Sparsity follows the schedule over the first ``1 - hold`` of all training steps and stays at the threshold
         from there on. The best epoch has the highest validation accuracy among those that ended at full sparsity; of
         equals, the one with the lower validation loss, then the later one. The test split is not read.
+
+        With ``keep_zeros`` nothing is pruned: the zeros that ``model`` starts with stay, and there come no more.
 
         A pruner that removes channels does so in a few moments; the optimizer then goes on with the smaller parameters,
         and ``name.structure.json`` is saved too: ``apply_structure`` fits a fresh network for the weights.
@@ -227,25 +247,39 @@ class Trainer:
             raise TrainingError(f"epochs is {epochs}; train for at least 1.")
         path = checkpoint_path(self.models_path, name)
         steps = len(self._loader("train"))
-        gradual = self._gradual_pruning(model, epochs * steps, threshold)
-        self.history = ()
+        precision = Precision(self.amp, self.devicy, self.clip_norm)
+        self._training_criterion = smoothed(self.criterion, self.label_smoothing)
+        self._distillation = distillation(self.distill, self.teacher, self.devicy, self.dtype)
         best = BestEpoch()
-        for epoch in range(1, epochs + 1):
-            train_loss = self._train_epoch(model, optimizer, scheduler, gradual, epoch)
+        progress = Progress(
+            model=model, optimizer=optimizer, scheduler=scheduler, scaler=precision.scaler, best=best,
+            device=self.devicy,
+        )  # fmt: skip
+        checkpoints = self._checkpoints(progress, path.with_suffix(".resume.pt"), epochs, threshold)
+        sparsity = self._sparsity(model, epochs * steps, threshold)
+        training = Steps(model, optimizer, scheduler, precision, sparsity, self.training_step, self.compile)
+        self.history = checkpoints.resume(progress) if checkpoints else ()
+        self.best_epoch = best.number
+        for epoch in range(len(self.history) + 1, epochs + 1):
+            train_loss = training.epoch(self._batches("train", self.devicy), epoch, steps, self.devicy)
             val_loss, val_accuracy = self.validate(model)
             if math.isnan(val_loss):
                 raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
             reached = reached_sparsity(model, self.include_classifier, self._kept)
             done = Epoch(epoch, train_loss, val_loss, val_accuracy, reached)
             self.history += (done,)
-            if gradual is None or gradual.complete(epoch * steps):
+            if sparsity is None or sparsity.complete(epoch * steps):
                 best.offer(done, model, last=epoch == epochs)
             self.best_epoch = best.number
+            if checkpoints:
+                checkpoints.write_if_due(progress, self.history)
             if self.on_epoch is not None:
                 self.on_epoch(done)
         best.restore(model)
         structure = changed_structure(model)
         save_network(model, path, structure.to_json() if structure else "")
+        if checkpoints and not self.keep_checkpoint:
+            checkpoints.remove()
         return model
 
     def training_step(self, model: nn.Module, inputs: Any, labels: Tensor) -> Tensor:
@@ -256,7 +290,9 @@ class Trainer:
             inputs: what the loader gives, on ``devicy``: (N, …), or a packed sequence.
             labels: (N,).
         """
-        return self.criterion(model(inputs), labels)
+        outputs = model(inputs)
+        loss = (self._training_criterion or self.criterion)(outputs, labels)
+        return self._distillation(loss, outputs, inputs) if self._distillation else loss
 
     def validate(self, model: nn.Module) -> tuple[float, float]:
         """Return the mean loss and the accuracy, in [0, 1], over the whole validation split."""
@@ -312,48 +348,14 @@ class Trainer:
         self.top5 = float(torch.cat(hits5).double().mean()) if hits5 else None
         return float(self.correct.double().mean()), net
 
-    def _train_epoch(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        scheduler: lr_scheduler.LRScheduler | None,
-        gradual: GradualPruning | None,
-        epoch: int,
-    ) -> float:
-        """Train and prune over the training split once; return the mean loss of its batches."""
-        model.train()
-        steps = len(self._loader("train"))
-        before = (epoch - 1) * steps
-        losses = torch.zeros(steps, device=self.devicy)
-        every = 1 if self.devicy.type == "cpu" else _STEPS_BETWEEN_LOOKS_ON_GPU
-        for step, (inputs, labels) in enumerate(self._batches("train", self.devicy), start=1):
-            optimizer.zero_grad(set_to_none=True)
-            with self._autocast(), too_few_outputs_in_words(model):
-                loss = self.training_step(model, inputs, labels)
-            losses[step - 1] = loss.detach()
-            if step % every == 0 or step == steps:
-                self._check_losses(losses[:step], epoch, optimizer)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
-            if gradual is not None:
-                try:
-                    gradual.after_step(model, before + step, step == steps, optimizer)
-                except PruningError:
-                    # On a GPU, weights that are no numbers may be met before the loss that made them is looked at.
-                    self._check_losses(losses[:step], epoch, optimizer)
-                    raise
-        return float(losses.mean())
-
-    def _gradual_pruning(self, model: nn.Module, steps: int, threshold: float) -> GradualPruning | None:
-        """Return how training of ``steps`` steps prunes, or None where it does not; check the settings in any case."""
-        if self.amp not in ("none", "bf16"):
-            raise SparsebenchError(unknown_name("amp", self.amp, ("none", "bf16")))
+    def _sparsity(self, model: nn.Module, steps: int, threshold: float) -> Sparsity | None:
+        """Return what makes or keeps zeros in ``steps`` steps, or None for nothing; check the settings in any case."""
         pruner = pruner_of_training(
             self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold
         )
         gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
+        if self.keep_zeros:
+            return KeptZeros(capture_zeros(model, keep=self._kept))
         if not self.pruning or threshold == 0:
             return None
         check_threshold(threshold)
@@ -364,6 +366,27 @@ class Trainer:
         if is_structural(pruner):
             pruner.prepare(model, self._example(), threshold)
         return gradual
+
+    def _checkpoints(self, progress: Progress, path: Path, epochs: int, threshold: float) -> Checkpoints | None:
+        """Return where checkpoints are written and found, or None for none; called before anything has changed."""
+        if self.checkpoint_seconds is None:
+            return None
+        optimizer, scheduler, criterion = progress.optimizer, progress.scheduler, self.criterion
+        settings = self.what_matters() | {
+            "trainer": f"{type(self).__module__}.{type(self).__qualname__}",
+            "pruning": self.pruning,
+            "dtype": self.dtype,
+            "datasizes": self.datasizes,
+            "batches": len(self._loader("train")),
+            "epochs": epochs,
+            "threshold": threshold,
+            "criterion": getattr(criterion, "__qualname__", repr(criterion)),
+            "optimizer": type(optimizer).__name__,
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups],
+            "scheduler": (type(scheduler).__name__, scheduler.state_dict() if scheduler else None),
+        }
+        others = (self.teacher if self.distill else None, criterion if isinstance(criterion, nn.Module) else None)
+        return Checkpoints(path, digest(settings, progress.model, *others), self.checkpoint_seconds)
 
     def _example(self) -> Any:
         """Return inputs of two validation samples on the CPU, with which a network can be followed."""
@@ -388,10 +411,7 @@ class Trainer:
             inputs, labels = batch[0], torch.as_tensor(batch[1])
             # The loss takes class indices as int64 only.
             kind = labels.dtype if labels.is_floating_point() else torch.long
-            yield to_device(inputs, self.dtype, device), labels.to(device, kind, non_blocking=True)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.devicy.type, torch.bfloat16) if self.amp == "bf16" else nullcontext()
-
-    def _check_losses(self, losses: Tensor, epoch: int, optimizer: Optimizer) -> None:
-        check_losses(losses, epoch, optimizer)
+            inputs = to_device(inputs, self.dtype, device)
+            if self._channels_last:
+                inputs = channels_last(inputs)
+            yield inputs, labels.to(device, kind, non_blocking=True)

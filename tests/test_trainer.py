@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import Dataset, RandomSampler, SequentialSampler, Subset, TensorDataset
 
 import sparsebench.loaders
+import sparsebench.steps
 import sparsebench.trainer
 from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.errors import (
@@ -470,14 +471,14 @@ def test_a_loss_is_named_also_where_pruning_meets_the_weights_first(tmp_path, mo
     # As on a GPU, where losses are looked at only now and then.
     trainer = make(tmp_path, trainer_class=Diverging, pruning=True)
     checked = []
-    check = Trainer._check_losses
+    check = sparsebench.steps.check_losses
 
-    def now_and_then(self, losses, epoch, optimizer):
+    def now_and_then(losses, epoch, optimizer):
         checked.append(len(losses))
         if len(checked) > 6:
-            check(self, losses, epoch, optimizer)
+            check(losses, epoch, optimizer)
 
-    monkeypatch.setattr(Trainer, "_check_losses", now_and_then)
+    monkeypatch.setattr(sparsebench.steps, "check_losses", now_and_then)
     with pytest.raises(TrainingError, match="The loss is nan at epoch 2, step 2") as caught:
         fit(trainer, mlp(), prune_threshold=0.5)
     assert isinstance(caught.value.__context__, PruningError)

@@ -1,13 +1,12 @@
 """What every pruner is, and what every pruner asks of a threshold."""
 
-import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from sparsebench.errors import PruningError
-from sparsebench.registry import PRUNERS
+from sparsebench.registry import PRUNERS, options_problem
 
 
 @runtime_checkable
@@ -56,12 +55,8 @@ def build_pruner(
         PruningError: where it does not take these options.
     """
     cls = PRUNERS.load(name)
-    given = {"include_classifier": include_classifier, "keep": tuple(keep), **options}
-    try:
-        inspect.signature(cls).bind(**given)
-    except TypeError as error:
-        own = [key for key in inspect.signature(cls).parameters if key not in ("include_classifier", "keep")]
-        takes = f"It takes {', '.join(own)}." if own else "It takes no options."
-        raise PruningError(f"Pruner {name!r} cannot be built with these options: {error}. {takes}") from error
-    pruner: Pruner = cls(**given)
+    problem = options_problem("Pruner", name, cls, options, ("include_classifier", "keep"))
+    if problem:
+        raise PruningError(problem)
+    pruner: Pruner = cls(**{"include_classifier": include_classifier, "keep": tuple(keep), **options})
     return pruner
