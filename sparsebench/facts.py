@@ -9,7 +9,6 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
 
 from sparsebench.backends import Backend, build_backend
 from sparsebench.config import PrunerConfig, SweepConfig
@@ -17,7 +16,7 @@ from sparsebench.data import fingerprint
 from sparsebench.environment import machine_identity
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.plan import Facts
-from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES, is_reference
+from sparsebench.registry import DATASETS, MODELS, ONLY_THRESHOLDS, SCHEMES, TRAINERS, is_reference
 
 
 def gather_facts(config: SweepConfig) -> Facts:
@@ -97,7 +96,9 @@ def source_digest(reference: str) -> str:
 
 
 def _references(config: SweepConfig) -> list[str]:
-    names: list[Any] = [config.train.trainer]
-    names += [model.name for model in config.model]
-    names += [name for data in config.data for name in (data.name, data.collate)]
-    return [name for name in names if name and is_reference(name)]
+    """Return all that the config names of the user's own code."""
+    named = [(TRAINERS, config.train.trainer)]
+    named += [(MODELS, model.name) for model in config.model]
+    named += [(DATASETS, data.name) for data in config.data]
+    own = [name for registry, name in named if registry.is_own(name)]
+    return own + [data.collate for data in config.data if data.collate and is_reference(data.collate)]
