@@ -33,6 +33,7 @@ ALLOWED = {
     "data": {"config", "errors", "registry"},
     "models": {"config", "errors", "registry"},
     "loaders": {"errors"},
+    "weights": {"errors", "models", "pruning", "registry"},
     "epochs": set(),
     "losses": {"errors"},
     "trainer": {
@@ -48,7 +49,7 @@ ALLOWED = {
     },
     "testing": {"config", "contract", "trainer", "data", "models", "pruning", "errors", "registry"},
     "executors": set(),
-    "facts": {"backends", "config", "data", "environment", "errors", "plan", "registry"},
+    "facts": {"backends", "config", "data", "environment", "errors", "models", "plan", "registry"},
     "stages": {
         "backends",
         "config",
@@ -64,8 +65,20 @@ ALLOWED = {
         "registry",
         "store",
         "timing",
+        "weights",
     },
-    "preflight": {"config", "contract", "errors", "models", "pruning", "registry", "stages"},
+    "preflight": {
+        "config",
+        "contract",
+        "data",
+        "errors",
+        "loaders",
+        "models",
+        "pruning",
+        "registry",
+        "stages",
+        "weights",
+    },
     "runner": {
         "config",
         "environment",
