@@ -189,7 +189,7 @@ class _Planner:
         weights: Mapping[str, Any] | None = None,
     ) -> Stage:
         train, facts = self.config.train, self.facts
-        settings = {
+        settings: dict[str, Any] = {
             "model": {"name": model.name, "options": model.options, "source": facts.sources.get(model.name)},
             "data": {
                 **data.model_dump(mode="json"),

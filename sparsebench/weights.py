@@ -22,13 +22,14 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network")
 _PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before each name."""
 _NAMES_SHOWN = 8
+_SCALAR = np.float64(0).__reduce__()[0]
 # Classes without behaviour that training scripts often save beside the weights.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
-    np._core.multiarray.scalar,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
 ]
 
 

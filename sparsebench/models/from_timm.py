@@ -69,14 +69,14 @@ class TimmNetwork:
         if weights != "DEFAULT":
             architecture = self.name.partition(".")[0]
             raise ModelError(
-                f"Weights of timm are chosen by the network's name: timm:{architecture}.TAG with weights = 'pretrained'; "
-                f"{weights!r} is not known."
+                f"{weights!r} is not known; weights of timm are chosen by the network's name: timm:{architecture}.TAG "
+                "with weights = 'pretrained'."
             )
         options = {key: value for key, value in options.items() if key != "num_classes"}
         with download_in_words(f"The weights of timm:{self.name}"):
             return dict(self._build(input_shape, {"pretrained": True, **options}).state_dict())
 
-    def _build(self, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> nn.Module:
+    def _build(self, input_shape: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
         import timm
 
         channels, height, width = image_shape(f"timm:{self.name}", input_shape, smallest_side=1)

@@ -64,9 +64,10 @@ class TorchvisionNetwork:
         if self.name in _AUXILIARY:
             own |= {"aux_logits": False, "init_weights": True}
         try:
-            return models.get_model(self.name, weights=None, **own | options)
+            network: nn.Module = models.get_model(self.name, weights=None, **own | options)
         except (TypeError, ValueError) as error:
             raise ModelError(f"torchvision:{self.name} cannot be built for {input_shape}: {error}") from error
+        return network
 
     def published(self, weights: str, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> dict[str, Tensor]:  # noqa: ARG002 - what other providers need
         """Download published weights, or take them from the cache, and return their state dict.

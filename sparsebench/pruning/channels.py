@@ -100,7 +100,7 @@ class ChannelGraph:
         ]
         closed = [module for module in self._whole if _is_closed(module)]
         for module in closed:
-            module.forward = one_operation(module.forward)  # type: ignore[method-assign]  # on a copy, for a while
+            module.forward = one_operation(module.forward)  # on a copy, for a while
         try:
             with torch.enable_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
