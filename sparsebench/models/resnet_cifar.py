@@ -3,8 +3,6 @@
 Parameters and buffers have the names that the published PyTorch checkpoints of these networks use.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 from sparsebench.models.shapes import image_shape
@@ -91,18 +89,31 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
     return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)
 
 
-def _of_depth(depth: int, size: str) -> Callable[..., ResNetCIFAR]:
-    def build(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
-        channels, _, _ = image_shape(f"resnet{depth}", input_shape, _SMALLEST_SIDE)
-        return ResNetCIFAR((depth - 2) // 6, num_classes, channels)
-
-    build.__name__ = build.__qualname__ = f"resnet{depth}"
-    build.__doc__ = f"Residual network of {depth} layers for CIFAR (He et al. 2015), {size} parameters."
-    return build
+def resnet20(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
+    """Residual network of 20 layers for CIFAR (He et al. 2015), 0.27 M parameters."""
+    return _of_depth(20, num_classes, input_shape)
 
 
-resnet20 = _of_depth(20, "0.27 M")
-resnet32 = _of_depth(32, "0.46 M")
-resnet44 = _of_depth(44, "0.66 M")
-resnet56 = _of_depth(56, "0.85 M")
-resnet110 = _of_depth(110, "1.7 M")
+def resnet32(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
+    """Residual network of 32 layers for CIFAR (He et al. 2015), 0.46 M parameters."""
+    return _of_depth(32, num_classes, input_shape)
+
+
+def resnet44(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
+    """Residual network of 44 layers for CIFAR (He et al. 2015), 0.66 M parameters."""
+    return _of_depth(44, num_classes, input_shape)
+
+
+def resnet56(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
+    """Residual network of 56 layers for CIFAR (He et al. 2015), 0.85 M parameters."""
+    return _of_depth(56, num_classes, input_shape)
+
+
+def resnet110(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
+    """Residual network of 110 layers for CIFAR (He et al. 2015), 1.7 M parameters."""
+    return _of_depth(110, num_classes, input_shape)
+
+
+def _of_depth(depth: int, num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
+    channels, _, _ = image_shape(f"resnet{depth}", input_shape, _SMALLEST_SIDE)
+    return ResNetCIFAR((depth - 2) // 6, num_classes, channels)
