@@ -20,8 +20,9 @@ from sparsebench.errors import SparsebenchError, UnknownNameError
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the valid name closest in spelling to ``name``, or None where nothing is near."""
-    found = difflib.get_close_matches(name.lower(), list(valid), n=1, cutoff=0.5)
-    return found[0] if found else None
+    spelled = {candidate.lower(): candidate for candidate in valid}
+    found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.5)
+    return spelled[found[0]] if found else None
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], hint: str = "") -> str:

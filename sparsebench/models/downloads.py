@@ -1,7 +1,8 @@
 """Downloads of published weights that fail, in words."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from sparsebench.errors import ModelError, SparsebenchError
 
@@ -17,7 +18,8 @@ def download_in_words(what: str) -> Iterator[None]:
         ModelError: with the reason, in place of any other exception.
     """
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Where progress belongs; torch.hub prints its own to stdout.
+            yield
     except SparsebenchError:
         raise
     except Exception as error:  # Each library has its own for a network that is down.
