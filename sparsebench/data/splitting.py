@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from sparsebench.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_ROUNDING = 1e-6
+"""A share of a whole number of samples, such as 0.3 of 20, is not to be one more by rounding of fractions."""
 
 
 def hold_out(labels: Tensor, fractions: Sequence[float], seed: int, what: str) -> list[Tensor]:
@@ -34,16 +38,17 @@ def hold_out(labels: Tensor, fractions: Sequence[float], seed: int, what: str) -
             f"{what} cannot be split by the fractions {', '.join(f'{fraction:g}' for fraction in fractions)}; "
             "each must be above 0 and their sum below 1."
         )
-    rest, parts, left = torch.arange(len(labels)), [], 1.0
+    rest, parts = torch.arange(len(labels)), []
     for fraction in fractions:
+        samples = math.ceil(fraction * len(labels) - _ROUNDING)
         try:
             kept, held = train_test_split(
-                rest.numpy(), test_size=fraction / left, random_state=seed, stratify=labels[rest].numpy()
+                rest.numpy(), test_size=samples, random_state=seed, stratify=labels[rest].numpy()
             )
         except ValueError as error:
             raise DataError(
                 f"{what} cannot be split like this: {error} Use larger fractions, or more images."
             ) from error
-        rest, left = torch.from_numpy(kept), left - fraction
+        rest = torch.from_numpy(kept)
         parts.append(torch.from_numpy(held))
     return [rest, *parts]
