@@ -8,7 +8,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from sparsebench.errors import ConfigError
 from sparsebench.registry import (
@@ -121,6 +130,19 @@ class ModelConfig(Section):
 
     name: Annotated[str, _named(MODELS)] = "small_cnn"
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the network's factory.")
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="A checkpoint in place of dense training: a path, 'pretrained', or 'torchvision:IMAGENET1K_V2'.",
+    )
+    new_head: bool = Field(False, description="Whether the checkpoint's classifier is replaced by a fresh one.")
+    strict: bool = Field(True, description="Whether the checkpoint must fit; otherwise what fits of it is loaded.")
+
+    @model_validator(mode="after")
+    def _weights_are_given(self) -> "ModelConfig":
+        if self.weights is None and (self.new_head or not self.strict):
+            raise ValueError("new_head and strict say how a checkpoint is loaded; give its path as weights.")
+        return self
 
 
 class Component(Section):
@@ -329,6 +351,15 @@ class SweepConfig(Section):
     quantize: QuantizeConfig = QuantizeConfig()
     measure: MeasureConfig = MeasureConfig()
 
+    @model_validator(mode="after")
+    def _checkpoints_are_used(self) -> "SweepConfig":
+        if self.train.start_from == "scratch" and any(model.weights for model in self.model):
+            raise ValueError(
+                "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
+                "choose 'dense' or 'previous', or give no weights."
+            )
+        return self
+
 
 DEFAULT_SOURCE = "embedded default config"
 
@@ -443,6 +474,8 @@ def _sentence(source: str, overridden: Mapping[str, str], fault: dict[str, Any])
             suggestion = f" Did you mean {guess!r}?" if guess else ""
             where = f"[{'.'.join(str(part) for part in location[:-1])}]" if len(location) > 1 else "the top level"
             return f"{source}: {key} is no key of {where}.{suggestion} Allowed there: {', '.join(allowed)}."
+        case "value_error" if isinstance(found, Mapping):
+            return f"{source}: {key}: {context['error']}"
         case "value_error":
             return f"{source}: {key} = {found!r}: {context['error']}"
         case "greater_than_equal" | "less_than" | "less_than_equal" | "greater_than" | "finite_number":

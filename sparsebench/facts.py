@@ -9,22 +9,22 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
 
 from sparsebench.backends import Backend, build_backend
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.environment import machine_identity
 from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.models import published_as
 from sparsebench.plan import EAGER, FP32, Facts
-from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES, is_reference
+from sparsebench.registry import DATASETS, MODELS, ONLY_THRESHOLDS, SCHEMES, TRAINERS, is_reference, nearest
 
 
 def gather_facts(config: SweepConfig) -> Facts:
     """Return the facts that ``make_plan`` needs for ``config``.
 
     Raises:
-        ConfigError: where a backend or a pruner does not take its options.
+        ConfigError: where a backend or a pruner does not take its options, or a checkpoint cannot be read.
         SparsebenchError: where a module that the config refers to cannot be found.
     """
     backends = _backends(config)
@@ -36,6 +36,7 @@ def gather_facts(config: SweepConfig) -> Facts:
     return Facts(
         data={data.name: fingerprint(data.name, data.options) for data in config.data},
         sources={name: source_digest(name) for name in _references(config)},
+        weights=_weights(config),
         thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
         not_offered={pair: reason for pair, reason in reasons.items() if reason},
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
@@ -98,8 +99,31 @@ def source_digest(reference: str) -> str:
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
 
 
+def _weights(config: SweepConfig) -> dict[str, str]:
+    """Return the SHA-256 of each checkpoint file; what a library publishes is known by its name."""
+    paths = [model.weights for model in config.model if model.weights and published_as(model.weights) is None]
+    digests, problems = {}, []
+    for path in paths:
+        try:
+            with Path(path).open("rb") as file:
+                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            problems.append(f"model.weights = {path!r} cannot be read: {error.strerror}.{_near(Path(path))}")
+    if problems:
+        raise ConfigError("The run was not started:", problems)
+    return digests
+
+
+def _near(path: Path) -> str:
+    found = nearest(path.name, [file.name for file in path.parent.glob("*")]) if path.parent.is_dir() else None
+    hint = f"Did you mean {str(path.parent / found)!r}?" if found else "Give the path of a checkpoint"
+    return f" {hint}" if found else f" {hint}, 'pretrained', or 'torchvision:NAME'."
+
+
 def _references(config: SweepConfig) -> list[str]:
-    names: list[Any] = [config.train.trainer]
-    names += [model.name for model in config.model]
-    names += [name for data in config.data for name in (data.name, data.collate)]
-    return [name for name in names if name and is_reference(name)]
+    """Return all that the config names of the user's own code."""
+    named = [(TRAINERS, config.train.trainer)]
+    named += [(MODELS, model.name) for model in config.model]
+    named += [(DATASETS, data.name) for data in config.data]
+    own = [name for registry, name in named if registry.is_own(name)]
+    return own + [data.collate for data in config.data if data.collate and is_reference(data.collate)]

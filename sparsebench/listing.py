@@ -1,8 +1,10 @@
 """The tables that the command line prints: registries, and the plan of a run with its state."""
 
+import ast
 import json
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from tabulate import tabulate
 
 from sparsebench.plan import Plan
 from sparsebench.records import STAGE_KINDS
-from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry
+from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
 
 if TYPE_CHECKING:
     from sparsebench.runner import StageStatus
@@ -30,14 +32,15 @@ def rows_of(kind: str) -> list[Row]:
     """Return one row for each name of a registry, with the first line of its documentation."""
     registry = REGISTRIES[kind]
     aliases = {target: alias for alias, target in registry.aliases.items()}
+    homes = {name: registry[name] for name in sorted(registry)}
+    homes |= {f"{prefix}:{registry.placeholder}": home for prefix, home in sorted(registry.providers.items())}
     rows = []
-    for name in sorted(registry):
-        component = registry.load(name)
-        row = {"name": name, "alias": aliases.get(name, ""), "what it is": _summary(component)}
+    for name, home in homes.items():
+        row = {"name": name, "alias": aliases.get(name, ""), "what it is": _summary(home)}
         if not registry.aliases:
             del row["alias"]
         if kind == "backends":
-            backend = component()
+            backend = registry.load(name)()
             row["schemes"] = ", ".join(scheme for scheme in SCHEMES if not backend.offers(scheme))
             row["here"] = backend.problem() or "available"
         rows.append(row)
@@ -98,7 +101,15 @@ def _joint(states: "Sequence[StageStatus]") -> str:
     return "done" if all(state == "done" for state in states) else "pending"
 
 
-def _summary(component: object) -> str:
-    """Return the first sentence of a component's documentation."""
-    text = (component.__doc__ or "").strip().partition("\n")[0]
-    return text.rstrip(".")
+def _summary(reference: str) -> str:
+    """Return the first sentence of a component's documentation, read from its source: importing it may take torch."""
+    module, _, attribute = reference.partition(":")
+    spec = find_spec(module)
+    documented = None
+    if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        found = (node for node in tree.body if isinstance(node, kinds) and node.name == attribute)
+        documented = next((ast.get_docstring(node) for node in found), None)
+    text = documented or import_reference(reference).__doc__ or ""
+    return text.strip().partition("\n")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""The batches of the three splits: whole ones of tensors in memory, and worker processes for everything else."""
+"""The batches of the three splits: whole ones of what is in memory, and worker processes for everything else."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ SPLITS = ("train", "val", "test")
 _MAX_WORKERS = 4
 
 Collate = Callable[[list[Any]], Any]
+Fetch = Callable[[Tensor], list[Tensor]]
 
 
 def build_loader(
@@ -23,9 +24,10 @@ def build_loader(
 ) -> DataLoader[Any]:
     """Return the loader of one split.
 
-    Only ``train`` is shuffled and drops its last, smaller batch. Tensors in memory are fetched by whole batches without
-    worker processes, or sample by sample where ``collate_fn`` is given; any other dataset gets up to 4 workers, which
-    stay alive between epochs. ``len(loader)`` is the number of batches in each case.
+    Only ``train`` is shuffled and drops its last, smaller batch. Tensors in memory, and datasets with a method
+    ``fetch(positions)`` that returns a batch, are read by whole batches without worker processes, or sample by sample
+    where ``collate_fn`` is given; any other dataset gets up to 4 workers, which stay alive between epochs.
+    ``len(loader)`` is the number of batches in each case.
 
     Args:
         dataset: a map-style dataset of ``(input, label)``.
@@ -48,11 +50,11 @@ def build_loader(
             f"The batch size {batch_size} is larger than the training split ({samples} samples), so that no batch "
             f"could be made; lower batch_size to {samples} or less."
         )
-    tensors = _tensors(dataset)
-    if tensors is not None and collate_fn is None:
+    fetch = _fetch_of(dataset)
+    if fetch is not None and collate_fn is None:
         batches = _IndexBatches(samples, batch_size, training)
-        return DataLoader(_WholeBatches(*tensors), batch_size=None, sampler=batches, pin_memory=pin_memory)
-    workers = 0 if tensors is not None else min(_MAX_WORKERS, _cores())
+        return DataLoader(_WholeBatches(fetch, samples), batch_size=None, sampler=batches, pin_memory=pin_memory)
+    workers = 0 if fetch is not None else min(_MAX_WORKERS, _cores())
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -118,36 +120,33 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tensors(dataset: Dataset[Any]) -> tuple[Sequence[Tensor], Tensor | None] | None:
-    """Return the tensors behind a dataset in memory and the indices that select from them, or None for any other.
+def _fetch_of(dataset: Dataset[Any]) -> Fetch | None:
+    """Return what makes a batch of positions in a dataset in memory, or None for any other.
 
     Types are compared exactly: a subclass may give other samples than its tensors hold.
     """
     if type(dataset) is TensorDataset:
-        return dataset.tensors, None
+        return lambda rows: [tensor.index_select(0, rows.to(tensor.device)) for tensor in dataset.tensors]
     if type(dataset) is Subset:
-        inner = _tensors(dataset.dataset)
-        if inner is None:
-            return None
-        tensors, indices = inner
-        own = torch.as_tensor(dataset.indices, dtype=torch.long)
-        return tensors, own if indices is None else indices[own]
-    return None
+        inner = _fetch_of(dataset.dataset)
+        indices = torch.as_tensor(dataset.indices, dtype=torch.long)
+        return None if inner is None else lambda positions: inner(indices[positions])
+    fetch: Fetch | None = getattr(dataset, "fetch", None)
+    return fetch
 
 
 class _WholeBatches(Dataset[list[Tensor]]):
-    """Samples in memory, indexed by a tensor of indices: one gather a tensor in place of a copy a sample."""
+    """Samples in memory, indexed by a tensor of positions: one gather a tensor in place of a copy a sample."""
 
-    def __init__(self, tensors: Sequence[Tensor], indices: Tensor | None) -> None:
-        self.tensors = tensors
-        self.indices = indices
+    def __init__(self, fetch: Fetch, samples: int) -> None:
+        self.fetch = fetch
+        self.samples = samples
 
     def __len__(self) -> int:
-        return len(self.tensors[0]) if self.indices is None else len(self.indices)
+        return self.samples
 
     def __getitem__(self, positions: Tensor) -> list[Tensor]:
-        rows = positions if self.indices is None else self.indices[positions]
-        return [tensor.index_select(0, rows.to(tensor.device)) for tensor in self.tensors]
+        return self.fetch(positions)
 
 
 class _IndexBatches(Sampler[Tensor]):

@@ -26,6 +26,7 @@ class Facts:
     Attributes:
         data: fingerprint of each dataset, by its name in the config.
         sources: digest of the user's own modules, by reference (``package.module:callable``).
+        weights: SHA-256 of each checkpoint file, by its path in the config.
         not_offered: why a backend does not offer a scheme, by (label of the backend, scheme); offered pairs
             are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
@@ -35,6 +36,7 @@ class Facts:
 
     data: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
     not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
     thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     calibrating: frozenset[str] = frozenset({"static", "both"})
@@ -172,12 +174,30 @@ class _Planner:
         if train.start_from == "scratch":
             parent = None
         elif train.start_from == "dense":
-            pretrained = self._train_stage(model, data, None, 0.0, seed, None, "dense, from scratch")
+            pretrained = self._dense(model, data, seed)
             if dense and train.dense_control == "as_trained":
+                return pretrained
+            parent = pretrained.key
+        elif model.weights is not None and parent is None:
+            # Nothing comes before the first threshold but the checkpoint, which is the dense network itself.
+            pretrained = self._dense(model, data, seed)
+            if dense:
                 return pretrained
             parent = pretrained.key
         how = "dense" if dense else f"{pruner.label} {threshold:g}"
         return self._train_stage(model, data, None if dense else pruner, threshold, seed, parent, how)
+
+    def _dense(self, model: ModelConfig, data: DataConfig, seed: int) -> Stage:
+        """Return the stage that brings forth the dense network: it trains one, or loads the checkpoint."""
+        if model.weights is None:
+            return self._train_stage(model, data, None, 0.0, seed, None, "dense, from scratch")
+        weights = {
+            "source": model.weights,
+            "sha256": self.facts.weights.get(model.weights),
+            "new_head": model.new_head,
+            "strict": model.strict,
+        }
+        return self._train_stage(model, data, None, 0.0, seed, None, "dense, from a checkpoint", weights)
 
     def _train_stage(
         self,
@@ -188,10 +208,11 @@ class _Planner:
         seed: int,
         parent: str | None,
         how: str,
+        weights: Mapping[str, Any] | None = None,
     ) -> Stage:
         train, facts = self.config.train, self.facts
-        settings = {
-            "model": {**model.model_dump(mode="json"), "source": facts.sources.get(model.name)},
+        settings: dict[str, Any] = {
+            "model": {"name": model.name, "options": model.options, "source": facts.sources.get(model.name)},
             "data": {
                 **data.model_dump(mode="json"),
                 "fingerprint": facts.data.get(data.name),
@@ -207,6 +228,8 @@ class _Planner:
             "threshold": threshold,
             "seed": seed,
         }
+        if weights:
+            settings["weights"] = weights
         return self._add("train", settings, parent, f"{model.name} · {data.name} · {how} · seed {seed}")
 
     def _trial(
@@ -283,7 +306,7 @@ class _Planner:
         It is the dense fp32 network, also where the sweep has no such trial but trains a dense network anyway. Without
         one it is the least sparse trial in fp32, or else in the first scheme that there is.
         """
-        dense = self._dense(trials)
+        dense = self._dense_key(trials)
         offered = self.facts.not_offered.get((backend, FP32)) is None
         if dense and offered:
             first = trials[0]
@@ -298,7 +321,7 @@ class _Planner:
         pruning = "dense" if least.pruner is None else f"{least.pruner} {least.threshold:g}"
         return {"network": f"{pruning} · {least.scheme} · {backend}", "compress": str(least.compress)}
 
-    def _dense(self, trials: Sequence[TrialRecord]) -> str | None:
+    def _dense_key(self, trials: Sequence[TrialRecord]) -> str | None:
         """Return the key of the stage that trains the dense network: the control, or what sparse ones start from."""
         control = next((trial.train for trial in trials if trial.threshold == 0), None)
         if control or self.config.train.start_from != "dense":

@@ -1,16 +1,21 @@
 """What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
 
-from sparsebench.config import SweepConfig, TrainConfig
+import torch
+from torch.utils.data import default_collate
+
+from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from sparsebench.contract import check_trainer
+from sparsebench.data import Splits
 from sparsebench.errors import ConfigError, SparsebenchError
-from sparsebench.loaders import training_device
-from sparsebench.models import build_model
+from sparsebench.loaders import to_device, training_device
+from sparsebench.models import build_model, check_outputs
 from sparsebench.optimizers import optimizer_problem
 from sparsebench.precision import amp_problem
 from sparsebench.pruning import build_pruner
 from sparsebench.rates import rates_problem
 from sparsebench.registry import TRAINERS, import_reference
 from sparsebench.stages import Workbench
+from sparsebench.weights import load_weights
 
 
 def check_all(config: SweepConfig, workbench: Workbench) -> None:
@@ -46,7 +51,7 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
             )
         for model in config.model:
             try:
-                build_model(model.name, splits.classes, splits.input_shape, model.options)
+                _check_model(model, data, splits, own_trainer=config.train.trainer != "default")
             except SparsebenchError as error:
                 problems.append(f"model.name = {model.name!r} on {data.name!r}: {error}")
     if problems:
@@ -62,3 +67,23 @@ def _training_problems(train: TrainConfig) -> list[str]:
         "train.amp": amp_problem(train.amp, training_device(train.device)),
     }
     return [f"{key}: {problem}" for key, problem in found.items() if problem]
+
+
+def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, own_trainer: bool) -> None:
+    """Build a network, load its checkpoint, and let it look at two samples.
+
+    Raises:
+        SparsebenchError: with the first thing that is wrong.
+    """
+    network = build_model(model.name, splits.classes, splits.input_shape, model.options)
+    if model.weights:
+        load_weights(
+            *(network, model.weights, model.name, splits.input_shape, model.options),
+            new_head=model.new_head,
+            strict=model.strict,
+        )
+    if own_trainer:  # It may make inputs of samples in its own way.
+        return
+    collate = import_reference(data.collate) if data.collate else default_collate
+    inputs, _ = collate([splits.val[index] for index in range(min(2, splits.samples["val"]))])
+    check_outputs(network, to_device(inputs, torch.float, torch.device("cpu")), splits.classes)

@@ -80,6 +80,27 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoadedWeights:
+    """The checkpoint that a dense network was loaded from.
+
+    ``source`` is the path or the name in the config, ``sha256`` the digest of the file, None where a library published
+    it. ``tensors`` were filled; those in ``fresh`` kept the values that they were built with, those in ``unexpected``
+    are not in the network.
+    """
+
+    source: str
+    sha256: str | None
+    tensors: int
+    fresh: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether it filled the whole network, which then needs no training."""
+        return not self.fresh
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A trained network: how it was trained and how sparse it came out."""
 
@@ -113,6 +134,9 @@ class TrainResult:
     in ``layers``, and what was removed is among the zeros."""
     removed_parameters: int = 0
     """How many of the prunable weights were removed with their channels; the other zeros are still in the network."""
+    loaded: LoadedWeights | None = None
+    """The checkpoint that the network was loaded from; None where it was trained from nothing or from another of the
+    run. A network that it filled was not trained: its ``epochs`` are 0."""
 
     @property
     def sparsity(self) -> float:

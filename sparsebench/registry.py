@@ -2,7 +2,8 @@
 
 A registry maps a name to ``"module:attribute"`` and imports it only when it is asked for, so that listing names and
 checking a config cost no import of torch. Installed packages add names through entry points; models, datasets and
-trainers are also accepted as ``package.module:callable``.
+trainers are also accepted as ``package.module:callable``. A provider makes many names known at once: what follows its
+prefix, as in ``timm:resnet18``, is for it to find.
 """
 
 import difflib
@@ -20,8 +21,9 @@ from sparsebench.errors import SparsebenchError, UnknownNameError
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the valid name closest in spelling to ``name``, or None where nothing is near."""
-    found = difflib.get_close_matches(name.lower(), list(valid), n=1, cutoff=0.5)
-    return found[0] if found else None
+    spelled = {candidate.lower(): candidate for candidate in valid}
+    found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.5)
+    return spelled[found[0]] if found else None
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], hint: str = "") -> str:
@@ -108,6 +110,9 @@ class Registry(Mapping[str, str]):
         builtin: the package's own components.
         aliases: other names accepted for a built-in one.
         references: whether ``package.module:callable`` is accepted in place of a name.
+        providers: the package's own providers by their prefix: functions of what follows it to the component. Installed
+            packages add theirs through the entry-point group ``<group>.providers``.
+        placeholder: how what follows a prefix is shown, as in ``timm:NAME``.
     """
 
     def __init__(
@@ -117,10 +122,14 @@ class Registry(Mapping[str, str]):
         builtin: Mapping[str, str],
         aliases: Mapping[str, str] | None = None,
         references: bool = False,
+        providers: Mapping[str, str] | None = None,
+        placeholder: str = "NAME",
     ) -> None:
         self.kind = kind
         self.group = group
         self.references = references
+        self.placeholder = placeholder
+        self._builtin_providers = dict(providers or {})
         self.aliases = dict(aliases or {})
         self._builtin = dict(builtin)
 
@@ -128,6 +137,12 @@ class Registry(Mapping[str, str]):
     def _installed(self) -> dict[str, EntryPoint]:
         found = entry_points(group=self.group)
         return {point.name: point for point in found if point.name not in self._builtin}
+
+    @cached_property
+    def providers(self) -> dict[str, str]:
+        """The ``module:attribute`` of each provider, by its prefix."""
+        found = {point.name: point.value for point in entry_points(group=f"{self.group}.providers")}
+        return found | self._builtin_providers
 
     def __iter__(self) -> Iterator[str]:
         yield from self._builtin
@@ -139,12 +154,28 @@ class Registry(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._builtin[name] if name in self._builtin else self._installed[name].value
 
+    def is_provided(self, name: str) -> bool:
+        """Whether ``name`` begins with the prefix of a provider."""
+        prefix, separator, _ = name.partition(":")
+        return bool(separator) and prefix in self.providers
+
+    def is_own(self, name: str) -> bool:
+        """Whether ``name`` is a reference to a user's own code."""
+        return self.references and is_reference(name) and not self.is_provided(name)
+
     def problem(self, name: str) -> str | None:
-        """Return why ``name`` cannot be used, as a sentence, or None where it can."""
-        if name in self.aliases or name in self or (self.references and is_reference(name)):
+        """Return why ``name`` cannot be used, as a sentence, or None where it can.
+
+        What follows a provider's prefix is not looked up, which may need a large import; ``load`` does that.
+        """
+        if self.is_provided(name):
+            prefix, _, rest = name.partition(":")
+            return None if rest else f"{self.kind} {name!r} names nothing; write {prefix}:{self.placeholder}."
+        if name in self.aliases or name in self or self.is_own(name):
             return None
         hint = " Your own is given as 'package.module:callable'." if self.references else ""
-        return unknown_name(self.kind, name, [*self, *self.aliases], hint)
+        provided = [f"{prefix}:{self.placeholder}" for prefix in self.providers]
+        return unknown_name(self.kind, name, [*self, *self.aliases, *provided], hint)
 
     def canonical(self, name: str) -> str:
         """Return ``name`` with an alias replaced by the name it stands for."""
@@ -155,12 +186,15 @@ class Registry(Mapping[str, str]):
 
         Raises:
             UnknownNameError: where no such name is registered; the text suggests the nearest one.
-            SparsebenchError: where a reference cannot be imported.
+            SparsebenchError: where a reference cannot be imported, or a provider cannot provide.
         """
         problem = self.problem(name)
         if problem:
             raise UnknownNameError(problem)
         name = self.canonical(name)
+        if self.is_provided(name):
+            prefix, _, rest = name.partition(":")
+            return import_reference(self.providers[prefix])(rest)
         if name in self._builtin:
             return import_reference(self._builtin[name])
         if name in self._installed:
@@ -210,16 +244,41 @@ MODELS = Registry(
     "sparsebench.models",
     {
         "small_cnn": "sparsebench.models.small_cnn:small_cnn",
+        "resnet20": "sparsebench.models.resnet_cifar:resnet20",
+        "resnet32": "sparsebench.models.resnet_cifar:resnet32",
+        "resnet44": "sparsebench.models.resnet_cifar:resnet44",
+        "resnet56": "sparsebench.models.resnet_cifar:resnet56",
+        "resnet110": "sparsebench.models.resnet_cifar:resnet110",
+        "resnet8": "sparsebench.models.mlperf_tiny:resnet8",
+        "ds_cnn": "sparsebench.models.mlperf_tiny:ds_cnn",
+        "mobilenet_v1_025": "sparsebench.models.mlperf_tiny:mobilenet_v1_025",
         "gru_classifier": "sparsebench.models.gru_classifier:gru_classifier",
+        "lstm_classifier": "sparsebench.models.lstm_classifier:lstm_classifier",
     },
     references=True,
+    providers={
+        "torchvision": "sparsebench.models.from_torchvision:torchvision_network",
+        "timm": "sparsebench.models.from_timm:timm_network",
+    },
 )
 
 DATASETS = Registry(
     "dataset",
     "sparsebench.datasets",
-    {"digits": "sparsebench.data.digits:digits"},
+    {
+        "digits": "sparsebench.data.digits:digits",
+        "digits_rows": "sparsebench.data.digits:digits_rows",
+        "mnist": "sparsebench.data.torchvision_sets:mnist",
+        "fashion_mnist": "sparsebench.data.torchvision_sets:fashion_mnist",
+        "kmnist": "sparsebench.data.torchvision_sets:kmnist",
+        "svhn": "sparsebench.data.torchvision_sets:svhn",
+        "cifar10": "sparsebench.data.torchvision_sets:cifar10",
+        "cifar100": "sparsebench.data.torchvision_sets:cifar100",
+        "imagenet": "sparsebench.data.imagenet:imagenet",
+    },
     references=True,
+    providers={"imagefolder": "sparsebench.data.imagefolder:imagefolder"},
+    placeholder="PATH",
 )
 
 TRAINERS = Registry(

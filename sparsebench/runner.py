@@ -226,7 +226,10 @@ def run_stage(stage: Stage, workbench: "Workbench") -> StageRecord:
         if not issubclass(warning.category, _NOTED):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     noted = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, _NOTED)))
-    return _commit(stage, workbench.store, started_at, time.perf_counter() - started, outcome, noted)
+    record = _commit(stage, workbench.store, started_at, time.perf_counter() - started, outcome, noted)
+    if record.status == "done":
+        workbench.committed(stage)
+    return record
 
 
 def run_session(stages: Sequence[Stage], workbench: "Workbench", hang_seconds: float) -> list[StageRecord]:
@@ -281,8 +284,6 @@ def _commit(
         failure=failure,
     )
     store.write(record)
-    if outcome:
-        workbench.committed(stage)
     return record
 
 

@@ -41,6 +41,7 @@ from sparsebench.records import (
     EvaluateResult,
     LayerAudit,
     LayerSparsity,
+    LoadedWeights,
     Result,
     SensitivityPoint,
     SensitivityResult,
@@ -53,6 +54,7 @@ from sparsebench.records import (
 from sparsebench.registry import PRUNERS, TRAINERS, import_reference
 from sparsebench.store import Store
 from sparsebench.timing import batch_of
+from sparsebench.weights import load_weights
 
 NETWORK = "network.safetensors"
 STRUCTURE = "structure.json"
@@ -149,21 +151,9 @@ class Workbench:
         _warn_undeclared(settings["train"], declared)
         self.store.directory("train", stage.key).mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
-        returned = trainer.train(
-            net=network,
-            parameters={
-                "learning_rate": settings["train"]["learning_rate"],
-                "learning_step": settings["train"]["learning_step"],
-                "learning_gamma": settings["train"]["learning_gamma"],
-                "prune_threshold": settings["threshold"],
-            },
-            name="network",
-            epochs=settings["train"]["epochs"],
-            reload=old_net is not None,
-            old_net=old_net,
-        )
+        loaded = self._load(network, settings, splits) if settings.get("weights") else None
+        trained = network.eval() if loaded and loaded.complete else _train(trainer, network, settings, old_net)
         seconds = time.perf_counter() - started
-        trained = check_trained(returned).to("cpu").eval()
         _check_shapes(fresh, trained, may_shrink="pruner" in declared and _is_structured(settings))
         artifacts = {
             NETWORK: self.store.save_artifact(
@@ -174,7 +164,7 @@ class Workbench:
         structure = structure_of(trained).since(built)
         if structure:
             artifacts[STRUCTURE] = self.store.save_artifact("train", stage.key, STRUCTURE, structure.save)
-        result = _train_result(settings, splits, trainer, trained, fresh, seconds, "pruner" in declared)
+        result = _train_result(settings, splits, trainer, trained, fresh, seconds, "pruner" in declared, loaded)
         result = _with_macs(result, trained, trainer, settings["seed"])
         return Outcome(result=result, artifacts=artifacts)
 
@@ -337,6 +327,20 @@ class Workbench:
                 ["evaluate(net, quant_mode=True) ran no batch through net; feed it batches of dataloader['train']."],
             )
 
+    def _load(self, network: nn.Module, settings: Mapping[str, Any], splits: Splits) -> LoadedWeights:
+        """Load a user's checkpoint into a network, and return what became of it."""
+        model, weights = settings["model"], settings["weights"]
+        fitted = load_weights(
+            network,
+            weights["source"],
+            model["name"],
+            splits.input_shape,
+            model["options"],
+            new_head=weights["new_head"],
+            strict=weights["strict"],
+        )
+        return LoadedWeights(source=weights["source"], sha256=weights["sha256"], **asdict(fitted))
+
     def trained(self, record: StageRecord) -> nn.Module:
         """Return the network that a training stage saved, on the CPU, ready to be evaluated; reads no data."""
         result = record.result
@@ -491,6 +495,27 @@ def _within(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size])
     )
 
 
+def _train(
+    trainer: TrainerLike, network: nn.Module, settings: Mapping[str, Any], old_net: nn.Module | None
+) -> nn.Module:
+    """Train a network by the trainer; return it on the CPU, ready to be evaluated."""
+    train = settings["train"]
+    returned = trainer.train(
+        net=network,
+        parameters={
+            "learning_rate": train["learning_rate"],
+            "learning_step": train["learning_step"],
+            "learning_gamma": train["learning_gamma"],
+            "prune_threshold": settings["threshold"],
+        },
+        name="network",
+        epochs=train["epochs"],
+        reload=old_net is not None,
+        old_net=old_net,
+    )
+    return check_trained(returned).to("cpu").eval()
+
+
 def _train_result(
     settings: Mapping[str, Any],
     splits: Splits,
@@ -499,6 +524,7 @@ def _train_result(
     fresh: Mapping[str, torch.Size],
     seconds: float,
     declares_pruner: bool,
+    loaded: LoadedWeights | None,
 ) -> TrainResult:
     """Return the record of a trained network: counts are taken from the network itself, never from the trainer.
 
@@ -521,7 +547,7 @@ def _train_result(
     parameters, parameter_zeros = parameter_counts(trained)
     history = tuple(EpochRecord(**asdict(epoch)) for epoch in getattr(trainer, "history", ()))
     best = getattr(trainer, "best_epoch", None)
-    epochs = settings["train"]["epochs"]
+    epochs = 0 if loaded and loaded.complete else settings["train"]["epochs"]
     pruner = PrunerConfig(**settings["pruner"]).label if settings["pruner"] else "none"
     return TrainResult(
         trainer=settings["train"]["trainer"],
@@ -547,6 +573,7 @@ def _train_result(
             for (name, kind, may), (weights, zeros) in layers.items()
         ),
         samples_per_second=epochs * splits.samples["train"] / seconds,
+        loaded=loaded,
     )
 
 

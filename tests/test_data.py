@@ -80,7 +80,7 @@ def test_digits_depend_on_their_seed_only():
 
 @pytest.mark.parametrize(("val", "test"), [(0.0, 0.2), (0.2, -0.1), (0.5, 0.5), (float("nan"), 0.2)])
 def test_digits_refuse_fractions_that_leave_a_split_empty(val, test):
-    with pytest.raises(DataError, match="both must be above 0 and their sum below 1"):
+    with pytest.raises(DataError, match="each must be above 0 and their sum below 1"):
         load_digits(val_fraction=val, test_fraction=test)
 
 

@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
+from image_files import write_grey, write_images
 from sweeps import rows, sparsebench
 
 from sparsebench import load_run
@@ -52,3 +55,46 @@ def test_the_same_trainer_is_given_to_the_default_sweep_by_one_option(folder):
     assert done.returncode == 0, done.stderr
     (row,) = rows(load_run(folder / "runs/by-option"))
     assert row["status"] == "done"
+
+
+QUICK = ("--set", "thresholds=0.8", "--set", "train.epochs=1", "--set", "measure.seconds=0.01", "--no-report")
+
+
+def finished(folder, name, *arguments, env=None):
+    done = sparsebench(
+        "run", f"{name}.toml", *QUICK, *arguments, cwd=folder, env={"OMP_NUM_THREADS": "1", **(env or {})}
+    )
+    assert done.returncode == 0, done.stderr
+    run = load_run(folder / "runs" / name)
+    assert [trial.status for trial in run.trials] == ["done"] * 2
+    assert run.trials[-1].trained.sparsity == pytest.approx(0.8, abs=0.001)
+    assert run.trials[-1].compressed.int8_weights > 0
+    return run
+
+
+def test_a_network_of_timm_is_swept_in_ten_lines(folder):
+    small = ("--set", "model.name=timm:test_resnet", "--set", "data.options={val_fraction=0.4,test_fraction=0.4}")
+    run = finished(folder, "timm", *small)
+    assert run.trials[0].trained.input_shape == (1, 8, 8)
+    assert run.trials[0].trained.classes == 10
+
+
+def test_a_pretrained_network_of_torchvision_is_swept_in_ten_lines(folder, tmp_path):
+    write_grey(tmp_path / "data", "MNIST", train=100, test=20)
+    # The published file, as it lies in the cache after it was downloaded; it is made here.
+    checkpoints = tmp_path / "torch/hub/checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18().state_dict(), checkpoints / "resnet18-f37072fd.pth")
+    env = {"TORCH_HOME": str(tmp_path / "torch")}
+    run = finished(folder, "torchvision", "--set", f"data.options.root={tmp_path / 'data'}", env=env)
+    (dense,) = run.trials[-1].ancestors
+    assert dense.result.loaded.source == "pretrained"
+    assert dense.result.loaded.fresh == ("fc.weight", "fc.bias")
+    assert dense.result.epochs == 1, "a new classifier has to be trained"
+
+
+def test_a_folder_of_ones_own_images_is_swept_in_ten_lines(folder):
+    write_images(folder / "photos", samples=30, size=(40, 36), suffix=".jpg")
+    run = finished(folder, "imagefolder")
+    assert run.trials[0].trained.input_shape == (3, 32, 32)
+    assert run.trials[0].evaluated.samples == 12

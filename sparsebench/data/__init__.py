@@ -1,7 +1,8 @@
 """Datasets by name, in three splits, checked before anything is trained on them.
 
 A loader is a callable that returns ``([train, val, test], number_of_classes)``. A new one is a file with such a
-function and a line in ``DATASETS``; its attribute ``version`` is raised whenever its samples change.
+function and a line in ``DATASETS``; its attribute ``version`` is raised whenever its samples change. ``places`` names
+options that say where the data are, not what they are, and ``files`` the paths of data that its options do not name.
 
 torch is imported where it is used: a plan needs fingerprints only, and these must be had in a blink.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.errors import DataError
-from sparsebench.registry import DATASETS, is_reference
+from sparsebench.registry import DATASETS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,15 +116,20 @@ def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str
     Args:
         name: a registered name, or ``package.module:callable``.
         options: the loader's keyword arguments. Where one of them is the path of an existing file or folder, names,
-            sizes and modification times of the files are part of the fingerprint.
+            sizes and modification times of the files are part of the fingerprint. Options that only say where the data
+            of a known dataset are kept are no part of it.
 
     Returns:
         A mapping that can be written as JSON; the same for the same data.
     """
     options = dict(options or {})
     # A user's own loader is not imported for this; that its source is the same is for the caller to see.
-    version = None if is_reference(name) else getattr(DATASETS.load(name), "version", None)
-    files = {key: _files(Path(value)) for key, value in options.items() if _is_path(value)}
+    loader = None if DATASETS.is_own(name) else DATASETS.load(name)
+    version, places = getattr(loader, "version", None), getattr(loader, "places", ())
+    options = {key: value for key, value in options.items() if key not in places}
+    paths = {key: value for key, value in options.items() if _is_path(value)}
+    paths |= {str(path): path for path in getattr(loader, "files", ()) if _is_path(path)}
+    files = {key: _files(Path(value)) for key, value in paths.items()}
     return {
         "name": DATASETS.canonical(name),
         "version": None if version is None else str(version),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsebench.errors import DataError
-
 if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
 
@@ -26,28 +24,42 @@ def digits(val_fraction: float = 0.2, test_fraction: float = 0.2, seed: int = 0)
     Raises:
         DataError: where the fractions leave a split empty.
     """
-    if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
-        raise DataError(
-            f"digits cannot be split with val_fraction={val_fraction} and test_fraction={test_fraction}; "
-            "both must be above 0 and their sum below 1."
-        )
     # Imported here so that a plan can read the version below without waiting for torch.
     import torch
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
     from torch.utils.data import TensorDataset
+
+    from sparsebench.data.splitting import hold_out
 
     source = load_digits()
     images = torch.from_numpy(source.images / _BRIGHTEST).float().unsqueeze(1)
     labels = torch.from_numpy(source.target).long()
-    everything = range(len(labels))
-    try:
-        rest, test = train_test_split(everything, test_size=test_fraction, random_state=seed, stratify=labels)
-        share = val_fraction / (1 - test_fraction)
-        train, val = train_test_split(rest, test_size=share, random_state=seed, stratify=labels[rest])
-    except ValueError as error:
-        raise DataError(f"digits cannot be split like this: {error} Use larger fractions.") from error
+    train, test, val = hold_out(labels, [test_fraction, val_fraction], seed, "digits")
     return [TensorDataset(images[indices], labels[indices]) for indices in (train, val, test)], int(labels.max()) + 1
 
 
+def digits_rows(
+    val_fraction: float = 0.2, test_fraction: float = 0.2, seed: int = 0
+) -> tuple[list[TensorDataset], int]:
+    """Load the digits as sequences of their 8 rows, from top to bottom, for recurrent networks.
+
+    Args:
+        val_fraction: share of all samples in the validation split, in (0, 1).
+        test_fraction: share of all samples in the test split, in (0, 1); some must be left for training.
+        seed: which samples go where.
+
+    Returns:
+        ``([train, val, test], 10)``; sequences are float32 (8, 8) in [0, 1], steps first, labels int64.
+
+    Raises:
+        DataError: where the fractions leave a split empty.
+    """
+    from torch.utils.data import TensorDataset
+
+    splits, classes = digits(val_fraction, test_fraction, seed)
+    rows = [(images.squeeze(1), labels) for images, labels in (split.tensors for split in splits)]
+    return [TensorDataset(*tensors) for tensors in rows], classes
+
+
 digits.version = "1"  # type: ignore[attr-defined]  # read by sparsebench.data.fingerprint; raise it when samples change
+digits_rows.version = "1"  # type: ignore[attr-defined]

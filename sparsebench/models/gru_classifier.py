@@ -1,53 +1,20 @@
-"""A recurrent classifier of sequences, and of images read row by row."""
+"""A classifier of sequences, and of images read row by row, with GRU layers."""
 
-from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch import nn
 
-from sparsebench.errors import ModelError
+from sparsebench.models.recurrent import RecurrentClassifier, build_recurrent
 
 
-class GRUClassifier(nn.Module):
-    """A GRU whose last hidden state, of every direction, is classified.
+class GRUClassifier(RecurrentClassifier):
+    """A recurrent classifier with GRU layers."""
 
-    Args:
-        num_classes: number of classes.
-        features: features of one step.
-        rows: whether inputs are images (N, C, H, W), read as H steps of C × W features; otherwise they are sequences
-            (N, T, features), or packed sequences of different lengths.
-        hidden: features of the hidden state.
-        layers: layers of the GRU.
-        bidirectional: whether the sequence is read backwards as well.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        features: int,
-        rows: bool,
-        hidden: int = 64,
-        layers: int = 1,
-        bidirectional: bool = False,
-    ) -> None:
-        super().__init__()
-        self.rows = rows
-        self.directions = 2 if bidirectional else 1
-        self.gru = nn.GRU(features, hidden, layers, batch_first=True, bidirectional=bidirectional)
-        self.classifier = nn.Linear(self.directions * hidden, num_classes)
-
-    def forward(self, inputs: Tensor | PackedSequence) -> Tensor:
-        """Return logits (N, num_classes)."""
-        if self.rows:
-            inputs = inputs.transpose(1, 2).flatten(2)  # type: ignore[union-attr]  # images are never packed
-        # The final hidden state (layers × directions, N, hidden) is right for packed sequences of any length too.
-        final = self.gru(inputs)[1]
-        logits: Tensor = self.classifier(final[-self.directions :].transpose(0, 1).flatten(1))
-        return logits
+    cell = nn.GRU
 
 
 def gru_classifier(
     num_classes: int, input_shape: tuple[int, ...], hidden: int = 64, layers: int = 1, bidirectional: bool = False
-) -> GRUClassifier:
-    """Build a ``GRUClassifier`` for samples of one shape.
+) -> RecurrentClassifier:
+    """Classify the last hidden state of GRU layers; made for sequences and rows of images.
 
     Args:
         num_classes: number of classes.
@@ -59,14 +26,4 @@ def gru_classifier(
     Raises:
         ModelError: where the shape is neither, or a size is below 1.
     """
-    shape = tuple(input_shape)
-    if len(shape) not in (2, 3) or min(shape) < 1:
-        raise ModelError(
-            f"gru_classifier takes sequences (T, F) or images (C, H, W), not samples of shape {shape}; "
-            "choose a model for such data, or give your own as 'package.module:callable'."
-        )
-    if min(hidden, layers) < 1:
-        raise ModelError(f"gru_classifier cannot have hidden={hidden} and layers={layers}; give at least 1 of each.")
-    rows = len(shape) == 3
-    features = shape[0] * shape[2] if rows else shape[1]
-    return GRUClassifier(num_classes, features, rows, hidden, layers, bidirectional)
+    return build_recurrent(GRUClassifier, num_classes, input_shape, hidden, layers, bidirectional)

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from sparsebench.errors import ModelError
+from sparsebench.models.shapes import image_shape
 
 _SMALLEST_SIDE = 4
 
@@ -45,7 +46,7 @@ def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
 
 
 def small_cnn(num_classes: int, input_shape: tuple[int, ...], width: int = 32) -> SmallCNN:
-    """Build a ``SmallCNN`` for images of one shape.
+    """Three convolutions for small images, 57 k parameters.
 
     Args:
         num_classes: number of classes.
@@ -55,12 +56,7 @@ def small_cnn(num_classes: int, input_shape: tuple[int, ...], width: int = 32) -
     Raises:
         ModelError: where the shape is not that of such an image, or ``width`` is below 1.
     """
-    shape = tuple(input_shape)
-    if len(shape) != 3 or min(shape[1:]) < _SMALLEST_SIDE:
-        raise ModelError(
-            f"small_cnn takes images of shape (C, H, W) with H and W at least {_SMALLEST_SIDE}, not samples of shape "
-            f"{shape}; choose a model for such data, or give your own as 'package.module:callable'."
-        )
+    channels, _, _ = image_shape("small_cnn", input_shape, _SMALLEST_SIDE)
     if width < 1:
         raise ModelError(f"small_cnn cannot have width {width}; give at least 1.")
-    return SmallCNN(num_classes, shape[0], width)
+    return SmallCNN(num_classes, channels, width)

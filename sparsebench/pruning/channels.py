@@ -98,9 +98,9 @@ class ChannelGraph:
                 module.register_forward_hook(lambda _module, _args, outputs: self._mark(outputs)),
             )
         ]
-        closed = [module for module in self._whole if isinstance(module, _OPAQUE)]
+        closed = [module for module in self._whole if _is_closed(module)]
         for module in closed:
-            module.forward = one_operation(module.forward)  # type: ignore[method-assign]  # on a copy, for a while
+            module.forward = one_operation(module.forward)  # on a copy, for a while
         try:
             with torch.enable_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -180,9 +180,14 @@ class ChannelGraph:
         )
 
 
+def _is_closed(module: nn.Module) -> bool:
+    """Whether what a module does inside is not to be followed; one may say of itself that it ``keeps_channels``."""
+    return isinstance(module, _OPAQUE) or getattr(module, "keeps_channels", False) is True
+
+
 def _is_opaque(module: nn.Module) -> bool:
     """Whether the channels of a module cannot be cut: its kind is not known, or its weights are not its own."""
-    if isinstance(module, _OPAQUE) or is_parametrized(module):
+    if _is_closed(module) or is_parametrized(module):
         return True
     if isinstance(module, tp.ops.TORCH_CONV):
         odd = module.groups > 1 and (

@@ -33,7 +33,8 @@ class Structured:
     The outputs of the network always stay, with ``include_classifier`` too, which then only counts the weights of the
     last prunable layer among the prunable ones: its inputs shrink in any case. Layers in ``keep`` lose neither outputs
     nor inputs, so that their neighbours keep the channels in between. Recurrent and attention layers, tied weights and
-    what touches a parameter outside of layers are left alone.
+    what touches a parameter outside of layers are left alone, and so is what flows through a module that says of itself
+    ``keeps_channels = True``, because it tells channels apart by their position.
 
     Args:
         include_classifier: whether the weights of the last prunable layer count as prunable.

@@ -1,0 +1,202 @@
+"""A folder or an archive of images, one folder a class, as ``imagefolder:PATH``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsebench.data.archives import SUFFIXES, extracted, is_archive
+from sparsebench.data.cache import cache_folder
+from sparsebench.data.listing import Listing, list_images
+from sparsebench.errors import DataError
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+_IN_MEMORY_BYTES = 2**31
+"""Up to so many bytes of decoded images are kept in memory, unless asked otherwise."""
+_PADDING_SHARE = 8
+"""Training images are shifted by up to an eighth of their side, as 4 pixels are of 32."""
+
+
+class ImageFolder:
+    """Loads a folder or an archive of images.
+
+    Args:
+        path: a folder, or a .zip or .tar file, compressed or not.
+    """
+
+    version = "1"
+    places = ("cache_dir", "in_memory")
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).expanduser()
+        self.files = (self.path,)  # read by sparsebench.data.fingerprint
+
+    def __call__(
+        self,
+        size: int | None = None,
+        channels: int = 3,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        augment: bool = True,
+        flip: bool = True,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        in_memory: bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> tuple[list[Dataset[Any]], int]:
+        """Load the images in three splits.
+
+        With folders ``train``, ``val`` and ``test`` these are the splits. Where ``val`` is missing it is held out of
+        ``train``; with ``train`` and ``val`` alone, ``val`` is the test split. With class folders alone, both are held
+        out by the fractions.
+
+        Args:
+            size: side of the square that images are fitted to; by default all must have one size and keep it.
+            channels: 3 for colour, 1 for grey; images are converted.
+            val_fraction: share of the images that is held out for validation, classes in equal shares.
+            test_fraction: share that is held out for testing where no folder holds test images.
+            seed: which images those are.
+            augment: whether training images are shifted and mirrored by chance; those that are not kept in memory are
+                cropped to random parts.
+            flip: whether ``augment`` mirrors left to right.
+            mean: of each channel, in [0, 1]; by default that of ImageNet, or 0.5 for grey.
+            std: standard deviation of each channel; by default that of ImageNet, or 0.5 for grey.
+            in_memory: whether all images are decoded once; by default where they take up to 2 GiB.
+            cache_dir: folder for what is taken out of archives and decoded; a cache folder by default.
+
+        Returns:
+            ``([train, val, test], number_of_classes)``; images are normalised float32 (C, H, W).
+
+        Raises:
+            DataError: where the path holds no such images, some cannot be decoded, or an option is not allowed.
+        """
+        mean, std = _statistics(channels, mean, std)
+        if size is not None and size < 1:
+            raise DataError(f"size is {size}; give the side of the images in pixels, at least 1.")
+        cache = (cache_folder(cache_dir) / "imagefolder").resolve()
+        listing = self._listing(cache)
+        if in_memory is None:
+            in_memory = self._bytes(listing, size, channels) <= _IN_MEMORY_BYTES
+        if not in_memory and size is None:
+            raise DataError("Images that are not kept in memory need the option size, to which they are cropped.")
+        parts = _parts(listing, val_fraction, test_fraction, seed)
+        if in_memory:
+            splits = _decoded(listing, parts, size, channels, (mean, std), augment, flip, cache)
+        else:
+            splits = _lazy(listing, parts, size or 0, channels, (mean, std), augment, flip)
+        return splits, len(listing.classes)
+
+    def _listing(self, cache: Path) -> Listing:
+        if not self.path.exists():
+            raise DataError(f"There is no {str(self.path)!r}; give the path of a folder or an archive of images.")
+        if self.path.is_dir():
+            return list_images(self.path)
+        if not is_archive(self.path):
+            raise DataError(f"{str(self.path)!r} is neither a folder nor an archive ({', '.join(SUFFIXES)}).")
+        return list_images(extracted(self.path, cache))
+
+    def _bytes(self, listing: Listing, size: int | None, channels: int) -> int:
+        from sparsebench.data.decoding import image_size
+
+        height, width = (size, size) if size else image_size(listing.files["train"][0])
+        return channels * height * width * sum(len(files) for files in listing.files.values())
+
+
+def imagefolder(path: str) -> ImageFolder:
+    """A folder, .zip or .tar of images, one folder a class, such as imagefolder:photos.zip."""
+    return ImageFolder(path)
+
+
+def _statistics(
+    channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    from sparsebench.data.images import IMAGENET_MEAN, IMAGENET_STD
+
+    if channels not in (1, 3):
+        raise DataError(f"channels is {channels}; give 3 for colour or 1 for grey.")
+    defaults = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
+    chosen = [tuple(given) if given is not None else own for given, own in zip((mean, std), defaults, strict=True)]
+    if any(len(values) != channels for values in chosen) or min(chosen[1]) <= 0:
+        raise DataError(
+            f"mean and std need {channels} values, one a channel, those of std above 0; found {list(chosen[0])} and "
+            f"{list(chosen[1])}."
+        )
+    return chosen[0], chosen[1]
+
+
+def _parts(listing: Listing, val_fraction: float, test_fraction: float, seed: int) -> list[tuple[str, Any]]:
+    """Return for each of the three splits the folder that its images lie in, and their indices there, None for all."""
+    import torch
+
+    from sparsebench.data.splitting import hold_out
+
+    labels = torch.tensor(listing.labels["train"])
+    what = f"The image folder {listing.root}"
+    held = [name for name in ("val", "test") if name in listing.files]
+    if len(held) == 2:
+        return [("train", None), ("val", None), ("test", None)]
+    if held:
+        train, val = hold_out(labels, [val_fraction], seed, what)
+        return [("train", train), ("train", val), (held[0], None)]
+    train, test, val = hold_out(labels, [test_fraction, val_fraction], seed, what)
+    return [("train", train), ("train", val), ("train", test)]
+
+
+def _decoded(
+    listing: Listing,
+    parts: Sequence[tuple[str, Any]],
+    size: int | None,
+    channels: int,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    augment: bool,
+    flip: bool,
+    cache: Path,
+) -> list[Dataset[Any]]:
+    import torch
+
+    from sparsebench.data.decoding import decode_all
+    from sparsebench.data.images import Augmentation, ImageTensors
+
+    everything = [file for split in listing.files.values() for file in split]
+    images = decode_all(everything, channels, size, cache)
+    labels = torch.tensor([label for split in listing.labels.values() for label in split])
+    starts, start = {}, 0
+    for split, files in listing.files.items():
+        starts[split] = range(start, start := start + len(files))
+    augmentation = Augmentation(max(images.shape[2:]) // _PADDING_SHARE, flip) if augment else None
+    return [
+        ImageTensors(
+            images,
+            labels,
+            torch.tensor(starts[folder]) if rows is None else starts[folder].start + rows,
+            *statistics,
+            augmentation if name == "train" else None,
+        )
+        for name, (folder, rows) in zip(("train", "val", "test"), parts, strict=True)
+    ]
+
+
+def _lazy(
+    listing: Listing,
+    parts: Sequence[tuple[str, Any]],
+    size: int,
+    channels: int,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    augment: bool,
+    flip: bool,
+) -> list[Dataset[Any]]:
+    from sparsebench.data.decoding import ImageFiles
+    from sparsebench.data.transforms import crop_transform
+
+    splits: list[Dataset[Any]] = []
+    for name, (folder, rows) in zip(("train", "val", "test"), parts, strict=True):
+        transform = crop_transform(size, *statistics, augment=augment and name == "train", flip=flip)
+        chosen = range(len(listing.files[folder])) if rows is None else rows.tolist()
+        files = [listing.files[folder][index] for index in chosen]
+        splits.append(ImageFiles(files, [listing.labels[folder][i] for i in chosen], channels, transform))
+    return splits
