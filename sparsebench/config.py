@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -15,6 +15,8 @@ from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES,
 
 MAX_CALIBRATION_BATCHES = 2000
 """int8 calibration never reads more training batches than this."""
+
+Number = TypeVar("Number", int, float)
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -65,7 +67,7 @@ def _unique_labels(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
+def _increasing(values: tuple[Number, ...]) -> tuple[Number, ...]:
     return tuple(sorted(values))
 
 
@@ -80,6 +82,7 @@ def _run_name(name: str) -> str:
 Threshold = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(ge=1)]
+CalibrationBatches = Annotated[int, Field(ge=1, le=MAX_CALIBRATION_BATCHES)]
 
 
 class Section(BaseModel):
@@ -174,7 +177,17 @@ class PruneConfig(Section):
 class QuantizeConfig(Section):
     """How int8 is calibrated."""
 
-    calibration_batches: Annotated[int, Field(ge=1, le=MAX_CALIBRATION_BATCHES)] = MAX_CALIBRATION_BATCHES
+    calibration_batches: Annotated[
+        tuple[CalibrationBatches, ...],
+        BeforeValidator(_sequence),
+        AfterValidator(_unique),
+        AfterValidator(_increasing),
+    ] = Field(
+        (MAX_CALIBRATION_BATCHES,),
+        min_length=1,
+        description="Most training batches that calibration reads. Several numbers are an axis of the sweep for the "
+        "schemes that calibrate.",
+    )
 
 
 class MeasureConfig(Section):

@@ -95,6 +95,7 @@ class _Planner:
                     for pruner in self.config.pruners:
                         for trial in self._line(model, data, pruner, seed):
                             point = (trial.model, trial.data, trial.train, trial.seed, trial.scheme, trial.backend)
+                            point += (trial.calibration_batches,)
                             trials.setdefault(point, trial)
         return Plan(stages=tuple(self.stages.values()), trials=tuple(trials.values()))
 
@@ -118,10 +119,20 @@ class _Planner:
             previous = train.key
             for backend in self.config.backends:
                 trials += [
-                    self._trial(model, data, pruner, threshold, seed, scheme, backend, train)
+                    self._trial(model, data, pruner, threshold, seed, scheme, backend, train, batches)
                     for scheme in self.config.schemes
+                    for batches in self._calibrations(scheme, backend)
                 ]
         return trials
+
+    def _calibrations(self, scheme: str, backend: BackendConfig) -> tuple[int | None, ...]:
+        """Return the numbers of calibration batches of a scheme, the largest first: it then bears the cost of recording.
+
+        Of a scheme that does not calibrate, or is not offered, there is one trial.
+        """
+        if scheme not in self.facts.calibrating or (backend.label, scheme) in self.facts.not_offered:
+            return (None,)
+        return self.config.quantize.calibration_batches[::-1]
 
     def _thresholds(self, pruner: PrunerConfig) -> tuple[float, ...]:
         """Return the thresholds of one pruner: the sweep's, or the dense control and the only ones it can reach."""
@@ -196,6 +207,7 @@ class _Planner:
         scheme: str,
         backend: BackendConfig,
         train: Stage,
+        batches: int | None,
     ) -> TrialRecord:
         trial = TrialRecord(
             model=model.name,
@@ -205,17 +217,22 @@ class _Planner:
             seed=seed,
             scheme=scheme,
             backend=backend.label,
+            calibration_batches=batches,
             train=train.key,
             ancestors=self._ancestors(train),
             not_offered=self.facts.not_offered.get((backend.label, scheme)),
         )
         if trial.not_offered:
             return trial
-        quantize = self.config.quantize.model_dump(mode="json") if scheme in self.facts.calibrating else None
+        quantize = {**self.config.quantize.model_dump(mode="json"), "calibration_batches": batches} if batches else None
         settings = {"scheme": scheme, "backend": backend.model_dump(mode="json"), "quantize": quantize}
-        compress = self._add("compress", settings, train.key, trial.label)
-        evaluate = self._add("evaluate", {"split": "test"}, compress.key, trial.label)
-        timed = seed == self.config.seeds[0] or self.config.measure.all_seeds
+        several = batches and len(self.config.quantize.calibration_batches) > 1
+        label = f"{trial.label} · {batches} calibration batches" if several else trial.label
+        compress = self._add("compress", settings, train.key, label)
+        evaluate = self._add("evaluate", {"split": "test"}, compress.key, label)
+        # What calibration learns are numbers that a network computes with; how long that takes is the same for all.
+        most = batches in (None, self.config.quantize.calibration_batches[-1])
+        timed = most and (seed == self.config.seeds[0] or self.config.measure.all_seeds)
         measure = [
             self._measure(batch_size, threads, compress.key, trial.label)
             for batch_size in self.config.measure.batch_sizes

@@ -292,7 +292,8 @@ class TrialRecord:
 
     ``not_offered`` is the reason why its backend does not offer its scheme; such a trial has no stages of its own.
     ``pruner`` is None at threshold 0, the dense control, which all pruners share. ``ancestors`` are the training stages
-    that its own started from, the first of them first.
+    that its own started from, the first of them first. ``calibration_batches`` is how many calibration may read at
+    most, None where the scheme does not calibrate.
     """
 
     model: str
@@ -303,6 +304,7 @@ class TrialRecord:
     scheme: str
     backend: str
     train: str
+    calibration_batches: int | None = None
     ancestors: tuple[str, ...] = ()
     compress: str | None = None
     evaluate: str | None = None
@@ -443,6 +445,7 @@ def flat_row(trial: TrialResult) -> dict[str, Any]:
         "nonzero_parameters": packed and packed.size.nonzero_parameters,
         "flash_bytes": packed and packed.size.flash_bytes,
         "working_memory_bytes": packed and packed.working_memory_bytes,
+        "calibration_batches_asked": point.calibration_batches,
         "calibration_batches": packed and packed.calibration_batches,
         "batch_size": timed and timed.batch_size,
         "threads": timed and timed.threads,

@@ -164,7 +164,8 @@ def _prepare(config: SweepConfig, store: Store, todo: list[Stage], watcher: Watc
     from sparsebench.preflight import check_all
     from sparsebench.stages import Workbench
 
-    workbench = Workbench(store, config.train.device, on_epoch=watcher.epoch)
+    asked = [stage.settings["quantize"]["calibration_batches"] for stage in todo if stage.settings.get("quantize")]
+    workbench = Workbench(store, config.train.device, on_epoch=watcher.epoch, calibration_batches=max(asked, default=1))
     if any(stage.kind == "train" for stage in todo):
         check_all(config, workbench)
     return workbench

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends import Backend, Compressed, build_backend
-from sparsebench.config import MAX_CALIBRATION_BATCHES, PruneConfig, PrunerConfig
+from sparsebench.config import PruneConfig, PrunerConfig
 from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
 from sparsebench.data import Splits, load_splits
 from sparsebench.errors import ContractError, ModelError, NoEffectWarning, StoreError
@@ -83,10 +83,19 @@ class Workbench:
         store: where artifacts are saved and found.
         device: where training runs, as torch names it; the CPU where there is no such GPU.
         on_epoch: called after each epoch with the number of epochs, where the trainer tells of its epochs.
+        calibration_batches: the most that any stage to come asks for. So many are recorded, so that a trained network's
+            training batches are read once, whichever number is asked for first.
     """
 
-    def __init__(self, store: Store, device: str, on_epoch: Callable[[EpochRecord, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        device: str,
+        on_epoch: Callable[[EpochRecord, int], None] | None = None,
+        calibration_batches: int = 1,
+    ) -> None:
         self.store = store
+        self.calibration_batches = calibration_batches
         self.device = device
         self.on_epoch = on_epoch
         self.threads = torch.get_num_threads()
@@ -300,12 +309,13 @@ class Workbench:
 
     def recording(self, record: StageRecord, quantize: Mapping[str, Any] | None) -> Recording:
         """Return the calibration batches of a trained network, which its trainer reads when they are asked for."""
-        limit = quantize["calibration_batches"] if quantize else MAX_CALIBRATION_BATCHES
-        if self._recording is None or self._recording[0] != record.key or self._recording[1].limit < limit:
-            settings = {"quantize": {"calibration_batches": limit}}
-            recording = Recording(self.trained(record), partial(self._read_training_batches, record, settings), limit)
+        asked = quantize["calibration_batches"] if quantize else self.calibration_batches
+        if self._recording is None or self._recording[0] != record.key or self._recording[1].limit < asked:
+            most = max(asked, self.calibration_batches)
+            settings = {"quantize": {"calibration_batches": most}}
+            recording = Recording(self.trained(record), partial(self._read_training_batches, record, settings), most)
             self._recording = record.key, recording
-        return self._recording[1].first(limit)
+        return self._recording[1].first(asked)
 
     def _read_training_batches(self, record: StageRecord, settings: Mapping[str, Any], network: nn.Module) -> None:
         """Let the trainer run its calibration batches through a network."""

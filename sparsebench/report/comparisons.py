@@ -69,13 +69,13 @@ class SeedResult:
     timings: tuple[SeedTiming, ...]
 
 
-Identity = tuple[str, str, str | None, float, int, str, str]
+Identity = tuple[str, str, str | None, float, int, str, str, int | None]
 
 
 def identity(trial: TrialResult) -> Identity:
-    """Return what tells a trial from all others: model, data, pruner, threshold, seed, scheme, backend."""
+    """Return what tells a trial from all others: model, data, pruner, threshold, seed, scheme, backend, calibration."""
     t = trial.trial
-    return t.model, t.data, t.pruner, t.threshold, t.seed, t.scheme, t.backend
+    return t.model, t.data, t.pruner, t.threshold, t.seed, t.scheme, t.backend, t.calibration_batches
 
 
 class Comparer:
@@ -85,7 +85,7 @@ class Comparer:
         self._bits: dict[str, int] = {}
         self._index = {identity(trial): trial for trial in trials}
         self._dense = {
-            (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend): trial
+            (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend, t.calibration_batches): trial
             for trial in self._index.values()
             if (t := trial.trial).threshold == 0.0
         }
@@ -117,7 +117,8 @@ class Comparer:
 
     def _dense_trial(self, trial: TrialResult, scheme: str, backend: str) -> TrialResult | None:
         t = trial.trial
-        return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend))
+        batches = None if scheme == FP32 else t.calibration_batches
+        return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend, batches))
 
     def _theoretical_speedup(self, trial: TrialResult) -> float | None:
         t, trained = trial.trial, trial.trained
@@ -127,7 +128,7 @@ class Comparer:
         t = trial.trial
         if t.threshold == 0.0 or t.scheme == FP32:
             return None
-        pruned = self._index.get((t.model, t.data, t.pruner, t.threshold, t.seed, FP32, t.backend))
+        pruned = self._index.get((t.model, t.data, t.pruner, t.threshold, t.seed, FP32, t.backend, None))
         quantized = self._dense_trial(trial, t.scheme, t.backend)
         dense, joint, by_pruning, by_quantization = map(_top1, (base, trial, pruned, quantized))
         if dense is None or joint is None or by_pruning is None or by_quantization is None:

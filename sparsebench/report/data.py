@@ -95,7 +95,8 @@ def point_row(point: Point) -> dict[str, Any]:
 
 
 def _identity(point: Point) -> dict[str, Any]:
-    return {**_network(point), "scheme": point.scheme, "backend": point.backend}
+    batches = point.calibration_batches
+    return {**_network(point), "scheme": point.scheme, "backend": point.backend, "calibration_batches_asked": batches}
 
 
 def _network(point: Point) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sparsebench.records import Run
 from sparsebench.report.audit import audit_tables
+from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_table
 from sparsebench.report.failures import unfinished_table
@@ -85,6 +86,10 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         parts += [f"{level} Trade-offs", *trade_offs]
     if "accuracy-sparsity" in shown:
         parts += [f"{level} Accuracy against sparsity", shown["accuracy-sparsity"]]
+    if len(section.calibrations) > 1:
+        parts += [f"{level} Calibration", calibration_note(section)]
+        parts += [shown["accuracy-calibration"]] if "accuracy-calibration" in shown else []
+        parts.append(folded("Accuracy at every number of calibration batches", calibration_table(section)))
     if section.settings:
         parts += [f"{level} Latency", f"{LOOPS} {UNSTRUCTURED}", *([shown["latency"]] if "latency" in shown else [])]
         if len(section.settings) > 1:
@@ -145,7 +150,7 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
     parts = []
     for section in sections:
         where = f"{escape(section.model)} on {escape(section.data)}: " if several else ""
-        rows = sum(trial.evaluated is not None for trial in section.trials)
+        rows = sum(seed.trial.evaluated is not None for point in section.shown for seed in point.seeds)
         if 0 < rows <= MOST_SEED_ROWS:
             parts.append(folded(f"{where}every seed ({counted(rows, 'trial')})", seeds_table(section)))
         elif rows:
