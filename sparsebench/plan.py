@@ -94,8 +94,8 @@ class _Planner:
                 for data in self.config.data:
                     for pruner in self.config.pruners:
                         for trial in self._line(model, data, pruner, seed):
-                            point = (trial.model, trial.data, trial.train, trial.seed, trial.scheme, trial.backend)
-                            point += (trial.calibration_batches,)
+                            of = (trial.model, trial.data, trial.train, trial.seed)
+                            point = (*of, trial.scheme, trial.backend, trial.calibration_batches)
                             trials.setdefault(point, trial)
         return Plan(stages=tuple(self.stages.values()), trials=tuple(trials.values()))
 
@@ -126,7 +126,7 @@ class _Planner:
         return trials
 
     def _calibrations(self, scheme: str, backend: BackendConfig) -> tuple[int | None, ...]:
-        """Return the numbers of calibration batches of a scheme, the largest first: it then bears the cost of recording.
+        """Return the numbers of calibration batches of a scheme, largest first: it then bears the cost of recording.
 
         Of a scheme that does not calibrate, or is not offered, there is one trial.
         """

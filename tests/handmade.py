@@ -225,6 +225,7 @@ class Bench:
                 zeros=round(threshold * weights) if index < len(self.layers) - 1 else 0,
                 bits=8 if kind in INT8.get(scheme, ()) else 32,
                 reason="" if kind in INT8.get(scheme, ()) else f"{scheme} leaves {kind} in fp32",
+                computed_in="int8" if kind in INT8.get(scheme, ()) else "fp32",
             )
             for index, (name, kind, weights) in enumerate(self.layers)
         )

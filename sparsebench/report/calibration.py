@@ -33,9 +33,9 @@ def calibration_note(section: Section) -> str:
     """Return what the numbers of calibration batches mean for the rest of the section, as one paragraph."""
     most = section.calibrations[-1]
     text = (
-        f"All other tables and figures, and the answer, show {counted(most, 'calibration batch', 'calibration batches')}, "
-        "the largest number asked for; latency was timed for that one only, since the numbers that calibration finds do "
-        "not change the work."
+        "All other tables and figures, and the answer, show "
+        f"{counted(most, 'calibration batch', 'calibration batches')}, the largest number asked for; latency was timed "
+        "for that one only, since the numbers that calibration finds do not change the work."
     )
     read: defaultdict[float, set[int]] = defaultdict(set)
     for point in section.measured:

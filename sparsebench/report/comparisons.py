@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sparsebench.records import EvaluateResult, MeasureResult, SizeResult, TrialResult
 from sparsebench.report.intervals import Interval, paired_difference, unpaired_difference
+from sparsebench.report.zeros import Zeros, zeros_of
 
 FP32 = "fp32"
 EAGER = "eager"
@@ -55,6 +56,7 @@ class SeedResult:
         compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
         theoretical_speedup: MACs of the dense network of the same seed / MACs with a non-zero weight; the same for all
             schemes and backends of one trained network.
+        zeros: sparsity before and after quantization.
         timings: latencies.
     """
 
@@ -66,6 +68,7 @@ class SeedResult:
     deflated_ratio: float | None
     compression_ratio: float | None
     theoretical_speedup: float | None
+    zeros: Zeros | None
     timings: tuple[SeedTiming, ...]
 
 
@@ -108,6 +111,7 @@ class Comparer:
             deflated_ratio=_ratio(full, size, lambda s: s.deflated_file_bytes),
             compression_ratio=quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
             theoretical_speedup=self._theoretical_speedup(trial),
+            zeros=zeros_of(trial, self._dense_trial(trial, trial.trial.scheme, trial.trial.backend)),
             timings=_timings(trial, base, eager),
         )
 

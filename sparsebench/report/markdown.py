@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from sparsebench.records import Run
-from sparsebench.report.audit import audit_tables
+from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_table
@@ -160,14 +160,27 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
             parts.append(folded(f"{where}weights and MACs, layer by layer", "\n\n".join([_LAYERS, *layers])))
         audited = [f"**{heading}**\n\n{table}" for heading, table in audit_tables(section)]
         if audited:
-            body = "\n\n".join([_AUDIT, *audited])
+            body = "\n\n".join([_SHARES, shares_table(section), _AUDIT, *audited])
             parts.append(folded(f"{where}what was really quantized, layer by layer", body))
+        zeros = zeros_table(section)
+        if zeros:
+            parts.append(folded(f"{where}zeros before and after quantization", f"{_ZEROS}\n\n{zeros}"))
     return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]
 
 
 _LAYERS = (
     "The trained networks of one seed, before quantization. MACs are multiply-accumulates for one sample; where two "
     "numbers are given, the first counts those whose weight is not zero."
+)
+_SHARES = (
+    "How much of each network is int8: of its weights, those held in 8 bits; of its multiply-accumulates, those "
+    "computed in int8. Weights alone in int8 save memory and are multiplied in float."
+)
+_ZEROS = (
+    "Shares of the weights of all layers that can be found before and after quantization; removed channels are left "
+    "out. Rounding to int8 makes zeros of small weights also where nothing was pruned: **by quantization alone** is what "
+    "it adds to the dense network of the same seed, scheme and backend. Without those is a lower bound of what pruning "
+    "may claim, since most of these weights were pruned already."
 )
 _AUDIT = (
     "The most pruned network of each scheme, first seed. Width in which a layer's weights are held, its zeros after "

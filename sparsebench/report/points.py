@@ -9,6 +9,7 @@ from typing import TypeVar
 from sparsebench.records import CompressResult, Run, TrialResult
 from sparsebench.report.comparisons import EAGER, FP32, Comparer, Drop, SeedResult
 from sparsebench.report.spread import Spread, geometric_mean, mean
+from sparsebench.report.zeros import Zeros, mean_zeros
 
 Name = TypeVar("Name", str, str | None)
 
@@ -68,6 +69,8 @@ class Point:
     deflated_ratio: float | None
     compression_ratio: float | None
     int8_fraction: float | None
+    int8_mac_fraction: float | None
+    zeros: Zeros | None
     macs: float | None
     effective_macs: float | None
     theoretical_speedup: float | None
@@ -256,6 +259,8 @@ def _point(
         deflated_ratio=geometric_mean(seed.deflated_ratio for seed in seeds),
         compression_ratio=geometric_mean(seed.compression_ratio for seed in seeds),
         int8_fraction=mean(map(_int8_fraction, packed)),
+        int8_mac_fraction=mean(trial.int8_mac_fraction for trial in trials),
+        zeros=mean_zeros([seed.zeros for seed in seeds if seed.zeros]),
         macs=mean(result.macs for result in trained),
         effective_macs=mean(result.effective_macs for result in trained),
         theoretical_speedup=geometric_mean(seed.theoretical_speedup for seed in seeds),
