@@ -79,10 +79,23 @@ ALLOWED = {
         "store",
     },
     "report": {"records", "errors"},
+    "exporting": {"backends", "contract", "environment", "errors", "records", "registry", "report", "stages", "store"},
     "progress": {"plan", "records", "runner"},
     "listing": {"plan", "records", "registry", "runner", "store"},
     "__main__": {"cli"},
-    "cli": {"config", "contract", "errors", "listing", "progress", "records", "registry", "report", "runner", "store"},
+    "cli": {
+        "config",
+        "contract",
+        "errors",
+        "exporting",
+        "listing",
+        "progress",
+        "records",
+        "registry",
+        "report",
+        "runner",
+        "store",
+    },
 }
 
 

@@ -219,7 +219,7 @@ def test_costs_count_a_shared_stage_once():
 
 
 def test_the_audit_says_what_is_not_int8_and_why(text):
-    assert "| conv1   | Conv2d |       144 | 32 bits, 95.1 % zero (1) |" in text
+    assert "| conv1   | Conv2d |       144 |   9,216 | 32 bits, 95.1 % zero (1) |" in text
     assert "\n1. fp32 leaves Conv2d in fp32\n2. dynamic leaves Conv2d in fp32\n" in text
 
 

@@ -178,9 +178,9 @@ _SHARES = (
 )
 _ZEROS = (
     "Shares of the weights of all layers that can be found before and after quantization; removed channels are left "
-    "out. Rounding to int8 makes zeros of small weights also where nothing was pruned: **by quantization alone** is what "
-    "it adds to the dense network of the same seed, scheme and backend. Without those is a lower bound of what pruning "
-    "may claim, since most of these weights were pruned already."
+    "out. Rounding to int8 makes zeros of small weights also where nothing was pruned: **by quantization alone** is "
+    "what it adds to the dense network of the same seed, scheme and backend. Without those is a lower bound of what "
+    "pruning may claim, since most of these weights were pruned already."
 )
 _AUDIT = (
     "The most pruned network of each scheme, first seed. Width in which a layer's weights are held, its zeros after "
