@@ -50,8 +50,8 @@ def export_trial(
         force: whether files that exist are replaced.
 
     Raises:
-        SparsebenchError: where the trial is not known or cannot become such a file, a file is there already, or the file
-            does not compute what was measured; nothing is left behind then.
+        SparsebenchError: where the trial is not known or cannot become such a file, a file is there already, or what
+            was written does not compute what was measured; nothing is left behind then.
     """
     if to not in FORMATS:
         raise SparsebenchError(unknown_name("format", to, FORMATS))
@@ -83,7 +83,8 @@ def _require_free(path: Path, kind: Format, force: bool) -> None:
     """Refuse a path that cannot be written to, before any work."""
     if path.suffix != kind.suffix:
         raise SparsebenchError(
-            f"{path} has the wrong ending for {kind.name}; it must be {kind.suffix}: -o {path.with_suffix(kind.suffix)}."
+            f"{path} has the wrong ending for {kind.name}; it must be {kind.suffix}: "
+            f"-o {path.with_suffix(kind.suffix)}."
         )
     if not path.parent.is_dir():
         raise SparsebenchError(f"There is no folder {path.parent}; make it first, or choose another with -o.")

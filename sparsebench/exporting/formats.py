@@ -65,8 +65,8 @@ def refusal(trial: TrialRecord, to: Format) -> str | None:
         return None
     if trial.backend == "eager" and trial.scheme in _TORCH_AO:
         return (
-            f"A {trial.scheme} int8 network of eager cannot become {to.suffix}: its layers are torch.ao's, with weights "
-            "packed for this CPU, which neither torch.export nor ONNX knows."
+            f"A {trial.scheme} int8 network of eager cannot become {to.suffix}: its layers are torch.ao's, with "
+            "weights packed for this CPU, which neither torch.export nor ONNX knows."
         )
     if to.name == "pt2" and trial.backend == "eager":
         return None
@@ -91,7 +91,8 @@ def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult
         raise SparsebenchError(f"{reason} {advice}")
     if find_spec(to.needs) is None:
         raise SparsebenchError(
-            f"{to.needs} is not installed, which writes and checks {to.suffix}; run 'pip install sparsebench[{to.needs}]'."
+            f"{to.needs} is not installed, which writes and checks {to.suffix}; "
+            f"run 'pip install sparsebench[{to.needs}]'."
         )
 
 
@@ -104,6 +105,8 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
     Raises:
         SparsebenchError: where the library cannot export the network; the text carries its reason.
     """
+    from torch import Tensor
+
     record = trial.compress
     assert record is not None  # noqa: S101 - require_exportable has seen to it
     own = _own_files(workbench, record, to)
@@ -114,6 +117,11 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
     if parent is None:
         raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
     example = workbench.example(parent.key)
+    if not isinstance(example, Tensor):
+        raise SparsebenchError(
+            f"{trial.trial.model} is fed a {type(example).__name__}, not a tensor, and an exported file takes tensors "
+            "only. Feed it padded sequences (collate without packing) to export it."
+        )
     net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
     return Content(_WRITERS[to.name](net, example), exact=False)
 
@@ -146,8 +154,8 @@ def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
             program = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     except Exception as error:
         raise QuantizationError(
-            f"torch.export cannot follow {type(net).__name__}: {_first_line(error)} Where its forward branches on data, "
-            "write the branch with torch.cond or without it."
+            f"torch.export cannot follow {type(net).__name__}: {_first_line(error)} Where its forward branches on "
+            "data, write the branch with torch.cond or without it."
         ) from error
     written = io.BytesIO()
     torch.export.save(program, written)

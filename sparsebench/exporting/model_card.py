@@ -3,8 +3,8 @@
 Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting", as far as a benchmark can fill them in.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.exporting.formats import Format
 from sparsebench.exporting.verify import Verification
@@ -103,14 +103,14 @@ def model_card(
 
 
 _RESULTS = (
-    "Accuracy is that on the test set, with Wilson's 95 % interval; the drop is against the dense fp32 network of the same "
-    "seed and backend, with its 95 % interval. Neither covers other training seeds."
+    "Accuracy is that on the test set, with Wilson's 95 % interval; the drop is against the dense fp32 network of the "
+    "same seed and backend, with its 95 % interval. Neither covers other training seeds."
 )
 
 
 def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tuple[str, str]]:
     t, trained, packed = trial.trial, trial.trained, trial.compressed
-    model = next((m for m in run.record.config.get("model", ()) if m.get("name") == t.model), {})
+    model: Mapping[str, Any] = next((m for m in run.record.config.get("model", ()) if m.get("name") == t.model), {})
     options = ", ".join(f"{key}={value}" for key, value in sorted(model.get("options", {}).items()))
     yield "architecture", escape(f"{t.model}({options})" if options else t.model)
     yield "input", f"{escape(str(example.dtype).removeprefix('torch.'))}, shape (batch, {_dimensions(example)})"
@@ -134,7 +134,7 @@ def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tu
         ),
     )
     yield "backend of the trial", escape(t.backend)
-    yield "key of the trial", t.evaluate or DASH
+    yield "key of the trial", escape(t.evaluate or DASH)
 
 
 def _results(trial: TrialResult, compared: SeedResult, verification: Verification) -> Iterator[tuple[str, str]]:
@@ -199,8 +199,8 @@ def _verified(found: Verification) -> str:
     equal = found.top1 == found.recorded_top1
     same = "which is the recorded one" if equal else f"against {percent(found.recorded_top1)} % recorded"
     return (
-        f"{text}The accuracy is {percent(found.top1)} %, {same}. The test set was read again for this comparison alone; "
-        "nothing was chosen by it."
+        f"{text}The accuracy is {percent(found.top1)} %, {same}. The test set was read again for this comparison "
+        "alone; nothing was chosen by it."
     )
 
 

@@ -145,8 +145,8 @@ class Side(nn.Module):
 def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, exact: bool) -> Verification:
     """Reload an exported file in a fresh process and run the whole test set through it and the trial's own network.
 
-    The trainer's own ``evaluate`` reads the test set and computes the accuracy. Nothing is chosen by it: the test set is
-    read again to see that the file gives the accuracy that ``evaluate`` recorded.
+    The trainer's own ``evaluate`` reads the test set and computes the accuracy. Nothing is chosen by it: the test set
+    is read again to see that the file gives the accuracy that ``evaluate`` recorded.
 
     Args:
         workbench: rebuilds the trial's network.
