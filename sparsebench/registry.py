@@ -179,7 +179,11 @@ SCHEMES = Registry(
 BACKENDS = Registry(
     "backend",
     "sparsebench.backends",
-    {"eager": "sparsebench.backends.eager:Eager"},
+    {
+        "eager": "sparsebench.backends.eager:Eager",
+        "onnxruntime": "sparsebench.backends.onnxruntime:ONNXRuntime",
+        "openvino": "sparsebench.backends.openvino:OpenVINO",
+    },
 )
 
 MODELS = Registry(
