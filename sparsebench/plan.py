@@ -25,6 +25,7 @@ class Facts:
             are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
         calibrating: the schemes that read calibration batches.
+        training: the schemes that train the network further.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
     """
 
@@ -33,6 +34,7 @@ class Facts:
     not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
     thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     calibrating: frozenset[str] = frozenset({"static", "both"})
+    training: frozenset[str] = frozenset({"qat"})
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -213,6 +215,8 @@ class _Planner:
             return trial
         quantize = self.config.quantize.model_dump(mode="json") if scheme in self.facts.calibrating else None
         settings = {"scheme": scheme, "backend": backend.model_dump(mode="json"), "quantize": quantize}
+        if scheme in self.facts.training:
+            settings["qat"] = self.config.qat.model_dump(mode="json")
         compress = self._add("compress", settings, train.key, trial.label)
         evaluate = self._add("evaluate", {"split": "test"}, compress.key, trial.label)
         timed = seed == self.config.seeds[0] or self.config.measure.all_seeds
