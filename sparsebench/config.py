@@ -190,6 +190,15 @@ class QuantizeConfig(Section):
     )
 
 
+class QatConfig(Section):
+    """How long and how fast scheme ``qat`` trains a network further."""
+
+    epochs: Positive = 3
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1e-4, description="Rate at the start; it decays as in [train]."
+    )
+
+
 class MeasureConfig(Section):
     """How latency is measured."""
 
@@ -227,6 +236,7 @@ class SweepConfig(Section):
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    qat: QatConfig = QatConfig()
     measure: MeasureConfig = MeasureConfig()
 
 
@@ -317,6 +327,7 @@ def _sections() -> Mapping[str, type[Section]]:
         "train": TrainConfig,
         "prune": PruneConfig,
         "quantize": QuantizeConfig,
+        "qat": QatConfig,
         "measure": MeasureConfig,
     }
 

@@ -21,6 +21,7 @@ SETTINGS: tuple[str, ...] = (
     "hold",
     "prune_every",
     "include_classifier",
+    "keep_zeros",
     "calibration_batches",
     "amp",
     "on_epoch",

@@ -25,6 +25,7 @@ class Facts:
             are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
         calibrating: the schemes that read calibration batches.
+        training: the schemes that train the network further.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
     """
 
@@ -33,6 +34,7 @@ class Facts:
     not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
     thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     calibrating: frozenset[str] = frozenset({"static", "both"})
+    training: frozenset[str] = frozenset({"qat"})
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -226,6 +228,8 @@ class _Planner:
             return trial
         quantize = {**self.config.quantize.model_dump(mode="json"), "calibration_batches": batches} if batches else None
         settings = {"scheme": scheme, "backend": backend.model_dump(mode="json"), "quantize": quantize}
+        if scheme in self.facts.training:
+            settings["qat"] = self.config.qat.model_dump(mode="json")
         several = batches and len(self.config.quantize.calibration_batches) > 1
         label = f"{trial.label} · {batches} calibration batches" if several else trial.label
         compress = self._add("compress", settings, train.key, label)

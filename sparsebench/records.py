@@ -171,6 +171,9 @@ class CompressResult:
     working_memory_bytes: int | None = None
     """Largest sum of a layer's input and output activations at batch 1, in the widths in which the network runs; None
     where it could not be measured."""
+    training_epochs: int = 0
+    """Epochs for which the scheme trained the network further (``qat``)."""
+    training_seconds: float = 0.0
 
     @property
     def weights(self) -> int:

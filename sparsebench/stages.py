@@ -6,7 +6,7 @@ import random
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,9 +30,16 @@ from sparsebench.metrics.size import NetworkSize, file_size, measure_size
 from sparsebench.metrics.sparsity import count_zeros, parameter_counts
 from sparsebench.models import build_model
 from sparsebench.plan import Stage
-from sparsebench.pruning import PrunableWeight, all_weights, asked_zeros, prunable_weights, zero_smallest_of
+from sparsebench.pruning import (
+    PrunableWeight,
+    all_weights,
+    asked_zeros,
+    capture_zeros,
+    prunable_weights,
+    zero_smallest_of,
+)
 from sparsebench.pruning.structure import Structure, apply_structure, structure_of
-from sparsebench.quantization import Recording, audit, warn_no_effect
+from sparsebench.quantization import LayerFact, Recording, audit, warn_no_effect
 from sparsebench.records import (
     CompressResult,
     EpochRecord,
@@ -50,6 +57,7 @@ from sparsebench.records import (
     pack_bits,
 )
 from sparsebench.registry import PRUNERS, TRAINERS, import_reference
+from sparsebench.retraining import Retraining
 from sparsebench.store import Store
 from sparsebench.timing.loop import batch_of, time_network
 
@@ -172,17 +180,22 @@ class Workbench:
         batches = self.recording(parent, stage.settings["quantize"])
         seed_everything(parent.settings["seed"])
         scheme = stage.settings["scheme"]
-        compressed = _backend(stage.settings).compress(self.trained(parent), scheme, example, batches)
-        facts = audit(compressed.network) if compressed.layers is None else compressed.layers
+        retraining = self.retraining(parent, stage.settings.get("qat"))
+        further = {"train": retraining} if retraining else {}
+        compressed = _backend(stage.settings).compress(self.trained(parent), scheme, example, batches, **further)
+        layered = compressed.layered or compressed.network
+        facts = audit(layered) if compressed.layers is None else compressed.layers
         warn_no_effect(scheme, facts)
         artifacts = {name: self._save("compress", stage.key, name, file) for name, file in compressed.files.items()}
         memory = compressed.working_memory_bytes
         result = CompressResult(
             calibration_batches=batches.used,
             calibration_seconds=batches.seconds,
-            layers=tuple(LayerAudit(**asdict(fact)) for fact in facts),
+            layers=_layer_audits(facts, parent),
             size=SizeResult(**asdict(_size(compressed))),
-            working_memory_bytes=_working_memory(compressed.network, example[0]) if memory is None else memory,
+            working_memory_bytes=_working_memory(layered, example[0]) if memory is None else memory,
+            training_epochs=retraining.epochs if retraining else 0,
+            training_seconds=retraining.seconds if retraining else 0.0,
         )
         return Outcome(result=result, artifacts=artifacts)
 
@@ -317,6 +330,19 @@ class Workbench:
             self._recording = record.key, recording
         return self._recording[1].first(asked)
 
+    def retraining(self, record: StageRecord, qat: Mapping[str, Any] | None) -> Retraining | None:
+        """Return what trains a network further, for a scheme that asks for it; None for any other."""
+        if qat is None:
+            return None
+        train = {**record.settings["train"], "epochs": qat["epochs"]}
+        settings = {**record.settings, "train": train, "pruner": None, "threshold": 0.0}
+
+        def build_trainer(folder: str) -> TrainerLike:
+            return self.trainer(settings, Path(folder))[0]
+
+        zeros = capture_zeros(self.trained(record))
+        return Retraining(build_trainer, train, qat["epochs"], qat["learning_rate"], zeros)
+
     def _read_training_batches(self, record: StageRecord, settings: Mapping[str, Any], network: nn.Module) -> None:
         """Let the trainer run its calibration batches through a network."""
         trainer, _ = self.trainer(record.settings, self.store.directory("train", record.key), settings)
@@ -421,11 +447,26 @@ def _backend(settings: Mapping[str, Any]) -> Backend:
     return build_backend(settings["backend"]["name"], settings["backend"]["options"])
 
 
+def _layer_audits(facts: Sequence[LayerFact], parent: StageRecord) -> tuple[LayerAudit, ...]:
+    """Return the audit of a network for its record.
+
+    MACs are counted in the float network; a layer that keeps its name and all its weights has as many in any format.
+    """
+    result = parent.result
+    counted: dict[str, int | None] = {}
+    for layer in result.layers if isinstance(result, TrainResult) else ():
+        counted.setdefault(layer.name, layer.macs)
+    return tuple(
+        LayerAudit(**{**asdict(fact), "macs": counted.get(fact.name) if fact.macs is None else fact.macs})
+        for fact in facts
+    )
+
+
 def _size(compressed: Compressed) -> NetworkSize:
     """Return the size of a network: of its state dict, or of the file that it is where it does not live in torch."""
     export = compressed.export
     if export is None:
-        return measure_size(compressed.network)
+        return measure_size(compressed.layered or compressed.network)
     return file_size(
         export.file,
         payload_bytes=export.payload_bytes,

@@ -25,7 +25,14 @@ from sparsebench.errors import DataError, NoEffectWarning, PruningError, Sparseb
 from sparsebench.loaders import SPLITS, Collate, build_loader, split_sizes, to_device, training_device
 from sparsebench.losses import check_losses, diverged, too_few_outputs_in_words
 from sparsebench.morphism import copy_weights
-from sparsebench.pruning import GradualPruning, check_threshold, nothing_prunable, prunable_weights
+from sparsebench.pruning import (
+    GradualPruning,
+    Masks,
+    capture_zeros,
+    check_threshold,
+    nothing_prunable,
+    prunable_weights,
+)
 from sparsebench.pruning.setup import gradual_pruning, pruner_of_training
 from sparsebench.pruning.structural import is_structural
 from sparsebench.pruning.structure import changed_structure, reached_sparsity
@@ -83,6 +90,8 @@ class Trainer:
     """Training steps between two prunings; the end of an epoch always prunes."""
     include_classifier: bool = False
     """Whether the last prunable layer is pruned as well."""
+    keep_zeros: bool = False
+    """Whether training keeps the zeros that the network starts with, and makes no more, in place of pruning."""
     calibration_batches: int = MAX_CALIBRATION_BATCHES
     """Training batches read by ``evaluate(net, quant_mode=True)``; never more than 2000."""
     amp: str = "none"
@@ -228,10 +237,11 @@ class Trainer:
         path = checkpoint_path(self.models_path, name)
         steps = len(self._loader("train"))
         gradual = self._gradual_pruning(model, epochs * steps, threshold)
+        masks = capture_zeros(model, keep=self._kept) if self.keep_zeros else None
         self.history = ()
         best = BestEpoch()
         for epoch in range(1, epochs + 1):
-            train_loss = self._train_epoch(model, optimizer, scheduler, gradual, epoch)
+            train_loss = self._train_epoch(model, optimizer, scheduler, gradual, masks, epoch)
             val_loss, val_accuracy = self.validate(model)
             if math.isnan(val_loss):
                 raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
@@ -318,6 +328,7 @@ class Trainer:
         optimizer: Optimizer,
         scheduler: lr_scheduler.LRScheduler | None,
         gradual: GradualPruning | None,
+        masks: Masks | None,
         epoch: int,
     ) -> float:
         """Train and prune over the training split once; return the mean loss of its batches."""
@@ -337,6 +348,8 @@ class Trainer:
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
+            if masks is not None:
+                masks.apply(model)
             if gradual is not None:
                 try:
                     gradual.after_step(model, before + step, step == steps, optimizer)
@@ -354,7 +367,7 @@ class Trainer:
             self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold
         )
         gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
-        if not self.pruning or threshold == 0:
+        if not self.pruning or threshold == 0 or self.keep_zeros:
             return None
         check_threshold(threshold)
         if not prunable_weights(model, self.include_classifier, self._kept):

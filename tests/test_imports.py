@@ -49,6 +49,7 @@ ALLOWED = {
     "testing": {"config", "contract", "trainer", "data", "models", "pruning", "errors", "registry"},
     "executors": set(),
     "facts": {"backends", "config", "data", "environment", "errors", "plan", "registry"},
+    "retraining": {"contract", "pruning", "quantization"},
     "stages": {
         "backends",
         "config",
@@ -62,6 +63,7 @@ ALLOWED = {
         "quantization",
         "records",
         "registry",
+        "retraining",
         "store",
         "timing",
     },

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sparsebench.pruning.base import Pruner, build_pruner, check_threshold
     from sparsebench.pruning.layers import PrunableWeight, all_weights, prunable_weights, sparsity
     from sparsebench.pruning.magnitude import Magnitude, nothing_prunable, prune_net, zero_smallest_of
+    from sparsebench.pruning.masks import Masks, capture_zeros
     from sparsebench.pruning.per_layer import PerLayer, asked_zeros
     from sparsebench.pruning.schedules import GradualPruning, Schedule
     from sparsebench.pruning.structure import Structure, apply_structure
@@ -28,6 +29,8 @@ _HOMES = {
     "nothing_prunable": "sparsebench.pruning.magnitude",
     "prune_net": "sparsebench.pruning.magnitude",
     "zero_smallest_of": "sparsebench.pruning.magnitude",
+    "Masks": "sparsebench.pruning.masks",
+    "capture_zeros": "sparsebench.pruning.masks",
     "PerLayer": "sparsebench.pruning.per_layer",
     "asked_zeros": "sparsebench.pruning.per_layer",
     "GradualPruning": "sparsebench.pruning.schedules",
@@ -39,6 +42,7 @@ _HOMES = {
 __all__ = [
     "GradualPruning",
     "Magnitude",
+    "Masks",
     "PerLayer",
     "PrunableWeight",
     "Pruner",
@@ -48,6 +52,7 @@ __all__ = [
     "apply_structure",
     "asked_zeros",
     "build_pruner",
+    "capture_zeros",
     "check_threshold",
     "nothing_prunable",
     "prunable_weights",
