@@ -43,6 +43,14 @@ class Kind(StrEnum):
     BACKENDS = "backends"
 
 
+class FileFormat(StrEnum):
+    """What ``sparsebench export`` can write."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    PT2 = "pt2"
+
+
 def main() -> None:
     """Run the command line; an error of ours is a sentence on stderr, never a traceback."""
     try:
@@ -128,6 +136,30 @@ def sensitivity(
     if failed or len(records) < wanted:
         typer.echo(f"sparsebench: {wanted - len(records) + failed} of {wanted} networks failed.", err=True)
         raise typer.Exit(TRIALS_FAILED)
+
+
+@app.command(short_help="Write a trial as a file for its runtime, verified, with a model card.")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")],
+    trial: Annotated[
+        str,
+        typer.Argument(metavar="TRIAL", help="Beginning of its key, or parts of its label: 'static 0.8'."),
+    ],
+    to: Annotated[FileFormat, typer.Option("--to", help="Format of the file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file: .onnx, .xml or .pt2; a card lands beside it.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Write a trial as a file for its runtime, reload it in a fresh process, compare, and write a model card."""
+    from sparsebench.exporting import export_trial
+
+    done = export_trial(run if run.is_dir() else runs_dir / run, trial, to.value, out, force=force)
+    found = done.verification
+    bits = "same bits" if found.bit_equal else f"outputs within {found.max_abs_difference:.3g}"
+    typer.echo(
+        f"{', '.join(map(str, done.files))}: verified on {found.samples:,} test samples, {bits}, "
+        f"top-1 {100 * found.top1:.2f} % (recorded {100 * found.recorded_top1:.2f} %)."
+    )
 
 
 @app.command("check-trainer", short_help="Check a trainer class of your own.")

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +36,8 @@ from sparsebench.registry import (
 
 MAX_CALIBRATION_BATCHES = 2000
 """int8 calibration never reads more training batches than this."""
+
+Number = TypeVar("Number", int, float)
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -102,7 +104,7 @@ def _unique_labels(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
+def _increasing(values: tuple[Number, ...]) -> tuple[Number, ...]:
     return tuple(sorted(values))
 
 
@@ -117,6 +119,7 @@ def _run_name(name: str) -> str:
 Threshold = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(ge=1)]
+CalibrationBatches = Annotated[int, Field(ge=1, le=MAX_CALIBRATION_BATCHES)]
 
 
 class Section(BaseModel):
@@ -288,7 +291,26 @@ class PruneConfig(Section):
 class QuantizeConfig(Section):
     """How int8 is calibrated."""
 
-    calibration_batches: Annotated[int, Field(ge=1, le=MAX_CALIBRATION_BATCHES)] = MAX_CALIBRATION_BATCHES
+    calibration_batches: Annotated[
+        tuple[CalibrationBatches, ...],
+        BeforeValidator(_sequence),
+        AfterValidator(_unique),
+        AfterValidator(_increasing),
+    ] = Field(
+        (MAX_CALIBRATION_BATCHES,),
+        min_length=1,
+        description="Most training batches that calibration reads. Several numbers are an axis of the sweep for the "
+        "schemes that calibrate.",
+    )
+
+
+class QatConfig(Section):
+    """How long and how fast scheme ``qat`` trains a network further."""
+
+    epochs: Positive = 3
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1e-4, description="Rate at the start; it decays as in [train]."
+    )
 
 
 class MeasureConfig(Section):
@@ -349,6 +371,7 @@ class SweepConfig(Section):
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    qat: QatConfig = QatConfig()
     measure: MeasureConfig = MeasureConfig()
 
     @model_validator(mode="after")
@@ -451,6 +474,7 @@ def _sections() -> Mapping[str, type[Section]]:
         "train.distill": DistillConfig,
         "prune": PruneConfig,
         "quantize": QuantizeConfig,
+        "qat": QatConfig,
         "measure": MeasureConfig,
     }
 

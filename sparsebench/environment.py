@@ -42,6 +42,8 @@ PACKAGES = (
     "torch-pruning",
     "torchao",
     "onnxruntime",
+    "onnx",
+    "onnxscript",
     "openvino",
     "nncf",
     "numpy",
@@ -78,6 +80,11 @@ def machine_identity() -> dict[str, str]:
         "os": f"{platform.system()} {platform.machine()}",
         "torch": _versions().get("torch", ""),
     }
+
+
+def cpu_flags() -> tuple[str, ...]:
+    """Return which of ``FLAGS_OF_INTEREST`` the processor has; none where the system does not tell."""
+    return _processor()[1]
 
 
 def available_cores() -> int:

@@ -40,6 +40,7 @@ def gather_facts(config: SweepConfig) -> Facts:
         thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
         not_offered={pair: reason for pair, reason in reasons.items() if reason},
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
+        training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.load(scheme), "trains", False)),
         machine=machine_identity(),
     )
 

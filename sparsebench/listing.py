@@ -65,6 +65,7 @@ def plan_text(plan: Plan, root: Path) -> str:
         root: the run's directory, which may not exist.
     """
     status = _status(plan, root)
+    several = len({trial.calibration_batches for trial in plan.trials} - {None}) > 1
     rows = []
     for trial in plan.trials:
         keys = [key for key in (trial.train, trial.compress, trial.evaluate, *trial.measure) if key]
@@ -77,6 +78,7 @@ def plan_text(plan: Plan, root: Path) -> str:
                 "seed": str(trial.seed),
                 "scheme": trial.scheme,
                 "backend": trial.backend,
+                **({"calibration batches": str(trial.calibration_batches or "")} if several else {}),
                 "state": trial.not_offered or _joint([status[key] for key in keys]),
             }
         )

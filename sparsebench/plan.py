@@ -31,6 +31,7 @@ class Facts:
             are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
         calibrating: the schemes that read calibration batches.
+        training: the schemes that train the network further.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
     """
 
@@ -40,6 +41,7 @@ class Facts:
     not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
     thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     calibrating: frozenset[str] = frozenset({"static", "both"})
+    training: frozenset[str] = frozenset({"qat"})
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -117,7 +119,8 @@ class _Planner:
                 for data in self.config.data:
                     for pruner in self.config.pruners:
                         for trial in self._line(model, data, pruner, seed):
-                            point = (trial.model, trial.data, trial.train, trial.seed, trial.scheme, trial.backend)
+                            of = (trial.model, trial.data, trial.train, trial.seed)
+                            point = (*of, trial.scheme, trial.backend, trial.calibration_batches)
                             of_seed.setdefault(point, trial)
             trials |= self._timed(of_seed, seed)
         return Plan(stages=tuple(self.stages.values()), trials=tuple(trials.values()))
@@ -142,10 +145,20 @@ class _Planner:
             previous = train.key
             for backend in self.config.backends:
                 trials += [
-                    self._trial(model, data, pruner, threshold, seed, scheme, backend, train)
+                    self._trial(model, data, pruner, threshold, seed, scheme, backend, train, batches)
                     for scheme in self.config.schemes
+                    for batches in self._calibrations(scheme, backend)
                 ]
         return trials
+
+    def _calibrations(self, scheme: str, backend: BackendConfig) -> tuple[int | None, ...]:
+        """Return the numbers of calibration batches of a scheme, largest first: it then bears the cost of recording.
+
+        Of a scheme that does not calibrate, or is not offered, there is one trial.
+        """
+        if scheme not in self.facts.calibrating or (backend.label, scheme) in self.facts.not_offered:
+            return (None,)
+        return self.config.quantize.calibration_batches[::-1]
 
     def _thresholds(self, pruner: PrunerConfig) -> tuple[float, ...]:
         """Return the thresholds of one pruner: the sweep's, or the dense control and the only ones it can reach."""
@@ -242,6 +255,7 @@ class _Planner:
         scheme: str,
         backend: BackendConfig,
         train: Stage,
+        batches: int | None,
     ) -> TrialRecord:
         trial = TrialRecord(
             model=model.name,
@@ -251,14 +265,17 @@ class _Planner:
             seed=seed,
             scheme=scheme,
             backend=backend.label,
+            calibration_batches=batches,
             train=train.key,
             ancestors=self._ancestors(train),
             not_offered=self.facts.not_offered.get((backend.label, scheme)),
         )
         if trial.not_offered:
             return trial
-        compress = self._compress(train.key, scheme, backend, trial.label)
-        evaluate = self._add("evaluate", {"split": "test"}, compress.key, trial.label)
+        several = batches and len(self.config.quantize.calibration_batches) > 1
+        label = f"{trial.label} · {batches} calibration batches" if several else trial.label
+        compress = self._compress(train.key, scheme, backend, label, batches)
+        evaluate = self._add("evaluate", {"split": "test"}, compress.key, label)
         return replace(trial, compress=compress.key, evaluate=evaluate.key)
 
     def _ancestors(self, stage: Stage) -> tuple[str, ...]:
@@ -268,9 +285,13 @@ class _Planner:
             stage = self.stages[stage.parent]
         return tuple(reversed(parents))
 
-    def _compress(self, train: str, scheme: str, backend: BackendConfig, label: str) -> Stage:
-        quantize = self.config.quantize.model_dump(mode="json") if scheme in self.facts.calibrating else None
+    def _compress(
+        self, train: str, scheme: str, backend: BackendConfig, label: str, batches: int | None = None
+    ) -> Stage:
+        quantize = {**self.config.quantize.model_dump(mode="json"), "calibration_batches": batches} if batches else None
         settings = {"scheme": scheme, "backend": backend.model_dump(mode="json"), "quantize": quantize}
+        if scheme in self.facts.training:
+            settings["qat"] = self.config.qat.model_dump(mode="json")
         return self._add("compress", settings, train, label)
 
     # -- timing: once all networks of a seed are planned, their baselines are known ----------------------------------
@@ -295,10 +316,14 @@ class _Planner:
                 self._measure(batch_size, threads, trial, baselines).key
                 for batch_size in measure.batch_sizes
                 for threads in measure.threads
-                if trial.compress
+                if trial.compress and self._is_timed(trial)
             )
             timed[point] = replace(trial, measure=keys)
         return timed
+
+    def _is_timed(self, trial: TrialRecord) -> bool:
+        """Whether a trial is timed: what calibration learns are numbers, with which a network is as fast as others."""
+        return trial.calibration_batches in (None, self.config.quantize.calibration_batches[-1])
 
     def _baseline(self, trials: Sequence[TrialRecord], backend: str) -> dict[str, str] | None:
         """Return the network that others of one model, dataset, seed and backend are compared with, by name and key.

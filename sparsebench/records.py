@@ -7,7 +7,7 @@ computed here beyond what follows from one record alone; comparisons between rec
 import base64
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 SCHEMA_VERSION = 2
@@ -195,6 +195,9 @@ class CompressResult:
     working_memory_bytes: int | None = None
     """Largest sum of a layer's input and output activations at batch 1, in the widths in which the network runs; None
     where it could not be measured."""
+    training_epochs: int = 0
+    """Epochs for which the scheme trained the network further (``qat``)."""
+    training_seconds: float = 0.0
 
     @property
     def weights(self) -> int:
@@ -374,7 +377,8 @@ class TrialRecord:
 
     ``not_offered`` is the reason why its backend does not offer its scheme; such a trial has no stages of its own.
     ``pruner`` is None at threshold 0, the dense control, which all pruners share. ``ancestors`` are the training stages
-    that its own started from, the first of them first.
+    that its own started from, the first of them first. ``calibration_batches`` is how many calibration may read at
+    most, None where the scheme does not calibrate.
     """
 
     model: str
@@ -385,6 +389,7 @@ class TrialRecord:
     scheme: str
     backend: str
     train: str
+    calibration_batches: int | None = None
     ancestors: tuple[str, ...] = ()
     compress: str | None = None
     evaluate: str | None = None
@@ -467,6 +472,39 @@ class TrialResult:
         return result if isinstance(result, EvaluateResult) else None
 
     @property
+    def audited(self) -> tuple[LayerAudit, ...]:
+        """The layers of the network that runs, with the MACs of the trained network where it tells none itself.
+
+        A layer keeps its name through quantization as far as the library lets it; MACs that cannot be told are None.
+        """
+        counted = self._macs_by_name()
+        layers = self.compressed.layers if self.compressed else ()
+        return tuple(replace(a, macs=counted.get(a.name)) if a.macs is None else a for a in layers)
+
+    @property
+    def int8_mac_fraction(self) -> float | None:
+        """Share of all multiply-accumulates of one sample that are computed in int8.
+
+        MACs in int8 / all MACs of the network, those of no layer, such as attention, included. None where an int8 layer
+        does not tell its MACs or the format it computes in.
+        """
+        if self.compressed is None or any(a.bits == 8 and not a.computed_in for a in self.compressed.layers):
+            return None
+        counted = self._macs_by_name()
+        macs = [(a.computed_in, counted.get(a.name) if a.macs is None else a.macs) for a in self.compressed.layers]
+        in_int8 = [count for computed_in, count in macs if computed_in == "int8"]
+        known = [count for count in in_int8 if count is not None]
+        every = max((self.trained and self.trained.macs) or 0, sum(count or 0 for _, count in macs))
+        return sum(known) / every if every and len(known) == len(in_int8) else None
+
+    def _macs_by_name(self) -> dict[str, int]:
+        counted: dict[str, int] = {}
+        for row in self.trained.layers if self.trained and self.trained.macs is not None else ():
+            # A layer of which pruning may touch one weight and not another has two rows, and its MACs in the first.
+            counted[row.name] = counted.get(row.name, 0) + row.macs
+        return counted
+
+    @property
     def measured(self) -> tuple[MeasureResult, ...]:
         """The latencies measured, one for each batch size and number of threads."""
         return tuple(r.result for r in self.measure if isinstance(r.result, MeasureResult))
@@ -519,12 +557,14 @@ def flat_row(trial: TrialResult) -> dict[str, Any]:
         "macs": trained and trained.macs,
         "effective_macs": trained and trained.effective_macs,
         "int8_fraction": packed and (packed.int8_weights / packed.weights if packed.weights else 0.0),
+        "int8_mac_fraction": trial.int8_mac_fraction,
         "payload_bytes": packed and packed.size.payload_bytes,
         "file_bytes": packed and packed.size.file_bytes,
         "deflated_file_bytes": packed and packed.size.deflated_file_bytes,
         "nonzero_parameters": packed and packed.size.nonzero_parameters,
         "flash_bytes": packed and packed.size.flash_bytes,
         "working_memory_bytes": packed and packed.working_memory_bytes,
+        "calibration_batches_asked": point.calibration_batches,
         "calibration_batches": packed and packed.calibration_batches,
         "batch_size": timed and timed.batch_size,
         "threads": timed and timed.threads,

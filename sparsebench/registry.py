@@ -229,6 +229,11 @@ SCHEMES = Registry(
         "dynamic": "sparsebench.quantization.dynamic:Dynamic",
         "static": "sparsebench.quantization.static:Static",
         "both": "sparsebench.quantization.both:Both",
+        "qat": "sparsebench.quantization.qat:QAT",
+        "weight_only": "sparsebench.quantization.weight_only:WeightOnly",
+        "bf16": "sparsebench.quantization.bf16:BFloat16",
+        "fp16": "sparsebench.quantization.fp16:Float16",
+        "sparse_2_4": "sparsebench.quantization.sparse_2_4:Sparse24",
     },
     aliases={"post": "static"},
 )
@@ -236,7 +241,12 @@ SCHEMES = Registry(
 BACKENDS = Registry(
     "backend",
     "sparsebench.backends",
-    {"eager": "sparsebench.backends.eager:Eager"},
+    {
+        "eager": "sparsebench.backends.eager:Eager",
+        "inductor": "sparsebench.backends.inductor:Inductor",
+        "onnxruntime": "sparsebench.backends.onnxruntime:ONNXRuntime",
+        "openvino": "sparsebench.backends.openvino:OpenVINO",
+    },
 )
 
 MODELS = Registry(

@@ -199,7 +199,10 @@ def _prepare(config: SweepConfig, store: Store, todo: list[Stage], watcher: Watc
     from sparsebench.stages import Workbench
 
     how = {key: getattr(config.train, key) for key in HOW_TRAINING_RUNS}
-    workbench = Workbench(store, config.train.device, on_epoch=watcher.epoch, how=how)
+    asked = [stage.settings["quantize"]["calibration_batches"] for stage in todo if stage.settings.get("quantize")]
+    workbench = Workbench(
+        store, config.train.device, on_epoch=watcher.epoch, how=how, calibration_batches=max(asked, default=1)
+    )
     if any(stage.kind == "train" for stage in todo):
         check_all(config, workbench)
     return workbench

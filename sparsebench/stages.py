@@ -6,7 +6,7 @@ import random
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from operator import itemgetter
@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends import Backend, Compressed, build_backend
-from sparsebench.config import MAX_CALIBRATION_BATCHES, PruneConfig, PrunerConfig, TrainConfig
+from sparsebench.config import PruneConfig, PrunerConfig, TrainConfig
 from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
 from sparsebench.data import Splits, load_splits
 from sparsebench.errors import ContractError, ModelError, NoEffectWarning, StoreError
@@ -32,9 +32,16 @@ from sparsebench.metrics.size import NetworkSize, file_size, measure_size
 from sparsebench.metrics.sparsity import count_zeros, parameter_counts
 from sparsebench.models import build_model
 from sparsebench.plan import Stage
-from sparsebench.pruning import PrunableWeight, all_weights, asked_zeros, prunable_weights, zero_smallest_of
+from sparsebench.pruning import (
+    PrunableWeight,
+    all_weights,
+    asked_zeros,
+    capture_zeros,
+    prunable_weights,
+    zero_smallest_of,
+)
 from sparsebench.pruning.structure import Structure, apply_structure, structure_of
-from sparsebench.quantization import Recording, audit, warn_no_effect
+from sparsebench.quantization import LayerFact, Recording, audit, warn_no_effect
 from sparsebench.records import (
     CompressResult,
     EpochRecord,
@@ -52,6 +59,7 @@ from sparsebench.records import (
     pack_bits,
 )
 from sparsebench.registry import PRUNERS, TRAINERS, import_reference
+from sparsebench.retraining import Retraining
 from sparsebench.store import Store
 from sparsebench.timing import batch_of
 from sparsebench.weights import load_weights
@@ -97,6 +105,8 @@ class Workbench:
         device: where training runs, as torch names it; the CPU where there is no such GPU.
         on_epoch: called after each epoch with the number of epochs, where the trainer tells of its epochs.
         how: settings of trainers that make no other networks, by the names in ``HOW_TRAINING_RUNS``.
+        calibration_batches: the most that any stage to come asks for. So many are recorded, so that a trained network's
+            training batches are read once, whichever number is asked for first.
     """
 
     def __init__(
@@ -105,8 +115,10 @@ class Workbench:
         device: str,
         on_epoch: Callable[[EpochRecord, int], None] | None = None,
         how: Mapping[str, object] = MappingProxyType({}),
+        calibration_batches: int = 1,
     ) -> None:
         self.store = store
+        self.calibration_batches = calibration_batches
         self.device = device
         self.on_epoch = on_epoch
         self.how = how
@@ -175,17 +187,22 @@ class Workbench:
         batches = self.recording(parent, stage.settings["quantize"])
         seed_everything(parent.settings["seed"])
         scheme = stage.settings["scheme"]
-        compressed = _backend(stage.settings).compress(self.trained(parent), scheme, example, batches)
-        facts = audit(compressed.network) if compressed.layers is None else compressed.layers
+        retraining = self.retraining(parent, stage.settings.get("qat"))
+        further = {"train": retraining} if retraining else {}
+        compressed = _backend(stage.settings).compress(self.trained(parent), scheme, example, batches, **further)
+        layered = compressed.layered or compressed.network
+        facts = audit(layered) if compressed.layers is None else compressed.layers
         warn_no_effect(scheme, facts)
         artifacts = {name: self._save("compress", stage.key, name, file) for name, file in compressed.files.items()}
         memory = compressed.working_memory_bytes
         result = CompressResult(
             calibration_batches=batches.used,
             calibration_seconds=batches.seconds,
-            layers=tuple(LayerAudit(**asdict(fact)) for fact in facts),
+            layers=_layer_audits(facts, parent),
             size=SizeResult(**asdict(_size(compressed))),
-            working_memory_bytes=_working_memory(compressed.network, example[0]) if memory is None else memory,
+            working_memory_bytes=_working_memory(layered, example[0]) if memory is None else memory,
+            training_epochs=retraining.epochs if retraining else 0,
+            training_seconds=retraining.seconds if retraining else 0.0,
         )
         return Outcome(result=result, artifacts=artifacts)
 
@@ -299,12 +316,26 @@ class Workbench:
 
     def recording(self, record: StageRecord, quantize: Mapping[str, Any] | None) -> Recording:
         """Return the calibration batches of a trained network, which its trainer reads when they are asked for."""
-        limit = quantize["calibration_batches"] if quantize else MAX_CALIBRATION_BATCHES
-        if self._recording is None or self._recording[0] != record.key or self._recording[1].limit < limit:
-            settings = {"quantize": {"calibration_batches": limit}}
-            recording = Recording(self.trained(record), partial(self._read_training_batches, record, settings), limit)
+        asked = quantize["calibration_batches"] if quantize else self.calibration_batches
+        if self._recording is None or self._recording[0] != record.key or self._recording[1].limit < asked:
+            most = max(asked, self.calibration_batches)
+            settings = {"quantize": {"calibration_batches": most}}
+            recording = Recording(self.trained(record), partial(self._read_training_batches, record, settings), most)
             self._recording = record.key, recording
-        return self._recording[1].first(limit)
+        return self._recording[1].first(asked)
+
+    def retraining(self, record: StageRecord, qat: Mapping[str, Any] | None) -> Retraining | None:
+        """Return what trains a network further, for a scheme that asks for it; None for any other."""
+        if qat is None:
+            return None
+        train = {**record.settings["train"], "epochs": qat["epochs"]}
+        settings = {**record.settings, "train": train, "pruner": None, "threshold": 0.0}
+
+        def build_trainer(folder: str) -> TrainerLike:
+            return self.trainer(settings, Path(folder))[0]
+
+        zeros = capture_zeros(self.trained(record))
+        return Retraining(build_trainer, train, qat["epochs"], qat["learning_rate"], zeros)
 
     def _read_training_batches(self, record: StageRecord, settings: Mapping[str, Any], network: nn.Module) -> None:
         """Let the trainer run its calibration batches through a network."""
@@ -423,11 +454,26 @@ def _backend(settings: Mapping[str, Any]) -> Backend:
     return build_backend(settings["backend"]["name"], settings["backend"]["options"])
 
 
+def _layer_audits(facts: Sequence[LayerFact], parent: StageRecord) -> tuple[LayerAudit, ...]:
+    """Return the audit of a network for its record.
+
+    MACs are counted in the float network; a layer that keeps its name and all its weights has as many in any format.
+    """
+    result = parent.result
+    counted: dict[str, int | None] = {}
+    for layer in result.layers if isinstance(result, TrainResult) else ():
+        counted.setdefault(layer.name, layer.macs)
+    return tuple(
+        LayerAudit(**{**asdict(fact), "macs": counted.get(fact.name) if fact.macs is None else fact.macs})
+        for fact in facts
+    )
+
+
 def _size(compressed: Compressed) -> NetworkSize:
     """Return the size of a network: of its state dict, or of the file that it is where it does not live in torch."""
     export = compressed.export
     if export is None:
-        return measure_size(compressed.network)
+        return measure_size(compressed.layered or compressed.network)
     return file_size(
         export.file,
         payload_bytes=export.payload_bytes,

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -16,3 +17,17 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list):
         for part in value:
             yield from tensors_in(part)
+
+
+def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Return the plain tensors that a tensor is made of, the one that holds its elements first.
+
+    A quantized weight of torchao presents itself as a float tensor and holds int8 elements, scales and zero points; a
+    2:4 sparse one holds its values and where they stand. Any other tensor is one part, itself.
+    """
+    if not is_traceable_wrapper_subclass(tensor):
+        return (tensor,)
+    names, _ = tensor.__tensor_flatten__()
+    held = [getattr(tensor, name) for name in names]
+    parts = [part for value in held if isinstance(value, Tensor) for part in parts_of(value)]
+    return tuple(sorted(parts, key=lambda part: -part.numel()))

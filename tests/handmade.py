@@ -43,6 +43,7 @@ LAYERS = (("conv1", "Conv2d", 144), ("conv2", "Conv2d", 4608), ("fc", "Linear", 
 """Name, kind and weights; the last is the classifier, which stays dense."""
 
 INT8 = {"fp32": (), "dynamic": ("Linear",), "static": ("Conv2d",), "both": ("Conv2d", "Linear")}
+CALIBRATING = ("static", "both")
 LATENCY_MS = {"fp32": 2.0, "dynamic": 1.8, "static": 0.8, "both": 0.8}
 LOST_BY_QUANTIZATION = {"fp32": 0, "dynamic": 1, "static": 2, "both": 3}
 SAMPLES = 400
@@ -75,6 +76,8 @@ class Bench:
     pruners: Sequence[str] = ("magnitude",)
     pairs: Sequence[tuple[str, str]] = (("small_cnn", "digits"),)
     settings: Sequence[tuple[int, int]] = ((1, 1),)
+    calibrations: Sequence[int] = (2000,)
+    train_batches: int = 15
     layers: Sequence[tuple[str, str, int]] = LAYERS
     classes: int = 10
     samples: int = SAMPLES
@@ -95,13 +98,14 @@ class Bench:
     def build(self) -> Run:
         """Return the run."""
         trials = [
-            self._trial(model, data, pruner if threshold else None, threshold, seed, scheme, backend)
+            self._trial(model, data, pruner if threshold else None, threshold, seed, scheme, backend, batches)
             for model, data in self.pairs
             for position, pruner in enumerate(self.pruners)
             for threshold in self.thresholds
             if threshold or position == 0
             for scheme in self.schemes
             for backend in self.backends
+            for batches in (self.calibrations if scheme in CALIBRATING else (None,))
             for seed in self.seeds
         ]
         record = RunRecord(
@@ -115,10 +119,18 @@ class Bench:
         return Run(record=record, trials=tuple(trials))
 
     def _trial(
-        self, model: str, data: str, pruner: str | None, threshold: float, seed: int, scheme: str, backend: str
+        self,
+        model: str,
+        data: str,
+        pruner: str | None,
+        threshold: float,
+        seed: int,
+        scheme: str,
+        backend: str,
+        batches: int | None,
     ) -> TrialResult:
         network = f"{model}-{data}-{pruner}-{threshold}-{seed}"
-        key = f"{network}-{scheme}-{backend}"
+        key = f"{network}-{scheme}-{backend}" + (f"-{batches}" if len(self.calibrations) > 1 else "")
         record = TrialRecord(
             model=model,
             data=data,
@@ -127,12 +139,14 @@ class Bench:
             seed=seed,
             scheme=scheme,
             backend=backend,
+            calibration_batches=batches,
             train=f"train-{network}",
         )
         reason = self.not_offered.get((scheme, backend))
         if reason:
             return TrialResult(trial=replace(record, not_offered=reason))
         timed = self.settings if self.time_all_seeds or seed == self.seeds[0] else ()
+        timed = () if batches and batches < max(self.calibrations) else timed
         record = replace(
             record,
             compress=f"compress-{key}",
@@ -150,8 +164,8 @@ class Bench:
         return TrialResult(
             trial=record,
             train=train,
-            compress=stage("compress", f"compress-{key}", self._compressed(threshold, scheme)),
-            evaluate=stage("evaluate", f"evaluate-{key}", self._evaluated(threshold, seed, scheme)),
+            compress=stage("compress", f"compress-{key}", self._compressed(threshold, scheme, batches)),
+            evaluate=stage("evaluate", f"evaluate-{key}", self._evaluated(threshold, seed, scheme, batches)),
             measure=tuple(
                 stage(
                     "measure",
@@ -213,7 +227,7 @@ class Bench:
             effective_macs=sum(layer.effective_macs for layer in layers) + ATTENTION if self.counted else None,
         )
 
-    def _compressed(self, threshold: float, scheme: str) -> CompressResult:
+    def _compressed(self, threshold: float, scheme: str, batches: int | None) -> CompressResult:
         audits = tuple(
             LayerAudit(
                 name=name,
@@ -222,6 +236,7 @@ class Bench:
                 zeros=round(threshold * weights) if index < len(self.layers) - 1 else 0,
                 bits=8 if kind in INT8.get(scheme, ()) else 32,
                 reason="" if kind in INT8.get(scheme, ()) else f"{scheme} leaves {kind} in fp32",
+                computed_in="int8" if kind in INT8.get(scheme, ()) else "fp32",
             )
             for index, (name, kind, weights) in enumerate(self.layers)
         )
@@ -235,17 +250,18 @@ class Bench:
             nonzero_parameters=nonzero,
             flash_bytes=flash,
         )
-        calibrated = scheme in ("static", "both")
         return CompressResult(
-            calibration_batches=15 if calibrated else 0,
-            calibration_seconds=0.5 if calibrated else 0.0,
+            calibration_batches=min(batches or 0, self.train_batches),
+            calibration_seconds=0.5 if batches else 0.0,
             layers=audits,
             size=size,
             working_memory_bytes=4096 * min(audit.bits for audit in audits) // 8 if self.counted else None,
         )
 
-    def _evaluated(self, threshold: float, seed: int, scheme: str) -> EvaluateResult:
+    def _evaluated(self, threshold: float, seed: int, scheme: str, batches: int | None) -> EvaluateResult:
         lost = lost_by_pruning(threshold) + LOST_BY_QUANTIZATION.get(scheme, 0)
+        if len(self.calibrations) > 1 and batches:
+            lost += 40 // min(batches, self.train_batches)  # little calibration costs accuracy
         lost += 2 if threshold >= 0.95 and scheme == "static" else 0  # together they cost more than apart
         right = round(self.dense_accuracy * self.samples) + seed - lost
         top1 = right / self.samples

@@ -25,7 +25,7 @@ def test_a_float_network_is_listed_layer_by_layer_without_biases_and_norms():
         ("hidden", "Linear", 12 * 16, 32),
         ("classifier", "Linear", 10 * 12, 32),
     ]
-    assert facts[0].reason == "Conv2d kept in float32: torch.ao quantizes it statically only (static, both)"
+    assert facts[0].reason == "Conv2d kept in float32: torch.ao quantizes it statically only (static, both, qat)"
     assert facts[2].reason == "Linear kept in float32: the scheme left it as it is"
     assert int8_fraction(facts) == 0
 
@@ -109,7 +109,7 @@ def test_a_transposed_convolution_says_why_it_is_float():
 
 def test_half_precision_is_sixteen_bits():
     (fact,) = audit(nn.Sequential(nn.Conv2d(1, 1, 1)).bfloat16())
-    assert (fact.bits, fact.reason[:24]) == (16, "Conv2d kept in bfloat16:")
+    assert (fact.bits, fact.reason, fact.computed_in) == (16, "held in bfloat16", "bf16")
 
 
 def test_layers_that_no_scheme_knows_are_listed_too():
@@ -184,7 +184,12 @@ def test_shares_are_of_weights_and_not_of_layers():
 @pytest.mark.parametrize(
     ("scheme", "kind", "inputs", "text"),
     [
-        ("dynamic", ConvOnly, images, r"dynamic quantized nothing: .*\(1 × Conv2d\).*statically only \(static, both\)"),
+        (
+            "dynamic",
+            ConvOnly,
+            images,
+            r"dynamic quantized nothing: .*\(1 × Conv2d\).*statically only \(static, both, qat\)",
+        ),
         ("static", GRUOnly, sequences, r"static quantized nothing: .*\(1 × GRU\).*dynamically only \(dynamic, both\)"),
     ],
 )

@@ -97,6 +97,24 @@ def test_more_than_2000_calibration_batches_are_refused():
     )
 
 
+def test_calibration_batches_are_one_number_or_several():
+    def asked(value):
+        return load_config(None, [f"quantize.calibration_batches={value}"]).quantize.calibration_batches
+
+    assert load_config().quantize.calibration_batches == (2000,)
+    assert (asked("7"), asked("[100, 10, 2000]"), asked("100,10")) == ((7,), (10, 100, 2000), (10, 100))
+
+
+def test_each_of_several_numbers_of_calibration_batches_is_checked():
+    assert list(problems("quantize.calibration_batches=[0, 10, 2001]")) == [
+        f"--set quantize.calibration_batches=[0, 10, 2001]: quantize.calibration_batches = {found} is out of range; "
+        "allowed is 1 to 2000."
+        for found in (0, 2001)
+    ]
+    assert "10 stands there twice" in only("quantize.calibration_batches=[10, 10]")
+    assert "quantize.calibration_batches is empty" in only("quantize.calibration_batches=[]")
+
+
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden", "x" * 101, "a\nb"])
 def test_a_run_name_that_could_leave_the_runs_directory_is_refused(name):
     with pytest.raises(ValueError, match="a run name has letters"):

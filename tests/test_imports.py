@@ -67,6 +67,7 @@ ALLOWED = {
     "testing": {"config", "contract", "trainer", "data", "models", "pruning", "errors", "registry"},
     "executors": set(),
     "facts": {"backends", "config", "data", "environment", "errors", "models", "plan", "registry"},
+    "retraining": {"contract", "pruning", "quantization"},
     "stages": {
         "backends",
         "config",
@@ -80,6 +81,7 @@ ALLOWED = {
         "quantization",
         "records",
         "registry",
+        "retraining",
         "store",
         "timing",
         "weights",
@@ -114,10 +116,23 @@ ALLOWED = {
         "store",
     },
     "report": {"records", "errors", "verdicts"},
+    "exporting": {"backends", "contract", "environment", "errors", "records", "registry", "report", "stages", "store"},
     "progress": {"plan", "records", "runner"},
     "listing": {"plan", "records", "registry", "runner", "store"},
     "__main__": {"cli"},
-    "cli": {"config", "contract", "errors", "listing", "progress", "records", "registry", "report", "runner", "store"},
+    "cli": {
+        "config",
+        "contract",
+        "errors",
+        "exporting",
+        "listing",
+        "progress",
+        "records",
+        "registry",
+        "report",
+        "runner",
+        "store",
+    },
 }
 
 

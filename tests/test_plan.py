@@ -213,6 +213,34 @@ def test_calibration_joins_only_the_keys_of_schemes_that_calibrate():
     assert changed == {"static", "both"}
 
 
+def test_several_numbers_of_calibration_batches_are_an_axis_of_the_schemes_that_calibrate_only():
+    found = plan("seeds=0", "thresholds=0,0.5", "quantize.calibration_batches=10,100")
+    asked = Counter((trial.scheme, trial.calibration_batches) for trial in found.trials)
+    once = {("fp32", None): 2, ("dynamic", None): 2}
+    assert asked == {**once, **{(scheme, n): 2 for scheme in ("static", "both") for n in (10, 100)}}
+    assert kinds(found) == {"train": 3, "compress": 12, "evaluate": 12, "measure": 16}
+
+
+def test_each_number_of_calibration_batches_has_the_keys_it_would_have_alone():
+    together = plan("quantize.calibration_batches=10,100")
+    for alone in (plan("quantize.calibration_batches=10"), plan("quantize.calibration_batches=100")):
+        assert set(keys(alone, "evaluate")) < set(keys(together, "evaluate"))
+    names = [stage.label for stage in together.stages if stage.kind == "evaluate"]
+    assert len(set(names)) == len(names)
+
+
+def test_the_largest_number_of_calibration_batches_comes_first_and_is_the_one_that_is_timed():
+    static = [t for t in plan("seeds=0", "quantize.calibration_batches=10,2000,100").trials if t.scheme == "static"]
+    assert [trial.calibration_batches for trial in static[:3]] == [2000, 100, 10]
+    assert [bool(trial.measure) for trial in static[:3]] == [True, False, False]
+
+
+def test_a_scheme_that_is_not_offered_is_listed_once_for_all_numbers_of_calibration_batches():
+    facts = Facts(data=FACTS.data, not_offered={("eager", "static"): "not here"})
+    found = plan("seeds=0", "thresholds=0", "quantize.calibration_batches=10,100", facts=facts)
+    assert [t.calibration_batches for t in found.trials if t.not_offered] == [None]
+
+
 def test_a_change_in_the_users_own_source_changes_the_keys():
     reference = "mine:Trainer"
     before = plan(f"train.trainer={reference}", facts=Facts(data=FACTS.data, sources={reference: "a"}))

@@ -105,7 +105,7 @@ def test_fp32_computes_what_the_network_computes():
 @pytest.mark.parametrize(("kind", "inputs"), [(SmallCNN, images), (SmallGRU, sequences), (DeepLSTM, sequences)])
 def test_dynamic_equals_what_torch_does_by_hand(kind, inputs):
     net, batch = built(kind), inputs()
-    with base.quiet_torch_ao():
+    with base.quiet_libraries():
         by_hand = quantize_dynamic(copy.deepcopy(net), {nn.Linear, nn.LSTM, nn.GRU})
     result = converted(Dynamic, net, batch)
     assert torch.equal(result(batch), by_hand(batch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sparsebench.quantization import LayerFact, Recording
+
+    Train = Callable[[nn.Module], nn.Module]
+    """Trains a prepared network further, by its own trainer and with its zeros kept; returns it on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Compressed:
         export: what the network's file holds; None where its state dict is what is stored.
         working_memory_bytes: largest sum of a layer's input and output activations at batch 1; None where the network
             is a torch module whose layers can be watched.
+        layered: the network as PyTorch runs it layer by layer, where ``network`` is compiled and cannot be watched or
+            looked into: its state dict is what is stored, and its activations are those of ``network``.
     """
 
     network: nn.Module
@@ -62,6 +67,7 @@ class Compressed:
     layers: tuple[LayerFact, ...] | None = None
     export: Export | None = None
     working_memory_bytes: int | None = None
+    layered: nn.Module | None = None
 
 
 class Backend(Protocol):
@@ -81,7 +87,14 @@ class Backend(Protocol):
     def offers(self, scheme: str) -> str | None:
         """Return why this backend does not offer ``scheme``, a sentence; None where it does. Imports no torch."""
 
-    def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
+    def compress(
+        self,
+        net: nn.Module,
+        scheme: str,
+        example: tuple[Any, ...],
+        batches: Recording,
+        train: Train | None = None,
+    ) -> Compressed:
         """Bring ``net`` into the format of ``scheme``.
 
         Args:
@@ -90,6 +103,8 @@ class Backend(Protocol):
             example: positional arguments of one forward pass, on the CPU.
             batches: the calibration batches; they are recorded when they are first asked for, so that a scheme that
                 does not calibrate costs no pass over the data.
+            train: trains a prepared network further. It is given for schemes that train alone, so that a backend which
+                offers none of them needs no such parameter.
 
         Raises:
             QuantizationError: where the scheme is not offered or the network cannot be brought into it.

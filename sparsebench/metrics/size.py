@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.metrics.sparsity import count_nonzero
-from sparsebench.tensors import tensors_in
+from sparsebench.tensors import parts_of, tensors_in
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # Part of the standard library from Python 3.12 on.
@@ -55,19 +55,14 @@ def measure_size(net: nn.Module, bits: Mapping[str, int] | None = None) -> Netwo
     state = net.state_dict()
     tensors = list(_distinct(state))
     aside = _not_parameters(net, state)
-    counted = [
-        (name, tensor, count_nonzero(tensor))
-        for name, tensor in tensors
-        # Packed convolutions carry their stride and padding in an integer tensor.
-        if name not in aside and (tensor.is_quantized or tensor.is_floating_point())
-    ]
+    counted = [(name, part, count_nonzero(part)) for name, part, elements in tensors if elements and name not in aside]
     widths = dict(bits or {})
     flash_bits = sum(nonzero * widths.get(name, _width(tensor)) for name, tensor, nonzero in counted)
     file = io.BytesIO()
     torch.save(state, file)
     return file_size(
         file.getbuffer(),
-        payload_bytes=sum(_payload(tensor) for _, tensor in tensors),
+        payload_bytes=sum(_payload(tensor) for _, tensor, _ in tensors),
         nonzero_parameters=sum(nonzero for _, _, nonzero in counted),
         nonzero_bits=flash_bits,
     )
@@ -91,15 +86,21 @@ def file_size(file: "Buffer", *, payload_bytes: int, nonzero_parameters: int, no
     )
 
 
-def _distinct(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor of a state dict with the name of its entry; what shares its storage is yielded once."""
-    found = [(name, tensor) for name, value in state.items() for tensor in tensors_in(value)]
+def _distinct(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor, bool]]:
+    """Yield every plain tensor of a state dict, with the name of its entry and whether its elements are weights.
+
+    What shares its storage is yielded once. Of a weight that torchao quantized the int8 elements are weights, its
+    scales are not. Packed convolutions carry their stride and padding in an integer tensor, which has no weights.
+    """
     seen = set()
-    for name, tensor in found:
-        place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.dtype)
-        if tensor.numel() and place not in seen:
-            seen.add(place)
-            yield name, tensor
+    for name, value in state.items():
+        for tensor in tensors_in(value):
+            for number, part in enumerate(parts := parts_of(tensor)):
+                place = (part.untyped_storage().data_ptr(), part.storage_offset(), part.shape, part.dtype)
+                if part.numel() and place not in seen:
+                    seen.add(place)
+                    plain = len(parts) == 1
+                    yield name, part, (part.is_quantized or part.is_floating_point()) if plain else number == 0
 
 
 def _not_parameters(net: nn.Module, state: Mapping[str, Any]) -> set[str]:

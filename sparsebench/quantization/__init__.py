@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sparsebench.quantization.auditing import LayerFact, audit, int8_fraction, warn_no_effect, zero_share
     from sparsebench.quantization.base import Scheme
     from sparsebench.quantization.calibration import calibration_state, load_calibration_state
+    from sparsebench.quantization.fake_quantization import load_trained_state, settling
     from sparsebench.quantization.recording import Call, Recording
 
 _HOMES = {
@@ -25,6 +26,8 @@ _HOMES = {
     "Scheme": "sparsebench.quantization.base",
     "calibration_state": "sparsebench.quantization.calibration",
     "load_calibration_state": "sparsebench.quantization.calibration",
+    "load_trained_state": "sparsebench.quantization.fake_quantization",
+    "settling": "sparsebench.quantization.fake_quantization",
 }
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "calibration_state",
     "int8_fraction",
     "load_calibration_state",
+    "load_trained_state",
+    "settling",
     "warn_no_effect",
     "zero_share",
 ]

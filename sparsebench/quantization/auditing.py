@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,10 +12,12 @@ from torch.ao.nn import quantized
 from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.sparse import SparseSemiStructuredTensor
 
 from sparsebench.errors import NoEffectWarning
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS
-from sparsebench.tensors import tensors_in
+from sparsebench.quantization.precision import SHORT_NAMES, InPrecision
+from sparsebench.tensors import parts_of, tensors_in
 
 _LAYERS = (
     _ConvNd,
@@ -31,6 +33,8 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _DYNAMIC_ONLY = (nn.LSTM, nn.GRU, nn.RNNCellBase)
 _PACKED = "PackedParamsBase"
 _BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
+_INT8_OF_TORCH_AO = (torch.qint8, torch.quint8)
+_PROMISES_NO_FORMAT = ("fp32", "sparse_2_4")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,11 @@ def audit(network: nn.Module) -> tuple[LayerFact, ...]:
     Returns:
         One fact a layer, in the order of the network's modules.
     """
-    return tuple(_facts(network, ""))
+    if not isinstance(network, InPrecision):
+        return tuple(_facts(network, ""))
+    facts = _facts(network.network, "")
+    # Autocast holds weights in float32 and multiplies in its own format.
+    return tuple(replace(fact, computed_in=SHORT_NAMES[network.dtype]) for fact in facts)
 
 
 def int8_fraction(facts: Sequence[LayerFact]) -> float:
@@ -89,16 +97,19 @@ def zero_share(facts: Sequence[LayerFact]) -> float:
 
 
 def warn_no_effect(scheme: str, facts: Sequence[LayerFact]) -> None:
-    """Warn where a scheme that promises int8 left every weight in float.
+    """Warn where a scheme left every weight as it was.
+
+    A scheme in half precision must compute in it. Any other must hold weights in int8, but for ``fp32``, which promises
+    nothing.
 
     Args:
-        scheme: name of the scheme; ``fp32`` promises nothing.
+        scheme: name of the scheme.
         facts: the audit of its network.
 
     Warns:
-        NoEffectWarning: where no layer is int8; the text says why.
+        NoEffectWarning: where no layer is in the scheme's format; the text says why.
     """
-    if scheme == "fp32" or any(fact.bits == 8 for fact in facts):
+    if scheme in _PROMISES_NO_FORMAT or any(_has_effect(scheme, fact) for fact in facts):
         return
     if not facts:
         text = f"{scheme} quantized nothing: the network has no layer with weights."
@@ -107,6 +118,10 @@ def warn_no_effect(scheme: str, facts: Sequence[LayerFact]) -> None:
         reasons = "; ".join(dict.fromkeys(fact.reason for fact in facts))
         text = f"{scheme} quantized nothing: all layers with weights ({kinds}) are still in float. Reasons: {reasons}."
     warnings.warn(text, NoEffectWarning, stacklevel=2)
+
+
+def _has_effect(scheme: str, fact: LayerFact) -> bool:
+    return fact.computed_in == scheme if scheme in SHORT_NAMES.values() else fact.bits == 8
 
 
 def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:
@@ -154,22 +169,34 @@ def _int8_weights(module: nn.Module) -> list[Tensor]:
 def _fact(name: str, kind: str, module: nn.Module, weights: Sequence[Tensor]) -> LayerFact:
     count = sum(weight.numel() for weight in weights)
     # An int8 weight is zero exactly where it equals its zero point, so counting after dequantizing is exact.
-    nonzero = sum(int(torch.count_nonzero(weight.detach().dequantize())) for weight in weights)
-    dtype = weights[0].dtype
-    bits = _BITS.get(dtype, 8 * dtype.itemsize)
-    # A network that is one layer has no path.
-    return LayerFact(name or kind, kind, count, count - nonzero, bits, _reason(module, kind, weights[0]))
+    nonzero = sum(int(torch.count_nonzero(_as_float(weight.detach()))) for weight in weights)
+    held = parts_of(weights[0])[0].dtype
+    return LayerFact(
+        name=name or kind,  # a network that is one layer has no path
+        kind=kind,
+        weights=count,
+        zeros=count - nonzero,
+        bits=_BITS.get(held, 8 * held.itemsize),
+        reason=_reason(module, kind, held),
+        computed_in="int8" if held in _INT8_OF_TORCH_AO else SHORT_NAMES.get(weights[0].dtype, ""),
+    )
 
 
-def _reason(module: nn.Module, kind: str, weight: Tensor) -> str:
+def _as_float(weight: Tensor) -> Tensor:
+    return weight.to_dense() if isinstance(weight, SparseSemiStructuredTensor) else weight.dequantize()
+
+
+def _reason(module: nn.Module, kind: str, held: torch.dtype) -> str:
     """Return why a layer is not int8, whatever the scheme was."""
-    dtype = str(weight.dtype).removeprefix("torch.")
-    if weight.is_quantized:
-        return "" if weight.dtype in (torch.qint8, torch.quint8) else f"held in {dtype}"
+    dtype = str(held).removeprefix("torch.")
+    if held in (*_INT8_OF_TORCH_AO, torch.int8, torch.uint8):
+        return ""
+    if held in _BITS or held.itemsize == 2:
+        return f"held in {dtype}"
     if isinstance(module, TRANSPOSED_CONVOLUTIONS):
         return f"{kind} kept in {dtype}: torch's int8 kernels of it compute wrong values on x86, so no scheme uses them"
     if isinstance(module, _ConvNd):
-        return f"{kind} kept in {dtype}: torch.ao quantizes it statically only (static, both)"
+        return f"{kind} kept in {dtype}: torch.ao quantizes it statically only (static, both, qat)"
     if isinstance(module, _DYNAMIC_ONLY):
         return f"{kind} kept in {dtype}: torch.ao quantizes it dynamically only (dynamic, both)"
     if type(module) is nn.Linear:

@@ -1,6 +1,7 @@
 """What a scheme is, and what all schemes share."""
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ class Scheme(Protocol):
     The steps are ``prepare``, then, where ``calibrates`` is true, training batches through the prepared network on the
     CPU, then ``convert``. Everything that calibration learns stands in ``calibration_state(prepared)``, so that the
     same float network can be converted again elsewhere without the batches.
+
+    A scheme may also have an attribute ``trains``; where it is true, the prepared network is trained further before it
+    is converted, and its whole state dict is what is kept.
 
     Attributes:
         name: the name under which configs and records know the scheme.
@@ -87,17 +91,38 @@ def reason(error: Exception) -> str:
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
+_LIBRARIES = r"torch(ao|\.(ao|_dynamo|_inductor|_functorch|_export|export|fx|utils|sparse))(\.|$)"
+_CHATTER = (
+    "torch.utils",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch._functorch",
+    "torch._export",
+    "torch.export",
+    "torchao",
+)
+"""Loggers through which the libraries tell of themselves, such as of a missing CUDA or of an API that will go."""
+
+
 @contextmanager
-def quiet_torch_ao() -> Iterator[None]:
-    """Silence what torch.ao says about itself: its own deprecation and how it builds its own observers.
+def quiet_libraries() -> Iterator[None]:
+    """Silence what torch.ao, torchao and the compiler say about themselves: their deprecations, how they build things.
 
     Nobody who runs a benchmark can act on these. Warnings from anywhere else, such as the user's own network while it
-    is traced, pass through.
+    is traced, pass through, and so do errors that are logged.
     """
+    loggers = [logging.getLogger(name) for name in _CHATTER]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning, UserWarning):
-            warnings.filterwarnings("ignore", category=category, module=r"torch\.ao\.")
+            warnings.filterwarnings("ignore", category=category, module=_LIBRARIES)
             # These are attributed to the caller, or to code that torch.fx generated.
             warnings.filterwarnings("ignore", category=category, message=r"torch\.ao\.quantization is deprecated")
             warnings.filterwarnings("ignore", category=category, message=r"torch\.quantize_per_tensor")
-        yield
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -8,7 +8,7 @@ from torch.ao.nn.quantized import dynamic as quantized_dynamic
 from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, int8_engine, quiet_torch_ao, reason
+from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, int8_engine, quiet_libraries, reason
 
 RECURRENT_LAYERS: tuple[type[nn.Module], ...] = (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 
@@ -26,17 +26,19 @@ def has_stubs(net: nn.Module) -> bool:
     return any(isinstance(module, ao.QuantStub) for module in net.modules())
 
 
-def prepare(net: nn.Module, leave: tuple[type[nn.Module], ...]) -> nn.Module:
-    """Call the network's own ``fuse_model`` where it has one, then insert observers; in place.
+def prepare(net: nn.Module, leave: tuple[type[nn.Module], ...], qat: bool = False) -> nn.Module:
+    """Call the network's own ``fuse_model`` where it has one, then insert observers or fake quantization; in place.
 
     A ``qconfig`` that the author set on a module is kept; the engine's default holds for the rest.
 
     Args:
         net: a float network in evaluation mode with QuantStub modules.
         leave: types of layers that are not quantized statically.
+        qat: whether fake quantization is inserted, to be trained. Batch norms are folded before, as for observers:
+            ``fuse_model`` of most networks knows that form only.
 
     Returns:
-        ``net`` itself.
+        ``net`` itself, for ``qat`` in training mode.
 
     Raises:
         QuantizationError: where ``fuse_model`` or torch raises, or a transposed convolution is marked.
@@ -44,11 +46,13 @@ def prepare(net: nn.Module, leave: tuple[type[nn.Module], ...]) -> nn.Module:
     engine = int8_engine()
     name = type(net).__name__
     try:
-        with quiet_torch_ao():
+        with quiet_libraries():
             _fuse(net)
-            _configure(net, engine, leave)
+            mapping = ao.get_default_qat_qconfig_mapping if qat else ao.get_default_qconfig_mapping
+            _configure(net, mapping(engine).global_qconfig, leave)
             _refuse_transposed(net, "", None)
-            prepared: nn.Module = ao.prepare(net, inplace=True)  # type: ignore[no-untyped-call]
+            insert = ao.prepare_qat if qat else ao.prepare
+            prepared: nn.Module = insert(net.train(qat), inplace=True)  # type: ignore[no-untyped-call]
     except QuantizationError:
         raise
     except Exception as error:
@@ -66,7 +70,7 @@ def convert(prepared: nn.Module) -> nn.Module:
         QuantizationError: where torch has no int8 form for a layer.
     """
     try:
-        with quiet_torch_ao():
+        with quiet_libraries():
             converted: nn.Module = ao.convert(prepared, inplace=True)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise QuantizationError(
@@ -102,13 +106,13 @@ def _fuse(module: nn.Module) -> None:
         _fuse(child)
 
 
-def _configure(net: nn.Module, engine: str, leave: tuple[type[nn.Module], ...]) -> None:
+def _configure(net: nn.Module, qconfig: Any, leave: tuple[type[nn.Module], ...]) -> None:
     """Set ``qconfig`` where the author set none; torch hands it down to what lies below."""
     for module in net.modules():
         if type(module) in leave and not hasattr(module, "qconfig"):
             module.qconfig = None  # type: ignore[assignment] # torch.ao reads it as a plain attribute
     if not hasattr(net, "qconfig"):
-        net.qconfig = ao.get_default_qconfig_mapping(engine).global_qconfig  # type: ignore[assignment]
+        net.qconfig = qconfig
 
 
 def _refuse_transposed(module: nn.Module, name: str, inherited: Any) -> None:

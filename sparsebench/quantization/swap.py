@@ -5,7 +5,7 @@ from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic
 
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import quiet_torch_ao, reason
+from sparsebench.quantization.base import quiet_libraries, reason
 
 DYNAMIC_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Linear,
@@ -27,7 +27,7 @@ def quantize_dynamic_layers(net: nn.Module) -> nn.Module:
     """
     spec = dict.fromkeys(DYNAMIC_LAYERS, ao.default_dynamic_qconfig)
     try:
-        with quiet_torch_ao():
+        with quiet_libraries():
             converted: nn.Module = ao.quantize_dynamic(net, spec, inplace=True)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise QuantizationError(

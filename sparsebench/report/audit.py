@@ -1,9 +1,10 @@
-"""What each scheme really quantized, layer by layer, on one example network."""
+"""What each scheme really quantized: shares of weights and MACs, layer by layer, and zeros before and after."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparsebench.records import LayerAudit
+from sparsebench.report.comparisons import FP32
 from sparsebench.report.numbers import DASH, percent
 from sparsebench.report.points import Point, Section
 from sparsebench.report.tables import markdown_table
@@ -27,8 +28,53 @@ def examples(section: Section) -> tuple[Example, ...]:
         if packed is not None and packed.compressed is not None:
             held = found.get((point.backend, point.scheme))
             if held is None or point.threshold > held.point.threshold:
-                found[point.backend, point.scheme] = Example(point, packed.trial.seed, packed.compressed.layers)
+                found[point.backend, point.scheme] = Example(point, packed.trial.seed, packed.audited)
     return tuple(found.values())
+
+
+def shares_table(section: Section) -> str:
+    """Return how much of each backend's networks is int8: shares of weights and of MACs, means over seeds."""
+    rows = []
+    for example in examples(section):
+        point, layers = example.point, example.layers
+        in_int8 = sum(layer.bits == 8 for layer in layers)
+        rows.append(
+            [
+                escape(point.backend),
+                escape(point.scheme),
+                escape(point.pruning),
+                percent(point.int8_fraction, 1),
+                percent(point.int8_mac_fraction, 1),
+                f"{in_int8} of {len(layers)}",
+                ", ".join(dict.fromkeys(layer.computed_in for layer in layers if layer.computed_in)) or DASH,
+            ]
+        )
+    headings = ["backend", "scheme", "network", "int8 weights %", "int8 MACs %", "int8 layers", "computed in"]
+    return markdown_table(headings, rows, [False] * 3 + [True] * 3 + [False])
+
+
+def zeros_table(section: Section) -> str:
+    """Return sparsity before and after quantization, one row an operating point; empty where nothing was quantized."""
+    rows = [
+        [
+            escape(point.pruning),
+            escape(point.scheme),
+            escape(point.backend),
+            *(percent(share, 4) for share in point.zeros),
+        ]
+        for point in section.shown
+        if point.zeros and point.scheme != FP32
+    ]
+    headings = [
+        "network",
+        "scheme",
+        "backend",
+        "before %",
+        "after %",
+        "by quantization alone %",
+        "without those %",
+    ]
+    return markdown_table(headings, rows, [False] * 3 + [True] * 4) if rows else ""
 
 
 def audit_tables(section: Section) -> Iterator[tuple[str, str]]:
@@ -52,21 +98,24 @@ def _table(held: list[Example]) -> str:
     notes: dict[str, int] = {}
     rows = []
     for name, layer in layers.items():
-        row = [escape(shorten(name, 80)), escape(layer.kind), f"{layer.weights:,}"]
+        macs = DASH if layer.macs is None else f"{layer.macs:,}"
+        row = [escape(shorten(name, 80)), escape(layer.kind), f"{layer.weights:,}", macs]
         for example in held:
             here = next((found for found in example.layers if found.name == name), None)
             row.append(_cell(here, notes))
         rows.append(row)
-    headings = ["layer", "kind", "weights", *(escape(example.point.scheme) for example in held)]
-    table = markdown_table(headings, rows, [False, False, True, *[False] * len(held)])
+    headings = ["layer", "kind", "weights", "MACs", *(escape(example.point.scheme) for example in held)]
+    table = markdown_table(headings, rows, [False, False, True, True, *[False] * len(held)])
     reasons = "\n".join(f"{number}. {escape(shorten(reason))}" for reason, number in notes.items())
     return f"{table}\n\n{reasons}".rstrip()
 
 
 def _cell(layer: LayerAudit | None, notes: dict[str, int]) -> str:
-    """Return the width of a layer's weights, its zeros, and the number of the note that says why it is not int8."""
+    """Return a layer's width, what it computes in where that differs, its zeros, and the note why it is not int8."""
     if layer is None:
         return DASH
     zeros = f"{percent(layer.zeros / layer.weights if layer.weights else 0.0, 1)} % zero"
     note = f" ({notes.setdefault(layer.reason, len(notes) + 1)})" if layer.reason else ""
-    return f"{layer.bits} bits, {zeros}{note}"
+    own = "int8" if layer.bits == 8 else "fp32" if layer.bits == 32 else ""
+    computed = f", computed in {layer.computed_in}" if layer.computed_in not in ("", own) else ""
+    return f"{layer.bits} bits{computed}, {zeros}{note}"

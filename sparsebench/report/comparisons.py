@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sparsebench.records import EvaluateResult, SizeResult, TrialResult
 from sparsebench.report.intervals import Interval, paired_difference, unpaired_difference
 from sparsebench.report.latency import Judge, SeedTiming
+from sparsebench.report.zeros import Zeros, zeros_of
 
 FP32 = "fp32"
 EAGER = "eager"
@@ -42,6 +43,7 @@ class SeedResult:
         compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
         theoretical_speedup: MACs of the dense network of the same seed / MACs with a non-zero weight; the same for all
             schemes and backends of one trained network.
+        zeros: sparsity before and after quantization.
         timings: latencies, with their speedups and verdicts.
     """
 
@@ -53,16 +55,17 @@ class SeedResult:
     deflated_ratio: float | None
     compression_ratio: float | None
     theoretical_speedup: float | None
+    zeros: Zeros | None
     timings: tuple[SeedTiming, ...]
 
 
-Identity = tuple[str, str, str | None, float, int, str, str]
+Identity = tuple[str, str, str | None, float, int, str, str, int | None]
 
 
 def identity(trial: TrialResult) -> Identity:
-    """Return what tells a trial from all others: model, data, pruner, threshold, seed, scheme, backend."""
+    """Return what tells a trial from all others: model, data, pruner, threshold, seed, scheme, backend, calibration."""
     t = trial.trial
-    return t.model, t.data, t.pruner, t.threshold, t.seed, t.scheme, t.backend
+    return t.model, t.data, t.pruner, t.threshold, t.seed, t.scheme, t.backend, t.calibration_batches
 
 
 class Comparer:
@@ -73,7 +76,7 @@ class Comparer:
         self._index = {identity(trial): trial for trial in trials}
         self._judge = Judge(self._index.values())
         self._dense = {
-            (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend): trial
+            (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend, t.calibration_batches): trial
             for trial in self._index.values()
             if (t := trial.trial).threshold == 0.0
         }
@@ -96,6 +99,7 @@ class Comparer:
             deflated_ratio=_ratio(full, size, lambda s: s.deflated_file_bytes),
             compression_ratio=quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
             theoretical_speedup=self._theoretical_speedup(trial),
+            zeros=zeros_of(trial, self._dense_trial(trial, trial.trial.scheme, trial.trial.backend)),
             timings=self._judge.timings(trial),
         )
 
@@ -105,7 +109,8 @@ class Comparer:
 
     def _dense_trial(self, trial: TrialResult, scheme: str, backend: str) -> TrialResult | None:
         t = trial.trial
-        return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend))
+        batches = None if scheme == FP32 else t.calibration_batches
+        return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend, batches))
 
     def _theoretical_speedup(self, trial: TrialResult) -> float | None:
         t, trained = trial.trial, trial.trained
@@ -115,7 +120,7 @@ class Comparer:
         t = trial.trial
         if t.threshold == 0.0 or t.scheme == FP32:
             return None
-        pruned = self._index.get((t.model, t.data, t.pruner, t.threshold, t.seed, FP32, t.backend))
+        pruned = self._index.get((t.model, t.data, t.pruner, t.threshold, t.seed, FP32, t.backend, None))
         quantized = self._dense_trial(trial, t.scheme, t.backend)
         dense, joint, by_pruning, by_quantization = map(_top1, (base, trial, pruned, quantized))
         if dense is None or joint is None or by_pruning is None or by_quantization is None:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,20 +16,28 @@ from sparsebench.report.latency import Speed, sessions
 from sparsebench.report.layers import networks
 from sparsebench.report.points import Point, Section, Timing
 from sparsebench.report.provenance import facts
+from sparsebench.report.zeros import zeros_row
 
 _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
 
-COLUMNS = tuple(flat_row(TrialResult(trial=_NOBODY)))
+COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None))
 """Columns of data.csv; they stand there even where a run has no trial."""
 
 
-def csv_text(run: Run) -> str:
+def csv_text(run: Run, sections: Sequence[Section]) -> str:
     """Return one row a trial, with a heading; what was not measured is empty."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(finite(flat_row(trial)) for trial in run.trials)
+    writer.writerows(finite(row) for row in _rows(run, sections))
     return buffer.getvalue()
+
+
+def _rows(run: Run, sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
+    """Yield one row a trial, with what only a comparison with the dense network tells."""
+    zeros = {id(seed.trial): seed.zeros for section in sections for point in section.points for seed in point.seeds}
+    for trial in run.trials:
+        yield {**flat_row(trial), **zeros_row(zeros.get(id(trial)))}
 
 
 def json_text(run: Run, sections: Sequence[Section]) -> str:
@@ -46,7 +54,7 @@ def json_text(run: Run, sections: Sequence[Section]) -> str:
             **asdict(facts(run)),
         },
         "points": [point_row(point) for section in sections for point in section.points],
-        "trials": [flat_row(trial) for trial in run.trials],
+        "trials": list(_rows(run, sections)),
         "sessions": [
             {
                 "model": row.model,
@@ -99,6 +107,8 @@ def point_row(point: Point) -> dict[str, Any]:
         "deflated_ratio": point.deflated_ratio,
         "compression_ratio": point.compression_ratio,
         "int8_fraction": point.int8_fraction,
+        "int8_mac_fraction": point.int8_mac_fraction,
+        **zeros_row(point.zeros),
         "macs": point.macs,
         "effective_macs": point.effective_macs,
         "theoretical_speedup": point.theoretical_speedup,
@@ -118,7 +128,8 @@ def _speeds(timing: Timing) -> tuple[tuple[str, Speed | None], ...]:
 
 
 def _identity(point: Point) -> dict[str, Any]:
-    return {**_network(point), "scheme": point.scheme, "backend": point.backend}
+    batches = point.calibration_batches
+    return {**_network(point), "scheme": point.scheme, "backend": point.backend, "calibration_batches_asked": batches}
 
 
 def _network(point: Point) -> dict[str, Any]:

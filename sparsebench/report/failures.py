@@ -16,11 +16,14 @@ def unfinished_table(run: Run) -> str:
     Empty where every trial is done.
     """
     grouped: defaultdict[tuple[str, ...], list[TrialResult]] = defaultdict(list)
+    several = len({trial.trial.calibration_batches for trial in run.trials} - {None}) > 1
     for trial in run.trials:
         if trial.status != "done":
             t = trial.trial
             pruner = "" if trial.status == "not offered" else t.pruner or "dense"
-            grouped[trial.status, t.model, t.data, pruner, t.scheme, t.backend, _reason(trial)].append(trial)
+            batches = f", {t.calibration_batches} batches" if several and t.calibration_batches else ""
+            scheme = f"{t.scheme}{batches}"
+            grouped[trial.status, t.model, t.data, pruner, scheme, t.backend, _reason(trial)].append(trial)
     if not grouped:
         return ""
     order = ("failed", "not offered", "pending")

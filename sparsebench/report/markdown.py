@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from sparsebench.records import Run
-from sparsebench.report.audit import audit_tables
+from sparsebench.report.audit import audit_tables, shares_table, zeros_table
+from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_table
 from sparsebench.report.failures import unfinished_table
@@ -93,6 +94,10 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         parts += [f"{level} Trade-offs", *trade_offs]
     if "accuracy-sparsity" in shown:
         parts += [f"{level} Accuracy against sparsity", shown["accuracy-sparsity"]]
+    if len(section.calibrations) > 1:
+        parts += [f"{level} Calibration", calibration_note(section)]
+        parts += [shown["accuracy-calibration"]] if "accuracy-calibration" in shown else []
+        parts.append(folded("Accuracy at every number of calibration batches", calibration_table(section)))
     if section.settings:
         parts += [f"{level} Latency", f"{PAIRED} {UNSTRUCTURED}", *([shown["latency"]] if "latency" in shown else [])]
         parts += [
@@ -158,7 +163,7 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
     parts = []
     for section in sections:
         where = f"{escape(section.model)} on {escape(section.data)}: " if several else ""
-        rows = sum(trial.evaluated is not None for trial in section.trials)
+        rows = sum(seed.trial.evaluated is not None for point in section.shown for seed in point.seeds)
         if 0 < rows <= MOST_SEED_ROWS:
             parts.append(folded(f"{where}every seed ({counted(rows, 'trial')})", seeds_table(section)))
         elif rows:
@@ -168,14 +173,27 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
             parts.append(folded(f"{where}weights and MACs, layer by layer", "\n\n".join([_LAYERS, *layers])))
         audited = [f"**{heading}**\n\n{table}" for heading, table in audit_tables(section)]
         if audited:
-            body = "\n\n".join([_AUDIT, *audited])
+            body = "\n\n".join([_SHARES, shares_table(section), _AUDIT, *audited])
             parts.append(folded(f"{where}what was really quantized, layer by layer", body))
+        zeros = zeros_table(section)
+        if zeros:
+            parts.append(folded(f"{where}zeros before and after quantization", f"{_ZEROS}\n\n{zeros}"))
     return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]
 
 
 _LAYERS = (
     "The trained networks of one seed, before quantization. MACs are multiply-accumulates for one sample; where two "
     "numbers are given, the first counts those whose weight is not zero."
+)
+_SHARES = (
+    "How much of each network is int8: of its weights, those held in 8 bits; of its multiply-accumulates, those "
+    "computed in int8. Weights alone in int8 save memory and are multiplied in float."
+)
+_ZEROS = (
+    "Shares of the weights of all layers that can be found before and after quantization; removed channels are left "
+    "out. Rounding to int8 makes zeros of small weights also where nothing was pruned: **by quantization alone** is "
+    "what it adds to the dense network of the same seed, scheme and backend. Without those is a lower bound of what "
+    "pruning may claim, since most of these weights were pruned already."
 )
 _AUDIT = (
     "The most pruned network of each scheme, first seed. Width in which a layer's weights are held, its zeros after "

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from sparsebench.report import bars, curves, heatmap, pareto
+from sparsebench.report import bars, calibration, curves, heatmap, pareto
 from sparsebench.report.canvas import look, png_and_svg
 from sparsebench.report.points import Section
 from sparsebench.report.text import slug
@@ -71,6 +71,13 @@ FIGURES: dict[str, Kind] = {
         "Top-1 accuracy against sparsity, one line per scheme",
         "The sparsity axis is spaced by the logarithm of the weights left; schemes stand a little apart sideways. "
         "Dashed: dense fp32.",
+        error_bars=True,
+    ),
+    "accuracy-calibration": Kind(
+        calibration.accuracy_against_batches,
+        "Top-1 accuracy against calibration batches, one panel per scheme and backend",
+        "Solid: the quantized network at each threshold; dashed: fp32 at the same threshold and on the same backend. "
+        "Batches are those really read.",
         error_bars=True,
     ),
     "latency": Kind(

@@ -10,6 +10,7 @@ from sparsebench.records import CompressResult, Run, TrialResult
 from sparsebench.report.comparisons import EAGER, FP32, Comparer, Drop, SeedResult
 from sparsebench.report.latency import Setting, Speed, joined
 from sparsebench.report.spread import Spread, geometric_mean, mean
+from sparsebench.report.zeros import Zeros, mean_zeros
 
 Name = TypeVar("Name", str, str | None)
 
@@ -55,6 +56,7 @@ class Point:
     threshold: float
     scheme: str
     backend: str
+    calibration_batches: int | None
     seeds: tuple[SeedResult, ...]
     planned: int
     top1: Spread | None
@@ -73,6 +75,8 @@ class Point:
     deflated_ratio: float | None
     compression_ratio: float | None
     int8_fraction: float | None
+    int8_mac_fraction: float | None
+    zeros: Zeros | None
     macs: float | None
     effective_macs: float | None
     theoretical_speedup: float | None
@@ -123,9 +127,23 @@ class Section:
     trials: tuple[TrialResult, ...]
 
     @cached_property
-    def shown(self) -> tuple[Point, ...]:
-        """Points of which something was measured."""
+    def measured(self) -> tuple[Point, ...]:
+        """Points of which something was measured, at every number of calibration batches."""
         return tuple(p for p in self.points if p.top1 or p.deflated_file_bytes is not None or p.timings)
+
+    @cached_property
+    def calibrations(self) -> tuple[int, ...]:
+        """Numbers of calibration batches that the section's trials ask for, ascending."""
+        return tuple(sorted({p.calibration_batches for p in self.points if p.calibration_batches is not None}))
+
+    @cached_property
+    def shown(self) -> tuple[Point, ...]:
+        """Points of which something was measured: what is compared in tables and figures, and picked from.
+
+        Of several numbers of calibration batches that is the largest, which a deployer would take: choosing the
+        best-looking number by accuracy on the test set would flatter it.
+        """
+        return tuple(p for p in self.measured if p.calibration_batches in (None, *self.calibrations[-1:]))
 
     @cached_property
     def backends(self) -> tuple[str, ...]:
@@ -199,18 +217,23 @@ def sections(run: Run) -> tuple[Section, ...]:
     )
 
 
+_Key = tuple[str | None, float, str, str, int | None]
+"""Pruner, threshold, scheme, backend and calibration batches."""
+
+
 def _points(trials: Sequence[TrialResult], compare: Callable[[TrialResult], SeedResult]) -> tuple[Point, ...]:
     backends = _ranks((t.trial.backend for t in trials), EAGER)
     schemes = _ranks((t.trial.scheme for t in trials), FP32)
     pruners = _ranks((t.trial.pruner for t in trials), None)
-    grouped: defaultdict[tuple[str | None, float, str, str], list[TrialResult]] = defaultdict(list)
+    grouped: defaultdict[_Key, list[TrialResult]] = defaultdict(list)
     for trial in trials:
         t = trial.trial
-        grouped[t.pruner if t.threshold else None, t.threshold, t.scheme, t.backend].append(trial)
+        pruner = t.pruner if t.threshold else None
+        grouped[pruner, t.threshold, t.scheme, t.backend, t.calibration_batches].append(trial)
 
-    def order(key: tuple[str | None, float, str, str]) -> tuple[int, int, float, int]:
-        pruner, threshold, scheme, backend = key
-        return backends[backend], pruners.get(pruner, -1), threshold, schemes[scheme]
+    def order(key: _Key) -> tuple[int, int, float, int, int]:
+        pruner, threshold, scheme, backend, batches = key
+        return backends[backend], pruners.get(pruner, -1), threshold, schemes[scheme], batches or 0
 
     return tuple(_point(*key, [compare(trial) for trial in grouped[key]]) for key in sorted(grouped, key=order))
 
@@ -223,7 +246,9 @@ def _ranks(names: Iterable[Name], first: Name) -> dict[Name, int]:
     return {name: rank for rank, name in enumerate(_first_seen(names, first))}
 
 
-def _point(pruner: str | None, threshold: float, scheme: str, backend: str, seeds: list[SeedResult]) -> Point:
+def _point(
+    pruner: str | None, threshold: float, scheme: str, backend: str, batches: int | None, seeds: list[SeedResult]
+) -> Point:
     trials = [seed.trial for seed in seeds]
     first = trials[0].trial
     packed = [trial.compressed for trial in trials if trial.compressed]
@@ -238,6 +263,7 @@ def _point(pruner: str | None, threshold: float, scheme: str, backend: str, seed
         threshold=threshold,
         scheme=scheme,
         backend=backend,
+        calibration_batches=batches,
         seeds=tuple(seeds),
         planned=len(seeds),
         top1=Spread.of(result.top1 for result in scored),
@@ -256,6 +282,8 @@ def _point(pruner: str | None, threshold: float, scheme: str, backend: str, seed
         deflated_ratio=geometric_mean(seed.deflated_ratio for seed in seeds),
         compression_ratio=geometric_mean(seed.compression_ratio for seed in seeds),
         int8_fraction=mean(map(_int8_fraction, packed)),
+        int8_mac_fraction=mean(trial.int8_mac_fraction for trial in trials),
+        zeros=mean_zeros([seed.zeros for seed in seeds if seed.zeros]),
         macs=mean(result.macs for result in trained),
         effective_macs=mean(result.effective_macs for result in trained),
         theoretical_speedup=geometric_mean(seed.theoretical_speedup for seed in seeds),

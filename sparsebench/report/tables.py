@@ -63,6 +63,7 @@ def _columns(section: Section) -> list[Column]:
     where = f" (batch {setting[0]}, {counted(setting[1], 'thread')})" if setting else ""
     top5 = any(point.top5 for point in section.shown)
     counted_macs = any(point.theoretical_speedup for point in section.shown)
+    int8_macs = any(point.int8_mac_fraction for point in section.shown)
     memory = any(point.working_memory_bytes for point in section.shown)
     elsewhere = any(backend != "eager" for backend in section.backends)
 
@@ -91,6 +92,7 @@ def _columns(section: Section) -> list[Column]:
         Column("compression ratio (non-zero × bits)", lambda p: ratio(p.compression_ratio)),
         *([Column("theoretical speedup (MACs)", lambda p: ratio(p.theoretical_speedup))] if counted_macs else []),
         Column("int8 weights %", lambda p: percent(p.int8_fraction, 1)),
+        *([Column("int8 MACs %", lambda p: percent(p.int8_mac_fraction, 1))] if int8_macs else []),
         *([Column("working memory kB", lambda p: kilobytes(p.working_memory_bytes))] if memory else []),
         Column(f"latency ms, median{where}", timed(lambda p: latency(p, "median_ms"))),
         Column("p95 ms", timed(lambda p: latency(p, "p95_ms"))),

@@ -38,7 +38,7 @@ def write_report(run: Run, out: Path | str) -> Path:
         for ending, content in drawing.files.items()
     }
     texts = {
-        "data.csv": csv_text(run),
+        "data.csv": csv_text(run, found),
         "data.json": json_text(run, found),
         "README.md": readme(run, found, figures),
     }

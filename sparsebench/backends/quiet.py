@@ -1,0 +1,78 @@
+"""What exporters and runtimes say about themselves, kept from people who cannot act on it."""
+
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+_LIBRARIES = ("torch", "onnxscript", "onnx_ir", "onnx", "onnxruntime", "openvino", "nncf")
+_MESSAGES = (
+    # The first is attributed to contextlib, the others to code that torch.fx generated.
+    "The tensor attributes",
+    "_check_is_size will be removed",
+    "guard_size_oblivious",
+)
+
+
+@contextmanager
+def quiet(told: list[warnings.WarningMessage] | None = None) -> Iterator[None]:
+    """Silence libraries that export, convert and calibrate: their warnings, logs, prints, bars and telemetry.
+
+    Warnings from anywhere else, such as the user's own network while it is followed, are given when the block ends.
+
+    Args:
+        told: is given every warning that was silenced, for callers that must know.
+    """
+    handlers = [handler for name in ("", *_LIBRARIES) for handler in logging.getLogger(name).handlers]
+    levels = [handler.level for handler in handlers]
+    # OpenVINO and NNCF ask for no consent before they report their use; in continuous integration they do not report.
+    ci = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    caught: list[warnings.WarningMessage] = []
+    try:
+        for handler in handlers:
+            handler.setLevel(logging.CRITICAL + 1)
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+            _without_last_resort(),
+        ):
+            warnings.simplefilter("always")
+            yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
+        if ci is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = ci
+        for warning in caught:
+            if not _is_theirs(warning):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            elif told is not None:
+                told.append(warning)
+
+
+@contextmanager
+def _without_last_resort() -> Iterator[None]:
+    """Keep logging from printing what has no handler, as libraries that log to the root logger cause it to do."""
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)
+    try:
+        yield
+    finally:
+        root.removeHandler(silent)
+
+
+def _is_theirs(warning: warnings.WarningMessage) -> bool:
+    text = str(warning.message)
+    if text.startswith(_MESSAGES) or warning.filename.startswith("<eval_with_key>"):
+        return True
+    if warning.category.__name__ == "TracerWarning":
+        return True
+    parts = Path(warning.filename).parts
+    return "site-packages" in parts and bool(set(parts) & set(_LIBRARIES))

@@ -1,0 +1,5 @@
+"""Export: a trial of a finished run as a file that its runtime loads without sparsebench, verified, with a card."""
+
+from sparsebench.exporting.export import Exported, export_trial
+
+__all__ = ["Exported", "export_trial"]

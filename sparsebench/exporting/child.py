@@ -1,0 +1,84 @@
+"""Run an exported file in a process of its own, with torch and the file's runtime and nothing else.
+
+``python -P child.py FORMAT FILE THREADS`` reads inputs from stdin and writes outputs to stdout, each as eight bytes of
+length and a tensor, or a tuple of them, as torch.save writes it. It ends when stdin does. It imports nothing of
+sparsebench: what it can do, a deployer can.
+"""
+
+import io
+import os
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import torch
+
+Network = Callable[[torch.Tensor], Any]
+
+
+def load_pt2(path: str, threads: int) -> Network:
+    """Load an exported program."""
+    torch.set_num_threads(threads)
+    return torch.export.load(path).module()
+
+
+def load_onnx(path: str, threads: int) -> Network:
+    """Load a file into ONNX Runtime, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda inputs: [torch.from_numpy(output) for output in session.run(None, {name: inputs.numpy()})]
+
+
+def load_openvino(path: str, threads: int) -> Network:
+    """Compile a file by OpenVINO, for the CPU."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_NUM_THREADS": threads})
+    return lambda inputs: [torch.from_numpy(output.copy()) for output in compiled(inputs.numpy()).values()]
+
+
+LOADERS: dict[str, Callable[[str, int], Network]] = {
+    "pt2": load_pt2,
+    "onnx": load_onnx,
+    "openvino": load_openvino,
+}
+
+
+def read(stream: BinaryIO) -> Any:
+    """Return the next message, None where the stream has ended."""
+    head = stream.read(8)
+    if len(head) < 8:
+        return None
+    return torch.load(io.BytesIO(stream.read(struct.unpack("<q", head)[0])), weights_only=True)
+
+
+def write(stream: BinaryIO, value: Any) -> None:
+    """Write a message."""
+    written = io.BytesIO()
+    torch.save(value, written)
+    stream.write(struct.pack("<q", written.tell()))
+    stream.write(written.getbuffer())
+    stream.flush()
+
+
+def main() -> None:
+    """Answer inputs with outputs until there are no more."""
+    kind, path, threads = sys.argv[1:4]
+    # What libraries print goes to stderr; stdout is for answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    network = LOADERS[kind](path, int(threads))
+    with torch.no_grad():
+        while (inputs := read(sys.stdin.buffer)) is not None:
+            outputs = network(inputs)
+            found = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+            write(answers, found[0] if len(found) == 1 else tuple(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The files that a trial can become, and why others cannot."""
+
+import io
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from sparsebench.errors import QuantizationError, SparsebenchError
+from sparsebench.exporting.trials import named
+from sparsebench.records import StageRecord, TrialRecord, TrialResult
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sparsebench.stages import Workbench
+
+FP32 = "fp32"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        name: as ``--to`` takes it.
+        suffix: how the file's name must end.
+        backends: those whose networks are such files, whatever their scheme.
+        needs: module of the runtime that loads it.
+        companions: endings of files that lie beside it under the same name.
+    """
+
+    name: str
+    suffix: str
+    backends: tuple[str, ...]
+    needs: str
+    companions: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "onnx": Format("onnx", ".onnx", ("onnxruntime",), "onnxruntime"),
+    "openvino": Format("openvino", ".xml", ("openvino",), "openvino", (".bin",)),
+    "pt2": Format("pt2", ".pt2", ("inductor",), "torch"),
+}
+
+_TORCH_AO = ("dynamic", "static", "both", "qat")
+"""Schemes that eager quantizes by torch.ao, whose int8 layers hold weights packed for the CPU they run on."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is written.
+
+    Attributes:
+        files: contents by the ending of the file's name, the main one first.
+        exact: whether they are the trial's own files for the runtime that ran them, which then gives the same bits.
+    """
+
+    files: dict[str, bytes]
+    exact: bool
+
+
+def refusal(trial: TrialRecord, to: Format) -> str | None:
+    """Return why a trial cannot become such a file, a sentence; None where it can. Imports no torch."""
+    if trial.scheme == FP32 or _name(trial.backend) in to.backends:
+        return None
+    if trial.backend == "eager" and trial.scheme in _TORCH_AO:
+        return (
+            f"A {trial.scheme} int8 network of eager cannot become {to.suffix}: its layers are torch.ao's, with "
+            "weights packed for this CPU, which neither torch.export nor ONNX knows."
+        )
+    if to.name == "pt2" and trial.backend == "eager":
+        return None
+    return f"A {trial.scheme} network of {trial.backend} lives in that runtime alone and cannot become {to.suffix}."
+
+
+def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult, ...]) -> None:
+    """Refuse what cannot be exported, before any work.
+
+    Raises:
+        SparsebenchError: with the reason, and the trials that can be exported instead.
+    """
+    if trial.status not in ("done", "pending") or trial.compressed is None or trial.evaluated is None:
+        why = {"not offered": trial.trial.not_offered, "failed": "it failed; the report says why"}.get(trial.status)
+        raise SparsebenchError(f"{trial.trial.label} cannot be exported: {why or 'it has not been evaluated yet'}.")
+    reason = refusal(trial.trial, to)
+    if reason:
+        others = [t.trial for t in trials if t.evaluated and t.compressed and refusal(t.trial, to) is None]
+        others.sort(key=lambda t: t.train != trial.trial.train)
+        instead = "".join(f"\n  {named(other)}" for other in others[:5])
+        advice = f"These can be:{instead}" if others else f"Run the sweep with backend {to.backends[0]!r} for that."
+        raise SparsebenchError(f"{reason} {advice}")
+    if find_spec(to.needs) is None:
+        raise SparsebenchError(
+            f"{to.needs} is not installed, which writes and checks {to.suffix}; "
+            f"run 'pip install sparsebench[{to.needs}]'."
+        )
+
+
+def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
+    """Return the files of a trial in one format.
+
+    A trial whose backend runs such files gives those that were timed and evaluated; fp32 of any other backend is
+    exported anew from the trained network, and what eager casts from the network that ran.
+
+    Raises:
+        SparsebenchError: where the library cannot export the network; the text carries its reason.
+    """
+    from torch import Tensor
+
+    record = trial.compress
+    assert record is not None  # noqa: S101 - require_exportable has seen to it
+    own = _own_files(workbench, record, to)
+    if own:
+        # torch compiles its graph where it runs; as it stands in the file, it computes a little otherwise.
+        return Content(own, exact=to.name != "pt2")
+    parent = workbench.store.read("train", record.parent or "")
+    if parent is None:
+        raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
+    example = workbench.example(parent.key)
+    if not isinstance(example, Tensor):
+        raise SparsebenchError(
+            f"{trial.trial.model} is fed a {type(example).__name__}, not a tensor, and an exported file takes tensors "
+            "only. Feed it padded sequences (collate without packing) to export it."
+        )
+    net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
+    return Content(_WRITERS[to.name](net, example), exact=False)
+
+
+def _name(backend: str) -> str:
+    """Return a backend's name without its options."""
+    return backend.partition("(")[0]
+
+
+def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[str, bytes]:
+    """Return the artifacts of a compress stage that are such a file, by ending."""
+    main = [name for name in record.artifacts if name.endswith(to.suffix)]
+    if len(main) != 1:
+        return {}
+    stem = main[0].removesuffix(to.suffix)
+    names = [f"{stem}{ending}" for ending in (to.suffix, *to.companions)]
+    return {
+        name.removeprefix(stem): workbench.store.artifact(record, name).read_bytes()
+        for name in names
+        if name in record.artifacts
+    }
+
+
+def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    """Export a network by torch.export, for any batch size."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            program = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+    except Exception as error:
+        raise QuantizationError(
+            f"torch.export cannot follow {type(net).__name__}: {_first_line(error)} Where its forward branches on "
+            "data, write the branch with torch.cond or without it."
+        ) from error
+    written = io.BytesIO()
+    torch.export.save(program, written)
+    return {".pt2": written.getvalue()}
+
+
+def _first_line(error: Exception) -> str:
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+_WRITERS = {"pt2": _pt2}

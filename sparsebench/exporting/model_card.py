@@ -1,0 +1,235 @@
+"""The model card of an exported file: all that whoever receives it must know, in Markdown.
+
+Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting", as far as a benchmark can fill them in.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sparsebench.exporting.formats import Format
+from sparsebench.exporting.verify import Verification
+from sparsebench.records import EnvironmentRecord, Run, TrialResult
+from sparsebench.report.comparisons import FP32, Comparer, SeedResult
+from sparsebench.report.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
+from sparsebench.report.tables import markdown_table
+from sparsebench.report.text import counted, escape, fence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RUNTIMES = {
+    "onnx": ("ONNX Runtime", ("onnxruntime",)),
+    "openvino": ("OpenVINO", ("openvino",)),
+    "pt2": ("PyTorch", ("torch",)),
+}
+
+SNIPPETS = {
+    "onnx": """\
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession({file!r}, providers=["CPUExecutionProvider"])
+inputs = np.zeros({shape}, dtype="{dtype}")
+(scores,) = session.run(None, {{session.get_inputs()[0].name: inputs}})
+print(scores.shape)
+""",
+    "openvino": """\
+import numpy as np
+import openvino
+
+network = openvino.Core().compile_model({file!r}, "CPU")
+inputs = np.zeros({shape}, dtype="{dtype}")
+scores = network(inputs)[0]
+print(scores.shape)
+""",
+    "pt2": """\
+import torch
+
+network = torch.export.load({file!r}).module()
+inputs = torch.zeros({shape}, dtype=torch.{dtype})
+with torch.no_grad():
+    scores = network(inputs)
+print(tuple(scores.shape))
+""",
+}
+
+
+def model_card(
+    run: Run,
+    trial: TrialResult,
+    kind: Format,
+    file: str,
+    example: "Tensor",
+    verification: Verification,
+    here: EnvironmentRecord,
+) -> str:
+    """Return the card.
+
+    Args:
+        run: the run of the trial, for what it is compared with.
+        trial: the trial that was exported.
+        kind: the format of the file.
+        file: the file's name.
+        example: inputs of a few samples, which give shape and type.
+        verification: how the file was verified.
+        here: the environment in which it was exported.
+    """
+    t = trial.trial
+    compared = Comparer(run.trials).compare(trial)
+    runtime, _ = RUNTIMES[kind.name]
+    title = f"# {escape(t.model)}, {escape(_pruning(trial))}, {escape(t.scheme)}"
+    intro = (
+        f"`{_code(file)}` is a network for {runtime}, trained on {escape(t.data)}, made and measured by sparsebench "
+        f"{escape(run.record.sparsebench)} in run {escape(run.record.name)}."
+    )
+    parts = [
+        title,
+        intro,
+        "## What it is",
+        _table(_description(run, trial, example)),
+        "## What it achieves",
+        _table(_results(trial, compared, verification)),
+        _RESULTS,
+        "## How to run it",
+        fence(_snippet(kind, file, example).rstrip(), "python"),
+        f"The first dimension is the batch and may be of any length. Inputs are prepared as those of "
+        f"{escape(t.data)} were for training.",
+        "## How it was verified",
+        _verified(verification),
+        "## Versions",
+        _table(_versions(trial, kind, here)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_RESULTS = (
+    "Accuracy is that on the test set, with Wilson's 95 % interval; the drop is against the dense fp32 network of the "
+    "same seed and backend, with its 95 % interval. Neither covers other training seeds."
+)
+
+
+def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tuple[str, str]]:
+    t, trained, packed = trial.trial, trial.trained, trial.compressed
+    model: Mapping[str, Any] = next((m for m in run.record.config.get("model", ()) if m.get("name") == t.model), {})
+    options = ", ".join(f"{key}={value}" for key, value in sorted(model.get("options", {}).items()))
+    yield "architecture", escape(f"{t.model}({options})" if options else t.model)
+    yield "input", f"{escape(str(example.dtype).removeprefix('torch.'))}, shape (batch, {_dimensions(example)})"
+    if trained:
+        yield "classes", str(trained.classes)
+        yield (
+            "parameters",
+            f"{trained.parameters:,}, of which {trained.parameters - trained.parameter_zeros:,} not zero",
+        )
+        samples = f"{trained.train_samples:,} train, {trained.val_samples:,} validation, {trained.test_samples:,} test"
+        yield "data", f"{escape(t.data)} ({samples})"
+        yield "training", f"{escape(trained.trainer)}, {counted(trained.epochs, 'epoch')}, seed {t.seed}"
+        yield "pruning", _pruned(trial)
+    yield (
+        "quantization",
+        escape(t.scheme)
+        + (
+            f", calibrated on {counted(packed.calibration_batches, 'training batch', 'training batches')}"
+            if packed and packed.calibration_batches
+            else ""
+        ),
+    )
+    yield "backend of the trial", escape(t.backend)
+    yield "key of the trial", escape(t.evaluate or DASH)
+
+
+def _results(trial: TrialResult, compared: SeedResult, verification: Verification) -> Iterator[tuple[str, str]]:
+    scored, packed, trained = trial.evaluated, trial.compressed, trial.trained
+    if scored:
+        interval = limits(100 * scored.top1_low, 100 * scored.top1_high)
+        yield "top-1 accuracy", f"{percent(scored.top1)} % {interval}, {counted(scored.samples, 'test sample')}"
+        if scored.top5 is not None:
+            yield "top-5 accuracy", f"{percent(scored.top5)} %"
+    if compared.drop and (trial.trial.threshold or trial.trial.scheme != FP32):
+        drop = compared.drop
+        paired = "paired" if drop.paired else "unpaired"
+        yield "drop", f"{decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}, {paired}"
+    yield "top-1 accuracy of this file", f"{percent(verification.top1)} %"
+    if trained:
+        reached = f"{percent(trained.sparsity, 4)} % of prunable weights, {percent(trained.total_sparsity, 2)} % of all"
+        yield "sparsity", reached
+    if compared.zeros and trial.trial.scheme != FP32:
+        yield "sparsity after quantization", f"{percent(compared.zeros.after, 4)} % of the weights of its layers"
+    if packed:
+        share = packed.int8_weights / packed.weights if packed.weights else 0.0
+        macs = trial.int8_mac_fraction
+        of_macs = f", {percent(macs, 1)} % of multiply-accumulates" if macs is not None else ""
+        yield "int8", f"{percent(share, 1)} % of weights{of_macs}"
+        size = packed.size
+        smaller = f" ({ratio(compared.deflated_ratio)} smaller than dense fp32)" if compared.deflated_ratio else ""
+        yield (
+            "size of the trial's network",
+            f"{kilobytes(size.file_bytes)} kB, deflated {kilobytes(size.deflated_file_bytes)} kB{smaller}",
+        )
+    for measured in trial.measured:
+        yield (
+            f"latency, batch {measured.batch_size}, {counted(measured.threads, 'thread')}",
+            f"median {significant(measured.median_ms)} ms, 95th percentile {significant(measured.p95_ms)} ms, on "
+            f"{escape(trial.measure[0].environment.cpu)}",
+        )
+
+
+def _versions(trial: TrialResult, kind: Format, here: EnvironmentRecord) -> Iterator[tuple[str, str]]:
+    made = trial.compress.environment if trial.compress else here
+    for name, environment in (("measured with", made), ("exported with", here)):
+        versions = (f"{escape(n)} {escape(v)}" for n, v in sorted(environment.versions.items()))
+        yield name, f"{', '.join(versions)}, Python {escape(environment.python)}, {escape(environment.os)}"
+    yield "needs to run", ", ".join(RUNTIMES[kind.name][1])
+
+
+def _verified(found: Verification) -> str:
+    samples = counted(found.samples, "test sample")
+    text = (
+        f"The file was reloaded in a fresh process with its runtime alone, and all {samples} were run through it and "
+        "through the network that the benchmark measured. "
+    )
+    if found.bit_equal:
+        text += "All outputs have the same bits. "
+    else:
+        text += (
+            f"Outputs differ by up to {found.max_abs_difference:.3g}, where the largest output is "
+            f"{found.max_abs_output:.3g}: another runtime or compiler sums in another order. "
+        )
+    if found.agreement is not None:
+        text += f"{percent(found.agreement)} % of the samples got the same class. "
+    equal = found.top1 == found.recorded_top1
+    same = "which is the recorded one" if equal else f"against {percent(found.recorded_top1)} % recorded"
+    return (
+        f"{text}The accuracy is {percent(found.top1)} %, {same}. The test set was read again for this comparison "
+        "alone; nothing was chosen by it."
+    )
+
+
+def _pruned(trial: TrialResult) -> str:
+    t, trained = trial.trial, trial.trained
+    if t.pruner is None or trained is None:
+        return "none (dense)"
+    how = "channels removed" if trained.structured else "weights set to zero"
+    return f"{escape(trained.pruned_by)}, threshold {t.threshold:g}: {how}"
+
+
+def _pruning(trial: TrialResult) -> str:
+    t = trial.trial
+    return "dense" if t.pruner is None else f"{t.pruner} {t.threshold:g}"
+
+
+def _snippet(kind: Format, file: str, example: "Tensor") -> str:
+    dtype = str(example.dtype).removeprefix("torch.")
+    return SNIPPETS[kind.name].format(file=file, shape=(1, *example.shape[1:]), dtype=dtype)
+
+
+def _dimensions(example: "Tensor") -> str:
+    return ", ".join(str(length) for length in example.shape[1:])
+
+
+def _code(text: str) -> str:
+    """Return a file name as it may stand between backticks."""
+    return "".join(character for character in text if character.isprintable() and character != "`")
+
+
+def _table(rows: Iterator[tuple[str, str]]) -> str:
+    return markdown_table(["", ""], list(rows), [False, False])
