@@ -2,6 +2,7 @@
 
 import functools
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ def test_a_schedule_of_rates_that_cannot_be_followed_is_told():
         rates("cosine", options={"peak_at": 0.1})
     with pytest.raises(TrainingError, match="Learning schedule 'one_cycle' does not take these options"):
         rates("one_cycle", options={"peak_at": 2.0})
-    with pytest.raises(TrainingError, match="Learning schedule 'one_cycle' does not take these options: .*division by"):
+    with pytest.raises(TrainingError, match=r"'one_cycle' does not take these options: .*division by"):
         rates("one_cycle", options={"peak_at": 0.1})
 
 
@@ -322,6 +323,17 @@ def test_a_compiled_network_trains_the_same(tmp_path, monkeypatch):
     assert list(other.state_dict()) == list(plain.state_dict())
     for name, value in other.state_dict().items():
         assert torch.allclose(value.float(), plain.state_dict()[name].float(), atol=1e-3), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_a_network_is_compiled_by_inductor_and_pruned(tmp_path):
+    torch.compiler.reset()
+    trainer = make(tmp_path, pruning=True, compile=True)
+    net = fit(trainer, mlp(), epochs=8, prune_threshold=0.5, learning_rate=0.02, learning_step=1)
+    assert type(net) is nn.Sequential
+    assert sparsity(net) == 0.5
+    assert trainer.history[-1].val_accuracy > 0.8
 
 
 def test_a_network_that_cannot_be_compiled_is_told_with_the_way_out(tmp_path, monkeypatch):
