@@ -89,7 +89,7 @@ class Session:
     rounds: list[RoundRecord] = field(default_factory=list)
     ratios: list[Floats] = field(default_factory=list)
     generations: list[int] = field(default_factory=list)
-    loaded: Loaded = field(default_factory=lambda: Loaded((), ()))
+    loaded: Loaded = field(default_factory=lambda: Loaded((), (), ()))
     stopped: Stopped = "cap"
     seconds: float = 0.0
 

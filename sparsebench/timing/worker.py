@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.timing.bench import Bench, Loaded, RoundSample
 from sparsebench.timing.cores import idlest_cores
-from sparsebench.timing.footprint import peak_bytes
 from sparsebench.timing.variants import Sent, Variant, unpickled
 
 _NOTHING_YET = -1
@@ -43,7 +42,7 @@ class Order:
         least_block_ns: how long a block lasts at least.
         hang_seconds: it is ended where it stays at one variant, or starts, for longer than this.
         cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
-        footprint: whether the memory that each variant takes is measured, which loads each once more.
+        footprint: whether the memory that running each variant takes is measured.
         cores: cores that it stays on; None where it may run anywhere.
     """
 
@@ -112,7 +111,7 @@ class WorkerTimer:
     def __init__(self, process: BaseProcess, connection: "Connection[Any, Any]", current: Any, order: Order) -> None:
         self._process, self._connection, self._current, self._order = process, connection, current, order
         self.cores = order.cores
-        self.loaded = Loaded((), ())
+        self.loaded = Loaded((), (), ())
         self.ended = False
 
     def load(self, sent: Sent) -> None:
@@ -226,16 +225,16 @@ def _serve(connection: "Connection[Any, Any]", current: Any, order: Order) -> No
     try:
         sent: Sent = connection.recv()
         variants = _unpacked(sent, order, remember)
-        peaks = [_footprint(variant, number, order, remember) for number, variant in enumerate(variants)]
         bench = Bench.load(
             variants,
             threads=order.threads,
             least_block_ns=order.least_block_ns,
             clock=time.perf_counter_ns,
             cuda_graphs=order.cuda_graphs,
+            footprint=order.footprint,
             on_block=remember,
         )
-        connection.send(replace(bench.loaded, peak_bytes=tuple(peaks)))
+        connection.send(bench.loaded)
         while (asked := connection.recv()) is not None:
             connection.send(bench.round(asked))
     except (EOFError, OSError):
@@ -253,11 +252,3 @@ def _unpacked(sent: Sent, order: Order, remember: Callable[[int], None]) -> list
         remember(number)
         variants.append(unpickled(payload, name, inputs))
     return variants
-
-
-def _footprint(variant: Variant, number: int, order: Order, remember: Callable[[int], None]) -> int | None:
-    if not order.footprint:
-        return None
-    remember(number)
-    # Half the time: a variant that hangs shall do so where it is timed, which says so.
-    return peak_bytes(variant, order.threads, order.hang_seconds / 2)
