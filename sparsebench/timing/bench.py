@@ -75,9 +75,31 @@ class _Warm:
     settling: int
 
 
+def built(
+    variants: Sequence[Variant], threads: int, cuda_graphs: bool, on_block: Callable[[int], None] = _tell_nobody
+) -> list[TimedCall]:
+    """Build variants, none of which is called yet.
+
+    Args:
+        variants: the baseline first.
+        threads: threads of torch inside one operation.
+        cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
+        on_block: told which variant is built.
+
+    Raises:
+        VariantError: where a variant cannot be built.
+    """
+    calls = []
+    with quiet(threads, collect=False):
+        for number, variant in enumerate(variants):
+            on_block(number)
+            calls.append(ready(variant, threads, cuda_graphs))
+    return calls
+
+
 @dataclass
 class Bench:
-    """Variants that are loaded and warmed up; see ``Bench.load``.
+    """Variants that are built and warmed up; see ``built`` and ``Bench.warmed_up``.
 
     Attributes:
         loaded: what is known of them.
@@ -90,30 +112,28 @@ class Bench:
     _on_block: Callable[[int], None] = field(default=_tell_nobody)
 
     @classmethod
-    def load(
+    def warmed_up(
         cls,
-        variants: Sequence[Variant],
+        calls: Sequence[TimedCall],
         *,
         threads: int,
         least_block_ns: float,
         clock: Clock,
-        cuda_graphs: bool = False,
         footprint: bool = False,
         on_block: Callable[[int], None] = _tell_nobody,
     ) -> "Bench":
-        """Load and warm up variants and choose how many calls make a block of each.
+        """Warm up what was built and choose how many calls make a block of each.
 
         Args:
-            variants: the baseline first.
+            calls: what ``built`` returns, the baseline first.
             threads: threads of torch inside one operation.
             least_block_ns: how long a block lasts at least.
             clock: returns nanoseconds.
-            cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
             footprint: whether the memory that running each takes is measured; of use in a process of its own only.
-            on_block: told which variant is loaded, and later which is timed.
+            on_block: told which variant is warmed up, and later which is timed.
 
         Raises:
-            VariantError: where a variant cannot be loaded or called.
+            VariantError: where a variant cannot be called.
         """
         warm: list[_Warm] = []
         block_ns: list[float] = []
@@ -121,9 +141,8 @@ class Bench:
         with quiet(threads):
             if footprint:
                 wake_torch()
-            for number, variant in enumerate(variants):
+            for number, call in enumerate(calls):
                 on_block(number)
-                call = ready(variant, threads, cuda_graphs)
                 with named(call.name, "being warmed up"), _mode(call):
                     peaks.append(peak_bytes(call.call) if footprint and not call.device else None)
                     run = synchronised(call.call, call.device) if call.device else call.call

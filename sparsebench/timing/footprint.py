@@ -1,7 +1,6 @@
 """How much memory a network takes while it runs, beside what it holds when it is loaded."""
 
 import ctypes
-import gc
 import os
 import re
 from collections.abc import Callable
@@ -53,7 +52,6 @@ def wake_torch() -> None:
 
 def _give_back() -> None:
     """Return freed memory to the system, so that using it again is seen."""
-    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
     if trim is not None:
         trim(0)
