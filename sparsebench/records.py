@@ -293,8 +293,9 @@ class MeasureResult:
     rounds of the median call of a block; ``p95_ms`` and ``p99_ms`` are percentiles of all ``calls`` latencies, each of
     a single call where ``calls_together`` is 1; shorter calls than 0.1 ms are timed several together, and each latency
     is their mean. ``against`` is the comparison with the dense fp32 network of the same backend, ``against_eager`` with
-    that of eager. ``peak_memory_bytes`` is what loading and running the network adds at its peak to the anonymous
-    memory of a process that has only imported torch; None where it was not measured. The raw samples are the stage's
+    that of eager. ``peak_memory_bytes`` is what running the network adds at its peak to the anonymous memory of a
+    process in which it is loaded: activations, scratch memory and what its runtime keeps, without the weights as they
+    are loaded; None where it was not measured. The raw samples are the stage's
     artifact ``samples.json``.
     """
 

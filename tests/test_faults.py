@@ -8,10 +8,15 @@ import sys
 import time
 
 import pytest
-from sweeps import TESTS, rows, sparsebench, tiny, tiny_arguments
+from sweeps import TESTS, TIMED, rows, sparsebench, tiny, tiny_arguments
 
 from sparsebench import load_run, run_sweep
 from sparsebench.errors import ConfigError
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
+}
 
 FRAGILE = ("train.trainer=fragile:Fragile",)
 
@@ -60,7 +65,7 @@ def test_a_run_killed_while_a_result_is_written_is_finished_with_the_same_record
     killed = subprocess.run(
         [sys.executable, "-c", script, "run", *tiny_arguments(*FRAGILE), "--no-report"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env=ENVIRONMENT,
         capture_output=True,
         timeout=240,
     )
@@ -70,6 +75,23 @@ def test_a_run_killed_while_a_result_is_written_is_finished_with_the_same_record
     assert finish(tmp_path, *FRAGILE) == undisturbed
 
 
+def test_a_run_killed_while_a_session_is_recorded_times_the_rest_in_another(tmp_path):
+    # Three networks are trained, four compressed and evaluated; the second of four latencies is being written.
+    killed = subprocess.run(
+        [sys.executable, "-c", DIE_WHILE_COMMITTING.format(nth=13), "run", *tiny_arguments(*TIMED), "--no-report"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        timeout=240,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("runs/tiny/measure/*/result.json"))) == 1
+    finish(tmp_path, *TIMED)
+    run = load_run(tmp_path / "runs/tiny")
+    assert {trial.status for trial in run.trials} == {"done"}
+    assert len({trial.measured[0].session.id for trial in run.trials}) == 2
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_again_and_again_is_finished_with_the_same_records(tmp_path, undisturbed):
     dice = random.Random(0)
@@ -77,7 +99,7 @@ def test_a_run_killed_at_random_moments_again_and_again_is_finished_with_the_sam
         process = subprocess.Popen(
             [sys.executable, "-m", "sparsebench", "run", *tiny_arguments(*FRAGILE), "--no-report"],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

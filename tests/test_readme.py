@@ -54,7 +54,8 @@ def project(tmp_path_factory):
     package.mkdir()
     for name, text in (("networks", NETWORKS), ("data", DATA), ("training", TRAINING)):
         (package / f"{name}.py").write_text(text)
-    (folder / "mine.toml").write_text(blocks("toml")[0])
+    # Timing takes most of a minute for each batch size; test_measuring times.
+    (folder / "mine.toml").write_text(blocks("toml")[0] + "\n[measure]\nbatch_sizes = []\n")
     done = sparsebench("run", "mine.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
@@ -89,13 +90,19 @@ def test_every_command_of_the_readme_runs(project, command):
 
 
 def test_the_snippets_of_the_readme_run(project):
-    contract, library = blocks("python")
+    contract, library, timing = blocks("python")
     (project / "test_contract.py").write_text(contract)
     (project / "library.py").write_text(f"from torch import nn\nnetwork = nn.Linear(4, 4)\n{library}")
-    for arguments in (["-m", "pytest", "-q", "test_contract.py"], ["library.py"]):
+    made = "import torch\nnetwork, quantized, images = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.ones(2, 4)\n"
+    brief = timing.replace("threads=1", "threads=1, workers=False, block_ms=1, seconds_cap=1")
+    (project / "timing.py").write_text(f"{made}{brief}")
+    said = ""
+    for arguments in (["-m", "pytest", "-q", "test_contract.py"], ["library.py"], ["timing.py"]):
         done = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "deflated_file_bytes" in done.stdout
+        said += done.stdout
+    assert "deflated_file_bytes" in said
+    assert "VALID: a second copy of 'fp32' took" in said
 
 
 def test_every_relative_link_of_the_readme_leads_somewhere():

@@ -68,7 +68,8 @@ def test_the_first_line_says_how_far_latency_may_be_trusted(text):
         "Within 1 pp of dense fp32 (mean over seeds), smallest file: **magnitude 0.5 · both · eager**"
     )
     assert first.endswith(
-        "Timing is VALID: in 6 sessions of paired rounds, a second copy of the baseline took the same time within 1 %."
+        "Timing is VALID: in 6 sessions of paired rounds, no second copy of the baseline was found different from "
+        "it by more than 1 %."
     )
 
 

@@ -76,7 +76,11 @@ def test_a_finished_run_started_again_does_not_even_import_torch(finished):
         "import sys\nfrom sweeps import TIMED, tiny\nfrom sparsebench import run_sweep\n"
         f"run_sweep(tiny(*TIMED), runs_dir={str(runs)!r})\nassert 'torch' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(TESTS)})
+    subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))},
+    )
 
 
 def test_one_more_scheme_trains_nothing_anew(finished):

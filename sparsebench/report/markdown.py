@@ -64,8 +64,8 @@ def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence
 
 _TIMED = (
     "Medians over rounds of block medians; p95 and p99 of all timed calls, ‡ of means of several calls where one lasts "
-    "less than 0.1 ms. Samples/s at the median. Peak memory: what loading and running the network alone adds to the "
-    "anonymous memory of a process that has imported torch."
+    "less than 0.1 ms. Samples/s at the median. Peak memory: what running the network adds to the memory of a "
+    "process in which it is loaded: activations, scratch memory, what its runtime keeps."
 )
 _PRACTICE = (
     "What Blalock et al. 2020, “What is the State of Neural Network Pruning?”, ask of a report, computed from the "

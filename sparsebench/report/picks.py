@@ -122,8 +122,8 @@ def timing_note(sections: Sequence[Section]) -> str:
     band = max(session.band for session in found)
     count = counted(len(found), "session")
     return (
-        f"Timing is VALID: in {count} of paired rounds, a second copy of the baseline took the same time within "
-        f"{100 * band:g} %."
+        f"Timing is VALID: in {count} of paired rounds, no second copy of the baseline was found different from it by "
+        f"more than {100 * band:g} %."
     )
 
 

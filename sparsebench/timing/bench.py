@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sparsebench.timing.blocks import Clock, time_block, warm_up
 from sparsebench.timing.conditions import Conditions, Watch
+from sparsebench.timing.footprint import peak_bytes, wake_torch
 from sparsebench.timing.gpu import synchronised, time_gpu_block
 from sparsebench.timing.quiet import quiet
 from sparsebench.timing.schedule import BlockSize, Floats, block_size, settling_calls
@@ -45,7 +46,7 @@ class Loaded:
 
     block_ns: tuple[float, ...]
     calls: tuple[int, ...]
-    peak_bytes: tuple[int | None, ...] = ()
+    peak_bytes: tuple[int | None, ...]
 
 
 def _tell_nobody(number: int) -> None:
@@ -74,9 +75,31 @@ class _Warm:
     settling: int
 
 
+def built(
+    variants: Sequence[Variant], threads: int, cuda_graphs: bool, on_block: Callable[[int], None] = _tell_nobody
+) -> list[TimedCall]:
+    """Build variants, none of which is called yet.
+
+    Args:
+        variants: the baseline first.
+        threads: threads of torch inside one operation.
+        cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
+        on_block: told which variant is built.
+
+    Raises:
+        VariantError: where a variant cannot be built.
+    """
+    calls = []
+    with quiet(threads, collect=False):
+        for number, variant in enumerate(variants):
+            on_block(number)
+            calls.append(ready(variant, threads, cuda_graphs))
+    return calls
+
+
 @dataclass
 class Bench:
-    """Variants that are loaded and warmed up; see ``Bench.load``.
+    """Variants that are built and warmed up; see ``built`` and ``Bench.warmed_up``.
 
     Attributes:
         loaded: what is known of them.
@@ -89,36 +112,39 @@ class Bench:
     _on_block: Callable[[int], None] = field(default=_tell_nobody)
 
     @classmethod
-    def load(
+    def warmed_up(
         cls,
-        variants: Sequence[Variant],
+        calls: Sequence[TimedCall],
         *,
         threads: int,
         least_block_ns: float,
         clock: Clock,
-        cuda_graphs: bool = False,
+        footprint: bool = False,
         on_block: Callable[[int], None] = _tell_nobody,
     ) -> "Bench":
-        """Load and warm up variants and choose how many calls make a block of each.
+        """Warm up what was built and choose how many calls make a block of each.
 
         Args:
-            variants: the baseline first.
+            calls: what ``built`` returns, the baseline first.
             threads: threads of torch inside one operation.
             least_block_ns: how long a block lasts at least.
             clock: returns nanoseconds.
-            cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
-            on_block: told which variant is loaded, and later which is timed.
+            footprint: whether the memory that running each takes is measured; of use in a process of its own only.
+            on_block: told which variant is warmed up, and later which is timed.
 
         Raises:
-            VariantError: where a variant cannot be loaded or called.
+            VariantError: where a variant cannot be called.
         """
         warm: list[_Warm] = []
         block_ns: list[float] = []
+        peaks: list[int | None] = []
         with quiet(threads):
-            for number, variant in enumerate(variants):
+            if footprint:
+                wake_torch()
+            for number, call in enumerate(calls):
                 on_block(number)
-                call = ready(variant, threads, cuda_graphs)
                 with named(call.name, "being warmed up"), _mode(call):
+                    peaks.append(peak_bytes(call.call) if footprint and not call.device else None)
                     run = synchronised(call.call, call.device) if call.device else call.call
                     call_ns = warm_up(run, clock, least_block_ns)
                 size, settling = block_size(call_ns, least_block_ns), settling_calls(call_ns, least_block_ns)
@@ -126,7 +152,7 @@ class Bench:
                 block_ns.append(call_ns * (size.calls * size.units + settling))
         # On a GPU every call has events of its own.
         together = tuple(1 if one.call.device else one.size.calls for one in warm)
-        return cls(Loaded(tuple(block_ns), together), warm, threads, clock, on_block)
+        return cls(Loaded(tuple(block_ns), together, tuple(peaks)), warm, threads, clock, on_block)
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""

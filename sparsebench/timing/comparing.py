@@ -1,24 +1,23 @@
 """The paired comparison of variants; see ``compare``."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.timing.batch import batch_of
-from sparsebench.timing.bench import Bench, RoundTimer
+from sparsebench.timing.bench import Bench, RoundTimer, built
 from sparsebench.timing.blocks import Clock
 from sparsebench.timing.comparison import Comparison
-from sparsebench.timing.grouping import grouped
-from sparsebench.timing.session import Plan, run_session
+from sparsebench.timing.grouping import fits, grouped
+from sparsebench.timing.session import LOOKS, Plan, run_session
 from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Settings
 from sparsebench.timing.summary import summarise
 from sparsebench.timing.variants import Built, Sent, Variant, pickled, second_copy
-from sparsebench.timing.worker import Order, worker
+from sparsebench.timing.worker import Generations, Order
 
 CONTROL = "{} (second copy)"
 
@@ -134,42 +133,52 @@ def compare_variants(variants: Sequence[Variant], baseline: str, second: str | N
         plan = Plan(
             seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1), precision=settings.precision
         )
-        if because is None:
-            start = _workers(Sent(tuple(payloads[name] for name in members), sent.inputs), names, settings)
-        else:
-            start = _here([given[name] for name in members], names, settings, now)
-        sessions.append(run_session(start, names, plan, random=random, clock=now, group=number))
+        begin = now()
+        with _starter([given[name] for name in members], names, payloads, sent.inputs, because, settings, now) as start:
+            sessions.append(run_session(start, names, plan, random=random, clock=now, begin=begin, group=number))
     return summarise(sessions, tuple(given), baseline, second, settings, because)
 
 
 Start = Callable[[int], AbstractContextManager[RoundTimer]]
 
 
-def _workers(sent: Sent, names: tuple[str, ...], settings: Settings) -> Start:
+@contextmanager
+def _starter(
+    members: Sequence[Variant],
+    names: tuple[str, ...],
+    payloads: Mapping[str, bytes],
+    inputs: bytes,
+    because: str | None,
+    settings: Settings,
+    clock: Clock,
+) -> Iterator[Start]:
+    """Hand out what starts generations: here where there is a reason for that, otherwise in workers."""
+    if because is not None:
+        yield _here(members, names, settings, clock)
+        return
     order = Order(
         names=names,
         threads=settings.threads,
         least_block_ns=settings.block_ms * 1e6,
         hang_seconds=settings.hang_seconds,
         cuda_graphs=settings.cuda_graphs,
+        footprint=settings.footprint,
     )
-    return lambda generation: worker(sent, replace(order, footprint=settings.footprint and generation == 0))
+    # Several workers hold the variants several times; where they are too large for that, one is built after another.
+    ahead = LOOKS[0] if fits(members, LOOKS[0], settings.memory_limit_bytes) else 1
+    with Generations(Sent(tuple(payloads[one.name] for one in members), inputs), order, ahead) as generations:
+        yield generations.start
 
 
 def _here(members: Sequence[Variant], names: Sequence[str], settings: Settings, clock: Clock) -> Start:
     baseline, control, *others = members
-    loaded = [baseline, second_copy(control, names[1]), *others]
+    variants = [baseline, second_copy(control, names[1]), *others]
 
     def start(generation: int) -> AbstractContextManager[RoundTimer]:  # noqa: ARG001 - all are started alike
-        return nullcontext(
-            Bench.load(
-                loaded,
-                threads=settings.threads,
-                least_block_ns=settings.block_ms * 1e6,
-                clock=clock,
-                cuda_graphs=settings.cuda_graphs,
-            )
-        )
+        calls = built(variants, settings.threads, settings.cuda_graphs)
+        block_ns = settings.block_ms * 1e6
+        bench = Bench.warmed_up(calls, threads=settings.threads, least_block_ns=block_ns, clock=clock)
+        return nullcontext(bench)
 
     return start
 

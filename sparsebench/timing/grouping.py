@@ -36,6 +36,12 @@ def grouped(
     return groups or [[]]
 
 
+def fits(variants: Sequence[Variant], times: int, limit_bytes: int | None) -> bool:
+    """Whether the weights of all variants fit so many times into the limit, or ``SHARE`` of what is available."""
+    limit = _available_bytes() * SHARE if limit_bytes is None else limit_bytes
+    return times * sum(map(weight_bytes, variants)) <= limit
+
+
 def _available_bytes() -> float:
     """Return what can be used without swapping; infinite where the system does not tell."""
     try:

@@ -89,7 +89,7 @@ class Session:
     rounds: list[RoundRecord] = field(default_factory=list)
     ratios: list[Floats] = field(default_factory=list)
     generations: list[int] = field(default_factory=list)
-    loaded: Loaded = field(default_factory=lambda: Loaded((), ()))
+    loaded: Loaded = field(default_factory=lambda: Loaded((), (), ()))
     stopped: Stopped = "cap"
     seconds: float = 0.0
 
@@ -109,6 +109,7 @@ def run_session(
     *,
     random: np.random.Generator,
     clock: Clock,
+    begin: int | None = None,
     group: int = 0,
 ) -> Session:
     """Time generations of rounds until a look finds every interval narrow enough, or until the time is spent.
@@ -119,10 +120,12 @@ def run_session(
         plan: how long to go on.
         random: draws the order of each round.
         clock: returns nanoseconds.
+        begin: when the session began, where something was done for it before; that time counts.
         group: number written into the rounds.
     """
-    session, begin, items = Session(names, group), clock(), len(names) - 1
-    deadline = begin + plan.seconds_cap * 1e9
+    session, now, items = Session(names, group), clock(), len(names) - 1
+    begin = now if begin is None else begin
+    prepared_ns, deadline = now - begin, begin + plan.seconds_cap * 1e9
     least_generations, rounds, reserve = plan.looks[0], plan.rounds, 0.0
     for generation in range(plan.looks[-1]):
         must = generation < least_generations
@@ -134,8 +137,11 @@ def run_session(
             round_ns = _round_ns(timer.loaded.block_ns, draw_order(items, random))
             if generation == 0:
                 session.loaded = timer.loaded
-                rounds = _rounds_that_fit(plan, plan.seconds_cap * 1e9 / least_generations, ready - began, round_ns)
-            reserve = ready - began + FEWEST_ROUNDS * round_ns
+                share_ns, start_ns = (deadline - began) / least_generations, ready - began
+                cost_ns = prepared_ns / least_generations + start_ns
+                rounds = _rounds_that_fit(plan, share_ns - start_ns, cost_ns, round_ns)
+            # What was prepared for the first generations has to be done again for each of the later ones.
+            reserve = prepared_ns + ready - began + FEWEST_ROUNDS * round_ns
             for _ in range(rounds):
                 if not must and clock() + round_ns > deadline:
                     break
@@ -151,18 +157,17 @@ def _round_ns(block_ns: Sequence[float], order: np.ndarray) -> float:
     return float(np.asarray(block_ns)[order].sum())
 
 
-def _rounds_that_fit(plan: Plan, share_ns: float, start_ns: float, round_ns: float) -> int:
+def _rounds_that_fit(plan: Plan, left_ns: float, cost_ns: float, round_ns: float) -> int:
     """Return how many rounds a generation has, so that those before the first look end before the cap.
 
     Args:
         plan: how long the session goes on.
-        share_ns: a generation's share of the cap.
-        start_ns: how long it took to start.
+        left_ns: a generation's share of the time that is left, without its start.
+        cost_ns: what a generation costs before it times.
         round_ns: how long a round lasts.
     """
-    most = plan.rounds * MOST_ROUNDS // ROUNDS
-    wanted = np.clip(start_ns // round_ns, plan.rounds, most)
-    return int(np.clip((share_ns - start_ns) // round_ns, min(FEWEST_ROUNDS, plan.rounds), wanted))
+    wanted = np.clip(cost_ns // round_ns, plan.rounds, plan.rounds * MOST_ROUNDS // ROUNDS)
+    return int(np.clip(left_ns // round_ns, min(FEWEST_ROUNDS, plan.rounds), wanted))
 
 
 def _time_round(session: Session, timer: RoundTimer, order: np.ndarray, generation: int, group: int) -> None:

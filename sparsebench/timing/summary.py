@@ -116,7 +116,7 @@ def _timing(session: Session, number: int, paired: Ratio, second: Ratio | None) 
         verdict=Verdict.BASELINE,
         n_rounds=len(session.rounds),
         group=session.group,
-        peak_bytes=loaded.peak_bytes[number] if loaded.peak_bytes else None,
+        peak_bytes=loaded.peak_bytes[number],
     )
 
 

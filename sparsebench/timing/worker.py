@@ -8,10 +8,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -20,9 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.errors import SparsebenchError, VariantError
-from sparsebench.timing.bench import Bench, Loaded, RoundSample
+from sparsebench.timing.bench import Bench, Loaded, RoundSample, built
 from sparsebench.timing.cores import idlest_cores
-from sparsebench.timing.footprint import peak_bytes
 from sparsebench.timing.variants import Sent, Variant, unpickled
 
 _NOTHING_YET = -1
@@ -43,8 +43,7 @@ class Order:
         least_block_ns: how long a block lasts at least.
         hang_seconds: it is ended where it stays at one variant, or starts, for longer than this.
         cuda_graphs: whether networks on a GPU are replayed as CUDA graphs.
-        footprint: whether the memory that each variant takes is measured, which loads each once more.
-        cores: cores that it stays on; None where it may run anywhere.
+        footprint: whether the memory that running each variant takes is measured.
     """
 
     names: tuple[str, ...]
@@ -53,7 +52,6 @@ class Order:
     hang_seconds: float
     cuda_graphs: bool = False
     footprint: bool = False
-    cores: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,39 +63,76 @@ class _Failure:
     details: str
 
 
-@contextmanager
-def worker(sent: Sent, order: Order) -> Iterator["WorkerTimer"]:
-    """Start a process, load the variants in it and hand out its timer; the process ends with the context.
+@dataclass(frozen=True)
+class _Go:
+    """What a worker that has built its variants is told when its turn comes."""
+
+    cores: tuple[int, ...] | None
+    footprint: bool
+
+
+class Generations:
+    """The workers of a session, one for each generation; they end with its context.
+
+    Those up to the first look are started at once and build their variants side by side, before any of them times: most
+    of that is importing, on one core. While one times, the others wait and do nothing.
 
     Args:
         sent: pickled variants, in the order of their names.
-        order: what the worker shall be; its cores are chosen here.
-
-    Raises:
-        VariantError: where the worker fails, dies or hangs at a variant.
-        SparsebenchError: where it does so before.
+        order: what workers shall be.
+        ahead: how many are started at once.
     """
-    # A spawned process starts afresh, with a memory layout of its own: that is what a generation varies.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    # Written by the worker without waking anybody: the variant in hand, and how often that changed.
-    current = context.RawArray("q", [_NOTHING_YET, 0])
-    order = replace(order, cores=idlest_cores(order.threads))
-    process = context.Process(target=_serve, args=(theirs, current, order), daemon=True)
-    with nullcontext() if any(b"__main__" in payload for payload in sent.variants) else _without_main():
-        process.start()
-    theirs.close()
-    timer = WorkerTimer(process, ours, current, order)
-    try:
-        timer.load(sent)
-        yield timer
-        timer.end()
-    finally:
-        ours.close()
-        process.join(_SECONDS_TO_END if process.exitcode is None and timer.ended else 0)
-        if process.is_alive():
-            process.kill()
-            process.join()
+
+    def __init__(self, sent: Sent, order: Order, ahead: int) -> None:
+        self._sent, self._order, self._ahead = sent, order, ahead
+        self._waiting: list[WorkerTimer] = []
+
+    def __enter__(self) -> "Generations":
+        try:
+            self._waiting = [self._started() for _ in range(self._ahead)]
+            for timer in self._waiting:
+                timer.send(self._sent)
+            for timer in self._waiting:
+                timer.wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for timer in self._waiting:
+            timer.close()
+
+    @contextmanager
+    def start(self, generation: int) -> Iterator["WorkerTimer"]:
+        """Hand out the timer of a worker whose variants are warmed up; it ends with the context.
+
+        Raises:
+            VariantError: where the worker fails, dies or hangs at a variant.
+            SparsebenchError: where it does so before.
+        """
+        timer = self._waiting.pop(0) if self._waiting else self._started()
+        try:
+            if not timer.built:
+                timer.send(self._sent)
+                timer.wait()
+            timer.go(footprint=self._order.footprint and generation == 0)
+            yield timer
+            timer.end()
+        finally:
+            timer.close()
+
+    def _started(self) -> "WorkerTimer":
+        # A spawned process starts afresh, with a memory layout of its own: that is what a generation varies.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        # Written by the worker without waking anybody: the variant in hand, and how often that changed.
+        current = context.RawArray("q", [_NOTHING_YET, 0])
+        process = context.Process(target=_serve, args=(theirs, current, self._order), daemon=True)
+        with nullcontext() if any(b"__main__" in payload for payload in self._sent.variants) else _without_main():
+            process.start()
+        theirs.close()
+        return WorkerTimer(process, ours, current, self._order)
 
 
 class WorkerTimer:
@@ -106,18 +141,32 @@ class WorkerTimer:
     Attributes:
         loaded: what is known of the variants.
         cores: cores the process stays on; None where it may run anywhere.
+        built: whether the variants are built.
         ended: whether it was told to end.
     """
 
     def __init__(self, process: BaseProcess, connection: "Connection[Any, Any]", current: Any, order: Order) -> None:
         self._process, self._connection, self._current, self._order = process, connection, current, order
-        self.cores = order.cores
-        self.loaded = Loaded((), ())
-        self.ended = False
+        self.cores: tuple[int, ...] | None = None
+        self.loaded = Loaded((), (), ())
+        self.built = self.ended = False
 
-    def load(self, sent: Sent) -> None:
-        """Send the variants and wait until they are warmed up."""
-        self.loaded = self._ask(sent)
+    def send(self, sent: Sent) -> None:
+        """Send the variants, which the worker begins to build."""
+        try:
+            self._connection.send(sent)
+        except OSError:
+            self._died()
+
+    def wait(self) -> None:
+        """Wait until they are built."""
+        self._answer()
+        self.built = True
+
+    def go(self, footprint: bool) -> None:
+        """Give the worker its cores, those that are idlest now, and wait until its variants are warmed up."""
+        self.cores = idlest_cores(self._order.threads)
+        self.loaded = self._ask(_Go(self.cores, footprint))
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
@@ -132,9 +181,23 @@ class WorkerTimer:
         except OSError:
             return
 
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._connection.close()
+        self._process.join(_SECONDS_TO_END if self._process.exitcode is None and self.ended else 0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
     def _ask(self, question: Any) -> Any:
         try:
             self._connection.send(question)
+        except OSError:
+            self._died()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
             self._wait()
             answer = self._connection.recv()
         except (EOFError, OSError):
@@ -215,8 +278,6 @@ def _serve(connection: "Connection[Any, Any]", current: Any, order: Order) -> No
     """Load variants, then time rounds until told to end; the main function of the process."""
     # Ctrl-C reaches the whole group; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if order.cores is not None:
-        os.sched_setaffinity(0, order.cores)
     torch.set_num_interop_threads(1)
 
     def remember(number: int) -> None:
@@ -226,16 +287,21 @@ def _serve(connection: "Connection[Any, Any]", current: Any, order: Order) -> No
     try:
         sent: Sent = connection.recv()
         variants = _unpacked(sent, order, remember)
-        peaks = [_footprint(variant, number, order, remember) for number, variant in enumerate(variants)]
-        bench = Bench.load(
-            variants,
+        calls = built(variants, order.threads, order.cuda_graphs, remember)
+        connection.send(None)
+        go: _Go | None = connection.recv()
+        if go is None:
+            return
+        _stay_on(go.cores)
+        bench = Bench.warmed_up(
+            calls,
             threads=order.threads,
             least_block_ns=order.least_block_ns,
             clock=time.perf_counter_ns,
-            cuda_graphs=order.cuda_graphs,
+            footprint=go.footprint,
             on_block=remember,
         )
-        connection.send(replace(bench.loaded, peak_bytes=tuple(peaks)))
+        connection.send(bench.loaded)
         while (asked := connection.recv()) is not None:
             connection.send(bench.round(asked))
     except (EOFError, OSError):
@@ -246,6 +312,16 @@ def _serve(connection: "Connection[Any, Any]", current: Any, order: Order) -> No
         connection.send(_Failure(None, str(error), traceback.format_exc()))
 
 
+def _stay_on(cores: tuple[int, ...] | None) -> None:
+    """Keep this process, and the threads that runtimes have started in it already, on these cores."""
+    if cores is None:
+        return
+    os.sched_setaffinity(0, cores)
+    for thread in Path("/proc/self/task").glob("*"):
+        with suppress(OSError):  # It has just ended.
+            os.sched_setaffinity(int(thread.name), cores)
+
+
 def _unpacked(sent: Sent, order: Order, remember: Callable[[int], None]) -> list[Variant]:
     variants: list[Variant] = []
     inputs = pickle.loads(sent.inputs)  # noqa: S301 - written by our own process a moment ago
@@ -253,11 +329,3 @@ def _unpacked(sent: Sent, order: Order, remember: Callable[[int], None]) -> list
         remember(number)
         variants.append(unpickled(payload, name, inputs))
     return variants
-
-
-def _footprint(variant: Variant, number: int, order: Order, remember: Callable[[int], None]) -> int | None:
-    if not order.footprint:
-        return None
-    remember(number)
-    # Half the time: a variant that hangs shall do so where it is timed, which says so.
-    return peak_bytes(variant, order.threads, order.hang_seconds / 2)
