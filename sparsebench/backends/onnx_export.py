@@ -42,7 +42,7 @@ def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     Raises:
         QuantizationError: where torch cannot export the network; the text carries its reason.
     """
-    global _last  # noqa: PLW0603 - one file, the last
+    global _last
     copy = float_copy(net)
     key = _digest(copy, example)
     if _last is None or _last[0] != key:

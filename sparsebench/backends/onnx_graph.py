@@ -89,12 +89,13 @@ class Held:
     def zeros(self) -> int:
         """How many are zero; for int8, how many equal the zero point."""
         zero = np.asarray(0 if self.zero_point is None else numpy_helper.to_array(self.zero_point))
-        if zero.size <= 1:
-            return int(np.count_nonzero(self.values == zero.reshape(())))
-        # One for each channel, whose axis the file notes elsewhere; weights are symmetric unless asked otherwise.
-        axis = next(i for i, length in enumerate(self.values.shape) if length == zero.size)
-        shape = [zero.size if i == axis else 1 for i in range(self.values.ndim)]
-        return int(np.count_nonzero(self.values == zero.reshape(shape)))
+        if not zero.any():
+            return int(np.count_nonzero(self.values == 0))
+        # One for all, one for each direction and gate of an LSTM, or one for each channel, whatever their axis.
+        shape: list[int] = [length if length == zero.size else 1 for length in self.values.shape]
+        if zero.ndim == 2:
+            shape = [zero.shape[0], 1, zero.shape[1]]
+        return int(np.count_nonzero(self.values == (zero.reshape(shape) if zero.size > 1 else zero.flat[0])))
 
 
 def parse(file: bytes) -> onnx.ModelProto:

@@ -66,9 +66,7 @@ class ONNXNetwork(ExportedNetwork):
             QuantizationError: where ONNX Runtime does not take the inputs.
         """
         try:
-            feed = {
-                name: value.detach().contiguous().numpy() for name, value in zip(self._names, inputs, strict=True)
-            }
+            feed = {name: value.detach().contiguous().numpy() for name, value in zip(self._names, inputs, strict=True)}
             outputs = tuple(torch.from_numpy(array) for array in self._session.run(None, feed))
         except Exception as error:
             shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
@@ -126,7 +124,9 @@ def profiled(file: bytes, inputs: tuple[Tensor, ...], optimise: bool = True) -> 
         options.profile_file_prefix = str(Path(folder, "profile"))
         running = session(file, options)
         names = [value.name for value in running.get_inputs()]
-        running.run(None, {name: value.detach().contiguous().numpy() for name, value in zip(names, inputs, strict=True)})
+        running.run(
+            None, {name: value.detach().contiguous().numpy() for name, value in zip(names, inputs, strict=True)}
+        )
         events = json.loads(Path(running.end_profiling()).read_text(encoding="utf-8"))
     suffix = "_kernel_time"
     return [
