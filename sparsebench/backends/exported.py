@@ -40,7 +40,7 @@ class ExportedNetwork(nn.Module):
         return {key: value for key, value in self.__dict__.items() if key not in self.unloaded()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.load()
 
 

@@ -73,17 +73,17 @@ class Held:
     @property
     def bits(self) -> int:
         """Width of one element."""
-        return 8 * self.values.dtype.itemsize
+        return 8 * int(self.values.dtype.itemsize)
 
     @property
     def elements(self) -> int:
         """How many there are."""
-        return math.prod(self.tensor.dims)
+        return math.prod(int(length) for length in self.tensor.dims)
 
     @property
     def is_weight(self) -> bool:
         """Whether it is more than a vector."""
-        return sum(length > 1 for length in self.tensor.dims) >= 2
+        return sum(int(length) > 1 for length in self.tensor.dims) >= 2
 
     @cached_property
     def zeros(self) -> int:

@@ -51,7 +51,7 @@ class Held:
     def bits(self) -> int:
         """Width of one element."""
         kind = self.constant.get_element_type()
-        return _WIDTHS.get(kind.get_type_name(), 8 * kind.size)
+        return _WIDTHS.get(kind.get_type_name(), 8 * int(kind.size))
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -171,7 +171,7 @@ def _bytes(value: Any) -> int:
     shape = value.get_partial_shape()
     if shape.is_dynamic:
         return 0
-    return math.prod(tuple(value.get_shape())) * value.get_element_type().size
+    return int(math.prod(value.get_shape())) * int(value.get_element_type().size)
 
 
 def _is_int8(constant: Any) -> bool:
@@ -262,14 +262,14 @@ def _macs(operation: Any, weights: int) -> int | None:
     first = operation.input_value(0).get_partial_shape()
     if output.is_dynamic or first.is_dynamic:
         return None
-    shape = tuple(operation.get_output_shape(0))
+    shape: tuple[int, ...] = tuple(operation.get_output_shape(0))
     if kind in _CONVOLUTIONS:
-        place = tuple(first.to_shape())[2:] if "Backprop" in kind else shape[2:]
+        place: tuple[int, ...] = tuple(first.to_shape())[2:] if "Backprop" in kind else shape[2:]
         return weights * math.prod(place)
     if kind == "MatMul":
         # On either side, each weight meets every row of the activations once.
         port = 1 if _source(operation, 1) else 0
         return weights * (math.prod(shape[:-1]) if port else shape[-1])
     if kind in _RECURRENT:
-        return weights * (tuple(first.to_shape())[1] if kind.endswith("Sequence") else 1)
+        return weights * (int(first.to_shape()[1]) if kind.endswith("Sequence") else 1)
     return 0 if kind == "Gather" else None
