@@ -127,7 +127,12 @@ def _scope(node: onnx.NodeProto) -> str:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Remove what says where and by whom the network was written: stack traces with paths."""
+    """Remove what says where and by whom the network was written, stack traces with paths, and what is said twice."""
+    tensors = {tensor.name for tensor in model.graph.initializer}
+    # The shapes of weights stand with the weights; twice, they contradict each other once a quantizer transposes one.
+    told = [value for value in model.graph.value_info if value.name not in tensors]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(told)
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
     model.graph.doc_string = model.doc_string = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sparsebench.registry import unknown_name
 
 with quiet():
     import onnx
+    import onnxruntime
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -48,6 +50,8 @@ def quantize_static(
     """
     if method not in METHODS:
         raise SparsebenchError(unknown_name("calibration method", method, METHODS))
+    if not len(batches):
+        raise QuantizationError("onnxruntime was given no calibration batch; feed it at least one.")
     reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
 
     def work(source: Path, target: Path) -> None:
@@ -57,7 +61,8 @@ def quantize_static(
             reader,
             quant_format=quantization.QuantFormat.QDQ,
             calibrate_method=METHODS[method],
-            extra_options=dict(extra),
+            # One batch at a time: otherwise the activations of all are in memory together.
+            extra_options={"CalibStridedMinMax": 1, **extra},
             **_given(options),
         )
 
@@ -80,14 +85,26 @@ def quantize_dynamic(file: bytes, options: Mapping[str, Any], extra: Mapping[str
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it has no types
-    """Recorded batches, one at a time."""
+    """Recorded batches, in portions, after each of which the activations are given up."""
 
     def __init__(self, batches: Recording, names: list[str]) -> None:
-        self._names, self._arrays = names, calibration_arrays("onnxruntime", batches)
+        self._names, self._count = names, len(batches)
+        self._arrays = calibration_arrays("onnxruntime", batches)
+        self._left = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Begin a portion; they are asked for in order."""
+        self._left = end_index - start_index
 
     def get_next(self) -> dict[str, Any] | None:
-        arrays = next(self._arrays, None)
-        return None if arrays is None else dict(zip(self._names, arrays, strict=True))
+        """Return the next batch of the portion, None at its end."""
+        if not self._left:
+            return None
+        self._left -= 1
+        return dict(zip(self._names, next(self._arrays), strict=True))
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,14 +113,32 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Keep the sessions that the quantizers make from printing warnings."""
+    onnxruntime.set_default_logger_severity(3)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(2)
+
+
+def _prepare(source: Path, target: Path) -> None:
+    """Fold and fuse what can be; symbolic shapes help where they can be found, and are not needed."""
+    try:
+        quant_pre_process(source, target)
+    except Exception:
+        quant_pre_process(source, target, skip_symbolic_shape=True)
+
+
 def _quantized(file: bytes, work: Any) -> bytes:
     """Return what ``work`` makes of a file that ONNX Runtime has prepared for its quantizers."""
     with tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder:
         exported, prepared, result = (Path(folder, f"{name}.onnx") for name in ("exported", "prepared", "result"))
         exported.write_bytes(file)
         try:
-            with quiet():
-                quant_pre_process(exported, prepared)
+            with quiet(), _errors_only():
+                _prepare(exported, prepared)
                 work(prepared, result)
             model = onnx.load(str(result))
         except QuantizationError:

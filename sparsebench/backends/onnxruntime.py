@@ -40,8 +40,9 @@ class ONNXRuntime:
     """Runs ONNX files in ONNX Runtime on the CPU; int8 by its own quantizers, in QDQ form.
 
     Args:
-        calibration: how ``static`` finds ranges: ``minmax``, ``entropy``, ``percentile`` or ``distribution``. All but
-            the first hold the activations of all calibration batches in memory.
+        calibration: how ``static`` finds ranges: ``minmax``, ``entropy``, ``percentile`` or ``distribution``. In
+            ``entropy`` ONNX Runtime begins with as many bins as levels, and cuts nothing off unless a later batch has
+            a wider range than the first.
         per_channel: whether each output channel of weights has its own scale.
         reduce_range: whether weights have 7 bits. None: they have on processors whose int8 products saturate.
         op_types_to_quantize: ONNX operators that are quantized; None for the defaults.

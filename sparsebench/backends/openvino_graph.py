@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from sparsebench.backends.base import Parameter
+from sparsebench.backends.openvino_runtime import ov
 from sparsebench.quantization import LayerFact
 
 _RECURRENT = {

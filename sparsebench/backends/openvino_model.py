@@ -6,16 +6,15 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
 from torch import Tensor, nn
 
 from sparsebench.backends.openvino_graph import weight_port
+from sparsebench.backends.openvino_runtime import core, ov
 from sparsebench.backends.quiet import quiet
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.base import reason
@@ -25,12 +24,6 @@ XML, BIN = "model.xml", "model.bin"
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _COUNTED = re.compile(r"^[A-Za-z]+_\d+(?=$|[/.])")
 """A name that OpenVINO made up from a type and a count of all operations that the process has built so far."""
-
-
-@lru_cache(maxsize=1)
-def core() -> ov.Core:
-    """Return the runtime, of which a process has one."""
-    return ov.Core()
 
 
 def to_openvino(net: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:

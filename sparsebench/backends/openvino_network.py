@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import openvino as ov
 import torch
 from torch import Tensor
 
 from sparsebench.backends.exported import ExportedNetwork
-from sparsebench.backends.openvino_model import core, read
+from sparsebench.backends.openvino_model import read
+from sparsebench.backends.openvino_runtime import core, ov
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.base import reason
 
