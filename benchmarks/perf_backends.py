@@ -2,7 +2,7 @@
 
     python benchmarks/perf_backends.py --out reports/performance
 
-torchvision's MobileNetV2 and ResNet-18 with random weights, at 224×224. Everything is timed by sparsebench.timing.compare:
+MobileNetV2 and ResNet-18 of torchvision with random weights, at 224×224. sparsebench.timing.compare times everything:
 in pairs, in random order, in processes of their own. What OpenVINO costs through sparsebench is compared with
 benchmarks/openvino_by_hand.py, which uses nothing of sparsebench.
 """
@@ -84,10 +84,9 @@ def prepare(name: str, folder: Path) -> list[tuple[str, str]]:
     return ways
 
 
-def ours(
-    name: str, folder: Path, backend: str, scheme: str, inputs: torch.Tensor, threads: int
-) -> Callable[[], object]:
+def ours(name: str, folder: Path, way: tuple[str, str], inputs: torch.Tensor, threads: int) -> Callable[[], object]:
     """Load what ``prepare`` made, as sparsebench times it."""
+    backend, scheme = way
     torch.set_num_threads(threads)
     net = getattr(torchvision.models, name)().eval()
     net.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
@@ -106,7 +105,7 @@ def ours(
 def measure(name: str, folder: Path, ways: Sequence[tuple[str, str]], batch: int, threads: int, seconds: float):
     """Return two comparisons: of OpenVINO with the script, and of every way with eager fp32."""
     inputs = images(batch, seed=2)
-    made = {f"{b} {s}": Built(partial(ours, name, folder, b, s, inputs, threads)) for b, s in ways}
+    made = {" ".join(way): Built(partial(ours, name, folder, way, inputs, threads)) for way in ways}
     by_hand = Built(partial(openvino_by_hand.load, folder / "by_hand.xml", inputs, threads))
     overhead = compare(
         {BY_HAND: by_hand, "openvino static": made["openvino static"]},
