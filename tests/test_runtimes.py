@@ -280,6 +280,7 @@ def scales(compressed):
     [
         ("onnxruntime", {"calibration": "percentile", "extra": {"CalibPercentile": 90.0}}),
         ("onnxruntime", {"per_channel": False}),
+        ("onnxruntime", {"activation_type": "int8"}),
         ("openvino", {"preset": "mixed"}),
         ("openvino", {"subset_size": 1}),
         ("openvino", {"advanced": {"activations_range_estimator_params": "mean_quantile"}}),
@@ -379,6 +380,7 @@ def test_whether_int8_saturates_is_told_by_the_processor(flags, machine, saturat
     ("backend", "options", "text"),
     [
         ("onnxruntime", {"calibration": "entropie"}, "Did you mean 'entropy'"),
+        ("onnxruntime", {"activation_type": "int4"}, "must be 'uint8' or 'int8'"),
         ("openvino", {"weight_mode": "int4"}, "must be one of int8_asym, int8_sym"),
         ("openvino", {"subset_size": 0}, "must be at least 1"),
         ("openvino", {"calibrate": 1}, "It takes preset, target_device"),
@@ -574,6 +576,52 @@ def test_openvino_runs_recurrent_networks(scheme):
     error = (made.network(batch) - net(batch)).abs().max() / net(batch).abs().max()
     # Ranges of an untrained network's last states are wide beside the states.
     assert error <= {"fp32": 1e-4, "static": 0.3, "weight_only": 0.01}[scheme]
+
+
+class Residual(nn.Module):
+    """Its first convolution feeds two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv, self.classifier = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        return self.classifier((self.conv(x) + x).relu().mean((2, 3)))
+
+
+@BOTH
+def test_layers_after_a_branch_run_in_int8_as_well(backend):
+    made = build_backend(backend).compress(built(Residual), "static", (images(),), recorded(images()))
+    assert {fact.name: fact.computed_in for fact in made.layers} == dict.fromkeys(
+        ("stem", "conv", "classifier"), "int8"
+    )
+
+
+def test_a_layer_that_falls_back_to_float_is_told_of():
+    signed = build_backend("onnxruntime", {"activation_type": "int8"})
+    made = signed.compress(built(Residual), "static", (images(),), recorded(images()))
+    found = {fact.name: (fact.bits, fact.computed_in) for fact in made.layers}
+    # It is int8 in the file; on x86, ONNX Runtime runs it in float nevertheless.
+    assert found["conv"] == (8, "fp32" if probe.is_x86() else "int8")
+
+
+class WideGRU(SmallGRU):
+    """Large enough for torch not to reorder its weights when it is exported."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.classifier = nn.GRU(8, 48, batch_first=True), nn.Linear(48, 10)
+
+
+@pytest.mark.slow
+def test_weights_of_a_recurrent_layer_are_stored_as_they_are_used():
+    made = build_backend("onnxruntime").compress(built(WideGRU), "fp32", (sequences(),), recorded())
+    weights = 3 * 48 * (8 + 48)
+    assert [(fact.name, fact.kind, fact.weights, fact.macs) for fact in made.layers] == [
+        ("rnn", "GRU", weights, 5 * weights),
+        ("classifier", "Gemm", 480, 480),
+    ]
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from sparsebench.quantization.base import float_copy, reason
 
 with quiet():
     import onnx
+    from onnxscript import optimizer
 
 BATCH = "batch"
 """Name of the dimension that is the number of samples."""
@@ -24,6 +25,7 @@ BATCH = "batch"
 MAX_BYTES = 2**31 - 1
 """Largest ONNX file: that of its container, protobuf."""
 
+_NO_LIMIT = 2**62
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _last: tuple[str, bytes] | None = None
 
@@ -57,6 +59,10 @@ def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
         with quiet(), torch.no_grad():
             dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
             program = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=dynamic, verbose=False)
+            if program is not None:
+                # Weights that torch reorders for ONNX, such as those of a GRU, are reordered here and not in each run.
+                optimizer.fold_constants(program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
+                optimizer.remove_unused_nodes(program.model)
             model = program.model_proto if program is not None else None
     except Exception as error:
         raise QuantizationError(

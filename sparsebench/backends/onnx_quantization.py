@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.backends.exported import calibration_arrays
-from sparsebench.backends.probe import int8_saturates
+from sparsebench.backends.probe import int8_saturates, is_x86
 from sparsebench.backends.quiet import quiet
 from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.quantization import Recording
@@ -33,7 +33,12 @@ DYNAMIC_OPERATORS = ["MatMul", "Gemm", "LSTM", "Attention"]
 
 
 def quantize_static(
-    file: bytes, batches: Recording, method: str, options: Mapping[str, Any], extra: Mapping[str, Any]
+    file: bytes,
+    batches: Recording,
+    method: str,
+    activations: str | None,
+    options: Mapping[str, Any],
+    extra: Mapping[str, Any],
 ) -> bytes:
     """Return a file whose layers are int8, calibrated on recorded batches.
 
@@ -41,6 +46,7 @@ def quantize_static(
         file: the float network.
         batches: the calibration batches.
         method: a key of ``METHODS``.
+        activations: ``uint8`` or ``int8``; None for what the kernels of this processor take.
         options: arguments of ``quantize_static``; None takes the default.
         extra: its ``extra_options``.
 
@@ -54,6 +60,9 @@ def quantize_static(
         raise QuantizationError("onnxruntime was given no calibration batch; feed it at least one.")
     reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
 
+    activations = activations or ("uint8" if is_x86() else "int8")
+    kind = quantization.QuantType.QUInt8 if activations == "uint8" else quantization.QuantType.QInt8
+
     def work(source: Path, target: Path) -> None:
         quantization.quantize_static(
             source,
@@ -61,6 +70,7 @@ def quantize_static(
             reader,
             quant_format=quantization.QuantFormat.QDQ,
             calibrate_method=METHODS[method],
+            activation_type=kind,
             # One batch at a time: otherwise the activations of all are in memory together.
             extra_options={"CalibStridedMinMax": 1, **extra},
             **_given(options),

@@ -44,6 +44,8 @@ class ONNXRuntime:
             ``entropy`` ONNX Runtime begins with as many bins as levels, and cuts nothing off unless a later batch has
             a wider range than the first.
         per_channel: whether each output channel of weights has its own scale.
+        activation_type: ``uint8`` or ``int8``. None: ``uint8`` on processors of the x86 family, whose kernels want it;
+            converting ``int8`` there, ONNX Runtime leaves layers after a branch in float.
         reduce_range: whether weights have 7 bits. None: they have on processors whose int8 products saturate.
         op_types_to_quantize: ONNX operators that are quantized; None for the defaults.
         nodes_to_exclude: nodes that stay in float, by name: ``features.0/Conv``.
@@ -56,6 +58,7 @@ class ONNXRuntime:
         self,
         calibration: str = "minmax",
         per_channel: bool = True,
+        activation_type: str | None = None,
         reduce_range: bool | None = None,
         op_types_to_quantize: Sequence[str] | None = None,
         nodes_to_exclude: Sequence[str] | None = None,
@@ -63,7 +66,9 @@ class ONNXRuntime:
     ) -> None:
         if calibration not in _METHODS:
             raise SparsebenchError(unknown_name("calibration method", calibration, _METHODS))
-        self.calibration, self.extra = calibration, dict(extra or {})
+        if activation_type not in (None, "uint8", "int8"):
+            raise SparsebenchError(f"activation_type is {activation_type!r}; it must be 'uint8' or 'int8'.")
+        self.calibration, self.activation_type, self.extra = calibration, activation_type, dict(extra or {})
         self.options = {
             "per_channel": per_channel,
             "reduce_range": reduce_range,
@@ -95,7 +100,9 @@ class ONNXRuntime:
         file = export_onnx(net, inputs)
         require_same(self.name, _network(file), float_copy(net), inputs)
         if scheme == "static":
-            file = onnx_quantization.quantize_static(file, batches, self.calibration, self.options, self.extra)
+            file = onnx_quantization.quantize_static(
+                file, batches, self.calibration, self.activation_type, self.options, self.extra
+            )
         elif scheme == "dynamic":
             file = onnx_quantization.quantize_dynamic(file, self.options, self.extra)
         model = onnx_graph.parse(file)
