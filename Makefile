@@ -27,6 +27,7 @@ bench: $(VENV)/.installed
 perf: $(VENV)/.installed
 	$(BIN)/python benchmarks/perf_pruning.py --out reports/performance
 	$(BIN)/python benchmarks/perf_timing.py --out reports/performance
+	$(BIN)/python benchmarks/perf_backends.py --out reports/performance
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest

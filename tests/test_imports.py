@@ -30,7 +30,7 @@ ALLOWED = {
     "metrics": {"config", "errors", "registry", "tensors"},
     "verdicts": set(),
     "timing": {"config", "errors", "lazy", "registry", "verdicts"},
-    "backends": {"config", "errors", "registry", "quantization"},
+    "backends": {"config", "environment", "errors", "registry", "quantization"},
     "data": {"config", "errors", "registry"},
     "models": {"config", "errors", "registry"},
     "loaders": {"errors"},

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import Recording
+from sparsebench.quantization.base import reason
 
 TOLERANCE = 1e-3
 """Largest difference of an exported float network from torch, as a fraction of its largest output. Other summation
@@ -40,7 +41,7 @@ class ExportedNetwork(nn.Module):
         return {key: value for key, value in self.__dict__.items() if key not in self.unloaded()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.load()
 
 
@@ -99,8 +100,9 @@ def require_same(backend: str, exported: nn.Module, net: nn.Module, example: tup
         QuantizationError: where it does not run, or computes something else.
     """
     for inputs in (example, other_batch(example)):
+        expected = outputs_of(backend, _in_torch(backend, net, inputs))
         with torch.inference_mode():
-            expected, found = outputs_of(backend, net(*inputs)), outputs_of(backend, exported(*inputs))
+            found = outputs_of(backend, exported(*inputs))
         for wanted, got in zip(expected, found, strict=True):
             if wanted.shape != got.shape:
                 raise QuantizationError(
@@ -116,6 +118,18 @@ def require_same(backend: str, exported: nn.Module, net: nn.Module, example: tup
                     f"up to {scale:.3g} differ by up to {worst:.3g}. A network that draws random numbers, or keeps a "
                     "state between calls, cannot be exported; use backend 'eager'."
                 )
+
+
+def _in_torch(backend: str, net: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """Run the float network, which may be made for one batch size only."""
+    try:
+        with torch.inference_mode():
+            return net(*inputs)
+    except Exception as error:
+        raise QuantizationError(
+            f"{backend} needs a network that takes any number of samples; {type(net).__name__} does not take "
+            f"{len(inputs[0])}: {reason(error)} Take the batch size from the input's shape in forward."
+        ) from error
 
 
 def outputs_of(backend: str, returned: Any) -> tuple[Tensor, ...]:

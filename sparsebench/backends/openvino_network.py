@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import openvino as ov
 import torch
 from torch import Tensor
 
 from sparsebench.backends.exported import ExportedNetwork
-from sparsebench.backends.openvino_model import core, read
+from sparsebench.backends.openvino_model import read
+from sparsebench.backends.openvino_runtime import core, ov
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.base import reason
 
@@ -60,7 +60,8 @@ class OpenVINONetwork(ExportedNetwork):
         """
         wanted = [value.get_partial_shape() for value in self._compiled.inputs]
         given = [tuple(value.shape) for value in example]
-        if len(wanted) != len(given) or not all(a.compatible(ov.PartialShape(b)) for a, b in zip(wanted, given)):
+        fit = (a.compatible(ov.PartialShape(b)) for a, b in zip(wanted, given, strict=False))
+        if len(wanted) != len(given) or not all(fit):
             raise QuantizationError(
                 f"The model takes inputs of {', '.join(map(str, wanted))} and not of {', '.join(map(str, given))}: it "
                 "does not belong to this network. Compress the network again."

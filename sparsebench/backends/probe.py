@@ -38,6 +38,11 @@ def not_installed(backend: str, *modules: str) -> str | None:
     return f"{' and '.join(missing)} {verb} not installed; run \"pip install 'sparsebench[{backend}]'\"."
 
 
+def is_x86() -> bool:
+    """Whether the processor is one of the x86 family."""
+    return platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+
+
 def int8_saturates() -> bool:
     """Whether int8 products of this processor are added up in 16 bits, which saturate.
 
@@ -45,6 +50,4 @@ def int8_saturates() -> bool:
     two products of 8 bits do not fit its 16-bit sum. Weights of 7 bits do. Where the system does not tell what an x86
     processor can do, the answer is yes, for that costs half a bit and the other error costs the result.
     """
-    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
-        return False
-    return not _DOT_PRODUCTS & set(cpu_flags())
+    return is_x86() and not _DOT_PRODUCTS & set(cpu_flags())
