@@ -5,7 +5,7 @@ A test that takes the fixture ``compressed_network`` is run once for each trial 
 must be known before any fixture is made, so it comes from an option, the ini file, or a hook in ``conftest.py``:
 
     def pytest_sparsebench_config(config):
-        return {"name": "mine", "model": {"name": "my_project.networks:build"}, "data": {"name": "my_project.data:load"}}
+        return {"name": "mine", "model": {"name": "my_networks:build"}, "data": {"name": "my_data:load"}}
 
 The plugin is loaded by every pytest of an environment in which sparsebench is installed. Until a test takes one of its
 fixtures it imports nothing but pytest.
@@ -185,10 +185,10 @@ class Suite:
 
         return Workbench(Store(self.root, writable=False), device="cpu")
 
-    def record(self, name: str) -> "TrialResult":
+    def record(self, name: str, run: "Run") -> "TrialResult":
         """Return the trial of a test with the records of its stages."""
         label = self.trials[name].label
-        return next(result for result in self.run.trials if result.trial.label == label)
+        return next(result for result in run.trials if result.trial.label == label)
 
     def setting(self, option: str, key: str) -> int:
         """Return a number from an option, else the first that the run was measured with."""
@@ -258,7 +258,12 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
 @pytest.fixture(scope="session")
 def sparsebench_run(pytestconfig: pytest.Config) -> "Run":
     """The run whose networks are tested, with the records of every trial; it is run first where need be."""
-    return _or_fail(lambda: _suite(pytestconfig).run)
+    from sparsebench.errors import SparsebenchError
+
+    try:
+        return _suite(pytestconfig).run
+    except SparsebenchError as error:
+        pytest.fail(f"sparsebench: {error}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -268,7 +273,7 @@ def _sparsebench_trial(request: pytest.FixtureRequest, sparsebench_run: "Run") -
     from sparsebench.trial_network import open_trial, why_unusable
 
     suite: Suite = _suite(request.config)
-    record = suite.record(request.param)
+    record = suite.record(request.param, sparsebench_run)
     unusable = why_unusable(record)
     if unusable:
         pytest.skip(unusable)
@@ -306,16 +311,6 @@ def compressed_network(request: pytest.FixtureRequest, _sparsebench_trial: "Tria
             benchmark.extra_info.update(found.facts())
             found.warm_up()
         yield found
-
-
-def _or_fail(make: Callable[[], Any]) -> Any:
-    """Return what is made; an error of ours fails the test with its sentence, without a traceback."""
-    from sparsebench.errors import SparsebenchError
-
-    try:
-        return make()
-    except SparsebenchError as error:
-        pytest.fail(f"sparsebench: {error}", pytrace=False)
 
 
 def _announcer(config: pytest.Config, root: Path) -> "Watcher":

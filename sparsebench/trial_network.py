@@ -162,7 +162,9 @@ def _moved(network: "nn.Module", inputs: tuple[Any, ...], device: str) -> tuple[
         torch.cuda.synchronize(device)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         first_line = str(error).strip().partition("\n")[0]
-        raise SparsebenchError(f"This network does not run on {device}: {type(error).__name__}: {first_line}") from error
+        raise SparsebenchError(
+            f"This network does not run on {device}: {type(error).__name__}: {first_line}"
+        ) from error
     return moved, there
 
 

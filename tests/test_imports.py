@@ -79,6 +79,7 @@ ALLOWED = {
         "store",
     },
     "report": {"records", "errors"},
+    "exported": {"environment", "errors", "timing"},
     "trial_network": {"errors", "records", "stages", "timing"},
     "pytest_plugin": {
         "config",
@@ -94,7 +95,19 @@ ALLOWED = {
     "progress": {"plan", "records", "runner"},
     "listing": {"plan", "records", "registry", "runner", "store"},
     "__main__": {"cli"},
-    "cli": {"config", "contract", "errors", "listing", "progress", "records", "registry", "report", "runner", "store"},
+    "cli": {
+        "config",
+        "contract",
+        "errors",
+        "exported",
+        "listing",
+        "progress",
+        "records",
+        "registry",
+        "report",
+        "runner",
+        "store",
+    },
 }
 
 

@@ -76,7 +76,17 @@ def test_an_installed_package_has_the_plugin_as_its_entry_point():
 def test_every_trial_of_a_run_is_benchmarked_with_its_facts_beside_it(pytester, finished):
     pytester.makepyfile(LATENCY)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *PLUGIN, *QUICK, "--sparsebench-run", finished, "--benchmark-json", "out.json"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *PLUGIN,
+            *QUICK,
+            "--sparsebench-run",
+            finished,
+            "--benchmark-json",
+            "out.json",
+        ],
         cwd=pytester.path,
         capture_output=True,
         text=True,
@@ -271,7 +281,8 @@ def test_a_network_is_benchmarked_on_a_gpu(pytester, suite, finished):
         pytest.skip("needs a CUDA GPU")
     pytester.makepyfile(LATENCY)
     result = suite(
-        *("--sparsebench-run", finished, "--quant-schemes=fp32", "--sparsebench-device=cuda:0"), "--benchmark-json=o.json"
+        *("--sparsebench-run", finished, "--quant-schemes=fp32", "--sparsebench-device=cuda:0"),
+        "--benchmark-json=o.json",
     )
     result.assert_outcomes(passed=2)
     content = json.loads((pytester.path / "o.json").read_text())
