@@ -96,17 +96,31 @@ class ModelConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the network's factory.")
 
 
-class PrunerConfig(Section):
+class Component(Section):
+    """A component by name and its options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The component as it is named in records: ``n_m(m=4, n=1)``."""
+        shown = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
+        return f"{self.name}({shown})" if shown else self.name
+
+
+class PrunerConfig(Component):
     """A pruner by name and its options, such as ``{ name = "n_m", options = { n = 1, m = 4 } }``."""
 
     name: Annotated[str, _named(PRUNERS)]
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the pruner.")
 
-    @property
-    def label(self) -> str:
-        """The pruner as it is named in records: ``n_m(m=4, n=1)``."""
-        shown = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
-        return f"{self.name}({shown})" if shown else self.name
+
+class BackendConfig(Component):
+    """A backend by name and its options, such as ``{ name = "openvino", options = { preset = "mixed" } }``."""
+
+    name: Annotated[str, _named(BACKENDS)]
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the backend.")
 
 
 class DataConfig(Section):
@@ -190,8 +204,8 @@ class SweepConfig(Section):
         tuple[PrunerConfig, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique_labels)
     ] = Field((PrunerConfig(name="magnitude"),), min_length=1)
     backends: Annotated[
-        tuple[Annotated[str, _named(BACKENDS)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
-    ] = Field(("eager",), min_length=1)
+        tuple[BackendConfig, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique_labels)
+    ] = Field((BackendConfig(name="eager"),), min_length=1)
     model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_tables), AfterValidator(_unique_names)] = Field(
         (ModelConfig(),), min_length=1
     )
@@ -298,6 +312,7 @@ def _sections() -> Mapping[str, type[Section]]:
         "": SweepConfig,
         "model": ModelConfig,
         "pruners": PrunerConfig,
+        "backends": BackendConfig,
         "data": DataConfig,
         "train": TrainConfig,
         "prune": PruneConfig,

@@ -11,21 +11,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sparsebench.backends import Backend, build_backend
 from sparsebench.config import PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.environment import machine_identity
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.plan import Facts
-from sparsebench.registry import BACKENDS, ONLY_THRESHOLDS, SCHEMES, is_reference
+from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES, is_reference
 
 
 def gather_facts(config: SweepConfig) -> Facts:
     """Return the facts that ``make_plan`` needs for ``config``.
 
     Raises:
+        ConfigError: where a backend or a pruner does not take its options.
         SparsebenchError: where a module that the config refers to cannot be found.
     """
-    backends = {name: BACKENDS.load(name)() for name in config.backends}
+    backends = _backends(config)
     reasons = {
         (backend, scheme): found.problem() or found.offers(scheme)
         for backend, found in backends.items()
@@ -39,6 +41,19 @@ def gather_facts(config: SweepConfig) -> Facts:
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
         machine=machine_identity(),
     )
+
+
+def _backends(config: SweepConfig) -> dict[str, Backend]:
+    """Return the backends by their labels."""
+    built, problems = {}, []
+    for backend in config.backends:
+        try:
+            built[backend.label] = build_backend(backend.name, backend.options)
+        except SparsebenchError as error:
+            problems.append(f"backends: {error}")
+    if problems:
+        raise ConfigError("The run was not started:", problems)
+    return built
 
 
 def reachable_thresholds(pruner: PrunerConfig) -> tuple[float, ...] | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparsebench.config import DataConfig, ModelConfig, PrunerConfig, SweepConfig
+from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.records import SCHEMA_VERSION, StageKind, TrialRecord
 
 
@@ -21,7 +21,8 @@ class Facts:
     Attributes:
         data: fingerprint of each dataset, by its name in the config.
         sources: digest of the user's own modules, by reference (``package.module:callable``).
-        not_offered: why a backend does not offer a scheme, by (backend, scheme); offered pairs are absent.
+        not_offered: why a backend does not offer a scheme, by (label of the backend, scheme); offered pairs
+            are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
         calibrating: the schemes that read calibration batches.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
@@ -193,7 +194,7 @@ class _Planner:
         threshold: float,
         seed: int,
         scheme: str,
-        backend: str,
+        backend: BackendConfig,
         train: Stage,
     ) -> TrialRecord:
         trial = TrialRecord(
@@ -203,15 +204,15 @@ class _Planner:
             threshold=threshold,
             seed=seed,
             scheme=scheme,
-            backend=backend,
+            backend=backend.label,
             train=train.key,
             ancestors=self._ancestors(train),
-            not_offered=self.facts.not_offered.get((backend, scheme)),
+            not_offered=self.facts.not_offered.get((backend.label, scheme)),
         )
         if trial.not_offered:
             return trial
         quantize = self.config.quantize.model_dump(mode="json") if scheme in self.facts.calibrating else None
-        settings = {"scheme": scheme, "backend": backend, "quantize": quantize}
+        settings = {"scheme": scheme, "backend": backend.model_dump(mode="json"), "quantize": quantize}
         compress = self._add("compress", settings, train.key, trial.label)
         evaluate = self._add("evaluate", {"split": "test"}, compress.key, trial.label)
         timed = seed == self.config.seeds[0] or self.config.measure.all_seeds

@@ -130,6 +130,8 @@ class LayerAudit:
     """What became of one layer's weights in the network that really runs.
 
     ``bits`` is the width in which its weights are held; ``reason`` says why they are not int8, empty where they are.
+    ``computed_in`` is the format of its multiplications (``int8``, ``fp32``, ``bf16``, ``fp16``), empty where unknown;
+    ``macs`` are its multiply-accumulates for one sample, None where the network that runs does not tell.
     """
 
     name: str
@@ -138,6 +140,8 @@ class LayerAudit:
     zeros: int
     bits: int
     reason: str
+    computed_in: str = ""
+    macs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
 """What each kind of stage does, in one process. Which stages run, and when, is the runner's business."""
 
+import io
+import pickle
 import random
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,21 +18,21 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from sparsebench.backends import Backend, Compressed
-from sparsebench.config import PruneConfig, PrunerConfig
+from sparsebench.backends import Backend, Compressed, build_backend
+from sparsebench.config import MAX_CALIBRATION_BATCHES, PruneConfig, PrunerConfig
 from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
 from sparsebench.data import Splits, load_splits
 from sparsebench.errors import ContractError, ModelError, NoEffectWarning, StoreError
 from sparsebench.metrics.accuracy import wilson_interval
 from sparsebench.metrics.compute import count_macs
 from sparsebench.metrics.memory import working_memory
-from sparsebench.metrics.size import measure_size
+from sparsebench.metrics.size import NetworkSize, file_size, measure_size
 from sparsebench.metrics.sparsity import count_zeros, parameter_counts
 from sparsebench.models import build_model
 from sparsebench.plan import Stage
 from sparsebench.pruning import PrunableWeight, all_weights, asked_zeros, prunable_weights, zero_smallest_of
 from sparsebench.pruning.structure import Structure, apply_structure, structure_of
-from sparsebench.quantization import audit, warn_no_effect
+from sparsebench.quantization import Recording, audit, warn_no_effect
 from sparsebench.records import (
     CompressResult,
     EpochRecord,
@@ -42,17 +44,21 @@ from sparsebench.records import (
     SensitivityPoint,
     SensitivityResult,
     SizeResult,
+    StageKind,
     StageRecord,
     TrainResult,
     pack_bits,
 )
-from sparsebench.registry import BACKENDS, PRUNERS, TRAINERS, import_reference
+from sparsebench.registry import PRUNERS, TRAINERS, import_reference
 from sparsebench.store import Store
 from sparsebench.timing.loop import batch_of, time_network
 
 NETWORK = "network.safetensors"
 STRUCTURE = "structure.json"
-CALIBRATION = "calibration.pt"
+EXAMPLE = "example.pt"
+
+EXAMPLE_SAMPLES = 8
+"""Training samples that are kept with a trained network, for what follows its graph or times it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,8 @@ class Workbench:
         # evaluate and measure of one trial follow each other; rebuilding the network for each would cost as much again.
         self.restored = lru_cache(maxsize=1)(self._restore)
         self.example = lru_cache(maxsize=2)(self._example)
+        # All schemes and backends of a trained network calibrate on the same batches, and follow each other.
+        self._recording: tuple[str, Recording] | None = None
 
     def do(self, stage: Stage) -> Outcome:
         """Do the work of one stage; whatever goes wrong is raised."""
@@ -112,7 +120,7 @@ class Workbench:
         parent = self._record("train", stage.parent) if stage.parent else None
         old_net = self.trained(parent) if parent else None
         seed_everything(settings["seed"])
-        network = _build(settings, splits)
+        network = _build(settings, splits.classes, splits.input_shape)
         fresh, built = {name: tensor.shape for name, tensor in network.state_dict().items()}, structure_of(network)
         if parent:
             apply_structure(network, self._structure(parent))
@@ -140,6 +148,7 @@ class Workbench:
                 "train", stage.key, NETWORK, lambda path: safetensors.torch.save_model(trained, str(path))
             )
         }
+        artifacts |= self._save_example(stage, trainer)
         structure = structure_of(trained).since(built)
         if structure:
             artifacts[STRUCTURE] = self.store.save_artifact("train", stage.key, STRUCTURE, structure.save)
@@ -150,26 +159,21 @@ class Workbench:
     def compress(self, stage: Stage) -> Outcome:
         """Bring a trained network into a scheme on a backend, calibrating where the scheme asks for it."""
         parent = self._record("train", stage.parent)
-        trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key), stage.settings)
         example = (self.example(parent.key),)
-        calibration = _Calibration(trainer)
+        batches = self.recording(parent, stage.settings["quantize"])
         seed_everything(parent.settings["seed"])
-        backend: Backend = BACKENDS.load(stage.settings["backend"])()
         scheme = stage.settings["scheme"]
-        compressed: Compressed = backend.compress(self.trained(parent), scheme, example, calibration)
-        facts = audit(compressed.network)
+        compressed = _backend(stage.settings).compress(self.trained(parent), scheme, example, batches)
+        facts = audit(compressed.network) if compressed.layers is None else compressed.layers
         warn_no_effect(scheme, facts)
-        artifacts = {}
-        if compressed.calibration:
-            artifacts[CALIBRATION] = self.store.save_artifact(
-                "compress", stage.key, CALIBRATION, lambda path: torch.save(dict(compressed.calibration), path)
-            )
+        artifacts = {name: self._save("compress", stage.key, name, file) for name, file in compressed.files.items()}
+        memory = compressed.working_memory_bytes
         result = CompressResult(
-            calibration_batches=calibration.batches,
-            calibration_seconds=calibration.seconds,
+            calibration_batches=batches.used,
+            calibration_seconds=batches.seconds,
             layers=tuple(LayerAudit(**asdict(fact)) for fact in facts),
-            size=SizeResult(**asdict(measure_size(compressed.network))),
-            working_memory_bytes=_working_memory(compressed.network, example[0]),
+            size=SizeResult(**asdict(_size(compressed))),
+            working_memory_bytes=_working_memory(compressed.network, example[0]) if memory is None else memory,
         )
         return Outcome(result=result, artifacts=artifacts)
 
@@ -197,9 +201,10 @@ class Workbench:
     def measure(self, stage: Stage) -> Outcome:
         """Time a compressed network at one batch size and number of threads."""
         batch_size, threads = stage.settings["batch_size"], stage.settings["threads"]
+        inputs = (self.inputs(stage.parent, batch_size),)
         timing = time_network(
-            self.restored(stage.parent),
-            (self.inputs(stage.parent, batch_size),),
+            self.specialised(stage.parent, inputs, threads),
+            inputs,
             batch_size=batch_size,
             threads=threads,
             seconds=stage.settings["seconds"],
@@ -293,12 +298,64 @@ class Workbench:
         trainer.load_dataloaders(batch_size=settings["train"]["batch_size"], collate_fn=collate)
         return trainer, declared
 
+    def recording(self, record: StageRecord, quantize: Mapping[str, Any] | None) -> Recording:
+        """Return the calibration batches of a trained network, which its trainer reads when they are asked for."""
+        limit = quantize["calibration_batches"] if quantize else MAX_CALIBRATION_BATCHES
+        if self._recording is None or self._recording[0] != record.key or self._recording[1].limit < limit:
+            settings = {"quantize": {"calibration_batches": limit}}
+            recording = Recording(self.trained(record), partial(self._read_training_batches, record, settings), limit)
+            self._recording = record.key, recording
+        return self._recording[1].first(limit)
+
+    def _read_training_batches(self, record: StageRecord, settings: Mapping[str, Any], network: nn.Module) -> None:
+        """Let the trainer run its calibration batches through a network."""
+        trainer, _ = self.trainer(record.settings, self.store.directory("train", record.key), settings)
+        calls = 0
+
+        def count(*_: Any) -> None:
+            nonlocal calls
+            calls += 1
+
+        hook = network.register_forward_pre_hook(count)
+        seed_everything(record.settings["seed"])
+        try:
+            check_evaluated(trainer.evaluate(net=network, quant_mode=True))
+        finally:
+            hook.remove()
+        if not calls:
+            raise ContractError(
+                "The trainer does not keep the contract:",
+                ["evaluate(net, quant_mode=True) ran no batch through net; feed it batches of dataloader['train']."],
+            )
+
     def trained(self, record: StageRecord) -> nn.Module:
-        """Return the network that a training stage saved, on the CPU, ready to be evaluated."""
-        network = _build(record.settings, self.splits(record.settings["data"]))
+        """Return the network that a training stage saved, on the CPU, ready to be evaluated; reads no data."""
+        result = record.result
+        if not isinstance(result, TrainResult):
+            raise StoreError(f"The record {record.key} is no trained network; start the run again.")
+        network = _build(record.settings, result.classes, result.input_shape)
         apply_structure(network, self._structure(record))
         safetensors.torch.load_model(network, str(self.store.artifact(record, NETWORK)))
         return network.eval()
+
+    def _save(self, kind: StageKind, key: str, name: str, content: bytes) -> str:
+        """Save an artifact and return its SHA-256."""
+
+        def write(path: Path) -> None:
+            path.write_bytes(content)
+
+        return self.store.save_artifact(kind, key, name, write)
+
+    def _save_example(self, stage: Stage, trainer: TrainerLike) -> dict[str, str]:
+        """Save a few training samples as the network is fed them, where they are of a kind that can be read back."""
+        inputs = batch_of(_first_inputs(trainer, stage.settings["seed"]), EXAMPLE_SAMPLES)
+        written = io.BytesIO()
+        torch.save(inputs, written)
+        try:
+            _read_example(io.BytesIO(written.getvalue()))
+        except pickle.UnpicklingError:
+            return {}
+        return {EXAMPLE: self._save("train", stage.key, EXAMPLE, written.getvalue())}
 
     def _structure(self, record: StageRecord) -> Structure:
         """Return what removing channels changed in the network of a training stage; empty where none were removed."""
@@ -311,21 +368,25 @@ class Workbench:
         return batch_of(self.example(self._record("compress", key).parent), batch_size)
 
     def _example(self, key: str | None) -> Any:
-        """Return the inputs of one training batch, on the CPU, as the trainer of train stage ``key`` loads them."""
+        """Return inputs of a few training samples, on the CPU, as the trainer of train stage ``key`` loads them."""
         parent = self._record("train", key)
+        if EXAMPLE in parent.artifacts:
+            return _read_example(self.store.artifact(parent, EXAMPLE))
         trainer, _ = self.trainer(parent.settings, self.store.directory("train", parent.key))
-        return _first_inputs(trainer, parent.settings["seed"])
+        return batch_of(_first_inputs(trainer, parent.settings["seed"]), EXAMPLE_SAMPLES)
 
     def _restore(self, key: str | None) -> nn.Module:
         """Return the network that a compress stage made, rebuilt from its artifacts without calibrating again."""
         record = self._record("compress", key)
         parent = self._record("train", record.parent)
-        calibration: dict[str, torch.Tensor] = {}
-        if CALIBRATION in record.artifacts:
-            calibration = torch.load(self.store.artifact(record, CALIBRATION), weights_only=True)
-        backend: Backend = BACKENDS.load(record.settings["backend"])()
+        files = {name: self.store.artifact(record, name) for name in record.artifacts}
         example = (self.example(parent.key),)
-        return backend.restore(self.trained(parent), record.settings["scheme"], example, calibration)
+        return _backend(record.settings).restore(self.trained(parent), record.settings["scheme"], example, files)
+
+    def specialised(self, key: str | None, inputs: tuple[Any, ...], threads: int) -> nn.Module:
+        """Return the network of a compress stage as it is timed: made for these inputs and so many threads."""
+        record = self._record("compress", key)
+        return _backend(record.settings).specialise(self.restored(key), inputs, threads)
 
     def _record(self, kind: Any, key: str | None) -> StageRecord:
         record = self.store.read(kind, key) if key else None
@@ -340,37 +401,33 @@ class Workbench:
         return lambda epoch: on_epoch(EpochRecord(**asdict(epoch)), epochs)
 
 
-class _Calibration:
-    """Feeds training batches through a prepared network by the trainer's own ``evaluate``, counting what it reads."""
-
-    def __init__(self, trainer: TrainerLike) -> None:
-        self.trainer = trainer
-        self.batches = 0
-        self.seconds = 0.0
-
-    def __call__(self, prepared: nn.Module) -> nn.Module:
-        hook = prepared.register_forward_pre_hook(self._count)
-        started = time.perf_counter()
-        try:
-            returned = self.trainer.evaluate(net=prepared, quant_mode=True)
-        finally:
-            hook.remove()
-        self.seconds = time.perf_counter() - started
-        _, calibrated = check_evaluated(returned)
-        if self.batches == 0:
-            raise ContractError(
-                "The trainer does not keep the contract:",
-                ["evaluate(net, quant_mode=True) ran no batch through net; feed it batches of dataloader['train']."],
-            )
-        return calibrated
-
-    def _count(self, module: nn.Module, inputs: Any) -> None:  # noqa: ARG002 - the signature of a hook
-        self.batches += 1
-
-
-def _build(settings: Mapping[str, Any], splits: Splits) -> nn.Module:
+def _build(settings: Mapping[str, Any], classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     model = settings["model"]
-    return build_model(model["name"], splits.classes, splits.input_shape, model["options"])
+    return build_model(model["name"], classes, input_shape, model["options"])
+
+
+def _backend(settings: Mapping[str, Any]) -> Backend:
+    """Return the backend of a compress stage."""
+    return build_backend(settings["backend"]["name"], settings["backend"]["options"])
+
+
+def _size(compressed: Compressed) -> NetworkSize:
+    """Return the size of a network: of its state dict, or of the file that it is where it does not live in torch."""
+    export = compressed.export
+    if export is None:
+        return measure_size(compressed.network)
+    return file_size(
+        export.file,
+        payload_bytes=export.payload_bytes,
+        nonzero_parameters=sum(parameter.nonzero for parameter in export.parameters),
+        nonzero_bits=sum(parameter.nonzero * parameter.bits for parameter in export.parameters),
+    )
+
+
+def _read_example(file: Path | io.BytesIO) -> Any:
+    """Read inputs that were saved; of classes, packed sequences alone are allowed."""
+    with torch.serialization.safe_globals([PackedSequence]):
+        return torch.load(file, weights_only=True)
 
 
 def _first_inputs(trainer: TrainerLike, seed: int) -> Any:

@@ -6,27 +6,14 @@ import warnings
 
 import pytest
 import torch
+from recordings import recorded, stored
 from small_nets import ConvOnly, SmallCNN, SmallGRU, Stubbed, StubbedGRU, built, images, packed, sequences
 from torch import nn
 
-from sparsebench.backends import eager
+from sparsebench.backends import build_backend, eager
 from sparsebench.backends.eager import Eager
-from sparsebench.errors import QuantizationError
+from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.registry import BACKENDS, SCHEMES
-
-
-class Feeder:
-    """Feeds batches to a prepared network and remembers that it did."""
-
-    def __init__(self, *batches):
-        self.batches = batches
-        self.calls = 0
-
-    def __call__(self, prepared):
-        self.calls += 1
-        for batch in self.batches:
-            prepared(batch)
-        return prepared
 
 
 @pytest.fixture
@@ -54,7 +41,7 @@ def test_a_scheme_of_this_package_that_eager_has_not_is_not_offered(with_scheme)
     with_scheme("qat", "sparsebench.quantization.qat:QAT")
     assert Eager().offers("qat") == "eager does not offer qat."
     with pytest.raises(QuantizationError, match="eager does not offer qat"):
-        Eager().compress(built(SmallCNN), "qat", (images(),), Feeder())
+        Eager().compress(built(SmallCNN), "qat", (images(),), recorded())
 
 
 class Doubled:
@@ -73,7 +60,7 @@ class Doubled:
 def test_a_scheme_of_an_installed_package_is_offered_and_runs(with_scheme):
     with_scheme("doubled", f"{__name__}:Doubled")
     assert Eager().offers("doubled") is None
-    assert isinstance(Eager().compress(built(SmallCNN), "doubled", (images(),), Feeder()).network, nn.Sequential)
+    assert isinstance(Eager().compress(built(SmallCNN), "doubled", (images(),), recorded()).network, nn.Sequential)
 
 
 def test_an_unknown_scheme_is_not_offered_and_the_nearest_is_named():
@@ -104,18 +91,17 @@ def test_asking_what_is_offered_does_not_import_torch():
     assert done.stdout == "[None, None, None, None] False\n"
 
 
-@pytest.mark.parametrize(("scheme", "calls"), [("fp32", 0), ("dynamic", 0), ("static", 1), ("both", 1)])
-def test_calibration_is_asked_for_once_and_only_where_the_scheme_calibrates(scheme, calls):
-    feeder = Feeder(images())
-    compressed = Eager().compress(built(SmallCNN), scheme, (images(),), feeder)
-    assert feeder.calls == calls
-    assert bool(compressed.calibration) is bool(calls)
-    assert all(type(value) is torch.Tensor and not value.is_quantized for value in compressed.calibration.values())
+@pytest.mark.parametrize(("scheme", "used"), [("fp32", 0), ("dynamic", 0), ("static", 2), ("both", 2)])
+def test_calibration_batches_are_read_only_where_the_scheme_calibrates(scheme, used):
+    batches = recorded(images(), images())
+    compressed = Eager().compress(built(SmallCNN), scheme, (images(),), batches)
+    assert batches.used == used
+    assert list(compressed.files) == (["calibration.pt"] if used else [])
 
 
 def test_fp32_is_a_copy_in_evaluation_mode():
     net = built(SmallCNN).train()
-    network = Eager().compress(net, "fp32", (images(),), Feeder()).network
+    network = Eager().compress(net, "fp32", (images(),), recorded()).network
     assert network is not net
     assert net.training
     assert not network.training
@@ -126,24 +112,24 @@ def test_fp32_is_a_copy_in_evaluation_mode():
 @pytest.mark.parametrize(
     ("kind", "inputs"), [(SmallCNN, images), (SmallGRU, sequences), (SmallGRU, packed), (Stubbed, images)]
 )
-def test_restore_returns_what_compress_returned(scheme, kind, inputs):
+def test_restore_returns_what_compress_returned(scheme, kind, inputs, tmp_path):
     net, batch = built(kind), inputs()
-    compressed = Eager().compress(net, scheme, (batch,), Feeder(batch))
-    restored = Eager().restore(net, scheme, (batch,), compressed.calibration)
+    compressed = Eager().compress(net, scheme, (batch,), recorded(batch))
+    restored = Eager().restore(net, scheme, (batch,), stored(compressed, tmp_path))
     assert torch.equal(restored(batch), compressed.network(batch))
 
 
 @pytest.mark.parametrize("scheme", ["fp32", "dynamic", "static", "both"])
-def test_no_warning_of_the_library_reaches_the_user(scheme):
+def test_no_warning_of_the_library_reaches_the_user(scheme, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compressed = Eager().compress(built(SmallCNN), scheme, (images(),), Feeder(images()))
-        Eager().restore(built(SmallCNN), scheme, (images(),), compressed.calibration)
+        compressed = Eager().compress(built(SmallCNN), scheme, (images(),), recorded(images()))
+        Eager().restore(built(SmallCNN), scheme, (images(),), stored(compressed, tmp_path))
         compressed.network(images())
 
 
-def test_the_calibration_of_another_scheme_is_refused():
-    calibration = Eager().compress(built(SmallCNN), "static", (images(),), Feeder(images())).calibration
+def test_the_calibration_of_another_scheme_is_refused(tmp_path):
+    calibration = stored(Eager().compress(built(SmallCNN), "static", (images(),), recorded(images())), tmp_path)
     with pytest.raises(QuantizationError, match="does not belong to this network"):
         Eager().restore(built(SmallCNN), "dynamic", (images(),), calibration)
     with pytest.raises(QuantizationError, match="does not belong to this network"):
@@ -152,7 +138,7 @@ def test_the_calibration_of_another_scheme_is_refused():
 
 def test_a_calibration_that_reads_no_batch_is_refused():
     with pytest.raises(QuantizationError, match="was not calibrated"):
-        Eager().compress(built(SmallCNN), "static", (images(),), Feeder())
+        Eager().compress(built(SmallCNN), "static", (images(),), recorded())
 
 
 def test_a_network_that_converts_but_does_not_run_is_refused_at_once():
@@ -160,16 +146,26 @@ def test_a_network_that_converts_but_does_not_run_is_refused_at_once():
     net.quant = nn.Identity()  # one stub is forgotten: the convolution is int8, its input is not
     net.second = built(Stubbed).quant
     with pytest.raises(QuantizationError, match=r"was converted by static but does not run: .*QuantStub"):
-        Eager().compress(net, "static", (images(),), Feeder(images()))
+        Eager().compress(net, "static", (images(),), recorded(images()))
 
 
 def test_a_gru_inside_the_marked_part_gets_its_input_back_in_float():
     batch = sequences()
-    compressed = Eager().compress(built(StubbedGRU), "static", (batch,), Feeder(batch))
+    compressed = Eager().compress(built(StubbedGRU), "static", (batch,), recorded(batch))
     assert type(compressed.network.rnn) is nn.GRU
     assert compressed.network(batch).dtype == torch.float32
 
 
 def test_any_batch_size_runs():
-    network = Eager().compress(built(ConvOnly), "static", (images(4),), Feeder(images(4))).network
+    network = Eager().compress(built(ConvOnly), "static", (images(4),), recorded(images(4))).network
     assert network(images(7)).shape == (7, 4)
+
+
+def test_eager_has_nothing_to_specialise():
+    net = built(SmallCNN)
+    assert Eager().specialise(net, (images(1),), threads=1) is net
+
+
+def test_options_that_a_backend_does_not_take_are_named():
+    with pytest.raises(SparsebenchError, match=r"'eager' cannot be built with these options: .* takes no options"):
+        build_backend("eager", {"preset": "mixed"})

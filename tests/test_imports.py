@@ -48,7 +48,7 @@ ALLOWED = {
     },
     "testing": {"config", "contract", "trainer", "data", "models", "pruning", "errors", "registry"},
     "executors": set(),
-    "facts": {"config", "data", "environment", "errors", "plan", "registry"},
+    "facts": {"backends", "config", "data", "environment", "errors", "plan", "registry"},
     "stages": {
         "backends",
         "config",

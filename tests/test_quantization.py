@@ -282,7 +282,9 @@ def test_warnings_of_the_users_own_network_are_not_silenced():
 
 IN_A_NEW_PROCESS = """
 import sys, warnings
+from pathlib import Path
 import torch
+from recordings import recorded
 from small_nets import *
 from sparsebench.backends.eager import Eager
 from sparsebench.metrics import measure_size
@@ -291,10 +293,12 @@ kept = torch.load(sys.argv[1], weights_only=True)
 warnings.simplefilter("error")
 for kind, scheme, calibration, inputs, outputs in kept:
     net = built(globals()[kind])
-    restored = Eager().restore(net, scheme, (inputs,), calibration)
+    torch.save(calibration, "calibration.pt")
+    files = {"calibration.pt": Path("calibration.pt")} if calibration else {}
+    restored = Eager().restore(net, scheme, (inputs,), files)
     assert torch.equal(restored(inputs), outputs), (kind, scheme)
     measure_size(restored)
-    Eager().compress(net, scheme, (inputs,), lambda prepared: (prepared(inputs), prepared)[1])
+    Eager().compress(net, scheme, (inputs,), recorded(inputs))
 print("restored", len(kept))
 """
 
@@ -316,6 +320,7 @@ def test_a_new_process_restores_to_the_bit_and_shows_no_warning_of_the_library(t
     done = subprocess.run(
         [sys.executable, "-c", IN_A_NEW_PROCESS, str(tmp_path / "kept.pt")],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([here, str(Path(here).parent)]), "PYTHONHASHSEED": "7"},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,

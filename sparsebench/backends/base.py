@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from sparsebench.quantization import LayerFact, Recording
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One tensor of weights as an exported file holds it.
+
+    Attributes:
+        elements: how many there are.
+        nonzero: how many are not zero; for int8, how many differ from the zero point.
+        bits: width of one element.
+    """
+
+    elements: int
+    nonzero: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class Export:
+    """The file of a network that does not live in torch, and what is in it.
+
+    Attributes:
+        file: what a deployer would ship, all of it; its length and its deflated length are the network's sizes.
+        parameters: its weights and biases, without scales, zero points and shapes.
+        payload_bytes: bytes of all constants in it, scales and zero points included.
+    """
+
+    file: bytes
+    parameters: tuple[Parameter, ...]
+    payload_bytes: int
 
 
 @dataclass(frozen=True)
@@ -16,16 +49,25 @@ class Compressed:
 
     Attributes:
         network: what runs; its accuracy, its size and its latency are those of the trial.
-        calibration: what calibration observed, as plain tensors by name; empty where the scheme does not calibrate.
-            With the float network it is all that ``Backend.restore`` needs.
+        files: artifacts by file name: with the float network, all that ``Backend.restore`` needs.
+        layers: the audit of the graph that really runs; None where the network is a torch module that
+            ``quantization.audit`` can look into.
+        export: what the network's file holds; None where its state dict is what is stored.
+        working_memory_bytes: largest sum of a layer's input and output activations at batch 1; None where the network
+            is a torch module whose layers can be watched.
     """
 
     network: nn.Module
-    calibration: dict[str, Tensor] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    layers: tuple[LayerFact, ...] | None = None
+    export: Export | None = None
+    working_memory_bytes: int | None = None
 
 
 class Backend(Protocol):
     """A runtime. Modules that define one import torch, or the runtime, inside their functions only.
+
+    A backend is built with its options as keyword arguments; wrong ones raise ``TypeError`` or ``SparsebenchError``.
 
     Attributes:
         name: the name under which configs and records know the backend.
@@ -39,37 +81,38 @@ class Backend(Protocol):
     def offers(self, scheme: str) -> str | None:
         """Return why this backend does not offer ``scheme``, a sentence; None where it does. Imports no torch."""
 
-    def compress(
-        self,
-        net: nn.Module,
-        scheme: str,
-        example: tuple[Any, ...],
-        calibrate: Callable[[nn.Module], nn.Module],
-    ) -> Compressed:
+    def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         """Bring ``net`` into the format of ``scheme``.
 
         Args:
             net: the trained float network; it is left as it is.
             scheme: a scheme that this backend offers.
             example: positional arguments of one forward pass, on the CPU.
-            calibrate: feeds calibration batches to the prepared network and returns it; called once, and only where
-                the scheme calibrates.
+            batches: the calibration batches; they are recorded when they are first asked for, so that a scheme that
+                does not calibrate costs no pass over the data.
 
         Raises:
             QuantizationError: where the scheme is not offered or the network cannot be brought into it.
         """
 
-    def restore(
-        self, net: nn.Module, scheme: str, example: tuple[Any, ...], calibration: Mapping[str, Tensor]
-    ) -> nn.Module:
+    def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
         """Return the network that ``compress`` returned, from the same float network, without calibrating again.
 
         Args:
             net: the float network that was given to ``compress``; it is left as it is.
             scheme: the scheme that was given to ``compress``.
             example: positional arguments of one forward pass, on the CPU.
-            calibration: ``Compressed.calibration``.
+            files: where the artifacts of ``Compressed.files`` lie.
 
         Raises:
-            QuantizationError: where ``calibration`` does not belong to this network and scheme.
+            QuantizationError: where the files do not belong to this network and scheme.
+        """
+
+    def specialise(self, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
+        """Return a network that computes the same and is made for inputs of exactly these shapes, as a deployer would.
+
+        Args:
+            network: what ``compress`` or ``restore`` returned.
+            inputs: positional arguments of one forward pass, on the CPU, of the batch size that will run.
+            threads: threads that one forward pass may use.
         """

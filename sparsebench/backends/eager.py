@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,12 @@ from sparsebench.errors import QuantizationError
 from sparsebench.registry import SCHEMES, unknown_name
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from sparsebench.quantization import Scheme
+    from sparsebench.quantization import Recording, Scheme
 
 _INT8 = ("dynamic", "static", "both")
+_CALIBRATION = "calibration.pt"
 
 
 class Eager:
@@ -41,46 +43,50 @@ class Eager:
         ours = SCHEMES[scheme].startswith("sparsebench.")
         return f"eager does not offer {scheme}." if ours and scheme not in ("fp32", *_INT8) else None
 
-    def compress(
-        self,
-        net: nn.Module,
-        scheme: str,
-        example: tuple[Any, ...],
-        calibrate: Callable[[nn.Module], nn.Module],
-    ) -> Compressed:
+    def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         """Prepare, calibrate where the scheme does, convert, and run the result once on ``example``.
 
         Raises:
             QuantizationError: where the scheme is not offered, the network cannot be brought into it, or the converted
                 network does not run.
         """
+        import torch
+
         from sparsebench.quantization import calibration_state
 
         chosen = self._scheme(scheme)
         prepared = chosen.prepare(net, example)
-        calibration: dict[str, Tensor] = {}
+        files = {}
         if chosen.calibrates:
-            prepared = calibrate(prepared)
-            calibration = calibration_state(prepared)
+            state = calibration_state(batches.feed(prepared))
+            if state:
+                written = io.BytesIO()
+                torch.save(state, written)
+                files[_CALIBRATION] = written.getvalue()
         network = chosen.convert(prepared)
         if chosen.name != "fp32":
             _require_running(network, chosen.name, example)
-        return Compressed(network, calibration)
+        return Compressed(network, files)
 
-    def restore(
-        self, net: nn.Module, scheme: str, example: tuple[Any, ...], calibration: Mapping[str, Tensor]
-    ) -> nn.Module:
+    def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
         """Prepare, put back what calibration observed, convert.
 
         Raises:
-            QuantizationError: where ``calibration`` does not belong to this network and scheme.
+            QuantizationError: where the calibration does not belong to this network and scheme.
         """
+        import torch
+
         from sparsebench.quantization import load_calibration_state
 
         chosen = self._scheme(scheme)
         prepared = chosen.prepare(net, example)
-        load_calibration_state(prepared, calibration)
+        state = torch.load(files[_CALIBRATION], weights_only=True) if _CALIBRATION in files else {}
+        load_calibration_state(prepared, state)
         return chosen.convert(prepared)
+
+    def specialise(self, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:  # noqa: ARG002
+        """Return ``network`` itself: without a compiler there is nothing to be made for certain shapes."""
+        return network
 
     def _scheme(self, name: str) -> Scheme:
         reason = self.offers(name)

@@ -4,13 +4,16 @@ import io
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from sparsebench.metrics.sparsity import count_nonzero
 from sparsebench.tensors import tensors_in
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # Part of the standard library from Python 3.12 on.
 
 _BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
 _PER_CHANNEL = (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams)
@@ -62,12 +65,29 @@ def measure_size(net: nn.Module, bits: Mapping[str, int] | None = None) -> Netwo
     flash_bits = sum(nonzero * widths.get(name, _width(tensor)) for name, tensor, nonzero in counted)
     file = io.BytesIO()
     torch.save(state, file)
-    return NetworkSize(
+    return file_size(
+        file.getbuffer(),
         payload_bytes=sum(_payload(tensor) for _, tensor in tensors),
-        file_bytes=file.getbuffer().nbytes,
-        deflated_file_bytes=len(zlib.compress(file.getbuffer(), level=9)),
         nonzero_parameters=sum(nonzero for _, _, nonzero in counted),
-        flash_bytes=-(-flash_bits // 8),
+        nonzero_bits=flash_bits,
+    )
+
+
+def file_size(file: "Buffer", *, payload_bytes: int, nonzero_parameters: int, nonzero_bits: int) -> NetworkSize:
+    """Return the size of a network of which the file is at hand, and what is in it is known.
+
+    Args:
+        file: all that is stored.
+        payload_bytes: bytes of all constants in it.
+        nonzero_parameters: weights, biases and other parameters that are not zero.
+        nonzero_bits: their widths, added up.
+    """
+    return NetworkSize(
+        payload_bytes=payload_bytes,
+        file_bytes=memoryview(file).nbytes,
+        deflated_file_bytes=len(zlib.compress(file, level=9)),
+        nonzero_parameters=nonzero_parameters,
+        flash_bytes=-(-nonzero_bits // 8),
     )
 
 

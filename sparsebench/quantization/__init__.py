@@ -12,20 +12,25 @@ if TYPE_CHECKING:
     from sparsebench.quantization.auditing import LayerFact, audit, int8_fraction, warn_no_effect, zero_share
     from sparsebench.quantization.base import Scheme
     from sparsebench.quantization.calibration import calibration_state, load_calibration_state
+    from sparsebench.quantization.recording import Call, Recording
 
 _HOMES = {
+    "Call": "sparsebench.quantization.recording",
     "LayerFact": "sparsebench.quantization.auditing",
     "audit": "sparsebench.quantization.auditing",
     "int8_fraction": "sparsebench.quantization.auditing",
     "warn_no_effect": "sparsebench.quantization.auditing",
     "zero_share": "sparsebench.quantization.auditing",
+    "Recording": "sparsebench.quantization.recording",
     "Scheme": "sparsebench.quantization.base",
     "calibration_state": "sparsebench.quantization.calibration",
     "load_calibration_state": "sparsebench.quantization.calibration",
 }
 
 __all__ = [
+    "Call",
     "LayerFact",
+    "Recording",
     "Scheme",
     "audit",
     "calibration_state",

@@ -45,6 +45,9 @@ class LayerFact:
         zeros: how many of them are zero; for int8, how many equal the zero point.
         bits: width of one weight: 8 for int8, 16 or 32 for a float.
         reason: why it is not int8; empty where it is.
+        computed_in: the format of its multiplications: ``int8``, ``fp32``, ``bf16`` or ``fp16``; empty where unknown.
+            Weights alone in int8 are multiplied in float.
+        macs: multiply-accumulates for one sample; None where the network that runs does not tell.
     """
 
     name: str
@@ -53,6 +56,8 @@ class LayerFact:
     zeros: int
     bits: int
     reason: str
+    computed_in: str = ""
+    macs: int | None = None
 
 
 def audit(network: nn.Module) -> tuple[LayerFact, ...]:

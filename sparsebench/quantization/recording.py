@@ -1,0 +1,193 @@
+"""The calibration batches of one trained network: recorded once, fed to every backend that calibrates."""
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from sparsebench.errors import QuantizationError
+
+MEMORY_BYTES = 2**29
+"""Batches are held in memory up to this many bytes; those that come later are written to a temporary file."""
+
+Reader = Callable[[nn.Module], None]
+"""Feeds training batches through a network, as ``Trainer.evaluate(net, quant_mode=True)`` does."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one forward pass."""
+
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+
+
+class Recording:
+    """What a trainer feeds to a network that is calibrated, batch by batch.
+
+    Nothing is read before the first batch is asked for. What is recorded are the arguments with which the trainer
+    called the network, so that a trainer with preprocessing of its own calibrates as it evaluates.
+
+    Args:
+        net: the float network; the batches pass through a copy of the caller's making.
+        read: feeds batches through a network.
+        limit: most batches that are recorded, at least 1.
+        memory_bytes: bytes of batches held in memory.
+
+    Attributes:
+        seconds: time spent so far on recording and on feeding batches.
+        used: most batches that were fed or handed out in one go.
+    """
+
+    def __init__(self, net: nn.Module, read: Reader, limit: int, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._net, self._read, self.limit, self._room = net, read, limit, memory_bytes
+        self._held: list[Call] = []
+        self._file: IO[bytes] | None = None
+        self._places: list[int] = []
+        self._recorded = False
+        self.seconds = 0.0
+        self.used = 0
+
+    def __len__(self) -> int:
+        self._record()
+        return len(self._held) + len(self._places)
+
+    def first(self, limit: int) -> "Recording":
+        """Return the first ``limit`` batches as a recording with its own account; the batches are shared.
+
+        Raises:
+            QuantizationError: where more are wanted than may have been recorded.
+        """
+        if limit > self.limit:
+            raise QuantizationError(f"{limit} calibration batches are wanted, but at most {self.limit} were recorded.")
+        return _First(self, limit)
+
+    def calls(self) -> Iterator[Call]:
+        """Yield the arguments of each batch; a trainer may call its network with keywords too."""
+        self._record()
+        for number in range(len(self)):
+            self.used = max(self.used, number + 1)
+            yield self._call(number)
+
+    def batches(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the positional arguments of each batch.
+
+        Raises:
+            QuantizationError: where the trainer calls its network with keywords, which an exported graph has not.
+        """
+        for call in self.calls():
+            if call.keywords:
+                raise QuantizationError(
+                    f"The trainer calls its network with keywords ({', '.join(sorted(call.keywords))}), which an "
+                    "exported network does not take; call it with positional arguments in evaluate."
+                )
+            yield call.arguments
+
+    def feed(self, prepared: nn.Module) -> nn.Module:
+        """Run every batch through ``prepared`` without gradients, for its observers; return it."""
+        self._record()
+        with self._timed(), torch.no_grad():
+            for call in self.calls():
+                prepared(*call.arguments, **call.keywords)
+        return prepared
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _record(self) -> None:
+        """Let the trainer read its batches, once."""
+        if self._recorded:
+            return
+        hook = self._net.register_forward_pre_hook(self._take, with_kwargs=True)
+        try:
+            with self._timed():
+                self._read(self._net)
+        finally:
+            hook.remove()
+        self._recorded = True
+
+    def _take(self, _: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if len(self._held) + len(self._places) >= self.limit:
+            return
+        call = Call(_kept(arguments), _kept(keywords))
+        size = sum(tensor.nbytes for tensor in _tensors((call.arguments, dict(call.keywords))))
+        if not self._places and size <= self._room:
+            self._room -= size
+            self._held.append(call)
+            return
+        if self._file is None:
+            # It has no name and goes with the process.
+            self._file = tempfile.TemporaryFile(prefix="sparsebench-calibration-")  # noqa: SIM115
+        self._file.seek(0, io.SEEK_END)
+        self._places.append(self._file.tell())
+        torch.save((call.arguments, dict(call.keywords)), self._file)
+
+    def _call(self, number: int) -> Call:
+        if number < len(self._held):
+            return self._held[number]
+        place = number - len(self._held)
+        file, begin = self._file, self._places[place]
+        if file is None:  # pragma: no cover - places are only noted with a file
+            raise QuantizationError("The recorded calibration batches are gone; compress the network again.")
+        end = self._places[place + 1] if place + 1 < len(self._places) else file.seek(0, io.SEEK_END)
+        file.seek(begin)
+        with torch.serialization.safe_globals([PackedSequence]):
+            arguments, keywords = torch.load(io.BytesIO(file.read(end - begin)), weights_only=True)
+        return Call(arguments, keywords)
+
+
+class _First(Recording):
+    """The first batches of another recording."""
+
+    def __init__(self, whole: Recording, limit: int) -> None:
+        super().__init__(whole._net, whole._read, limit)
+        self._whole = whole
+
+    def __len__(self) -> int:
+        self._record()
+        return min(self.limit, len(self._whole))
+
+    def _record(self) -> None:
+        with self._timed():
+            self._whole._record()
+
+    def _call(self, number: int) -> Call:
+        return self._whole._call(number)
+
+
+def _kept(value: Any) -> Any:
+    """Return the tensors of a nested structure on the CPU, apart from what their owner may do with them."""
+    if isinstance(value, PackedSequence):
+        data, sizes, order, back = (None if part is None else _kept(part) for part in value)
+        return PackedSequence(data, sizes, order, back)  # type: ignore[arg-type] # data is never None
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _kept(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [_kept(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
