@@ -22,7 +22,8 @@ $(VENV)/.installed: pyproject.toml
 
 bench: $(VENV)/.installed
 	$(BIN)/sparsebench run
-	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --benchmark-columns=median,iqr,rounds
+	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --sparsebench-run runs/default \
+		--benchmark-columns=median,iqr,rounds
 
 perf: $(VENV)/.installed
 	$(BIN)/python benchmarks/perf_pruning.py --out reports/performance

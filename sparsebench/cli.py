@@ -97,13 +97,17 @@ def run(
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; reports/<name> by default.")] = None,
+    benchmarks: Annotated[
+        Path | None,
+        typer.Option("--pytest-benchmark", metavar="JSON", help="Put the figures of pytest-benchmark beside ours."),
+    ] = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Write the Markdown report of a run from its records."""
     from sparsebench.store import load_run
 
     found = load_run(run if run.is_dir() else runs_dir / run)
-    _write_report(found, out or Path("reports") / found.record.name)
+    _write_report(found, out or Path("reports") / found.record.name, benchmarks)
 
 
 @app.command(short_help="Prune one layer at a time and report what it costs.")
@@ -244,10 +248,10 @@ def _watching(root: Path) -> "Iterator[Watcher]":
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _write_report(result: "Run", out: Path) -> None:
+def _write_report(result: "Run", out: Path, benchmarks: Path | None = None) -> None:
     from sparsebench.report import write_report
 
-    typer.echo(f"Report: {write_report(result, out)}")
+    typer.echo(f"Report: {write_report(result, out, benchmarks)}")
 
 
 def _print_plan(settings: "SweepConfig", runs_dir: Path) -> None:

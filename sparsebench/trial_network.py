@@ -31,7 +31,7 @@ class TrialNetwork:
     """The network of a trial; calling it runs one forward pass of its inputs.
 
     Attributes:
-        network: in evaluation mode, on ``device``.
+        network: in evaluation mode, on ``device``, made for ``inputs`` where its backend does that.
         inputs: positional arguments of one forward pass: training samples, ``batch_size`` of them, on ``device``.
         record: the trial and the records of its stages.
         batch_size: samples in ``inputs``.
@@ -138,9 +138,11 @@ def open_trial(
     if reason:
         raise SparsebenchError(reason)
     key = record.trial.compress
-    network, inputs = workbench.restored(key), (workbench.inputs(key, batch_size),)
-    if device != "cpu":
-        network, inputs = _moved(network, inputs, device)
+    inputs = (workbench.inputs(key, batch_size),)
+    if device == "cpu":
+        network = workbench.specialised(key, inputs, threads)
+    else:
+        network, inputs = _moved(workbench.restored(key), inputs, device)
     return TrialNetwork(
         network=network, inputs=inputs, record=record, batch_size=batch_size, threads=threads, device=device
     )
@@ -161,10 +163,9 @@ def _moved(network: "nn.Module", inputs: tuple[Any, ...], device: str) -> tuple[
             moved(*there)
         torch.cuda.synchronize(device)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise SparsebenchError(
-            f"This network does not run on {device}: {type(error).__name__}: {first_line}"
-        ) from error
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        text = f"This network does not run on {device}: {type(error).__name__}: {reason}"
+        raise SparsebenchError(text) from error
     return moved, there
 
 

@@ -184,7 +184,7 @@ def test_names_are_file_names_with_folders_where_they_must_be():
     assert list(unique_names(paths)) == ["a/x.pt2", "b/x.pt2", "b/y.pt2", "b/y.pt2 (again)"]
 
 
-# -- archives that would run code ---------------------------------------------------------------------------------------
+# -- archives that would run code -------------------------------------------------------------------------------------
 
 
 def tampered(source, target, change):
@@ -274,7 +274,7 @@ def test_an_archive_with_more_in_it_is_refused(folder, tmp_path, name, text):
         refuse_code(path.read_bytes())
 
 
-# -- verdicts and the command -------------------------------------------------------------------------------------------
+# -- verdicts and the command -----------------------------------------------------------------------------------------
 
 
 class Judged(dict):

@@ -6,10 +6,10 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from plugin import PLUGIN
 from sweeps import stage_files, tiny
 
 from sparsebench import load_run, run_sweep
@@ -19,10 +19,6 @@ from sparsebench.store import Store
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
-
-# An environment in which the package is not installed has no entry point to load the plugin by.
-LOADED = any(point.name == "sparsebench" for point in entry_points(group="pytest11"))
-PLUGIN = () if LOADED else ("-p", "sparsebench.pytest_plugin")
 
 LATENCY = """
 def test_latency(benchmark, compressed_network):
