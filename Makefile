@@ -26,7 +26,8 @@ bench: $(VENV)/.installed
 		--benchmark-columns=median,iqr,rounds
 
 perf: $(VENV)/.installed
-	$(BIN)/python benchmarks/perf_pruning.py --out reports/performance
+	set -e; for script in benchmarks/perf_*.py; do $(BIN)/python $$script --out reports/performance; done
+	$(BIN)/python benchmarks/performance_page.py reports/performance
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest

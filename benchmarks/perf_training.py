@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from perf_rows import Estimate, Row, estimate, interleaved, parser_of, write_rows
+from measuring import Estimate, Row, estimate, interleaved, parser_of, write_rows
 from prune_nets import prune_with_torch, resnet20
 from torch import nn
 from torch.optim import Adam, lr_scheduler
@@ -23,11 +23,14 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from sparsebench import Trainer
+from sparsebench.environment import describe_environment
 from sparsebench.pruning import prunable_weights
 
 BATCH = 128
 THRESHOLD = 0.8
 PARAMETERS = {"learning_rate": 1e-3, "learning_step": 1, "learning_gamma": 0.1, "prune_threshold": THRESHOLD}
+BF16_FLAGS = {"avx512f", "avx512_bf16", "amx_bf16", "bf16", "sve"}
+NO_BF16 = "not measured: this processor has neither AVX-512 nor bf16 instructions"
 NORMALIZE = ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
 
 
@@ -107,7 +110,9 @@ def train_with_trainer(net: nn.Module, datasets: list[Dataset], epochs: int, fol
     return trainer.train(net, PARAMETERS, "trainer", epochs, reload=False, old_net=None)
 
 
-def measure_training(datasets: list[Dataset], epochs: int, rounds: int, seed: int) -> tuple[list[Row], dict]:
+def measure_training(
+    datasets: list[Dataset], epochs: int, rounds: int, seed: int, bf16: bool
+) -> tuple[list[Row], dict]:
     torch.manual_seed(seed)
     start = resnet20()
     trained: dict[str, nn.Module] = {}
@@ -115,8 +120,9 @@ def measure_training(datasets: list[Dataset], epochs: int, rounds: int, seed: in
         ways = {
             "document": partial(train_as_the_document, datasets=datasets, epochs=epochs, folder=folder),
             "fp32": partial(train_with_trainer, datasets=datasets, epochs=epochs, folder=folder, amp="none"),
-            "bf16": partial(train_with_trainer, datasets=datasets, epochs=epochs, folder=folder, amp="bf16"),
         }
+        if bf16:
+            ways["bf16"] = partial(train_with_trainer, datasets=datasets, epochs=epochs, folder=folder, amp="bf16")
 
         def once(name: str) -> None:
             trained[name] = ways[name](copy.deepcopy(start))
@@ -124,15 +130,14 @@ def measure_training(datasets: list[Dataset], epochs: int, rounds: int, seed: in
         seconds = interleaved({name: partial(once, name) for name in ways}, rounds, seed, warm_up=0)
     images = epochs * (len(datasets[0]) // BATCH) * BATCH
     speeds = {name: estimate(images / values, seed) for name, values in seconds.items()}
+    against = f"against the document's loop: ResNet-20, batch {BATCH}, pruned at every step"
     rows = [
-        Row(
-            f"Trainer.train, {name}, against the document's loop: ResNet-20, batch {BATCH}, pruned at every step",
-            estimate(seconds["document"] / seconds[name], seed),
-            "×",
-            target,
-        )
+        Row(f"Trainer.train, {name}, {against}", estimate(seconds["document"] / seconds[name], seed), "×", target)
         for name, target in (("fp32", 1.5), ("bf16", 2.5))
+        if name in ways
     ]
+    if not bf16:
+        rows.append(Row(f"Trainer.train, bf16, {against}", None, "×", 2.5, why_not=NO_BF16))
     details = {
         "seconds": seconds,
         "images_per_second": {name: asdict(speed) for name, speed in speeds.items()},
@@ -161,8 +166,8 @@ def measure_evaluation(datasets: list[Dataset], rounds: int, seed: int) -> tuple
 
     seconds = interleaved({"bare": bare, "evaluate": lambda: trainer.evaluate(net, quant_mode=False)}, rounds, seed)
     figure: Estimate = estimate(seconds["bare"] / seconds["evaluate"], seed)
-    what = f"Trainer.evaluate against a bare forward loop over tensors in memory: ResNet-20, {len(datasets[2]):,} images"
-    return [Row(what, figure, "×", 0.95)], {"evaluation_seconds": seconds}
+    what = "Trainer.evaluate against a bare forward loop over tensors in memory: ResNet-20"
+    return [Row(f"{what}, {len(datasets[2]):,} images", figure, "×", 0.95)], {"evaluation_seconds": seconds}
 
 
 def main() -> None:
@@ -171,16 +176,18 @@ def main() -> None:
     parser.add_argument("--train-images", type=int, default=6400)
     parser.add_argument("--test-images", type=int, default=2560)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true", help="time bf16 also where the processor must emulate it")
     parser.add_argument("--evaluation-rounds", type=int, default=15)
     arguments = parser.parse_args()
     datasets = splits(arguments.images, arguments.train_images, arguments.test_images)
-    rows, details = measure_training(datasets, arguments.epochs, arguments.rounds, arguments.seed)
+    bf16 = arguments.bf16 or bool(BF16_FLAGS & set(describe_environment().cpu_flags))
+    rows, details = measure_training(datasets, arguments.epochs, arguments.rounds, arguments.seed, bf16)
     more_rows, more = measure_evaluation(datasets, arguments.evaluation_rounds, arguments.seed)
     command = "python benchmarks/perf_training.py" + (" --images PATH" if arguments.images else "")
     details |= {**more, "train_images": arguments.train_images, "epochs": arguments.epochs}
     write_rows(arguments.out / "training.json", [*rows, *more_rows], command, details)
     for row in (*rows, *more_rows):
-        print(f"{row.what}: {row.estimate.median:.2f}{row.unit} [{row.estimate.low}, {row.estimate.high}]")
+        print(row)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ class Store:
         """Return the directory of a stage; it may not exist yet."""
         return self.root / kind / key
 
+    def keys(self, kind: StageKind) -> frozenset[str]:
+        """Return the keys of the stages of one kind that have a directory; not all of them need be committed."""
+        folder = self.root / kind
+        return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+
     def read(self, kind: StageKind, key: str) -> StageRecord | None:
         """Return the record of a stage, or None where it has not been committed.
 

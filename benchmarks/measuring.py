@@ -25,6 +25,10 @@ class Estimate:
     low: float | None
     high: float | None
 
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" [{self.low:.4g}, {self.high:.4g}]"
+        return f"{self.median:.4g}{interval}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -32,28 +36,38 @@ class Row:
 
     Attributes:
         what: what was measured, against what.
-        estimate: the figure.
+        estimate: the figure; None where it was not measured.
         unit: ``×`` for ratios, ``%`` for shares (which are kept as fractions), or ``s``.
         target: what it must reach; None where there is no target.
         at_least: whether the target is a lower limit.
+        why_not: why it was not measured.
     """
 
     what: str
-    estimate: Estimate
+    estimate: Estimate | None
     unit: str
     target: float | None
     at_least: bool = True
+    why_not: str = ""
 
     @property
     def met(self) -> bool | None:
         """Whether the median reaches the target."""
-        if self.target is None:
+        if self.target is None or self.estimate is None:
             return None
         return self.estimate.median >= self.target if self.at_least else self.estimate.median <= self.target
 
+    def __str__(self) -> str:
+        if self.estimate is None:
+            return f"{self.what}: {self.why_not}"
+        return f"{self.what}: {self.estimate} {'(a fraction)' if self.unit == '%' else self.unit}"
+
     def as_json(self, command: str) -> dict[str, Any]:
         """Return the row as the page reads it."""
-        figure = {"figure": self.estimate.median, "low": self.estimate.low, "high": self.estimate.high}
+        found = self.estimate
+        figure = {"figure": found.median if found else self.why_not, "low": None, "high": None}
+        if found:
+            figure |= {"low": found.low, "high": found.high}
         target = {"target": self.target, "at_least": self.at_least, "met": self.met}
         return {"what": self.what, **figure, "unit": self.unit, **target, "command": command}
 

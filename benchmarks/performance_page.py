@@ -1,6 +1,6 @@
 """Gather what the performance scripts wrote into one page.
 
-python benchmarks/perf_page.py reports/performance
+python benchmarks/performance_page.py reports/performance
 """
 
 import argparse
@@ -31,8 +31,14 @@ def page(folder: Path) -> str:
     heading = ["what", "figure [95 %]", "target", "met", "command"]
     table = [heading, ["---", "---:", "---:", "---", "---"], *rows]
     lines = ["| " + " | ".join(row) + " |" for row in table]
-    told = [f"- {', '.join(f'[{name}]({name})' for name in names)}: {where}" for where, names in machines.items()]
+    told = [f"- {', '.join(links(folder, name) for name in names)}: {where}" for where, names in machines.items()]
     return "\n\n".join(["# Performance", INTRODUCTION, "\n".join(lines), "## Measured on", "\n".join(told)]) + "\n"
+
+
+def links(folder: Path, name: str) -> str:
+    """Return a link to a file of results, and to the account of them where there is one."""
+    account = Path(name).with_suffix(".md").name
+    return f"[{name}]({name})" + (f" ([details]({account}))" if (folder / account).is_file() else "")
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -40,8 +46,8 @@ def cells(row: dict[str, Any]) -> list[str]:
     unit, low, high = str(row.get("unit") or ""), row.get("low"), row.get("high")
     interval = "" if low is None or high is None else f" [{number(low, unit)}, {number(high, unit)}]"
     return [
-        text(row["what"]),
-        f"{number(row['figure'], unit)}{interval}",
+        text(row.get("what", "–")),
+        f"{number(row.get('figure', '–'), unit)}{interval}",
         target(row, unit),
         met(row),
         f"`{text(row['command'])}`" if row.get("command") else "–",
@@ -54,7 +60,8 @@ def target(row: dict[str, Any], unit: str) -> str:
     if not isinstance(wanted, int | float):
         return text(wanted) if wanted else "–"
     sign = {True: "≥ ", False: "≤ ", None: ""}[row.get("at_least")]
-    return f"{sign}{number(wanted, unit)}"
+    shown = wanted * 100 if unit == "%" else wanted
+    return f"{sign}{shown:g}{' ' if unit and unit != '×' else ''}{unit}"
 
 
 def met(row: dict[str, Any]) -> str:
