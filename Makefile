@@ -22,12 +22,12 @@ $(VENV)/.installed: pyproject.toml
 
 bench: $(VENV)/.installed
 	$(BIN)/sparsebench run
-	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --benchmark-columns=median,iqr,rounds
+	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --sparsebench-run runs/default \
+		--benchmark-columns=median,iqr,rounds
 
 perf: $(VENV)/.installed
-	$(BIN)/python benchmarks/perf_pruning.py --out reports/performance
-	$(BIN)/python benchmarks/perf_timing.py --out reports/performance
-	$(BIN)/python benchmarks/perf_backends.py --out reports/performance
+	set -e; for script in benchmarks/perf_*.py; do $(BIN)/python $$script --out reports/performance; done
+	$(BIN)/python benchmarks/performance_page.py reports/performance
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest

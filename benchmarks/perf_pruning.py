@@ -8,17 +8,15 @@ the machine's speed between rounds cancels; intervals are bootstrapped over roun
 minutes are needed.
 """
 
-import argparse
 import copy
-import dataclasses
-import json
 import random
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
+from measuring import Estimate, Row, estimate, parser_of, seconds_of, write_rows
 from prune_nets import CASES, Case, TrainingStep, copy_prunable, differing_zeros, prune_with_torch
 
 from sparsebench.environment import describe_environment
@@ -28,8 +26,6 @@ WARM_UP = 3
 FIRST_SPARSITY = 0.5
 GROWTH = 2e-4
 """Sparsity gained in a round: that of a linear schedule to 80 % in ten epochs of CIFAR-10 at batch 128."""
-
-RESAMPLES = 10_000
 
 
 def measure(case: Case, rounds: int, seed: int) -> dict[str, object]:
@@ -48,10 +44,10 @@ def measure(case: Case, rounds: int, seed: int) -> dict[str, object]:
     ties = other_differences = 0
     for number in range(-WARM_UP, rounds):
         threshold = FIRST_SPARSITY + GROWTH * (number + WARM_UP)
-        timed = {"step": _seconds(step)}
+        timed = {"step": seconds_of(step)}
         for way in order.sample(sorted(ways), len(ways)):
             copy_prunable(step.net, nets[way])
-            timed[way] = _seconds(ways[way], nets[way], threshold)
+            timed[way] = seconds_of(ways[way], nets[way], threshold)
         if number >= 0:
             for name, value in timed.items():
                 seconds[name].append(value)
@@ -66,11 +62,11 @@ def measure(case: Case, rounds: int, seed: int) -> dict[str, object]:
         "batch_size": case.batch_size,
         "rounds": rounds,
         "milliseconds": {name: float(np.median(values)) * 1e3 for name, values in times.items()},
-        "ratio": estimate(times["torch"] / times["magnitude"], seed),
-        "ratio_prune_net": estimate(times["torch"] / times["prune_net"], seed),
+        "ratio": asdict(estimate(times["torch"] / times["magnitude"], seed)),
+        "ratio_prune_net": asdict(estimate(times["torch"] / times["prune_net"], seed)),
         "ratio_target": case.ratio_target,
-        "share": estimate(times["magnitude"] / times["step"], seed),
-        "share_torch": estimate(times["torch"] / times["step"], seed),
+        "share": asdict(estimate(times["magnitude"] / times["step"], seed)),
+        "share_torch": asdict(estimate(times["torch"] / times["step"], seed)),
         "share_target": case.share_target,
         "zeros_that_differ_among_equal_magnitudes": ties,
         "zeros_that_differ_otherwise": other_differences,
@@ -78,17 +74,17 @@ def measure(case: Case, rounds: int, seed: int) -> dict[str, object]:
     }
 
 
-def _seconds(work: Callable[..., object], *arguments: object) -> float:
-    start = time.perf_counter()
-    work(*arguments)
-    return time.perf_counter() - start
-
-
-def estimate(values: np.ndarray, seed: int) -> dict[str, float]:
-    """Return the median over rounds and its percentile-bootstrap 95 % interval."""
-    draws = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values)))
-    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-    return {"median": float(np.median(values)), "low": float(low), "high": float(high)}
+def rows_of(results: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return the rows of the page."""
+    rows = []
+    for result in results:
+        network, batch = result["network"], result["batch_size"]
+        speed, share = Estimate(**result["ratio"]), Estimate(**result["share"])
+        what = f"pruning {network} ({result['weights'] / 1e6:.1f} M weights) against torch.nn.utils.prune"
+        rows.append(Row(what, speed, "×", result["ratio_target"]))
+        what = f"pruning at every step, share of a training step: {network}, batch {batch}, 32×32"
+        rows.append(Row(what, share, "%", result["share_target"], at_least=False))
+    return rows
 
 
 def markdown(results: Sequence[dict], machine: str, details: str) -> str:
@@ -154,11 +150,7 @@ def _reached(value: dict[str, float], target: float | None, at_least: bool) -> s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("reports/performance"), help="folder of the two reports")
-    parser.add_argument("--rounds", type=int, default=40, help="rounds for each network")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, rounds=40).parse_args()
     environment = describe_environment()
     results = [measure(case, arguments.rounds, arguments.seed) for case in CASES]
     details = (
@@ -167,10 +159,9 @@ def main() -> None:
         f"{environment.threads} threads; commit {environment.commit}; seed {arguments.seed}."
     )
     text = markdown(results, f"Machine: {environment.machine}.", details)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    command = "python benchmarks/perf_pruning.py"
+    write_rows(arguments.out / "pruning.json", rows_of(results), command, {"results": results})
     (arguments.out / "pruning.md").write_text(text + "\n", encoding="utf-8")
-    record = {"environment": dataclasses.asdict(environment), "results": results}
-    (arguments.out / "pruning.json").write_text(json.dumps(record, indent=1, default=dict) + "\n", encoding="utf-8")
     print(text)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sparsebench.records import Run
     from sparsebench.runner import Watcher
 
-DONE, USAGE, TRIALS_FAILED, INTERRUPTED = 0, 2, 3, 130
-"""Exit codes. 1 is kept for a gate that failed, 4 for timing that was asked for a verdict and has none."""
+DONE, GATE_FAILED, USAGE, TRIALS_FAILED, NO_VERDICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes. NO_VERDICT: timing was asked for a verdict and has none that can be trusted."""
 
 app = typer.Typer(
     name="sparsebench",
@@ -105,13 +105,17 @@ def run(
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; reports/<name> by default.")] = None,
+    benchmarks: Annotated[
+        Path | None,
+        typer.Option("--pytest-benchmark", metavar="JSON", help="Put the figures of pytest-benchmark beside ours."),
+    ] = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Write the Markdown report of a run from its records."""
     from sparsebench.store import load_run
 
     found = load_run(run if run.is_dir() else runs_dir / run)
-    _write_report(found, out or Path("reports") / found.record.name)
+    _write_report(found, out or Path("reports") / found.record.name, benchmarks)
 
 
 @app.command(short_help="Prune one layer at a time and report what it costs.")
@@ -160,6 +164,55 @@ def export(
         f"{', '.join(map(str, done.files))}: verified on {found.samples:,} test samples, {bits}, "
         f"top-1 {100 * found.top1:.2f} % (recorded {100 * found.recorded_top1:.2f} %)."
     )
+
+
+@app.command("time", short_help="Compare the latencies of exported networks in pairs.")
+def time_command(
+    files: Annotated[list[Path], typer.Argument(metavar="A B …", help="Exported networks: .pt2, .onnx, .xml.")],
+    baseline: Annotated[str | None, typer.Option("--baseline", help="The file to compare with; the first.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in one call.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads inside one operation.")] = 1,
+    seconds_cap: Annotated[float, typer.Option("--seconds-cap", help="About how long it may last.")] = 60.0,
+    precision: Annotated[float, typer.Option("--precision", help="Half-width of intervals at which it stops.")] = 0.01,
+    band: Annotated[float, typer.Option("--band", help="Differences up to this fraction do not matter.")] = 0.01,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random order of the rounds.")] = 0,
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option("--input-shape", metavar="N,C,H,W", help="Shape of an input, where files leave it open."),
+    ] = None,
+    fail_unless: Annotated[
+        str | None,
+        typer.Option("--fail-unless", metavar="VERDICTS", help="Verdicts every file must have: FASTER,EQUIVALENT."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare the latencies of exported networks in pairs: interleaved, with 95 % intervals and verdicts.
+
+    A .pt2 is run by PyTorch as it is, without a compiler; .onnx by ONNX Runtime, .xml by OpenVINO. Exit code 4: the
+    session is INVALID, or a verdict was asked for with --fail-unless and is INCONCLUSIVE. 1: another verdict.
+    """
+    from sparsebench.exported.comparing import compare_files, differing_feeds, open_files
+    from sparsebench.exported.verdicts import json_text, judge, parse_shapes, parse_verdicts
+
+    wanted, given = parse_verdicts(fail_unless), parse_shapes(shapes or ())
+    opened = open_files(files, batch=batch, shapes=given)
+    if note := differing_feeds(opened):
+        typer.echo(f"sparsebench: {note}", err=True)
+    typer.echo(f"sparsebench: timing {len(opened)} files, about {seconds_cap:g} s at most …", err=True)
+    comparison = compare_files(
+        opened,
+        baseline=baseline,
+        threads=threads,
+        seconds_cap=seconds_cap,
+        precision=precision,
+        band=band,
+        seed=seed,
+    )
+    typer.echo(json_text(comparison, opened) if as_json else str(comparison))
+    judgement, why = judge(comparison, wanted)
+    if why:
+        typer.echo(f"sparsebench: {why}", err=True)
+    raise typer.Exit({"as asked": DONE, "otherwise": GATE_FAILED, "open": NO_VERDICT}[judgement])
 
 
 @app.command("check-trainer", short_help="Check a trainer class of your own.")
@@ -227,10 +280,10 @@ def _watching(root: Path) -> "Iterator[Watcher]":
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _write_report(result: "Run", out: Path) -> None:
+def _write_report(result: "Run", out: Path, benchmarks: Path | None = None) -> None:
     from sparsebench.report import write_report
 
-    typer.echo(f"Report: {write_report(result, out)}")
+    typer.echo(f"Report: {write_report(result, out, benchmarks)}")
 
 
 def _print_plan(settings: "SweepConfig", runs_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """The configuration of a sweep: frozen models, TOML in, every fault reported at once with its remedy."""
 
+import copy
 import os
 import re
 import tomllib
@@ -392,11 +393,13 @@ def default_toml() -> str:
     return files("sparsebench").joinpath("default.toml").read_text(encoding="utf-8")
 
 
-def load_config(path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()) -> SweepConfig:
+def load_config(
+    path: str | os.PathLike[str] | Mapping[str, Any] | SweepConfig | None = None, overrides: Iterable[str] = ()
+) -> SweepConfig:
     """Read a config from TOML and apply overrides.
 
     Args:
-        path: the TOML file; None for the embedded default.
+        path: the TOML file, or its content as a mapping, or a config; None for the embedded default.
         overrides: assignments ``section.key=value``, the value in TOML or as bare text.
 
     Returns:
@@ -405,8 +408,7 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Iterable[
     Raises:
         ConfigError: with every fault found, each naming the file, the key, what was found and what is allowed.
     """
-    source = DEFAULT_SOURCE if path is None else str(path)
-    data = tomllib.loads(default_toml()) if path is None else _read(Path(path))
+    source, data = _content(path)
     overrides = list(overrides)
     problems = [problem for problem in (_override(data, text) for text in overrides) if problem]
     try:
@@ -417,6 +419,17 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Iterable[
     if problems:
         raise ConfigError(f"The config cannot be used ({len(problems)} problem{'s' * (len(problems) > 1)}):", problems)
     return config
+
+
+def _content(path: str | os.PathLike[str] | Mapping[str, Any] | SweepConfig | None) -> tuple[str, dict[str, Any]]:
+    """Return what is read, as errors name it, and its content."""
+    if path is None:
+        return DEFAULT_SOURCE, tomllib.loads(default_toml())
+    if isinstance(path, SweepConfig):
+        return "the config", path.model_dump(mode="json")
+    if isinstance(path, Mapping):
+        return "the config", copy.deepcopy(dict(path))
+    return str(path), _read(Path(path))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -47,6 +47,11 @@ class Store:
         """Return the directory of a stage; it may not exist yet."""
         return self.root / kind / key
 
+    def keys(self, kind: StageKind) -> frozenset[str]:
+        """Return the keys of the stages of one kind that have a directory; not all of them need be committed."""
+        folder = self.root / kind
+        return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+
     def read(self, kind: StageKind, key: str) -> StageRecord | None:
         """Return the record of a stage, or None where it has not been committed.
 
@@ -106,7 +111,7 @@ class Store:
 
     def read_run_if_any(self) -> RunRecord | None:
         """Return what the run was asked for, None where that was never written."""
-        return _read_run(self.root) if (self.root / RUN).is_file() else None
+        return read_run(self.root) if (self.root / RUN).is_file() else None
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
@@ -123,7 +128,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         RecordSchemaError: where a record was written under another schema version.
     """
     root = Path(path)
-    record = _read_run(root)
+    record = read_run(root)
     store = Store(root, writable=False)
 
     # A stage is shared by many trials; each file is read once.
@@ -146,6 +151,25 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         for trial in record.trials
     )
     return Run(record=record, trials=trials)
+
+
+def read_run(root: Path) -> RunRecord:
+    """Return what a run was asked for.
+
+    Raises:
+        StoreError: where ``root`` holds no run.
+        RecordSchemaError: where it was written under another schema version.
+    """
+    path = root / RUN
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"{root} holds no run: {path.name} cannot be read ({error.strerror}). "
+            "Give the directory that 'sparsebench run' wrote, for example runs/default."
+        ) from error
+    record: RunRecord = _parse(path, raw, TypeAdapter(RunRecord))
+    return record
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -183,19 +207,6 @@ def _sync_folder(folder: Path) -> None:
 @lru_cache
 def _stage_adapter() -> TypeAdapter[StageRecord]:
     return TypeAdapter(StageRecord)
-
-
-def _read_run(root: Path) -> RunRecord:
-    path = root / RUN
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise StoreError(
-            f"{root} holds no run: {path.name} cannot be read ({error.strerror}). "
-            "Give the directory that 'sparsebench run' wrote, for example runs/default."
-        ) from error
-    record: RunRecord = _parse(path, raw, TypeAdapter(RunRecord))
-    return record
 
 
 def _parse(path: Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from plugin import PLUGIN
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -21,6 +23,7 @@ def test_each_trial_of_a_sweep_has_a_latency_benchmark_with_accuracy_sparsity_an
                 sys.executable,
                 "-m",
                 "pytest",
+                *PLUGIN,
                 "benchmarks/test_latency.py",
                 "--benchmark-only",
                 "-q",
@@ -28,7 +31,7 @@ def test_each_trial_of_a_sweep_has_a_latency_benchmark_with_accuracy_sparsity_an
                 "no:cacheprovider",
             ),
             *("--benchmark-json", tmp_path / "out.json"),
-            *("--sweep-config", config, "--sweep-runs", tmp_path / "runs"),
+            *("--sparsebench-config", config, "--sparsebench-runs-dir", tmp_path / "runs"),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -40,7 +43,7 @@ def test_each_trial_of_a_sweep_has_a_latency_benchmark_with_accuracy_sparsity_an
     assert len(benchmarks) == 4
     for benchmark in benchmarks:
         info = benchmark["extra_info"]
-        assert 0 < info["top1"] <= 1
-        assert info["file_bytes"] > 0
+        assert 0 < info["accuracy"] <= 1
+        assert info["size_bytes"] > 0
         assert len(info["key"]) == 64
     assert {benchmark["extra_info"]["sparsity_asked"] for benchmark in benchmarks} == {0, 0.8}

@@ -1,5 +1,6 @@
 """What the README shows is run as it stands."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -7,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugin import PLUGIN
 from sweeps import sparsebench
 
-from sparsebench import load_config
+from sparsebench import load_config, load_run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -61,6 +63,14 @@ def project(tmp_path_factory):
     return folder
 
 
+def benchmarked(folder):
+    """Leave what ``pytest --benchmark-json latency.json`` would, for the run as the last command left it."""
+    key = next(trial.trial.evaluate for trial in load_run(folder / "runs" / "mine").trials)
+    stats = {"median": 1e-3, "iqr": 1e-4, "rounds": 5}
+    timed = {"benchmarks": [{"name": "test_latency", "stats": stats, "extra_info": {"key": key}}]}
+    (folder / "latency.json").write_text(json.dumps(timed))
+
+
 COMMANDS = [
     line.partition("#")[0].strip()
     for block in blocks("sh")
@@ -71,7 +81,7 @@ COMMANDS = [
 
 def test_the_readme_shows_commands():
     assert {shlex.split(command)[1] for command in COMMANDS} == {
-        *("run", "report", "list", "check-trainer", "sensitivity")
+        *("run", "report", "list", "check-trainer", "sensitivity", "time")
     }
 
 
@@ -82,22 +92,32 @@ def test_the_fragments_of_configs_that_the_readme_shows_are_valid(tmp_path):
         load_config(path)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+# Exporting a network and comparing it in every runtime takes its time; tests/test_exported.py does it.
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("sparsebench time")])
 def test_every_command_of_the_readme_runs(project, command):
+    if "latency.json" in command:
+        benchmarked(project)
     done = sparsebench(*shlex.split(command)[1:], cwd=project)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
 def test_the_snippets_of_the_readme_run(project):
-    contract, library, timing = blocks("python")
+    contract, suite, library, timing = blocks("python")
     (project / "test_contract.py").write_text(contract)
+    (project / "test_latency.py").write_text(suite)
     (project / "library.py").write_text(f"from torch import nn\nnetwork = nn.Linear(4, 4)\n{library}")
     made = "import torch\nnetwork, quantized, images = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.ones(2, 4)\n"
     brief = timing.replace("threads=1", "threads=1, workers=False, block_ms=1, seconds_cap=1")
     (project / "timing.py").write_text(f"{made}{brief}")
+    chosen = ["--sparsebench-run", "runs/mine", "--prune-thresholds=0.8", "--quant-schemes=static"]
     said = ""
-    for arguments in (["-m", "pytest", "-q", "test_contract.py"], ["library.py"], ["timing.py"]):
+    for arguments in (
+        ["-m", "pytest", "-q", "test_contract.py"],
+        ["-m", "pytest", *PLUGIN, "-q", "test_latency.py", *chosen, "--benchmark-max-time=0.01"],
+        ["library.py"],
+        ["timing.py"],
+    ):
         done = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
         said += done.stdout

@@ -36,13 +36,16 @@ PAIRED = (
 )
 
 
-def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence[Drawing]]) -> str:
+def readme(
+    run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence[Drawing]], benchmarks: str = ""
+) -> str:
     """Return the report as Markdown.
 
     Args:
         run: the records.
         sections: the run's models and data sets.
         figures: the figures of each section, by its place among the sections.
+        benchmarks: figures of pytest-benchmark beside ours; empty where there are none.
     """
     found = tuple(sections)
     parts = [f"# {escape(run.record.name)}: pruning and quantization", *_answers(found)]
@@ -54,6 +57,8 @@ def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence
         if several:
             parts.append(f"## {escape(section.model)} on {escape(section.data)}")
         parts += _results(section, figures.get(place, ()), "###" if several else "##")
+    if benchmarks:
+        parts += ["## Latency by pytest-benchmark", benchmarks]
     parts += ["## Failed and not offered", unfinished_table(run) or "Every trial is done and none was left out."]
     parts += ["## Reporting practice", _PRACTICE, checklist_markdown(checklist(run, found))]
     parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_table(run)]

@@ -8,9 +8,10 @@ from sparsebench.report.files import explained, remove_stale, write_files
 from sparsebench.report.markdown import readme
 from sparsebench.report.plots import FIGURES, drawings
 from sparsebench.report.points import sections
+from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
 
 
-def write_report(run: Run, out: Path | str) -> Path:
+def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None) -> Path:
     """Write a report of ``run``: README.md, data.csv, data.json and figures.
 
     All numbers come from the records, so that the same records give the same bytes. A run without any finished trial
@@ -20,15 +21,17 @@ def write_report(run: Run, out: Path | str) -> Path:
     Args:
         run: the records, as ``load_run`` or ``run_sweep`` return them.
         out: the folder, made where it is missing.
+        benchmarks: a JSON of pytest-benchmark whose figures shall stand beside ours.
 
     Returns:
         The path of README.md.
 
     Raises:
-        SparsebenchError: where the folder cannot be written.
+        SparsebenchError: where the folder cannot be written, or the JSON is none, or has nothing of this run.
     """
     folder = Path(out)
     found = sections(run)
+    beside = benchmarks_section(run, read_benchmarks(Path(benchmarks))) if benchmarks is not None else ""
     several = len(found) > 1
     figures = {place: tuple(drawings(section, place + 1 if several else None)) for place, section in enumerate(found)}
     images = {
@@ -40,7 +43,7 @@ def write_report(run: Run, out: Path | str) -> Path:
     texts = {
         "data.csv": csv_text(run, found),
         "data.json": json_text(run, found),
-        "README.md": readme(run, found, figures),
+        "README.md": readme(run, found, figures, beside),
     }
     with explained(folder):
         write_files(folder, {**images, **{name: text.encode() for name, text in texts.items()}})

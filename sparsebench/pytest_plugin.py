@@ -1,0 +1,378 @@
+"""Pruned and quantized networks for a user's own pytest suite, with or without pytest-benchmark.
+
+A test that takes the fixture ``compressed_network`` is run once for each trial of a sweep: of a run that is there
+(``--sparsebench-run``), or of a sweep that is run, or gone on with, for the suite's own network. Which sweep that is
+must be known before any fixture is made, so it comes from an option, the ini file, or a hook in ``conftest.py``:
+
+    def pytest_sparsebench_config(config):
+        return {"name": "mine", "model": {"name": "my_networks:build"}, "data": {"name": "my_data:load"}}
+
+The plugin is loaded by every pytest of an environment in which sparsebench is installed. Until a test takes one of its
+fixtures it imports nothing but pytest.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from sparsebench.config import SweepConfig
+    from sparsebench.records import Run, TrialRecord, TrialResult
+    from sparsebench.runner import Watcher
+    from sparsebench.stages import Workbench
+    from sparsebench.trial_network import TrialNetwork
+
+_TRIAL = "_sparsebench_trial"
+_NOT_MACHINE = {"commit", "threads", "gpu"}
+"""Parts of an environment that pytest-benchmark notes elsewhere, or that depend on whether torch is loaded yet."""
+
+Choice = TypeVar("Choice", float, str)
+
+
+class Hooks:
+    """Hooks that a suite's ``conftest.py`` may define."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_sparsebench_config(self, config: pytest.Config) -> object:
+        """Return the sweep whose networks are tested: a path to TOML, a mapping like its content, or a SweepConfig.
+
+        An option ``--sparsebench-config`` goes before it.
+        """
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let suites define ``pytest_sparsebench_config``."""
+    pluginmanager.add_hookspecs(Hooks)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, in a group of their own, and the ini keys."""
+    group = parser.getgroup("sparsebench", "pruned and quantized networks (sparsebench)")
+    add = group.addoption
+    add("--sparsebench-run", metavar="RUN", type=Path, help="Run directory whose trials compressed_network goes over.")
+    add("--sparsebench-config", metavar="TOML", type=Path, help="Config of the sweep to run for compressed_network.")
+    add("--prune-thresholds", metavar="T,…", type=_thresholds, help="Thresholds, e.g. 0,0.5,0.9: of the sweep, or "
+        "chosen from --sparsebench-run.")  # fmt: skip
+    add("--quant-schemes", metavar="S,…", type=_names, help="Schemes, e.g. fp32,static.")
+    add("--backends", metavar="B,…", type=_names, help="Backends, e.g. eager.")
+    add("--sparsebench-runs-dir", metavar="DIR", type=Path, help="Where the sweep's run directory lies, to be gone on "
+        "with; pytest's cache by default.")  # fmt: skip
+    add("--sparsebench-batch", metavar="N", type=_positive, help="Samples in one call; the config's first by default.")
+    add("--sparsebench-threads", metavar="N", type=_positive, help="Threads; the config's first by default.")
+    add("--sparsebench-device", metavar="DEVICE", type=_device, default="cpu", help="Where networks run: cpu (default) "
+        "or cuda:0.")  # fmt: skip
+    parser.addini("sparsebench_config", "Config (TOML) of the sweep to run for compressed_network.", type="paths")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Points of a sweep that were asked for; None where an axis was left alone."""
+
+    thresholds: tuple[float, ...] | None
+    schemes: tuple[str, ...] | None
+    backends: tuple[str, ...] | None
+
+    def overrides(self) -> list[str]:
+        """Return them as overrides of a config."""
+        return [f"{axis}={','.join(map(str, wanted))}" for axis, wanted in asdict(self).items() if wanted is not None]
+
+    def include(self, trial: "TrialRecord") -> bool:
+        """Whether a trial is among the points."""
+        return (
+            (self.thresholds is None or trial.threshold in self.thresholds)
+            and (self.schemes is None or trial.scheme in self.schemes)
+            and (self.backends is None or trial.backend in self.backends)
+        )
+
+
+class Suite:
+    """The sweep of a pytest session: which trials it has, and its run once it is there."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.device: str = config.getoption("sparsebench_device")
+        self._run_dir: Path | None = config.getoption("sparsebench_run")
+
+    @cached_property
+    def choices(self) -> Choices:
+        """The points asked for by options, schemes by the names that records use."""
+        from sparsebench.registry import SCHEMES
+
+        schemes = self.config.getoption("quant_schemes")
+        return Choices(
+            thresholds=self.config.getoption("prune_thresholds"),
+            schemes=schemes and tuple(map(SCHEMES.canonical, schemes)),
+            backends=self.config.getoption("backends"),
+        )
+
+    @cached_property
+    def settings(self) -> "SweepConfig | None":
+        """The sweep to be run; None where a run is given, or nothing at all was asked for."""
+        from sparsebench.config import load_config
+
+        if self._run_dir is not None:
+            return None
+        source = self.config.getoption("sparsebench_config")
+        source = source or self.config.hook.pytest_sparsebench_config(config=self.config)
+        source = source or next(iter(self.config.getini("sparsebench_config")), None)
+        overrides = self.choices.overrides()
+        if source is None and not overrides:
+            return None
+        # Of the default sweep, which is nobody's own, one seed will do.
+        return load_config(source, overrides if source is not None else [*overrides, "seeds=0"])
+
+    @cached_property
+    def trials(self) -> "dict[str, TrialRecord]":
+        """The trials by the name that their tests bear.
+
+        Raises:
+            SparsebenchError: where there is no such run, the config cannot be used, or nothing of the run is wanted.
+        """
+        from sparsebench.errors import SparsebenchError
+        from sparsebench.runner import plan_sweep
+        from sparsebench.store import read_run
+
+        if self._run_dir is None:
+            trials = plan_sweep(self.settings).trials if self.settings else ()
+            return {_name(trial): trial for trial in trials}
+        every = read_run(self._run_dir).trials
+        found = {_name(trial): trial for trial in every if self.choices.include(trial)}
+        if not found:
+            there = "; ".join(
+                f"{axis} {', '.join(sorted({str(getattr(trial, axis)) for trial in every}))}"
+                for axis in ("threshold", "scheme", "backend")
+            )
+            wanted = ", ".join(self.choices.overrides())
+            raise SparsebenchError(f"{self._run_dir} has no trial with {wanted}. It has {there}.")
+        return found
+
+    @cached_property
+    def root(self) -> Path:
+        """The run directory."""
+        if self._run_dir is not None:
+            return self._run_dir
+        assert self.settings is not None  # noqa: S101 - there is no trial without one
+        runs_dir: Path | None = self.config.getoption("sparsebench_runs_dir")
+        if runs_dir is None:
+            cache = getattr(self.config, "cache", None)
+            runs_dir = Path(cache.mkdir("sparsebench")) if cache is not None else Path(".sparsebench")
+        return runs_dir / self.settings.name
+
+    @cached_property
+    def run(self) -> "Run":
+        """The finished run; what is missing of it is run first."""
+        from sparsebench.runner import run_sweep
+        from sparsebench.store import load_run
+
+        if self.settings is None:
+            return load_run(self.root)
+        return run_sweep(
+            self.settings, runs_dir=self.root.parent, watcher=_announcer(self.config, self.root), command="pytest"
+        )
+
+    @cached_property
+    def workbench(self) -> "Workbench":
+        """Where networks are brought back."""
+        from sparsebench.stages import Workbench
+        from sparsebench.store import Store
+
+        return Workbench(Store(self.root, writable=False), device="cpu")
+
+    def record(self, name: str, run: "Run") -> "TrialResult":
+        """Return the trial of a test with the records of its stages."""
+        label = self.trials[name].label
+        return next(result for result in run.trials if result.trial.label == label)
+
+    def setting(self, option: str, key: str) -> int:
+        """Return a number from an option, else the first that the run was measured with."""
+        asked: int | None = self.config.getoption(option)
+        return asked or int(self.run.record.config["measure"][key][0])
+
+
+_SUITE = pytest.StashKey[Suite]()
+
+
+def _suite(config: pytest.Config) -> Suite:
+    if _SUITE not in config.stash:
+        config.stash[_SUITE] = Suite(config)
+    return config.stash[_SUITE]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that take ``compressed_network`` once for each trial, all tests of a trial together."""
+    if _TRIAL not in metafunc.fixturenames:
+        return
+    from sparsebench.errors import SparsebenchError
+
+    try:
+        names = list(_suite(metafunc.config).trials)
+    except SparsebenchError as error:
+        raise pytest.Collector.CollectError(f"sparsebench: {error}") from error
+    nothing = pytest.param(None, id="no-sweep", marks=pytest.mark.skip(reason=_NOTHING))
+    metafunc.parametrize(_TRIAL, names or [nothing], indirect=True, scope="session", ids=names or None)
+
+
+_NOTHING = (
+    "compressed_network has no sweep to go over: give --sparsebench-run RUN, or name the sweep of your network by "
+    "--sparsebench-config, sparsebench_config in the ini file, or the hook pytest_sparsebench_config."
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give benchmarks on a GPU a timer that waits for it; a timer that the test chose itself stays."""
+    if config.getoption("sparsebench_device") == "cpu":
+        return
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "benchmark" in names and _TRIAL in names:
+            marker = item.get_closest_marker("benchmark")
+            # pytest-benchmark reads the closest marker alone.
+            chosen = {"timer": cuda_timer, **(marker.kwargs if marker else {})}
+            item.add_marker(pytest.mark.benchmark(**chosen), append=False)
+
+
+def cuda_timer() -> float:
+    """Return seconds after all work given to the GPU is done: a launch by itself takes microseconds."""
+    import torch
+
+    torch.cuda.synchronize()
+    return perf_counter()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """Add processor flags, memory and versions to what pytest-benchmark notes of the machine."""
+    from sparsebench.environment import describe_environment
+
+    found = asdict(describe_environment())
+    machine_info["sparsebench"] = {key: _plain(value) for key, value in found.items() if key not in _NOT_MACHINE}
+
+
+@pytest.fixture(scope="session")
+def sparsebench_run(pytestconfig: pytest.Config) -> "Run":
+    """The run whose networks are tested, with the records of every trial; it is run first where need be."""
+    from sparsebench.errors import SparsebenchError
+
+    try:
+        return _suite(pytestconfig).run
+    except SparsebenchError as error:
+        pytest.fail(f"sparsebench: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def _sparsebench_trial(request: pytest.FixtureRequest, sparsebench_run: "Run") -> "TrialNetwork":
+    """The network of one trial, brought back once for all tests that take it."""
+    from sparsebench.errors import SparsebenchError
+    from sparsebench.trial_network import open_trial, why_unusable
+
+    suite: Suite = _suite(request.config)
+    record = suite.record(request.param, sparsebench_run)
+    unusable = why_unusable(record)
+    if unusable:
+        pytest.skip(unusable)
+    try:
+        return open_trial(
+            suite.workbench,
+            record,
+            batch_size=suite.setting("sparsebench_batch", "batch_sizes"),
+            threads=suite.setting("sparsebench_threads", "threads"),
+            device=suite.device,
+        )
+    except SparsebenchError as error:
+        if suite.device != "cpu":
+            pytest.skip(str(error))
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def compressed_network(request: pytest.FixtureRequest, _sparsebench_trial: "TrialNetwork") -> "Iterator[TrialNetwork]":
+    """A pruned and quantized network and its inputs; calling it runs one forward pass.
+
+    A test that takes it is run once for each trial of the sweep. In a test that takes ``benchmark`` as well, it is
+    warmed up, benchmarks are grouped by backend, and accuracy, sparsity, size and the trial's key stand beside them.
+    A trial that failed, or that its backend does not offer, is skipped with the reason.
+    """
+    from sparsebench.trial_network import torch_threads
+
+    found = _sparsebench_trial
+    with torch_threads(found.threads):
+        if "benchmark" in request.fixturenames:
+            benchmark = request.getfixturevalue("benchmark")
+            trial = found.trial
+            batch = f"batch {found.batch_size} · threads {found.threads}"
+            benchmark.group = benchmark.group or " · ".join((trial.backend, trial.model, trial.data, batch))
+            benchmark.extra_info.update(found.facts())
+            found.warm_up()
+        yield found
+
+
+def _announcer(config: pytest.Config, root: Path) -> "Watcher":
+    """Return a watcher that says what is being run: a sweep may take long, and pytest is silent meanwhile."""
+    from sparsebench.runner import Watcher
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    class Announcer(Watcher):
+        def planned(self, plan: Any, status: Mapping[str, str]) -> None:
+            left = sum(one == "pending" for one in status.values())
+            if left and reporter is not None:
+                with capture.global_and_fixture_disabled() if capture else nullcontext():
+                    reporter.write_line(f"\nsparsebench: running {left} of {len(plan.stages)} stages in {root}")
+
+    return Announcer()
+
+
+def _name(trial: "TrialRecord") -> str:
+    """Return what a trial is called in test ids, the same whatever else is in the sweep."""
+    pruned = "dense" if trial.pruner is None else f"{trial.pruner}-{trial.threshold:g}"
+    parts = (trial.model, trial.data, pruned, trial.scheme, trial.backend, f"seed{trial.seed}")
+    return "-".join(parts).replace(" ", "")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back, so that machine infos compare equal."""
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _list(text: str, convert: Callable[[str], Choice]) -> tuple[Choice, ...]:
+    found: Sequence[str] = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("name at least one value, several with commas")
+    return tuple(convert(part) for part in found)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return _list(text, str)
+
+
+def _thresholds(text: str) -> tuple[float, ...]:
+    try:
+        found = _list(text, float)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0,0.5,0.9") from None
+    if not all(0 <= threshold < 1 for threshold in found):
+        raise argparse.ArgumentTypeError(f"{text!r}: a threshold is a fraction from 0 up to, not including, 1")
+    return found
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    kind, _, number = text.partition(":")
+    if text != "cpu" and (kind != "cuda" or (number and not number.isdecimal())):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; write cpu, cuda or cuda:0")
+    return text

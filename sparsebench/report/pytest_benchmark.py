@@ -1,0 +1,159 @@
+"""Figures of pytest-benchmark beside ours, joined by the key of a trial."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsebench.errors import SparsebenchError
+from sparsebench.records import Run, TrialResult, flat_row
+from sparsebench.report.numbers import DASH, ratio, significant
+from sparsebench.report.tables import markdown_table
+from sparsebench.report.text import counted, escape, listing, shorten
+
+_MOST_NAMED = 5
+_HOW = "Run the suite with --sparsebench-run RUN and --benchmark-json FILE, and give that file."
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark of pytest-benchmark's JSON.
+
+    Attributes:
+        name: of the test.
+        key: of the trial that it timed; None where it carries none.
+        batch_size: samples in one call; None where it does not say.
+        threads: threads; None where it does not say.
+        device: where it ran.
+        median_s: median of its rounds.
+        iqr_s: their interquartile range.
+        rounds: how many.
+    """
+
+    name: str
+    key: str | None
+    batch_size: int | None
+    threads: int | None
+    device: str
+    median_s: float
+    iqr_s: float
+    rounds: int
+
+
+def read_benchmarks(path: Path) -> tuple[Benchmark, ...]:
+    """Read the JSON that ``pytest --benchmark-json`` (or ``--benchmark-save``) wrote.
+
+    Raises:
+        SparsebenchError: where the file cannot be read or is something else; says what it lacks.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SparsebenchError(f"{path} cannot be read: {error.strerror or error}. {_HOW}") from error
+    except ValueError as error:
+        raise SparsebenchError(f"{path} is no JSON: {error}. {_HOW}") from error
+    listed = content.get("benchmarks") if isinstance(content, Mapping) else None
+    if not isinstance(listed, list):
+        raise SparsebenchError(f"{path} is no JSON of pytest-benchmark: it has no list 'benchmarks'. {_HOW}")
+    found = []
+    for place, one in enumerate(listed):
+        try:
+            found.append(_benchmark(one))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SparsebenchError(
+                f"{path} is no JSON of pytest-benchmark: benchmarks[{place}] has no usable {error}. {_HOW}"
+            ) from error
+    return tuple(found)
+
+
+def _benchmark(one: Mapping[str, Any]) -> Benchmark:
+    stats, extra = one["stats"], one.get("extra_info") or {}
+    key = extra.get("key")
+    return Benchmark(
+        name=str(one["name"]),
+        key=key if isinstance(key, str) else None,
+        batch_size=_whole(extra, "batch_size"),
+        threads=_whole(extra, "threads"),
+        device=str(extra.get("device", "cpu")),
+        median_s=_seconds(stats, "median"),
+        iqr_s=_seconds(stats, "iqr"),
+        rounds=int(stats["rounds"]),
+    )
+
+
+def _seconds(stats: Mapping[str, Any], name: str) -> float:
+    value = stats[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ValueError(f"stats.{name} ({value!r})")
+    return float(value)
+
+
+def _whole(extra: Mapping[str, Any], name: str) -> int | None:
+    value = extra.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def benchmarks_section(run: Run, benchmarks: Sequence[Benchmark]) -> str:
+    """Return a table of both figures, and what could not be joined.
+
+    Raises:
+        SparsebenchError: where no benchmark is of a trial of this run.
+    """
+    trials = {str(row["key"]): (trial, row) for trial in run.trials if (row := flat_row(trial))["key"]}
+    ours = [one for one in benchmarks if one.key in trials]
+    if not ours:
+        why = "it has no benchmarks" if not benchmarks else _left_out(benchmarks, trials)
+        raise SparsebenchError(f"Nothing of pytest-benchmark's JSON belongs to run {run.record.name!r}: {why} {_HOW}")
+    headings = "network, scheme, backend, seed, batch, threads, where, ours ms, pytest-benchmark ms, IQR ms, rounds"
+    rows = [_row(one, *trials[one.key]) for one in ours if one.key]
+    note = (
+        "Medians by pytest-benchmark are of one network after the other, without pairing: load that changes between "
+        "two of them shows as a difference. They check ours for their order of magnitude and carry no verdict. Ours "
+        "is shown for the same batch size and threads on the CPU."
+    )
+    table = markdown_table(
+        [*headings.split(", "), "theirs / ours"], rows, [False, False, False, True, True, True, False] + [True] * 5
+    )
+    rest = [one for one in benchmarks if one.key not in trials]
+    return "\n\n".join([note, table, *([escape(f"Left out: {_left_out(rest, trials)}")] if rest else [])])
+
+
+def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any]) -> list[str]:
+    measured = next(
+        (
+            m
+            for m in trial.measured
+            if (m.batch_size, m.threads) == (one.batch_size, one.threads) and one.device == "cpu"
+        ),
+        None,
+    )
+    pruned = "dense" if trial.trial.pruner is None else f"{trial.trial.pruner} {trial.trial.threshold:g}"
+    theirs = one.median_s * 1e3
+    return [
+        escape(f"{trial.trial.model} · {trial.trial.data} · {pruned}"),
+        escape(str(row["scheme"])),
+        escape(str(row["backend"])),
+        str(row["seed"]),
+        DASH if one.batch_size is None else str(one.batch_size),
+        DASH if one.threads is None else str(one.threads),
+        escape(one.device),
+        significant(measured.median_ms) if measured else DASH,
+        significant(theirs),
+        significant(one.iqr_s * 1e3),
+        f"{one.rounds:,}",
+        ratio(theirs / measured.median_ms) if measured else DASH,
+    ]
+
+
+def _left_out(benchmarks: Sequence[Benchmark], trials: Mapping[str, Any]) -> str:
+    """Return which benchmarks are of no trial of this run, and why."""
+    foreign = [one.name for one in benchmarks if one.key is None]
+    other = [one.name for one in benchmarks if one.key is not None and one.key not in trials]
+    parts = []
+    for names, why in ((foreign, "no key of a trial"), (other, "the key of a trial of another run")):
+        if names:
+            shown = [shorten(name, 80) for name in names[:_MOST_NAMED]]
+            more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+            parts.append(f"{counted(len(names), 'benchmark')} with {why} ({listing([*shown, *more])})")
+    return f"{'; '.join(parts)}."

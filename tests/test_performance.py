@@ -1,0 +1,129 @@
+"""The performance suite: what its rows and its page say, and that its scripts run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _scripts_find_each_other(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def row_in(folder, name="speed", **row):
+    (folder / f"{name}.json").write_text(json.dumps({"rows": [{"what": "a", "command": "python a.py", **row}]}))
+
+
+def table(folder):
+    from performance_page import page
+
+    lines = [line for line in page(folder).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        (
+            {"figure": 31.26, "low": 30, "high": 33, "unit": "×", "target": 25, "at_least": True, "met": True},
+            ["31.3× [30.0×, 33.0×]", "≥ 25×", "yes"],
+        ),
+        (
+            {"figure": 1.4, "low": 1.2, "high": 1.6, "unit": "×", "target": 1.5, "at_least": True, "met": False},
+            ["1.40× [1.20×, 1.60×]", "≥ 1.5×", "no, not certain"],
+        ),
+        (
+            {"figure": 0.041, "low": None, "high": None, "unit": "%", "target": 0.05, "at_least": False, "met": True},
+            ["4.10 %", "≤ 5 %", "yes"],
+        ),
+        ({"figure": 2, "unit": "s", "target": None, "met": None}, ["2.00 s", "–", "–"]),
+        ({"figure": "18 of 20", "target": "≥ 18 of 20", "met": True}, ["18 of 20", "≥ 18 of 20", "yes"]),
+        ({"figure": "not measured: | no", "unit": "×", "met": None}, ["not measured: \\| no", "–", "–"]),
+    ],
+)
+def test_a_row_shows_its_figure_its_target_and_whether_it_is_met(tmp_path, row, shown):
+    row_in(tmp_path, **row)
+    (cells,) = table(tmp_path)
+    assert cells == ["a", *shown, "`python a.py`"]
+
+
+def test_the_page_gathers_all_files_with_rows_and_names_their_machines(tmp_path):
+    from performance_page import page
+
+    environment = {"cpu": "Example CPU", "logical_cores": 2, "versions": {"torch": "2.15.0"}}
+    for name in ("a", "b"):
+        content = {"rows": [{"what": name, "figure": 1}], "environment": environment}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "b.md").write_text("more")
+    (tmp_path / "other.json").write_text('{"cases": []}')
+    (tmp_path / "list.json").write_text("[]")
+    assert [cells[0] for cells in table(tmp_path)] == ["a", "b"]
+    assert "[a.json](a.json), [b.json](b.json) ([details](b.md)): Example CPU; 2 cores; torch 2.15.0." in page(tmp_path)
+
+
+def test_the_committed_page_is_made_from_the_committed_files():
+    from performance_page import page
+
+    folder = ROOT / "reports" / "performance"
+    assert (folder / "README.md").read_text() == page(folder)
+
+
+def test_rounds_are_complete_in_random_order_and_the_warm_up_is_left_out():
+    from measuring import interleaved
+
+    called = []
+    ways = {name: lambda name=name: called.append(name) for name in "abc"}
+    seconds = interleaved(ways, rounds=20, seed=1, warm_up=2)
+    rounds = [tuple(called[place : place + 3]) for place in range(0, 66, 3)]
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert len(set(rounds)) > 3
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 20, "b": 20, "c": 20}
+
+
+def test_an_estimate_is_a_median_with_an_interval_where_there_are_rounds():
+    from measuring import Estimate, Row, estimate
+
+    many = estimate([1.0, 2.0, 3.0] * 20)
+    assert many.median == 2
+    assert 1 <= many.low <= 2 <= many.high <= 3
+    assert estimate([4.0]) == Estimate(4.0, None, None)
+    assert Row("x", Estimate(2, 1, 3), "s", 2, at_least=False).met is True
+    assert Row("x", Estimate(2, 1, 3), "×", 2.5).met is False
+    assert Row("x", None, "×", 2.5, why_not="no GPU").met is None
+    assert Row("x", None, "×", 2.5, why_not="no GPU").as_json("c")["figure"] == "no GPU"
+
+
+def test_a_multiplied_run_is_read_back_with_as_many_records(tmp_path):
+    from handmade import Bench
+    from perf_overheads import multiplied, store
+
+    from sparsebench import load_run
+
+    many = multiplied(Bench(thresholds=(0.0, 0.8), schemes=("fp32",), seeds=(0,)).build(), records=50)
+    written = store(many, tmp_path / "many")
+    assert written >= 50
+    read = load_run(tmp_path / "many")
+    assert len(read.trials) == len(many.trials)
+    assert all(trial.status == "done" for trial in read.trials)
+    assert len({trial.trial.evaluate for trial in read.trials}) == len(read.trials)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # as the document has it
+def test_the_document_s_loop_and_the_trainer_do_the_same_work(tmp_path):
+    import torch
+    from perf_training import THRESHOLD, RandomImages, sparsity, train_as_the_document, train_with_trainer
+    from torch import nn
+
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+
+    images = [RandomImages(count, seed) for seed, count in enumerate((256, 128, 128))]
+    document = train_as_the_document(net(), images, epochs=1, folder=str(tmp_path))
+    trainer = train_with_trainer(net(), images, epochs=1, folder=str(tmp_path), amp="none")
+    assert sparsity(document) == pytest.approx(THRESHOLD, abs=0.01)
+    assert sparsity(trainer) == pytest.approx(THRESHOLD, abs=0.01)
