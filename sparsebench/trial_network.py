@@ -140,7 +140,7 @@ def open_trial(
     key = record.trial.compress
     inputs = (workbench.inputs(key, batch_size),)
     if device == "cpu":
-        network = workbench.specialised(key, inputs, threads)
+        network = workbench.specialise(str(key), workbench.restored(key), inputs, threads)
     else:
         network, inputs = _moved(workbench.restored(key), inputs, device)
     return TrialNetwork(

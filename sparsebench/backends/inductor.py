@@ -36,12 +36,15 @@ class Inductor:
 
     Args:
         device: where networks run: ``cpu``, or a GPU such as ``cuda:0``.
+        reduce_range: whether static int8 uses 7 of 8 bits for activations. Without it a CPU needs VNNI, and results
+            differ from those of other CPUs.
     """
 
     name = "inductor"
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", reduce_range: bool = True) -> None:
         self.device = check_device(device)
+        self.reduce_range = reduce_range
 
     def problem(self) -> str | None:
         """Return why nothing compiles here: no torch, no C++ compiler, no such device; None where it does."""
@@ -76,7 +79,7 @@ class Inductor:
         """
         scheme = self._offered(scheme)
         if scheme == "static":
-            return _compress_static(net, example, batches)
+            return _compress_static(self._prepared(net, example), net, example, batches)
         from sparsebench.backends.compiling import Lowered
 
         layered = self._layered(net, scheme, example)
@@ -97,7 +100,7 @@ class Inductor:
 
         from sparsebench.quantization import load_calibration_state, pt2e
 
-        prepared = pt2e.prepare(net, example)
+        prepared = self._prepared(net, example)
         state = torch.load(files[_CALIBRATION], weights_only=True) if _CALIBRATION in files else {}
         load_calibration_state(prepared, state)
         graph, _ = pt2e.convert(prepared)
@@ -120,6 +123,17 @@ class Inductor:
             raise QuantizationError(reason)
         return SCHEMES.canonical(name)
 
+    def _prepared(self, net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
+        import torch
+
+        from sparsebench.quantization import pt2e
+
+        if not self.reduce_range and not torch.cpu._is_vnni_supported():
+            raise QuantizationError(
+                "reduce_range = false needs a CPU with VNNI: without it int8 products overflow. Leave the option out."
+            )
+        return pt2e.prepare(net, example, self.reduce_range)
+
     def _layered(self, net: nn.Module, scheme: str, example: tuple[Any, ...]) -> nn.Module:
         """Return the network in its scheme as PyTorch would run it layer by layer, on the device."""
         chosen = SCHEMES.load(scheme)()
@@ -137,17 +151,16 @@ class Inductor:
         return on_device(compiled, self.device)
 
 
-def _compress_static(net: nn.Module, example: tuple[Any, ...], batches: Recording) -> Compressed:
+def _compress_static(
+    prepared: GraphModule, net: nn.Module, example: tuple[Any, ...], batches: Recording
+) -> Compressed:
     import torch
 
     from sparsebench.backends.compiling import Lowered
     from sparsebench.backends.graph_memory import working_memory
     from sparsebench.quantization import calibration_state, pt2e
 
-    prepared = pt2e.prepare(net, example)
-    for arguments in batches.batches():
-        with torch.no_grad():
-            prepared(*arguments)
+    batches.feed(prepared)
     state = io.BytesIO()
     torch.save(calibration_state(prepared), state)
     graph, weights = pt2e.convert(prepared)

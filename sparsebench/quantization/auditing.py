@@ -183,7 +183,9 @@ def _fact(name: str, kind: str, module: nn.Module, weights: Sequence[Tensor]) ->
 
 
 def _as_float(weight: Tensor) -> Tensor:
-    return weight.to_dense() if isinstance(weight, SparseSemiStructuredTensor) else weight.dequantize()
+    if isinstance(weight, SparseSemiStructuredTensor):
+        return cast("Tensor", weight.to_dense())  # type: ignore[no-untyped-call]
+    return weight.dequantize()
 
 
 def _reason(module: nn.Module, kind: str, held: torch.dtype) -> str:

@@ -67,8 +67,14 @@ def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
         ) from error
 
 
-def prepare(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
+def prepare(net: nn.Module, example: tuple[Any, ...], reduce_range: bool = True) -> GraphModule:
     """Return the graph of ``net``, batch norms folded and observers inserted; calibrate it, then ``convert`` it.
+
+    Args:
+        net: a float network in evaluation mode; it is left as it is.
+        example: tensors, the arguments of one forward pass.
+        reduce_range: whether activations use 7 of 8 bits. CPUs without VNNI add products of 8-bit numbers in 16 bits,
+            which overflow and ruin the result without an error; torch's eager engine ``x86`` keeps to 7 as well.
 
     Raises:
         QuantizationError: where the network cannot be exported, or not be prepared.
@@ -80,7 +86,7 @@ def prepare(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
             quantizer = x86.X86InductorQuantizer()
-            quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
+            quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduce_range))
             return cast("GraphModule", prepare_pt2e(graph, quantizer))
     except Exception as error:
         raise QuantizationError(

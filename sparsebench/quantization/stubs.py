@@ -52,7 +52,7 @@ def prepare(net: nn.Module, leave: tuple[type[nn.Module], ...], qat: bool = Fals
             _configure(net, mapping(engine).global_qconfig, leave)
             _refuse_transposed(net, "", None)
             insert = ao.prepare_qat if qat else ao.prepare
-            prepared: nn.Module = insert(net.train(qat), inplace=True)  # type: ignore[no-untyped-call]
+            prepared: nn.Module = insert(net.train(qat), inplace=True)
     except QuantizationError:
         raise
     except Exception as error:
