@@ -151,9 +151,7 @@ class Inductor:
         return on_device(compiled, self.device)
 
 
-def _compress_static(
-    prepared: GraphModule, net: nn.Module, example: tuple[Any, ...], batches: Recording
-) -> Compressed:
+def _compress_static(prepared: GraphModule, net: nn.Module, example: tuple[Any, ...], batches: Recording) -> Compressed:
     import torch
 
     from sparsebench.backends.compiling import Lowered

@@ -60,7 +60,7 @@ def prepare_qat(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
     mapping = _without_transposed(ao.get_default_qat_qconfig_mapping(int8_engine()))
     # Traced in evaluation mode: a functional dropout would otherwise be written into the graph as switched on for good.
     prepared = _prepared(quantize_fx.prepare_qat_fx, net, mapping, example)
-    return cast("GraphModule", prepared.train())
+    return prepared.train()
 
 
 def _without_transposed(mapping: ao.QConfigMapping) -> ao.QConfigMapping:

@@ -59,7 +59,7 @@ def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
         with quiet_libraries():
             # strict: without it the graph of a ResNet has partitions with several outputs, which the quantizer refuses.
             program = torch.export.export(net, example, strict=True, dynamic_shapes=_by_argument(net, batch))
-            return cast("GraphModule", program.module(check_guards=False))
+            return program.module(check_guards=False)
     except Exception as error:
         raise QuantizationError(
             f"torch.export cannot follow {name}: {reason(error)} Rewrite what depends on the data, such as a branch on "
