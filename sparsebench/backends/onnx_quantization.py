@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +135,12 @@ def _errors_only() -> Iterator[None]:
 
 def _prepare(source: Path, target: Path) -> None:
     """Fold and fuse what can be; symbolic shapes help where they can be found, and are not needed."""
-    try:
-        quant_pre_process(source, target)
-    except Exception:
-        quant_pre_process(source, target, skip_symbolic_shape=True)
+    # Where ONNX Runtime finds no symbolic shapes, it leaves the graph behind in the folder it is in.
+    with chdir(source.parent):
+        try:
+            quant_pre_process(source, target)
+        except Exception:
+            quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
 def _quantized(file: bytes, work: Any) -> bytes:
