@@ -106,6 +106,39 @@ def test_a_file_that_does_not_load_in_a_fresh_process_is_refused_and_not_kept(ru
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A run on other backends and in other schemes than int8 of eager."""
+    pytest.importorskip("openvino")
+    runs = tmp_path_factory.mktemp("runs")
+    asked = ("schemes=static,bf16", "thresholds=0.8", "backends=openvino,eager", "measure.batch_sizes=1")
+    run_sweep(tiny("measure.seconds=0.001", *asked), runs_dir=runs)
+    return runs / "tiny"
+
+
+def test_a_file_of_the_runtime_that_was_measured_gives_the_same_bits(elsewhere, tmp_path):
+    done = export_trial(elsewhere, "static openvino", "openvino", tmp_path / "net.xml")
+    assert done.verification.bit_equal
+    assert done.verification.top1 == done.verification.recorded_top1
+    assert [path.name for path in done.files] == ["net.xml", "net.bin", "net.md"]
+    code = snippet((tmp_path / "net.md").read_text())
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
+
+
+def test_half_precision_of_eager_leaves_torch_as_it_ran(elsewhere, tmp_path):
+    done = export_trial(elsewhere, "bf16 eager", "pt2", tmp_path / "net.pt2")
+    assert done.verification.agreement == 1.0
+
+
+@pytest.mark.slow
+def test_a_float_network_goes_to_a_runtime_that_the_sweep_did_not_use(run, tmp_path):
+    pytest.importorskip("openvino")
+    done = export_trial(run, "0.8 fp32", "openvino", tmp_path / "net.xml")
+    assert done.verification.relative < 1e-5
+    assert done.verification.top1 == done.verification.recorded_top1
+
+
 @pytest.mark.parametrize(
     ("change", "exact", "problem"),
     [
@@ -252,7 +285,9 @@ def test_an_unknown_name_lists_what_there_is(text):
 def test_names_from_users_cannot_break_the_card():
     run = Bench(pairs=(("evil|model`<b>", "data](http://x)"),), thresholds=(0.0, 0.8), seeds=(0,)).build()
     trial = next(t for t in run.trials if (t.trial.threshold, t.trial.scheme) == (0.8, "static"))
-    card = model_card(run, trial, FORMATS["pt2"], "a`b'c.pt2", torch.zeros(2, 1, 8, 8), EQUAL, run.record.environment)
+    card = model_card(
+        run, trial, FORMATS["pt2"], "a`b'c.pt2", torch.zeros(2, 1, 8, 8), {}, EQUAL, run.record.environment
+    )
     assert "evil|model" not in card
     assert "](http" not in card
     assert "<b>" not in card
@@ -264,7 +299,7 @@ def test_the_card_gives_drop_size_int8_and_latency_of_a_quantized_network():
     run = Bench(thresholds=(0.0, 0.8), seeds=(0,)).build()
     trial = next(t for t in run.trials if (t.trial.threshold, t.trial.scheme) == (0.8, "static"))
     found = replace(EQUAL, bit_equal=False, max_abs_difference=0.01, agreement=0.9975, top1=0.7525)
-    card = model_card(run, trial, FORMATS["onnx"], "n.onnx", torch.zeros(2, 1, 8, 8), found, run.record.environment)
+    card = model_card(run, trial, FORMATS["onnx"], "n.onnx", torch.zeros(2, 1, 8, 8), {}, found, run.record.environment)
     flat = re.sub(" +", " ", card)
     assert re.search(r"\| drop \| \d\.\d\d pp \[.*\], paired \|", flat)
     assert "| quantization | static, calibrated on 15 training batches |" in flat

@@ -1,7 +1,9 @@
 """The files that a trial can become, and why others cannot."""
 
+import inspect
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ class Format:
         backends: those whose networks are such files, whatever their scheme.
         needs: module of the runtime that loads it.
         companions: endings of files that lie beside it under the same name.
+        settings: what the runtime is told for a float network.
     """
 
     name: str
@@ -34,11 +37,13 @@ class Format:
     backends: tuple[str, ...]
     needs: str
     companions: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 FORMATS = {
     "onnx": Format("onnx", ".onnx", ("onnxruntime",), "onnxruntime"),
-    "openvino": Format("openvino", ".xml", ("openvino",), "openvino", (".bin",)),
+    # Left to itself, OpenVINO takes bf16 or f16 where the processor has them.
+    "openvino": Format("openvino", ".xml", ("openvino",), "openvino", (".bin",), {"INFERENCE_PRECISION_HINT": "f32"}),
     "pt2": Format("pt2", ".pt2", ("inductor",), "torch"),
 }
 
@@ -53,10 +58,12 @@ class Content:
     Attributes:
         files: contents by the ending of the file's name, the main one first.
         exact: whether they are the trial's own files for the runtime that ran them, which then gives the same bits.
+        settings: what the runtime must be told to compute as it was measured.
     """
 
     files: dict[str, bytes]
     exact: bool
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def refusal(trial: TrialRecord, to: Format) -> str | None:
@@ -112,7 +119,9 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
     own = _own_files(workbench, record, to)
     if own:
         # torch compiles its graph where it runs; as it stands in the file, it computes a little otherwise.
-        return Content(own, exact=to.name != "pt2")
+        settings = getattr(workbench.restored(record.key), "settings", {})
+        kept = {key: settings[key] for key in to.settings if key in settings}
+        return Content(own, exact=to.name != "pt2", settings=kept)
     parent = workbench.store.read("train", record.parent or "")
     if parent is None:
         raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
@@ -123,7 +132,7 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
             "only. Feed it padded sequences (collate without packing) to export it."
         )
     net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
-    return Content(_WRITERS[to.name](net, example), exact=False)
+    return Content(_WRITERS[to.name](net, example), exact=False, settings=to.settings)
 
 
 def _name(backend: str) -> str:
@@ -149,9 +158,11 @@ def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
     """Export a network by torch.export, for any batch size."""
     import torch
 
+    batch = {0: torch.export.Dim("batch", min=1)}
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(net.forward).parameters.values())
     try:
         with torch.no_grad():
-            program = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+            program = torch.export.export(net, (example,), dynamic_shapes=((batch,),) if takes_any else (batch,))
     except Exception as error:
         raise QuantizationError(
             f"torch.export cannot follow {type(net).__name__}: {_first_line(error)} Where its forward branches on "
@@ -167,4 +178,12 @@ def _first_line(error: Exception) -> str:
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
-_WRITERS = {"pt2": _pt2}
+def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    """Convert a network to a model of OpenVINO, for any batch size."""
+    from sparsebench.backends import openvino_model
+
+    xml, weights = openvino_model.write(openvino_model.to_openvino(net, (example,)))
+    return {".xml": xml, ".bin": weights}
+
+
+_WRITERS = {"pt2": _pt2, "openvino": _openvino}

@@ -37,7 +37,7 @@ print(scores.shape)
 import numpy as np
 import openvino
 
-network = openvino.Core().compile_model({file!r}, "CPU")
+network = openvino.Core().compile_model({file!r}, "CPU", {settings!r})
 inputs = np.zeros({shape}, dtype="{dtype}")
 scores = network(inputs)[0]
 print(scores.shape)
@@ -60,6 +60,7 @@ def model_card(
     kind: Format,
     file: str,
     example: "Tensor",
+    settings: Mapping[str, str],
     verification: Verification,
     here: EnvironmentRecord,
 ) -> str:
@@ -71,6 +72,7 @@ def model_card(
         kind: the format of the file.
         file: the file's name.
         example: inputs of a few samples, which give shape and type.
+        settings: what the runtime must be told.
         verification: how the file was verified.
         here: the environment in which it was exported.
     """
@@ -91,7 +93,7 @@ def model_card(
         _table(_results(trial, compared, verification)),
         _RESULTS,
         "## How to run it",
-        fence(_snippet(kind, file, example).rstrip(), "python"),
+        fence(_snippet(kind, file, example, settings).rstrip(), "python"),
         f"The first dimension is the batch and may be of any length. Inputs are prepared as those of "
         f"{escape(t.data)} were for training.",
         "## How it was verified",
@@ -217,9 +219,9 @@ def _pruning(trial: TrialResult) -> str:
     return "dense" if t.pruner is None else f"{t.pruner} {t.threshold:g}"
 
 
-def _snippet(kind: Format, file: str, example: "Tensor") -> str:
+def _snippet(kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]) -> str:
     dtype = str(example.dtype).removeprefix("torch.")
-    return SNIPPETS[kind.name].format(file=file, shape=(1, *example.shape[1:]), dtype=dtype)
+    return SNIPPETS[kind.name].format(file=file, shape=(1, *example.shape[1:]), dtype=dtype, settings=dict(settings))
 
 
 def _dimensions(example: "Tensor") -> str:
