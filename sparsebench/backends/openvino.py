@@ -163,13 +163,16 @@ class OpenVINO:
 
         from sparsebench.backends.openvino_network import OpenVINONetwork
 
-        settings = {
+        settings: dict[str, Any] = {
             # Left to itself, OpenVINO takes bf16 or f16 where the processor has them.
             "INFERENCE_PRECISION_HINT": _HINTS[scheme],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
+        if scheme == "weight_only":
+            # Where the processor has VNNI, OpenVINO would quantize activations at run time.
+            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
         return OpenVINONetwork(xml, weights, settings)
 
     def _converted(self, model: openvino.Model, scheme: str, batches: Recording) -> openvino.Model:

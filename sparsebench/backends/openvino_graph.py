@@ -27,7 +27,7 @@ _RECURRENT = {
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 _FIRST_INPUT = {"Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Multiply", "FakeQuantize", "Subtract"}
 _COMPUTED = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
-_LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell", "Gather", "Eltwise"}
+_LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell", "Gather"}
 _MODULE = re.compile(r"^__module\.([^/]+)/")
 _NOT_COMPUTED = {"Const", "Input", "Output", "Reshape"}
 _WIDTHS = {"u4": 4, "i4": 4, "u2": 2, "u1": 1, "nf4": 4}
@@ -121,7 +121,7 @@ def audit_openvino(model: ov.Model, ran: Any | None, why: str) -> tuple[LayerFac
         ran: the compiled model's own graph, in which layers are fused and have the format they run in.
         why: why a layer that the scheme left alone is not int8.
     """
-    formats = _formats(ran) if ran is not None else {}
+    formats = _Formats.of(ran)
     facts, names = [], defaultdict[str, int](int)
     for operation, all_held in held_by(model):
         kind = operation.get_type_name()
@@ -132,7 +132,7 @@ def audit_openvino(model: ov.Model, ran: Any | None, why: str) -> tuple[LayerFac
         name = _module_name(operation, weights[0])
         names[name] += 1
         name = name if names[name] == 1 else f"{name} ({names[name]})"
-        computed = _computed_in(operation, formats)
+        computed = formats[operation]
         bits = max(held.bits for held in weights)
         if bits > 8 and computed in ("bf16", "fp16"):
             bits = 16
@@ -207,27 +207,48 @@ def _key(name: str) -> str:
     return "/".join(name.split("/")[:2]) if name.startswith("__module.") else name.split("/")[0]
 
 
-def _formats(ran: Any) -> Mapping[str, str]:
-    """Return in which format the layers of a compiled model run, by the names of what was fused into each."""
-    found: dict[str, str] = {}
-    for operation in ran.get_ordered_ops():
-        kind, format_ = _told(operation, "layerType"), _COMPUTED.get(_told(operation, "runtimePrecision"), "")
-        if kind in _LAYERS and format_:
-            for name in _told(operation, "originalLayersNames").split(","):
-                # What is fused after a layer, such as a sum, may have been named first.
-                if kind != "Eltwise" or _key(name) not in found:
-                    found[_key(name)] = format_
+@dataclass(frozen=True)
+class _Formats:
+    """In which format the layers of a compiled model run.
+
+    Attributes:
+        layers: by module and function of what was fused into a layer.
+        fused: by name, of what was fused into a piece of generated code.
+        recurrent: of recurrent layers, whatever their names: one in two directions is split, and loses its name.
+    """
+
+    layers: Mapping[str, str]
+    fused: Mapping[str, str]
+    recurrent: str
+
+    @classmethod
+    def of(cls, ran: Any | None) -> _Formats:
+        """Read the graph of a compiled model; None for one that is not known."""
+        layers: dict[str, str] = {}
+        fused: dict[str, str] = {}
+        recurrent = ""
+        for operation in ran.get_ordered_ops() if ran is not None else ():
+            kind, format_ = _told(operation, "layerType"), _format(operation)
+            names = _told(operation, "originalLayersNames").split(",")
+            if kind in _LAYERS:
+                layers |= {_key(name): format_ for name in names}
+            elif kind == "Subgraph":
+                fused |= dict.fromkeys(names, format_)
             if kind.startswith("RNN"):
-                found[kind] = format_
-    return found
+                recurrent = format_
+        return cls(layers, fused, recurrent)
+
+    def __getitem__(self, operation: Any) -> str:
+        name, kind = operation.get_friendly_name(), operation.get_type_name()
+        otherwise = self.recurrent if kind in _RECURRENT else self.fused.get(name, "")
+        return self.layers.get(_key(name), otherwise)
 
 
-def _computed_in(operation: Any, formats: Mapping[str, str]) -> str:
-    found = formats.get(_key(operation.get_friendly_name()))
-    if found is None and operation.get_type_name() in _RECURRENT:
-        # One in two directions is split when it is compiled, and loses its name.
-        found = formats.get("RNNSeq") or formats.get("RNNCell")
-    return found or ""
+def _format(operation: Any) -> str:
+    """Return the format of the activations that go into a layer; its own is that of packed weights, for some."""
+    inputs = (value for value in operation.input_values() if _told(value.get_node(), "layerType") != "Const")
+    first = next(inputs, None)
+    return "" if first is None else _COMPUTED.get(first.get_element_type().get_type_name(), "")
 
 
 def _told(operation: Any, key: str) -> str:

@@ -56,10 +56,10 @@ def to_openvino(net: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
             f"OpenVINO cannot convert {type(net).__name__}: {_told(error)} Replace what it names, or use backend "
             "'eager'."
         ) from error
-    followed = [str(warning.message) for warning in told if warning.category.__name__ == "TracerWarning"]
-    if any(text.startswith("Converting a tensor to") for text in followed):
+    if any(_is_branch(warning) for warning in told):
         _require_no_branch(net, example)
     _name_after_modules(model, net)
+    _name_after_weights(model)
     model.set_friendly_name(type(net).__name__)
     return model
 
@@ -90,6 +90,15 @@ def read(xml: bytes, weights: bytes) -> ov.Model:
         raise QuantizationError(
             f"These files are no model that OpenVINO can read: {reason(error)} Compress the network again."
         ) from error
+
+
+def _is_branch(warning: warnings.WarningMessage) -> bool:
+    """Whether a tensor became a number where the network was followed; torch's own layers do so with shapes only."""
+    return (
+        warning.category.__name__ == "TracerWarning"
+        and str(warning.message).startswith("Converting a tensor to")
+        and not Path(warning.filename).is_relative_to(Path(torch.__file__).parent)
+    )
 
 
 def _told(error: Exception) -> str:
@@ -146,6 +155,17 @@ def _name_after_modules(model: ov.Model, net: nn.Module) -> None:
             del left[name]
             operation.set_friendly_name(f"__module.{name}/aten::_convolution/{operation.get_type_name()}")
             constant.set_friendly_name(f"self.{name}.weight")
+
+
+def _name_after_weights(model: ov.Model) -> None:
+    """Name layers that are functions, not modules, after their weights."""
+    for operation in model.get_ordered_ops():
+        port = weight_port(operation)
+        if port is not None and not operation.get_friendly_name().startswith("__module."):
+            weights = str(operation.input_value(port).get_node().get_friendly_name())
+            if weights.startswith("self."):
+                name = weights.removeprefix("self.").removesuffix(".weight")
+                operation.set_friendly_name(f"__module.{name}/{operation.get_type_name()}")
 
 
 def _unnamed_convolutions(model: ov.Model) -> Iterator[Any]:

@@ -1,0 +1,116 @@
+"""ONNX Runtime's own quantizers, with options as they stand in a config."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparsebench.backends.exported import calibration_arrays
+from sparsebench.backends.probe import int8_saturates
+from sparsebench.backends.quiet import quiet
+from sparsebench.errors import QuantizationError, SparsebenchError
+from sparsebench.quantization import Recording
+from sparsebench.quantization.base import reason
+from sparsebench.registry import unknown_name
+
+with quiet():
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+METHODS = {
+    "minmax": quantization.CalibrationMethod.MinMax,
+    "entropy": quantization.CalibrationMethod.Entropy,
+    "percentile": quantization.CalibrationMethod.Percentile,
+    "distribution": quantization.CalibrationMethod.Distribution,
+}
+DYNAMIC_OPERATORS = ["MatMul", "Gemm", "LSTM", "Attention"]
+"""Linear and recurrent layers, as ``dynamic`` is everywhere; ONNX Runtime would add convolutions, which get slower."""
+
+
+def quantize_static(
+    file: bytes, batches: Recording, method: str, options: Mapping[str, Any], extra: Mapping[str, Any]
+) -> bytes:
+    """Return a file whose layers are int8, calibrated on recorded batches.
+
+    Args:
+        file: the float network.
+        batches: the calibration batches.
+        method: a key of ``METHODS``.
+        options: arguments of ``quantize_static``; None takes the default.
+        extra: its ``extra_options``.
+
+    Raises:
+        QuantizationError: where ONNX Runtime cannot quantize the network.
+        SparsebenchError: where an option is not one that it takes.
+    """
+    if method not in METHODS:
+        raise SparsebenchError(unknown_name("calibration method", method, METHODS))
+    reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
+
+    def work(source: Path, target: Path) -> None:
+        quantization.quantize_static(
+            source,
+            target,
+            reader,
+            quant_format=quantization.QuantFormat.QDQ,
+            calibrate_method=METHODS[method],
+            extra_options=dict(extra),
+            **_given(options),
+        )
+
+    return _quantized(file, work)
+
+
+def quantize_dynamic(file: bytes, options: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
+    """Return a file whose linear and recurrent layers hold int8 weights and quantize their inputs as they run.
+
+    Raises:
+        QuantizationError: where ONNX Runtime cannot quantize the network.
+    """
+    given = _given(options)
+    given.setdefault("op_types_to_quantize", DYNAMIC_OPERATORS)
+
+    def work(source: Path, target: Path) -> None:
+        quantization.quantize_dynamic(source, target, extra_options=dict(extra), **given)
+
+    return _quantized(file, work)
+
+
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it has no types
+    """Recorded batches, one at a time."""
+
+    def __init__(self, batches: Recording, names: list[str]) -> None:
+        self._names, self._arrays = names, calibration_arrays("onnxruntime", batches)
+
+    def get_next(self) -> dict[str, Any] | None:
+        arrays = next(self._arrays, None)
+        return None if arrays is None else dict(zip(self._names, arrays, strict=True))
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in options.items() if value is not None}
+    given.setdefault("reduce_range", int8_saturates())
+    return given
+
+
+def _quantized(file: bytes, work: Any) -> bytes:
+    """Return what ``work`` makes of a file that ONNX Runtime has prepared for its quantizers."""
+    with tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder:
+        exported, prepared, result = (Path(folder, f"{name}.onnx") for name in ("exported", "prepared", "result"))
+        exported.write_bytes(file)
+        try:
+            with quiet():
+                quant_pre_process(exported, prepared)
+                work(prepared, result)
+            model = onnx.load(str(result))
+        except QuantizationError:
+            raise
+        except Exception as error:
+            raise QuantizationError(
+                f"ONNX Runtime cannot quantize the network: {reason(error)} Change the options of backend "
+                "'onnxruntime', or choose another scheme."
+            ) from error
+    return bytes(model.SerializeToString(deterministic=True))
