@@ -12,6 +12,7 @@ from small_nets import packed
 from sweeps import sparsebench, tiny
 
 from sparsebench import run_sweep
+from sparsebench.backends import probe
 from sparsebench.errors import SparsebenchError
 from sparsebench.exporting import export_trial, formats, verify
 from sparsebench.exporting.formats import FORMATS, refusal
@@ -110,17 +111,23 @@ def test_a_file_that_does_not_load_in_a_fresh_process_is_refused_and_not_kept(ru
 def elsewhere(tmp_path_factory):
     """A run on other backends and in other schemes than int8 of eager."""
     pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
     runs = tmp_path_factory.mktemp("runs")
-    asked = ("schemes=static,bf16", "thresholds=0.8", "backends=openvino,eager", "measure.batch_sizes=1")
+    backends = "backends=openvino,onnxruntime,eager"
+    asked = ("schemes=static,bf16", "thresholds=0.8", backends, "measure.batch_sizes=1")
     run_sweep(tiny("measure.seconds=0.001", *asked), runs_dir=runs)
     return runs / "tiny"
 
 
-def test_a_file_of_the_runtime_that_was_measured_gives_the_same_bits(elsewhere, tmp_path):
-    done = export_trial(elsewhere, "static openvino", "openvino", tmp_path / "net.xml")
+@pytest.mark.parametrize(
+    ("to", "backend", "files"),
+    [("openvino", "openvino", ["net.xml", "net.bin", "net.md"]), ("onnx", "onnxruntime", ["net.onnx", "net.md"])],
+)
+def test_a_file_of_the_runtime_that_was_measured_gives_the_same_bits(elsewhere, tmp_path, to, backend, files):
+    done = export_trial(elsewhere, f"static {backend}", to, tmp_path / files[0])
     assert done.verification.bit_equal
     assert done.verification.top1 == done.verification.recorded_top1
-    assert [path.name for path in done.files] == ["net.xml", "net.bin", "net.md"]
+    assert [path.name for path in done.files] == files
     code = snippet((tmp_path / "net.md").read_text())
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
@@ -132,9 +139,12 @@ def test_half_precision_of_eager_leaves_torch_as_it_ran(elsewhere, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_float_network_goes_to_a_runtime_that_the_sweep_did_not_use(run, tmp_path):
-    pytest.importorskip("openvino")
-    done = export_trial(run, "0.8 fp32", "openvino", tmp_path / "net.xml")
+@pytest.mark.parametrize(
+    ("to", "runtime", "file"), [("openvino", "openvino", "a.xml"), ("onnx", "onnxruntime", "a.onnx")]
+)
+def test_a_float_network_goes_to_a_runtime_that_the_sweep_did_not_use(run, tmp_path, to, runtime, file):
+    pytest.importorskip(runtime)
+    done = export_trial(run, "0.8 fp32", to, tmp_path / file)
     assert done.verification.relative < 1e-5
     assert done.verification.top1 == done.verification.recorded_top1
 
@@ -219,8 +229,8 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(run, tmp_path,
 
 
 def test_without_the_runtime_the_error_says_what_to_install(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
-    with pytest.raises(SparsebenchError, match=r"run 'pip install sparsebench\[openvino\]'"):
+    monkeypatch.setattr(probe, "find_spec", lambda name: None)
+    with pytest.raises(SparsebenchError, match=r"pip install 'sparsebench\[openvino\]'"):
         export_trial(run, "0.8 fp32", "openvino", tmp_path / "net.xml")
 
 

@@ -1,8 +1,8 @@
 """Run an exported file in a process of its own, with torch and the file's runtime and nothing else.
 
 ``python -P child.py FORMAT FILE THREADS SETTINGS`` reads inputs from stdin and writes outputs to stdout, each as eight
-bytes of length and a tensor, or a tuple of them, as torch.save writes it. It ends when stdin does. It imports nothing of
-sparsebench: what it can do, a deployer can.
+bytes of length and a tensor, or a tuple of them, as torch.save writes it. It ends when stdin does. It imports nothing
+of sparsebench: what it can do, a deployer can.
 """
 
 import io
@@ -31,6 +31,7 @@ def load_onnx(path: str, threads: int, _: Settings) -> Network:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda inputs: [torch.from_numpy(output) for output in session.run(None, {name: inputs.numpy()})]

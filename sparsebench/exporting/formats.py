@@ -4,9 +4,9 @@ import inspect
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from sparsebench.backends.probe import not_installed
 from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.exporting.trials import named
 from sparsebench.records import StageRecord, TrialRecord, TrialResult
@@ -27,7 +27,7 @@ class Format:
         name: as ``--to`` takes it.
         suffix: how the file's name must end.
         backends: those whose networks are such files, whatever their scheme.
-        needs: module of the runtime that loads it.
+        needs: the extra and the modules that write it and load it again.
         companions: endings of files that lie beside it under the same name.
         settings: what the runtime is told for a float network.
     """
@@ -35,16 +35,18 @@ class Format:
     name: str
     suffix: str
     backends: tuple[str, ...]
-    needs: str
+    needs: tuple[str, ...]
     companions: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
 FORMATS = {
-    "onnx": Format("onnx", ".onnx", ("onnxruntime",), "onnxruntime"),
+    "onnx": Format("onnx", ".onnx", ("onnxruntime",), ("onnxruntime", "onnx", "onnxscript", "onnxruntime")),
     # Left to itself, OpenVINO takes bf16 or f16 where the processor has them.
-    "openvino": Format("openvino", ".xml", ("openvino",), "openvino", (".bin",), {"INFERENCE_PRECISION_HINT": "f32"}),
-    "pt2": Format("pt2", ".pt2", ("inductor",), "torch"),
+    "openvino": Format(
+        "openvino", ".xml", ("openvino",), ("openvino", "openvino"), (".bin",), {"INFERENCE_PRECISION_HINT": "f32"}
+    ),
+    "pt2": Format("pt2", ".pt2", ("inductor",), ("", "torch")),
 }
 
 _TORCH_AO = ("dynamic", "static", "both", "qat")
@@ -96,11 +98,9 @@ def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult
         instead = "".join(f"\n  {named(other)}" for other in others[:5])
         advice = f"These can be:{instead}" if others else f"Run the sweep with backend {to.backends[0]!r} for that."
         raise SparsebenchError(f"{reason} {advice}")
-    if find_spec(to.needs) is None:
-        raise SparsebenchError(
-            f"{to.needs} is not installed, which writes and checks {to.suffix}; "
-            f"run 'pip install sparsebench[{to.needs}]'."
-        )
+    missing = not_installed(*to.needs)
+    if missing:
+        raise SparsebenchError(missing)
 
 
 def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
@@ -158,6 +158,9 @@ def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
     """Export a network by torch.export, for any batch size."""
     import torch
 
+    if len(example) == 1:
+        # A dimension of 1 would be taken for one that is always 1.
+        example = torch.cat([example, example])
     batch = {0: torch.export.Dim("batch", min=1)}
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(net.forward).parameters.values())
     try:
@@ -186,4 +189,11 @@ def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
     return {".xml": xml, ".bin": weights}
 
 
-_WRITERS = {"pt2": _pt2, "openvino": _openvino}
+def _onnx(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    """Export a network to ONNX, for any batch size."""
+    from sparsebench.backends.onnx_export import export_onnx
+
+    return {".onnx": export_onnx(net, (example,))}
+
+
+_WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino}
