@@ -1,6 +1,8 @@
 """What calibration observed, as plain tensors that can be stored and put back."""
 
+import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,9 +70,15 @@ def require_calibrated(prepared: nn.Module) -> None:
 def _buffers(prepared: nn.Module) -> Iterator[tuple[str, str, nn.Module, Tensor]]:
     """Yield (module name, buffer name, observer, buffer) of every observer, each once."""
     for name, module in prepared.named_modules():
-        if isinstance(module, ObserverBase | FakeQuantizeBase):
+        if isinstance(module, _observers()):
             for key, buffer in module.named_buffers(recurse=False):
                 yield name, key, module, buffer
+
+
+def _observers() -> tuple[type[Any], ...]:
+    """Return what observes: the classes of torch.ao, and those of torchao where anything has imported it."""
+    theirs = sys.modules.get("torchao.quantization.pt2e.observer")
+    return (ObserverBase, FakeQuantizeBase, *([theirs.ObserverBase] if theirs else []))
 
 
 def _some(names: list[str], what: str) -> str:

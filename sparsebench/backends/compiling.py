@@ -1,0 +1,147 @@
+"""Networks compiled by TorchInductor for one batch size, and what the compiler made of them."""
+
+import copy
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._inductor.custom_graph_pass import CustomGraphPass
+from torch.fx import Graph, GraphModule, Node
+
+from sparsebench.errors import QuantizationError
+from sparsebench.quantization.base import quiet_libraries, reason
+
+_INT8_KERNELS = ("qconv_pointwise", "qconv2d_pointwise", "qlinear_pointwise")
+_SCALE_OF_WEIGHT = 4  # x, scale and zero point of x, packed weight, scale of the weight, …
+
+
+class Lowered(CustomGraphPass):
+    """Looks at the graph that inductor generates code from, after weights were packed into int8 kernels.
+
+    Attributes:
+        int8_scales: the scales of the weights of each int8 kernel.
+        int8_shapes: the shapes of all int8 weights that the compiled network holds.
+    """
+
+    def __init__(self) -> None:
+        self.int8_scales: list[Tensor] = []
+        self.int8_shapes: list[torch.Size] = []
+
+    def __call__(self, graph: Graph) -> None:
+        """Note what is int8; the graph is left as it is."""
+        owner = graph.owning_module
+        for node in graph.nodes:
+            value = node.meta.get("val")
+            if node.op in ("get_attr", "placeholder") and isinstance(value, Tensor) and value.dtype is torch.int8:
+                self.int8_shapes.append(value.shape)
+            if node.op == "call_function" and any(kernel in str(node.target) for kernel in _INT8_KERNELS):
+                scale = node.args[_SCALE_OF_WEIGHT]
+                if isinstance(scale, Node) and scale.op == "get_attr":
+                    self.int8_scales.append(getattr(owner, str(scale.target)).detach().clone())
+
+    def uuid(self) -> None:
+        """Return None: a compiled network is not taken from inductor's cache where it is to be looked at."""
+
+
+class Compiled(nn.Module):
+    """A network compiled for a fixed batch size that takes any: larger batches in parts, the last part filled up.
+
+    A fixed size is what a deployer compiles for, and it is what inductor's int8 kernels need. Compiled code is called
+    directly, without torch.compile's guards, which would compile again, with other settings, for each way of calling.
+
+    Args:
+        graph: an exported graph; it is copied.
+        inputs: arguments of one forward pass, of the batch size and on the device to compile for.
+        threads: threads that one forward pass uses.
+        freezing: whether weights are constants that may be folded and packed. int8 weights for float kernels must not
+            be: they would be folded into float ones.
+        lowered: looks at the graph that code is generated from; None takes the compiled network from a cache.
+
+    Raises:
+        QuantizationError: where inductor cannot compile the graph.
+    """
+
+    def __init__(
+        self,
+        graph: GraphModule,
+        inputs: tuple[Tensor, ...],
+        threads: int,
+        freezing: bool,
+        lowered: Lowered | None = None,
+    ) -> None:
+        super().__init__()
+        # In a tuple, so that it is no submodule: an exported graph refuses eval().
+        self._graph, self.freezing, self.batch = (graph,), freezing, _batch_size(inputs)
+        self._program = _compile(graph, inputs, threads, freezing, lowered)
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return what the network returns.
+
+        Args:
+            inputs: as the network takes them; the first dimension of each is the batch, of any size.
+        """
+        size = _batch_size(inputs)
+        with torch.no_grad():
+            if size == self.batch:
+                return self._program(*inputs)
+            parts = [self._part(inputs, begin) for begin in range(0, size, self.batch)]
+        return _joined(parts, size)
+
+    def for_inputs(self, inputs: tuple[Tensor, ...], threads: int) -> "Compiled":
+        """Return the same network, compiled for inputs of exactly these shapes."""
+        return Compiled(self._graph[0], inputs, threads, self.freezing)
+
+    def _part(self, inputs: tuple[Tensor, ...], begin: int) -> Any:
+        part = [value[begin : begin + self.batch] for value in inputs]
+        missing = self.batch - len(part[0])
+        if missing:
+            part = [torch.cat([value, value[-1:].expand(missing, *value.shape[1:])]) for value in part]
+        return self._program(*part)
+
+
+def _compile(
+    graph: GraphModule, inputs: tuple[Tensor, ...], threads: int, freezing: bool, lowered: Lowered | None
+) -> Any:
+    options: dict[str, Any] = {"freezing": freezing, "cpp.threads": threads}
+    if lowered is not None:
+        options["post_grad_custom_pre_pass"] = lowered
+    try:
+        with quiet_libraries(), torch.no_grad(), _threads(threads):
+            # Freezing changes the graph, so that each compilation needs its own.
+            program = torch._inductor.compile(copy.deepcopy(graph), list(inputs), options=options)
+            program(*inputs)
+    except Exception as error:
+        raise QuantizationError(
+            f"TorchInductor cannot compile the network: {reason(error)} Choose backend 'eager' for it."
+        ) from error
+    return program
+
+
+@contextmanager
+def _threads(threads: int) -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _batch_size(inputs: tuple[Tensor, ...]) -> int:
+    return int(inputs[0].shape[0])
+
+
+def _joined(parts: list[Any], size: int) -> Any:
+    """Return outputs of several batches as those of one, without what was filled up."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(parts)[:size]
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts], size) for key in first}
+    if isinstance(first, tuple | list):
+        joined = [_joined(list(values), size) for values in zip(*parts, strict=True)]
+        return type(first)(*joined) if hasattr(first, "_fields") else type(first)(joined)
+    return first

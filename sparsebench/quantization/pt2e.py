@@ -1,0 +1,180 @@
+"""Static int8 of exported graphs, for the compiler: torchao's PT2E with the quantizer of inductor's x86 kernels."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from sparsebench.errors import QuantizationError
+from sparsebench.quantization.auditing import LayerFact, audit
+from sparsebench.quantization.base import float_copy, quiet_libraries, reason
+
+_LIKE_FLOAT = "inductor has no int8 kernel for it here, so its int8 weights were turned back into float"
+_NOT_MARKED = "PT2E with X86InductorQuantizer has no int8 form of it"
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """One weight that ``convert`` brought into int8.
+
+    Attributes:
+        name: the parameter's name in the float network.
+        values: int8, in the shape of the weight.
+        scale: one scale for each of its channels.
+        zero_point: as many zero points.
+    """
+
+    name: str
+    values: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    @property
+    def zeros(self) -> int:
+        """How many of its elements equal the zero point of their channel, the first dimension."""
+        points = self.zero_point.reshape(-1, *[1] * (self.values.dim() - 1))
+        return int((self.values == points).sum())
+
+
+def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
+    """Return the graph of a copy of ``net``, for any batch size where its forward allows that.
+
+    Args:
+        net: a network in evaluation mode; it is left as it is.
+        example: tensors, the arguments of one forward pass; the first dimension of each is the batch.
+
+    Raises:
+        QuantizationError: where torch.export cannot follow the network; the text carries its reason and the remedy.
+    """
+    name = type(net).__name__
+    if not all(isinstance(value, Tensor) for value in example):
+        kinds = ", ".join(type(value).__name__ for value in example)
+        raise QuantizationError(f"{name} takes {kinds}; the compiler takes tensors alone. Choose backend 'eager'.")
+    batch = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
+    try:
+        with quiet_libraries():
+            # strict: without it the graph of a ResNet has partitions with several outputs, which the quantizer refuses.
+            program = torch.export.export(net, example, strict=True, dynamic_shapes=_by_argument(net, batch))
+            return cast("GraphModule", program.module(check_guards=False))
+    except Exception as error:
+        raise QuantizationError(
+            f"torch.export cannot follow {name}: {reason(error)} Rewrite what depends on the data, such as a branch on "
+            "the values of a tensor, or choose backend 'eager'."
+        ) from error
+
+
+def prepare(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
+    """Return the graph of ``net``, batch norms folded and observers inserted; calibrate it, then ``convert`` it.
+
+    Raises:
+        QuantizationError: where the network cannot be exported, or not be prepared.
+    """
+    graph = export_graph(float_copy(net), example)
+    try:
+        with quiet_libraries():
+            from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
+            from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+            quantizer = x86.X86InductorQuantizer()
+            quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
+            return cast("GraphModule", prepare_pt2e(graph, quantizer))
+    except Exception as error:
+        raise QuantizationError(
+            f"PT2E cannot prepare {type(net).__name__} for static quantization: {reason(error)} Choose backend 'eager'."
+        ) from error
+
+
+def convert(prepared: GraphModule) -> tuple[GraphModule, tuple[QuantizedWeight, ...]]:
+    """Return the graph of a calibrated network with int8 weights, and these weights; ``prepared`` is used up.
+
+    The graph computes in float, between conversions, until inductor puts int8 kernels in their place.
+
+    Raises:
+        QuantizationError: where no batch passed through ``prepared``, or torchao cannot convert it.
+    """
+    from sparsebench.quantization.calibration import require_calibrated
+
+    require_calibrated(prepared)
+    names = dict(_weight_names(prepared))
+    try:
+        with quiet_libraries():
+            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
+
+            converted = cast("GraphModule", convert_pt2e(prepared))
+    except Exception as error:
+        raise QuantizationError(f"PT2E cannot convert the calibrated network to int8: {reason(error)}") from error
+    return converted, tuple(_quantized_weights(converted, names))
+
+
+def constants(graph: GraphModule) -> dict[str, Tensor]:
+    """Return the tensors that the nodes of a graph use, by name; PT2E leaves others in it that nothing uses."""
+    names = dict.fromkeys(str(node.target) for node in graph.graph.nodes if node.op == "get_attr" and node.users)
+    held = {name: _attribute(graph, name) for name in names}
+    return {name: tensor.detach() for name, tensor in held.items() if isinstance(tensor, Tensor)}
+
+
+def audit_lowered(
+    net: nn.Module, weights: Sequence[QuantizedWeight], int8_scales: Sequence[Tensor]
+) -> tuple[LayerFact, ...]:
+    """List every layer with weights, as it stands in the graph that really runs.
+
+    Args:
+        net: the float network.
+        weights: what ``convert`` brought into int8.
+        int8_scales: the scales of the weights of each int8 kernel in the lowered graph, in any order. They tell which
+            weights those are: inductor packs weights and gives them other names.
+    """
+    by_name = {weight.name: weight for weight in weights}
+    facts = []
+    for fact in audit(float_copy(net)):
+        weight = by_name.get(fact.name if fact.kind == "Parameter" else f"{fact.name}.weight")
+        if weight is None and len(weights) and not _has_path(net, fact):
+            weight = by_name.get("weight")  # a network that is one layer has no path
+        if weight is None:
+            facts.append(replace(fact, reason=f"{fact.kind} kept in float32: {_NOT_MARKED}"))
+        elif any(scale.shape == weight.scale.shape and torch.equal(scale, weight.scale) for scale in int8_scales):
+            facts.append(replace(fact, bits=8, zeros=weight.zeros, reason="", computed_in="int8"))
+        else:
+            facts.append(replace(fact, reason=f"{fact.kind} kept in float32: {_LIKE_FLOAT}"))
+    return tuple(facts)
+
+
+def _by_argument(net: nn.Module, batch: tuple[Any, ...]) -> Any:
+    """Return dynamic shapes as torch.export wants them: one for ``*inputs`` of a wrapper, else one an argument."""
+    kinds = [parameter.kind for parameter in inspect.signature(net.forward).parameters.values()]
+    return (batch,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else batch
+
+
+def _has_path(net: nn.Module, fact: LayerFact) -> bool:
+    return any(name == fact.name for name, _ in net.named_modules())
+
+
+def _weight_names(prepared: GraphModule) -> Iterator[tuple[str, str]]:
+    """Yield (node, parameter) for each operation whose weight is observed."""
+    for node in prepared.graph.nodes:
+        if node.op == "call_function" and len(node.args) > 1 and isinstance(node.args[1], Node):
+            observer = node.args[1]
+            source = observer.args[0] if observer.op == "call_module" and observer.args else None
+            if isinstance(source, Node) and source.op == "get_attr":
+                yield node.name, str(source.target)
+
+
+def _quantized_weights(converted: GraphModule, names: Mapping[str, str]) -> Iterator[QuantizedWeight]:
+    for node in converted.graph.nodes:
+        if node.name not in names:
+            continue
+        parts = [part for part in node.args[1].args[:3] if isinstance(part, Node) and part.op == "get_attr"]
+        if len(parts) == 3:
+            values, scale, zero_point = (_attribute(converted, str(part.target)).detach() for part in parts)
+            yield QuantizedWeight(names[node.name], values, scale, zero_point)
+
+
+def _attribute(graph: GraphModule, name: str) -> Any:
+    value: Any = graph
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
