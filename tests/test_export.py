@@ -112,8 +112,9 @@ def elsewhere(tmp_path_factory):
     """A run on other backends and in other schemes than int8 of eager."""
     pytest.importorskip("openvino")
     pytest.importorskip("onnxruntime")
+    pytest.importorskip("torchao")
     runs = tmp_path_factory.mktemp("runs")
-    backends = "backends=openvino,onnxruntime,eager"
+    backends = "backends=openvino,onnxruntime,eager,inductor"
     asked = ("schemes=static,bf16", "thresholds=0.8", backends, "measure.batch_sizes=1")
     run_sweep(tiny("measure.seconds=0.001", *asked), runs_dir=runs)
     return runs / "tiny"
@@ -130,6 +131,17 @@ def test_a_file_of_the_runtime_that_was_measured_gives_the_same_bits(elsewhere, 
     assert [path.name for path in done.files] == files
     code = snippet((tmp_path / "net.md").read_text())
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
+
+
+def test_int8_of_inductor_leaves_torch_as_the_graph_that_was_compiled(elsewhere, tmp_path):
+    done = export_trial(elsewhere, "static inductor", "pt2", tmp_path / "net.pt2")
+    assert done.verification.agreement >= 0.99
+    card = (tmp_path / "net.md").read_text()
+    assert "needs to run  | torch, torchao" in card
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", snippet(card)], cwd=tmp_path, capture_output=True, text=True
+    )
     assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
 
 

@@ -5,6 +5,7 @@ bytes of length and a tensor, or a tuple of them, as torch.save writes it. It en
 of sparsebench: what it can do, a deployer can.
 """
 
+import importlib
 import io
 import json
 import os
@@ -18,9 +19,14 @@ import torch
 Network = Callable[[torch.Tensor], Any]
 Settings = dict[str, str]
 
+OPERATIONS = "operations"
+"""Setting of a program: the module that registers the operations it calls beside torch's own."""
 
-def load_pt2(path: str, threads: int, _: Settings) -> Network:
-    """Load an exported program."""
+
+def load_pt2(path: str, threads: int, settings: Settings) -> Network:
+    """Load an exported program, after the library whose operations it calls."""
+    if OPERATIONS in settings:
+        importlib.import_module(settings[OPERATIONS])
     torch.set_num_threads(threads)
     return torch.export.load(path).module()
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FP32 = "fp32"
 
+OPERATIONS = "operations"
+"""The setting of a program that names the module to import before it is loaded; as ``child`` reads it."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -132,7 +135,14 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
             "only. Feed it padded sequences (collate without packing) to export it."
         )
     net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
-    return Content(_WRITERS[to.name](net, example), exact=False, settings=to.settings)
+    files = _WRITERS[to.name](net, example)
+    return Content(files, exact=False, settings={**to.settings, **_operations(trial.trial, to)})
+
+
+def _operations(trial: TrialRecord, to: Format) -> dict[str, str]:
+    """Return which library registers the operations that a program calls beside torch's own."""
+    int8 = to.name == "pt2" and _name(trial.backend) == "inductor" and trial.scheme == "static"
+    return {OPERATIONS: "torchao.quantization.pt2e"} if int8 else {}
 
 
 def _name(backend: str) -> str:
@@ -158,6 +168,11 @@ def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
     """Export a network by torch.export, for any batch size."""
     import torch
 
+    from sparsebench.backends.compiling import Compiled
+
+    # What was compiled is code for this machine and batch size; the graph that it was made from is not.
+    graphs = [module.graph for module in net.modules() if isinstance(module, Compiled)]
+    net = graphs[0] if graphs else net
     if len(example) == 1:
         # A dimension of 1 would be taken for one that is always 1.
         example = torch.cat([example, example])

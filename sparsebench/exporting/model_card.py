@@ -6,7 +6,7 @@ Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting", as far
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.exporting.formats import Format
+from sparsebench.exporting.formats import OPERATIONS, Format
 from sparsebench.exporting.verify import Verification
 from sparsebench.records import EnvironmentRecord, Run, TrialResult
 from sparsebench.report.comparisons import FP32, Comparer, SeedResult
@@ -44,7 +44,7 @@ print(scores.shape)
 """,
     "pt2": """\
 import torch
-
+{imports}
 network = torch.export.load({file!r}).module()
 inputs = torch.zeros({shape}, dtype=torch.{dtype})
 with torch.no_grad():
@@ -99,7 +99,7 @@ def model_card(
         "## How it was verified",
         _verified(verification),
         "## Versions",
-        _table(_versions(trial, kind, here)),
+        _table(_versions(trial, kind, settings, here)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -175,12 +175,15 @@ def _results(trial: TrialResult, compared: SeedResult, verification: Verificatio
         )
 
 
-def _versions(trial: TrialResult, kind: Format, here: EnvironmentRecord) -> Iterator[tuple[str, str]]:
+def _versions(
+    trial: TrialResult, kind: Format, settings: Mapping[str, str], here: EnvironmentRecord
+) -> Iterator[tuple[str, str]]:
     made = trial.compress.environment if trial.compress else here
     for name, environment in (("measured with", made), ("exported with", here)):
         versions = (f"{escape(n)} {escape(v)}" for n, v in sorted(environment.versions.items()))
         yield name, f"{', '.join(versions)}, Python {escape(environment.python)}, {escape(environment.os)}"
-    yield "needs to run", ", ".join(RUNTIMES[kind.name][1])
+    libraries = [settings[OPERATIONS].partition(".")[0]] if OPERATIONS in settings else []
+    yield "needs to run", ", ".join([*RUNTIMES[kind.name][1], *libraries])
 
 
 def _verified(found: Verification) -> str:
@@ -221,7 +224,12 @@ def _pruning(trial: TrialResult) -> str:
 
 def _snippet(kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]) -> str:
     dtype = str(example.dtype).removeprefix("torch.")
-    return SNIPPETS[kind.name].format(file=file, shape=(1, *example.shape[1:]), dtype=dtype, settings=dict(settings))
+    module = settings.get(OPERATIONS)
+    imports = f"import {module}  # registers the int8 operations\n" if module else ""
+    kept = {key: value for key, value in settings.items() if key != OPERATIONS}
+    return SNIPPETS[kind.name].format(
+        file=file, shape=(1, *example.shape[1:]), dtype=dtype, settings=kept, imports=imports
+    )
 
 
 def _dimensions(example: "Tensor") -> str:
