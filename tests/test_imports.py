@@ -29,7 +29,7 @@ ALLOWED = {
     "quantization": {"config", "errors", "lazy", "registry", "tensors"},
     "metrics": {"config", "errors", "registry", "tensors"},
     "timing": {"config", "errors", "lazy", "registry"},
-    "backends": {"config", "errors", "registry", "quantization"},
+    "backends": {"config", "environment", "errors", "registry", "quantization"},
     "data": {"config", "errors", "registry"},
     "models": {"config", "errors", "registry"},
     "loaders": {"errors"},

@@ -200,8 +200,8 @@ def _problem(found: Verification, scheme: str, exact: bool) -> str | None:
     # As many samples as changed class may be gained or lost, no more.
     if abs(found.top1 - found.recorded_top1) > 1.0 - same + 1e-9:
         return (
-            f"its accuracy is {100 * found.top1:.2f} %, and {100 * found.recorded_top1:.2f} % was recorded; where torch "
-            "or the runtime has changed since, run the sweep again under another name"
+            f"its accuracy is {100 * found.top1:.2f} %, and {100 * found.recorded_top1:.2f} % was recorded; where "
+            "torch or the runtime has changed since, run the sweep again under another name"
         )
     return None
 
