@@ -57,7 +57,7 @@ def test_several_networks_are_given_as_an_array_of_tables(tmp_path):
 def test_an_unknown_scheme_is_answered_with_the_nearest_spelling():
     assert only("schemes=statc") == (
         "--set schemes=statc: schemes = 'statc': scheme 'statc' is not known. Did you mean 'static'? "
-        "Allowed: both, dynamic, fp32, post, static."
+        "Allowed: bf16, both, dynamic, fp16, fp32, post, qat, sparse_2_4, static, weight_only."
     )
 
 

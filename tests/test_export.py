@@ -12,6 +12,7 @@ from small_nets import packed
 from sweeps import sparsebench, tiny
 
 from sparsebench import run_sweep
+from sparsebench.backends import probe
 from sparsebench.errors import SparsebenchError
 from sparsebench.exporting import export_trial, formats, verify
 from sparsebench.exporting.formats import FORMATS, refusal
@@ -106,6 +107,60 @@ def test_a_file_that_does_not_load_in_a_fresh_process_is_refused_and_not_kept(ru
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A run on other backends and in other schemes than int8 of eager."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("torchao")
+    runs = tmp_path_factory.mktemp("runs")
+    backends = "backends=openvino,onnxruntime,eager,inductor"
+    asked = ("schemes=static,bf16", "thresholds=0.8", backends, "measure.batch_sizes=1")
+    run_sweep(tiny("measure.seconds=0.001", *asked), runs_dir=runs)
+    return runs / "tiny"
+
+
+@pytest.mark.parametrize(
+    ("to", "backend", "files"),
+    [("openvino", "openvino", ["net.xml", "net.bin", "net.md"]), ("onnx", "onnxruntime", ["net.onnx", "net.md"])],
+)
+def test_a_file_of_the_runtime_that_was_measured_gives_the_same_bits(elsewhere, tmp_path, to, backend, files):
+    done = export_trial(elsewhere, f"static {backend}", to, tmp_path / files[0])
+    assert done.verification.bit_equal
+    assert done.verification.top1 == done.verification.recorded_top1
+    assert [path.name for path in done.files] == files
+    code = snippet((tmp_path / "net.md").read_text())
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
+
+
+def test_int8_of_inductor_leaves_torch_as_the_graph_that_was_compiled(elsewhere, tmp_path):
+    done = export_trial(elsewhere, "static inductor", "pt2", tmp_path / "net.pt2")
+    assert done.verification.agreement >= 0.99
+    card = (tmp_path / "net.md").read_text()
+    assert "needs to run  | torch, torchao" in card
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", snippet(card)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
+
+
+def test_half_precision_of_eager_leaves_torch_as_it_ran(elsewhere, tmp_path):
+    done = export_trial(elsewhere, "bf16 eager", "pt2", tmp_path / "net.pt2")
+    assert done.verification.agreement == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("to", "runtime", "file"), [("openvino", "openvino", "a.xml"), ("onnx", "onnxruntime", "a.onnx")]
+)
+def test_a_float_network_goes_to_a_runtime_that_the_sweep_did_not_use(run, tmp_path, to, runtime, file):
+    pytest.importorskip(runtime)
+    done = export_trial(run, "0.8 fp32", to, tmp_path / file)
+    assert done.verification.relative < 1e-5
+    assert done.verification.top1 == done.verification.recorded_top1
+
+
 @pytest.mark.parametrize(
     ("change", "exact", "problem"),
     [
@@ -186,8 +241,8 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(run, tmp_path,
 
 
 def test_without_the_runtime_the_error_says_what_to_install(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
-    with pytest.raises(SparsebenchError, match=r"run 'pip install sparsebench\[openvino\]'"):
+    monkeypatch.setattr(probe, "find_spec", lambda name: None)
+    with pytest.raises(SparsebenchError, match=r"pip install 'sparsebench\[openvino\]'"):
         export_trial(run, "0.8 fp32", "openvino", tmp_path / "net.xml")
 
 
@@ -252,7 +307,9 @@ def test_an_unknown_name_lists_what_there_is(text):
 def test_names_from_users_cannot_break_the_card():
     run = Bench(pairs=(("evil|model`<b>", "data](http://x)"),), thresholds=(0.0, 0.8), seeds=(0,)).build()
     trial = next(t for t in run.trials if (t.trial.threshold, t.trial.scheme) == (0.8, "static"))
-    card = model_card(run, trial, FORMATS["pt2"], "a`b'c.pt2", torch.zeros(2, 1, 8, 8), EQUAL, run.record.environment)
+    card = model_card(
+        run, trial, FORMATS["pt2"], "a`b'c.pt2", torch.zeros(2, 1, 8, 8), {}, EQUAL, run.record.environment
+    )
     assert "evil|model" not in card
     assert "](http" not in card
     assert "<b>" not in card
@@ -264,7 +321,7 @@ def test_the_card_gives_drop_size_int8_and_latency_of_a_quantized_network():
     run = Bench(thresholds=(0.0, 0.8), seeds=(0,)).build()
     trial = next(t for t in run.trials if (t.trial.threshold, t.trial.scheme) == (0.8, "static"))
     found = replace(EQUAL, bit_equal=False, max_abs_difference=0.01, agreement=0.9975, top1=0.7525)
-    card = model_card(run, trial, FORMATS["onnx"], "n.onnx", torch.zeros(2, 1, 8, 8), found, run.record.environment)
+    card = model_card(run, trial, FORMATS["onnx"], "n.onnx", torch.zeros(2, 1, 8, 8), {}, found, run.record.environment)
     flat = re.sub(" +", " ", card)
     assert re.search(r"\| drop \| \d\.\d\d pp \[.*\], paired \|", flat)
     assert "| quantization | static, calibrated on 15 training batches |" in flat

@@ -81,7 +81,7 @@ COMMANDS = [
 
 def test_the_readme_shows_commands():
     assert {shlex.split(command)[1] for command in COMMANDS} == {
-        *("run", "report", "list", "check-trainer", "sensitivity", "time")
+        *("run", "report", "list", "check-trainer", "sensitivity", "export", "time")
     }
 
 

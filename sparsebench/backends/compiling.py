@@ -90,6 +90,11 @@ class Compiled(nn.Module):
             parts = [self._part(inputs, begin) for begin in range(0, size, self.batch)]
         return _joined(parts, size)
 
+    @property
+    def graph(self) -> GraphModule:
+        """The exported graph that was compiled."""
+        return self._graph[0]
+
     def for_inputs(self, inputs: tuple[Tensor, ...], threads: int) -> "Compiled":
         """Return the same network, compiled for inputs of exactly these shapes."""
         return Compiled(self._graph[0], inputs, threads, self.freezing)

@@ -1,11 +1,13 @@
 """Run an exported file in a process of its own, with torch and the file's runtime and nothing else.
 
-``python -P child.py FORMAT FILE THREADS`` reads inputs from stdin and writes outputs to stdout, each as eight bytes of
-length and a tensor, or a tuple of them, as torch.save writes it. It ends when stdin does. It imports nothing of
-sparsebench: what it can do, a deployer can.
+``python -P child.py FORMAT FILE THREADS SETTINGS`` reads inputs from stdin and writes outputs to stdout, each as eight
+bytes of length and a tensor, or a tuple of them, as torch.save writes it. It ends when stdin does. It imports nothing
+of sparsebench: what it can do, a deployer can.
 """
 
+import importlib
 import io
+import json
 import os
 import struct
 import sys
@@ -15,34 +17,42 @@ from typing import Any, BinaryIO
 import torch
 
 Network = Callable[[torch.Tensor], Any]
+Settings = dict[str, str]
+
+OPERATIONS = "operations"
+"""Setting of a program: the module that registers the operations it calls beside torch's own."""
 
 
-def load_pt2(path: str, threads: int) -> Network:
-    """Load an exported program."""
+def load_pt2(path: str, threads: int, settings: Settings) -> Network:
+    """Load an exported program, after the library whose operations it calls."""
+    if OPERATIONS in settings:
+        importlib.import_module(settings[OPERATIONS])
     torch.set_num_threads(threads)
     return torch.export.load(path).module()
 
 
-def load_onnx(path: str, threads: int) -> Network:
+def load_onnx(path: str, threads: int, _: Settings) -> Network:
     """Load a file into ONNX Runtime, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda inputs: [torch.from_numpy(output) for output in session.run(None, {name: inputs.numpy()})]
 
 
-def load_openvino(path: str, threads: int) -> Network:
+def load_openvino(path: str, threads: int, settings: Settings) -> Network:
     """Compile a file by OpenVINO, for the CPU."""
     import openvino
 
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_NUM_THREADS": threads})
+    own = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
+    compiled = openvino.Core().compile_model(path, "CPU", {**own, **settings})
     return lambda inputs: [torch.from_numpy(output.copy()) for output in compiled(inputs.numpy()).values()]
 
 
-LOADERS: dict[str, Callable[[str, int], Network]] = {
+LOADERS: dict[str, Callable[[str, int, Settings], Network]] = {
     "pt2": load_pt2,
     "onnx": load_onnx,
     "openvino": load_openvino,
@@ -68,11 +78,11 @@ def write(stream: BinaryIO, value: Any) -> None:
 
 def main() -> None:
     """Answer inputs with outputs until there are no more."""
-    kind, path, threads = sys.argv[1:4]
+    kind, path, threads, settings = sys.argv[1:5]
     # What libraries print goes to stderr; stdout is for answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    network = LOADERS[kind](path, int(threads))
+    network = LOADERS[kind](path, int(threads), json.loads(settings))
     with torch.no_grad():
         while (inputs := read(sys.stdin.buffer)) is not None:
             outputs = network(inputs)

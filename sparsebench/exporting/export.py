@@ -69,9 +69,9 @@ def export_trial(
     workbench = Workbench(Store(Path(run), writable=False), "cpu")
     made = content(workbench, chosen, kind)
     with _written(path, made.files) as written:
-        verification = verify(workbench, chosen, to, written / path.name, made.exact)
+        verification = verify(workbench, chosen, to, written / path.name, made)
         example = workbench.example(chosen.trial.train)
-        card = model_card(found, chosen, kind, path.name, example, verification, describe_environment())
+        card = model_card(found, chosen, kind, path.name, example, made.settings, verification, describe_environment())
         (written / path.with_suffix(CARD).name).write_text(card, encoding="utf-8")
         files = tuple(path.with_suffix(ending) for ending in (*made.files, CARD))
         for file in files:

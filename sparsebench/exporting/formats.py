@@ -1,10 +1,12 @@
 """The files that a trial can become, and why others cannot."""
 
+import inspect
 import io
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sparsebench.backends.probe import not_installed
 from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.exporting.trials import named
 from sparsebench.records import StageRecord, TrialRecord, TrialResult
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 FP32 = "fp32"
 
+OPERATIONS = "operations"
+"""The setting of a program that names the module to import before it is loaded; as ``child`` reads it."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -25,21 +30,26 @@ class Format:
         name: as ``--to`` takes it.
         suffix: how the file's name must end.
         backends: those whose networks are such files, whatever their scheme.
-        needs: module of the runtime that loads it.
+        needs: the extra and the modules that write it and load it again.
         companions: endings of files that lie beside it under the same name.
+        settings: what the runtime is told for a float network.
     """
 
     name: str
     suffix: str
     backends: tuple[str, ...]
-    needs: str
+    needs: tuple[str, ...]
     companions: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 FORMATS = {
-    "onnx": Format("onnx", ".onnx", ("onnxruntime",), "onnxruntime"),
-    "openvino": Format("openvino", ".xml", ("openvino",), "openvino", (".bin",)),
-    "pt2": Format("pt2", ".pt2", ("inductor",), "torch"),
+    "onnx": Format("onnx", ".onnx", ("onnxruntime",), ("onnxruntime", "onnx", "onnxscript", "onnxruntime")),
+    # Left to itself, OpenVINO takes bf16 or f16 where the processor has them.
+    "openvino": Format(
+        "openvino", ".xml", ("openvino",), ("openvino", "openvino"), (".bin",), {"INFERENCE_PRECISION_HINT": "f32"}
+    ),
+    "pt2": Format("pt2", ".pt2", ("inductor",), ("", "torch")),
 }
 
 _TORCH_AO = ("dynamic", "static", "both", "qat")
@@ -53,10 +63,12 @@ class Content:
     Attributes:
         files: contents by the ending of the file's name, the main one first.
         exact: whether they are the trial's own files for the runtime that ran them, which then gives the same bits.
+        settings: what the runtime must be told to compute as it was measured.
     """
 
     files: dict[str, bytes]
     exact: bool
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def refusal(trial: TrialRecord, to: Format) -> str | None:
@@ -89,11 +101,9 @@ def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult
         instead = "".join(f"\n  {named(other)}" for other in others[:5])
         advice = f"These can be:{instead}" if others else f"Run the sweep with backend {to.backends[0]!r} for that."
         raise SparsebenchError(f"{reason} {advice}")
-    if find_spec(to.needs) is None:
-        raise SparsebenchError(
-            f"{to.needs} is not installed, which writes and checks {to.suffix}; "
-            f"run 'pip install sparsebench[{to.needs}]'."
-        )
+    missing = not_installed(*to.needs)
+    if missing:
+        raise SparsebenchError(missing)
 
 
 def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
@@ -112,7 +122,9 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
     own = _own_files(workbench, record, to)
     if own:
         # torch compiles its graph where it runs; as it stands in the file, it computes a little otherwise.
-        return Content(own, exact=to.name != "pt2")
+        settings = getattr(workbench.restored(record.key), "settings", {})
+        kept = {key: settings[key] for key in to.settings if key in settings}
+        return Content(own, exact=to.name != "pt2", settings=kept)
     parent = workbench.store.read("train", record.parent or "")
     if parent is None:
         raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
@@ -123,7 +135,14 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
             "only. Feed it padded sequences (collate without packing) to export it."
         )
     net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
-    return Content(_WRITERS[to.name](net, example), exact=False)
+    files = _WRITERS[to.name](net, example)
+    return Content(files, exact=False, settings={**to.settings, **_operations(trial.trial, to)})
+
+
+def _operations(trial: TrialRecord, to: Format) -> dict[str, str]:
+    """Return which library registers the operations that a program calls beside torch's own."""
+    int8 = to.name == "pt2" and _name(trial.backend) == "inductor" and trial.scheme == "static"
+    return {OPERATIONS: "torchao.quantization.pt2e"} if int8 else {}
 
 
 def _name(backend: str) -> str:
@@ -149,9 +168,19 @@ def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
     """Export a network by torch.export, for any batch size."""
     import torch
 
+    from sparsebench.backends.compiling import Compiled
+
+    # What was compiled is code for this machine and batch size; the graph that it was made from is not.
+    graphs = [module.graph for module in net.modules() if isinstance(module, Compiled)]
+    net = graphs[0] if graphs else net
+    if len(example) == 1:
+        # A dimension of 1 would be taken for one that is always 1.
+        example = torch.cat([example, example])
+    batch = {0: torch.export.Dim("batch", min=1)}
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(net.forward).parameters.values())
     try:
         with torch.no_grad():
-            program = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+            program = torch.export.export(net, (example,), dynamic_shapes=((batch,),) if takes_any else (batch,))
     except Exception as error:
         raise QuantizationError(
             f"torch.export cannot follow {type(net).__name__}: {_first_line(error)} Where its forward branches on "
@@ -167,4 +196,19 @@ def _first_line(error: Exception) -> str:
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
-_WRITERS = {"pt2": _pt2}
+def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    """Convert a network to a model of OpenVINO, for any batch size."""
+    from sparsebench.backends import openvino_model
+
+    xml, weights = openvino_model.write(openvino_model.to_openvino(net, (example,)))
+    return {".xml": xml, ".bin": weights}
+
+
+def _onnx(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    """Export a network to ONNX, for any batch size."""
+    from sparsebench.backends.onnx_export import export_onnx
+
+    return {".onnx": export_onnx(net, (example,))}
+
+
+_WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino}

@@ -6,7 +6,7 @@ Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting", as far
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.exporting.formats import Format
+from sparsebench.exporting.formats import OPERATIONS, Format
 from sparsebench.exporting.verify import Verification
 from sparsebench.records import EnvironmentRecord, Run, TrialResult
 from sparsebench.report.comparisons import FP32, Comparer, SeedResult
@@ -37,14 +37,14 @@ print(scores.shape)
 import numpy as np
 import openvino
 
-network = openvino.Core().compile_model({file!r}, "CPU")
+network = openvino.Core().compile_model({file!r}, "CPU", {settings!r})
 inputs = np.zeros({shape}, dtype="{dtype}")
 scores = network(inputs)[0]
 print(scores.shape)
 """,
     "pt2": """\
 import torch
-
+{imports}
 network = torch.export.load({file!r}).module()
 inputs = torch.zeros({shape}, dtype=torch.{dtype})
 with torch.no_grad():
@@ -60,6 +60,7 @@ def model_card(
     kind: Format,
     file: str,
     example: "Tensor",
+    settings: Mapping[str, str],
     verification: Verification,
     here: EnvironmentRecord,
 ) -> str:
@@ -71,6 +72,7 @@ def model_card(
         kind: the format of the file.
         file: the file's name.
         example: inputs of a few samples, which give shape and type.
+        settings: what the runtime must be told.
         verification: how the file was verified.
         here: the environment in which it was exported.
     """
@@ -91,13 +93,13 @@ def model_card(
         _table(_results(trial, compared, verification)),
         _RESULTS,
         "## How to run it",
-        fence(_snippet(kind, file, example).rstrip(), "python"),
+        fence(_snippet(kind, file, example, settings).rstrip(), "python"),
         f"The first dimension is the batch and may be of any length. Inputs are prepared as those of "
         f"{escape(t.data)} were for training.",
         "## How it was verified",
         _verified(verification),
         "## Versions",
-        _table(_versions(trial, kind, here)),
+        _table(_versions(trial, kind, settings, here)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -173,12 +175,15 @@ def _results(trial: TrialResult, compared: SeedResult, verification: Verificatio
         )
 
 
-def _versions(trial: TrialResult, kind: Format, here: EnvironmentRecord) -> Iterator[tuple[str, str]]:
+def _versions(
+    trial: TrialResult, kind: Format, settings: Mapping[str, str], here: EnvironmentRecord
+) -> Iterator[tuple[str, str]]:
     made = trial.compress.environment if trial.compress else here
     for name, environment in (("measured with", made), ("exported with", here)):
         versions = (f"{escape(n)} {escape(v)}" for n, v in sorted(environment.versions.items()))
         yield name, f"{', '.join(versions)}, Python {escape(environment.python)}, {escape(environment.os)}"
-    yield "needs to run", ", ".join(RUNTIMES[kind.name][1])
+    libraries = [settings[OPERATIONS].partition(".")[0]] if OPERATIONS in settings else []
+    yield "needs to run", ", ".join([*RUNTIMES[kind.name][1], *libraries])
 
 
 def _verified(found: Verification) -> str:
@@ -217,9 +222,14 @@ def _pruning(trial: TrialResult) -> str:
     return "dense" if t.pruner is None else f"{t.pruner} {t.threshold:g}"
 
 
-def _snippet(kind: Format, file: str, example: "Tensor") -> str:
+def _snippet(kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]) -> str:
     dtype = str(example.dtype).removeprefix("torch.")
-    return SNIPPETS[kind.name].format(file=file, shape=(1, *example.shape[1:]), dtype=dtype)
+    module = settings.get(OPERATIONS)
+    imports = f"import {module}  # registers the int8 operations\n" if module else ""
+    kept = {key: value for key, value in settings.items() if key != OPERATIONS}
+    return SNIPPETS[kind.name].format(
+        file=file, shape=(1, *example.shape[1:]), dtype=dtype, settings=kept, imports=imports
+    )
 
 
 def _dimensions(example: "Tensor") -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from sparsebench.contract import check_evaluated
 from sparsebench.errors import SparsebenchError
 from sparsebench.exporting import child
+from sparsebench.exporting.formats import Content
 from sparsebench.records import TrialResult
 from sparsebench.stages import Workbench, seed_everything
 
@@ -59,10 +62,11 @@ class Verification:
 class Child:
     """An exported file, loaded by its runtime in a process of its own."""
 
-    def __init__(self, kind: str, file: Path, threads: int) -> None:
+    def __init__(self, kind: str, file: Path, threads: int, settings: Mapping[str, str]) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         # -P: what lies beside the script must not stand in for other modules.
         command = [sys.executable, "-P", child.__file__, kind, str(file), str(threads)]
+        command.append(json.dumps(dict(settings)))
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and script
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
@@ -142,7 +146,7 @@ class Side(nn.Module):
         return theirs
 
 
-def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, exact: bool) -> Verification:
+def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made: Content) -> Verification:
     """Reload an exported file in a fresh process and run the whole test set through it and the trial's own network.
 
     The trainer's own ``evaluate`` reads the test set and computes the accuracy. Nothing is chosen by it: the test set
@@ -153,7 +157,7 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, exac
         trial: the trial.
         kind: name of the format.
         file: the file that was written.
-        exact: whether it must give the same bits.
+        made: what was written.
 
     Raises:
         SparsebenchError: where the file does not run, or gives out something else than the trial's network.
@@ -165,7 +169,7 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, exac
     torch.set_num_threads(workbench.threads)
     trainer, _ = workbench.trainer(parent.settings, workbench.store.directory("train", parent.key))
     seed_everything(parent.settings["seed"])
-    with Child(kind, file, workbench.threads) as exported:
+    with Child(kind, file, workbench.threads, made.settings) as exported:
         side = Side(workbench.restored(packed.key), exported)
         accuracy, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False))
     found = Verification(
@@ -177,7 +181,7 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, exac
         top1=accuracy,
         recorded_top1=scored.top1,
     )
-    problem = _problem(found, trial.trial.scheme, exact)
+    problem = _problem(found, trial.trial.scheme, made.exact)
     if problem:
         raise SparsebenchError(f"The exported file is not what was measured: {problem}. Nothing was kept.")
     return found
@@ -195,7 +199,10 @@ def _problem(found: Verification, scheme: str, exact: bool) -> str | None:
         return f"it puts {100 * (1 - same):.2f} % of the test samples into other classes"
     # As many samples as changed class may be gained or lost, no more.
     if abs(found.top1 - found.recorded_top1) > 1.0 - same + 1e-9:
-        return f"its accuracy is {100 * found.top1:.2f} %, and {100 * found.recorded_top1:.2f} % was recorded"
+        return (
+            f"its accuracy is {100 * found.top1:.2f} %, and {100 * found.recorded_top1:.2f} % was recorded; where "
+            "torch or the runtime has changed since, run the sweep again under another name"
+        )
     return None
 
 
