@@ -124,7 +124,7 @@ def pruned_before():
 @pytest.mark.parametrize(
     "other",
     [{"hold": 0.5}, {"epochs": 5}, {"net": mlp}, {"learning_schedule": "cosine"}, {"label_smoothing": 0.1}],
-    ids=str,
+    ids=lambda other: next(iter(other)),
 )
 def test_a_checkpoint_of_another_training_is_not_taken(tmp_path, other):
     trained(tmp_path, 2)
