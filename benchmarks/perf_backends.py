@@ -16,15 +16,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import openvino_by_hand
 import torch
 import torchvision
 
 from sparsebench.backends import build_backend
+from sparsebench.backends.quiet import quiet
 from sparsebench.environment import available_cores, describe_environment
 from sparsebench.quantization import Recording
 from sparsebench.registry import BACKENDS
 from sparsebench.timing import Built, Comparison, compare
+
+# The script is its own; only OpenVINO's reports of its use, and its progress bars, are kept back.
+with quiet():
+    import openvino_by_hand
 
 NETWORKS = ("mobilenet_v2", "resnet18")
 BATCHES = (1, 32)
@@ -80,7 +84,8 @@ def prepare(name: str, folder: Path) -> list[tuple[str, str]]:
         place.mkdir()
         for file, content in compressed.files.items():
             (place / file).write_bytes(content)
-    openvino_by_hand.quantize(net, batches, folder / "by_hand.xml")
+    with quiet():
+        openvino_by_hand.quantize(net, batches, folder / "by_hand.xml")
     return ways
 
 
