@@ -29,8 +29,9 @@ perf: $(VENV)/.installed
 	set -e; for script in benchmarks/perf_*.py; do $(BIN)/python $$script --out reports/performance; done
 	$(BIN)/python benchmarks/performance_page.py reports/performance
 
+# Files stay whole, so that what their tests share is made once.
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -191,9 +191,10 @@ class Suite:
         return next(result for result in run.trials if result.trial.label == label)
 
     def setting(self, option: str, key: str) -> int:
-        """Return a number from an option, else the first that the run was measured with."""
+        """Return a number from an option, else the first that the run was measured with, else 1."""
         asked: int | None = self.config.getoption(option)
-        return asked or int(self.run.record.config["measure"][key][0])
+        measured = self.run.record.config["measure"][key]
+        return asked or int(next(iter(measured), 1))
 
 
 _SUITE = pytest.StashKey[Suite]()

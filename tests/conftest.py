@@ -18,3 +18,9 @@ def _one_seed():
 @pytest.fixture(scope="session")
 def digits() -> Splits:
     return load_splits("digits")
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_of_xdist(monkeypatch):
+    # What tests start, a pytest with pytest-benchmark for one, shall not take itself for a worker of theirs.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)

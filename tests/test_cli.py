@@ -43,7 +43,7 @@ def test_list_names_what_a_config_may_name(kind, names):
 
 def test_list_backends_says_what_each_offers_here():
     (eager,) = [row for row in json.loads(invoke("list", "backends", "--json").output) if row["name"] == "eager"]
-    assert eager["schemes"] == "fp32, dynamic, static, both"
+    assert eager["schemes"] == "fp32, dynamic, static, both, qat, weight_only, bf16, fp16"
     assert eager["here"] == "available"
 
 

@@ -57,7 +57,7 @@ def test_the_same_trainer_is_given_to_the_default_sweep_by_one_option(folder):
     assert row["status"] == "done"
 
 
-QUICK = ("--set", "thresholds=0.8", "--set", "train.epochs=1", "--set", "measure.seconds=0.01", "--no-report")
+QUICK = ("--set", "thresholds=0.8", "--set", "train.epochs=1", "--set", "measure.batch_sizes=[]", "--no-report")
 
 
 def finished(folder, name, *arguments, env=None):

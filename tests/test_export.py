@@ -9,7 +9,7 @@ import pytest
 import torch
 from handmade import Bench
 from small_nets import packed
-from sweeps import sparsebench, tiny
+from sweeps import TIMED, sparsebench, tiny
 
 from sparsebench import run_sweep
 from sparsebench.backends import probe
@@ -34,7 +34,7 @@ EQUAL = Verification(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    run_sweep(tiny("measure.seconds=0.001", "measure.batch_sizes=1"), runs_dir=runs)
+    run_sweep(tiny(*TIMED), runs_dir=runs)
     return runs / "tiny"
 
 
@@ -115,8 +115,7 @@ def elsewhere(tmp_path_factory):
     pytest.importorskip("torchao")
     runs = tmp_path_factory.mktemp("runs")
     backends = "backends=openvino,onnxruntime,eager,inductor"
-    asked = ("schemes=static,bf16", "thresholds=0.8", backends, "measure.batch_sizes=1")
-    run_sweep(tiny("measure.seconds=0.001", *asked), runs_dir=runs)
+    run_sweep(tiny("schemes=static,bf16", "thresholds=0.8", backends), runs_dir=runs)
     return runs / "tiny"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from plugin import PLUGIN
-from sweeps import stage_files, tiny
+from sweeps import TIMED, stage_files, tiny
 
 from sparsebench import load_run, run_sweep
 from sparsebench.records import Failure, flat_row
@@ -34,7 +34,7 @@ def build(num_classes, input_shape):
 
 OWN_CONFIG = (
     'name = "own"\nseeds = [0]\nschemes = ["fp32"]\n[model]\nname = "own_network:build"\n'
-    "[train]\nepochs = 1\n[measure]\nseconds = 0.01\n"
+    "[train]\nepochs = 1\n[measure]\nbatch_sizes = []\n"
 )
 
 QUICK = ("--benchmark-max-time=0.01", "--benchmark-min-rounds=2")
@@ -44,7 +44,7 @@ QUICK = ("--benchmark-max-time=0.01", "--benchmark-min-rounds=2")
 def finished(tmp_path_factory):
     """A finished run of four trials: dense and 80 % pruned, fp32 and static."""
     runs = tmp_path_factory.mktemp("runs")
-    run_sweep(tiny("train.epochs=1"), runs_dir=runs)
+    run_sweep(tiny("train.epochs=1", *TIMED), runs_dir=runs)
     return runs / "tiny"
 
 

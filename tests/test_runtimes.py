@@ -574,8 +574,9 @@ def test_openvino_runs_recurrent_networks(scheme):
         ("classifier", 120, 120),
     ]
     error = (made.network(batch) - net(batch)).abs().max() / net(batch).abs().max()
-    # Ranges of an untrained network's last states are wide beside the states.
-    assert error <= {"fp32": 1e-4, "static": 0.3, "weight_only": 0.01}[scheme]
+    assert error <= {"fp32": 1e-4, "static": 0.05, "weight_only": 0.01}[scheme]
+    if scheme == "static":
+        assert [fact.computed_in for fact in made.layers] == ["fp32", "fp32", "int8"], "an int8 LSTM loses its state"
 
 
 class Residual(nn.Module):
@@ -646,7 +647,7 @@ def test_a_function_with_a_parameter_is_named_after_it():
 
 @pytest.mark.slow
 def test_a_sweep_over_three_backends_ends_with_every_trial_or_its_reason(tmp_path):
-    from sweeps import tiny
+    from sweeps import TIMED, tiny
 
     from sparsebench import run_sweep
 
@@ -656,6 +657,7 @@ def test_a_sweep_over_three_backends_ends_with_every_trial_or_its_reason(tmp_pat
             "schemes=fp32,dynamic,static",
             "backends=eager,onnxruntime,openvino",
             "quantize.calibration_batches=3",
+            *TIMED,
         ),
         runs_dir=tmp_path,
     )

@@ -172,7 +172,7 @@ def one_class():
             "train.batch_size = 5000 is larger than the training split of 'digits' (1077 samples)",
         ),
         (["model.options={widht=3}"], "Model 'small_cnn' cannot be built with these options"),
-        (["data.options={test_fraction=2}"], "both must be above 0 and their sum below 1"),
+        (["data.options={test_fraction=2}"], "each must be above 0 and their sum below 1"),
     ],
 )
 def test_data_and_networks_that_cannot_work_are_refused_before_any_work(tmp_path, monkeypatch, overrides, sentence):
