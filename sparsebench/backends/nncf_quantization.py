@@ -21,8 +21,8 @@ with quiet():
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 _KEPT_IN_FLOAT = ("LSTMSequence", "LSTMCell")
-"""OpenVINO quantizes the hidden state of every step by the range of the first, which is zero: nothing is left of an int8
-LSTM classifier (top-1 agreement with fp32 of 10 % among 10 classes). NNCF leaves GRUs in float by itself."""
+"""OpenVINO quantizes the hidden state of every step by the range of the first, which is zero: an int8 LSTM classifier
+keeps nothing is left (top-1 agreement with fp32 of 10 % among 10 classes). NNCF leaves GRUs in float by itself."""
 
 _ENUMS = {"preset": nncf.QuantizationPreset, "target_device": nncf.TargetDevice, "model_type": nncf.ModelType}
 
