@@ -22,7 +22,7 @@ with quiet():
 
 _KEPT_IN_FLOAT = ("LSTMSequence", "LSTMCell")
 """OpenVINO quantizes the hidden state of every step by the range of the first, which is zero: an int8 LSTM classifier
-keeps nothing is left (top-1 agreement with fp32 of 10 % among 10 classes). NNCF leaves GRUs in float by itself."""
+keeps nothing of it (top-1 agreement with fp32 of 10 % among 10 classes). NNCF leaves GRUs in float by itself."""
 
 _ENUMS = {"preset": nncf.QuantizationPreset, "target_device": nncf.TargetDevice, "model_type": nncf.ModelType}
 
