@@ -54,7 +54,7 @@ FIGURES: dict[str, Kind] = {
     "pareto-latency": Kind(
         pareto.against_latency,
         "Top-1 accuracy against median latency, one panel per backend",
-        f"{_FRONT} Latency is indicative (unpaired loop).",
+        f"{_FRONT} Which differences hold stands in the table of speedups and verdicts.",
         error_bars=True,
         fronts=True,
     ),
