@@ -167,6 +167,17 @@ class PrunerConfig(Component):
 
     name: Annotated[str, _named(PRUNERS)]
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the pruner.")
+    thresholds: (
+        Annotated[
+            tuple[Threshold, ...], BeforeValidator(_sequence), AfterValidator(_unique), AfterValidator(_increasing)
+        ]
+        | None
+    ) = Field(None, min_length=1, description="Its own thresholds, in place of the sweep's.")
+
+    @property
+    def what_matters(self) -> dict[str, Any]:
+        """What a network that it prunes depends on, beside the threshold."""
+        return self.model_dump(mode="json", exclude={"thresholds"})
 
 
 class BackendConfig(Component):
@@ -245,6 +256,14 @@ class TrainConfig(Section):
         description="Whether threshold 0 continues from the dense network for as many epochs as the sparse ones do "
         "(equal budgets), or is the dense network as it was trained. Only start_from='dense' makes a difference.",
     )
+    dense_epochs: Positive | None = Field(
+        None,
+        description="Epochs of the dense network that sparse training starts from; as many as epochs by default. Only "
+        "start_from='dense' makes a difference.",
+    )
+    dense_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Learning rate of that dense network; learning_rate by default."
+    )
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
         "cuda:0", description="Where training runs; the CPU where no such GPU exists."
     )
@@ -265,8 +284,14 @@ class TrainConfig(Section):
     @property
     def what_matters(self) -> dict[str, Any]:
         """What a trained network depends on. How fast and where it is trained may change from one start to the next."""
-        how = {"device", "start_from", "dense_control", *HOW_TRAINING_RUNS}
+        how = {"device", "start_from", "dense_control", "dense_epochs", "dense_learning_rate", *HOW_TRAINING_RUNS}
         return self.model_dump(mode="json", exclude=how)
+
+    @property
+    def of_dense(self) -> dict[str, Any]:
+        """In what the training of the dense network that sparse ones start from differs from theirs."""
+        own = {"epochs": self.dense_epochs, "learning_rate": self.dense_learning_rate}
+        return {key: value for key, value in own.items() if value is not None}
 
 
 HOW_TRAINING_RUNS = ("channels_last", "compile", "checkpoint_seconds")

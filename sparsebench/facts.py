@@ -69,11 +69,17 @@ def reachable_thresholds(pruner: PrunerConfig) -> tuple[float, ...] | None:
     if pruner.name not in ONLY_THRESHOLDS:
         return None
     try:
-        return tuple(ONLY_THRESHOLDS.load(pruner.name)(**pruner.options))
+        reached = tuple(ONLY_THRESHOLDS.load(pruner.name)(**pruner.options))
     except TypeError as error:
         takes = ", ".join(inspect.signature(ONLY_THRESHOLDS.load(pruner.name)).parameters)
         problem = f"pruners: Pruner {pruner.name!r} cannot be built with these options: {error}. It takes {takes}."
         raise ConfigError("The run was not started:", [problem]) from error
+    beyond = [threshold for threshold in pruner.thresholds or () if threshold not in (0, *reached)]
+    if beyond:
+        found, allowed = (", ".join(f"{value:g}" for value in values) for values in (beyond, sorted(reached)))
+        problem = f"pruners: {pruner.label} has thresholds {found}; it reaches {allowed} alone. Leave thresholds out."
+        raise ConfigError("The run was not started:", [problem])
+    return reached
 
 
 def source_digest(reference: str) -> str:

@@ -161,11 +161,11 @@ class _Planner:
         return self.config.quantize.calibration_batches[::-1]
 
     def _thresholds(self, pruner: PrunerConfig) -> tuple[float, ...]:
-        """Return the thresholds of one pruner: the sweep's, or the dense control and the only ones it can reach."""
-        own = self.facts.thresholds.get(pruner.label)
-        if own is None:
-            return self.config.thresholds
-        return (*(threshold for threshold in self.config.thresholds if threshold == 0), *sorted(own))
+        """Return the thresholds of one pruner: its own or the sweep's; the dense control and the only ones it reaches."""
+        reached = self.facts.thresholds.get(pruner.label)
+        if pruner.thresholds is not None or reached is None:
+            return pruner.thresholds or self.config.thresholds
+        return (*(threshold for threshold in self.config.thresholds if threshold == 0), *sorted(reached))
 
     def _add(self, kind: StageKind, settings: Mapping[str, Any], parent: str | None, label: str) -> Stage:
         key = stage_key(kind, settings, parent)
@@ -203,7 +203,8 @@ class _Planner:
     def _dense(self, model: ModelConfig, data: DataConfig, seed: int) -> Stage:
         """Return the stage that brings forth the dense network: it trains one, or loads the checkpoint."""
         if model.weights is None:
-            return self._train_stage(model, data, None, 0.0, seed, None, "dense, from scratch")
+            own = self.config.train.of_dense if self.config.train.start_from == "dense" else {}
+            return self._train_stage(model, data, None, 0.0, seed, None, "dense, from scratch", own=own)
         weights = {
             "source": model.weights,
             "sha256": self.facts.weights.get(model.weights),
@@ -222,6 +223,7 @@ class _Planner:
         parent: str | None,
         how: str,
         weights: Mapping[str, Any] | None = None,
+        own: Mapping[str, Any] | None = None,
     ) -> Stage:
         train, facts = self.config.train, self.facts
         settings: dict[str, Any] = {
@@ -234,10 +236,10 @@ class _Planner:
             },
             # Where training runs is no part of what is trained, so that a run may go on on another machine.
             # Nor is a teacher of a network that has none, because nothing was trained before it.
-            "train": train.what_matters | ({} if parent else {"distill": None}),
+            "train": train.what_matters | ({} if parent else {"distill": None}) | (own or {}),
             "trainer_source": facts.sources.get(train.trainer),
             "prune": self.config.prune.model_dump(mode="json") if pruner else None,
-            "pruner": pruner.model_dump(mode="json") if pruner else None,
+            "pruner": pruner.what_matters if pruner else None,
             "threshold": threshold,
             "seed": seed,
         }
