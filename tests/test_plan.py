@@ -142,7 +142,7 @@ def test_the_dense_network_may_be_trained_longer_than_what_continues_from_it():
     found = plan("seeds=0", "schemes=fp32", *asked)
     dense, *others = [stage.settings["train"] for stage in found.stages if stage.kind == "train"]
     assert (dense["epochs"], dense["learning_rate"]) == (20, 0.5)
-    assert {(train["epochs"], train["learning_rate"]) for train in others} == {(2, 1e-3)}
+    assert {(train["epochs"], train["learning_rate"]) for train in others} == {(2, 2e-3)}
 
 
 def test_a_dense_network_of_its_own_length_is_no_part_of_the_keys_where_it_makes_no_difference():
