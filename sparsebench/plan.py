@@ -161,7 +161,7 @@ class _Planner:
         return self.config.quantize.calibration_batches[::-1]
 
     def _thresholds(self, pruner: PrunerConfig) -> tuple[float, ...]:
-        """Return the thresholds of one pruner: its own or the sweep's; the dense control and the only ones it reaches."""
+        """Return the thresholds of one pruner: its own, the sweep's, or the control and those it can reach."""
         reached = self.facts.thresholds.get(pruner.label)
         if pruner.thresholds is not None or reached is None:
             return pruner.thresholds or self.config.thresholds

@@ -127,7 +127,7 @@ def test_ranges_and_batch_norms_come_to_rest_before_training_ends():
 
 def test_a_network_that_was_prepared_and_not_trained_is_not_converted():
     prepared = QAT().prepare(small_cnn(), (torch.rand(2, 1, 8, 8),))
-    with pytest.raises(QuantizationError, match="calibrat|no batch"):
+    with pytest.raises(QuantizationError, match=r"calibrat|no batch"):
         QAT().convert(prepared)
 
 
