@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TypeVar
 
 from sparsebench.records import CompressResult, Run, TrialResult
-from sparsebench.report.comparisons import EAGER, FP32, Comparer, Drop, SeedResult
+from sparsebench.report.comparisons import EAGER, FP32, Comparer, SeedResult
+from sparsebench.report.drops import Drop, mean_drop
 from sparsebench.report.latency import Setting, Speed, joined
 from sparsebench.report.spread import Spread, geometric_mean, mean
 from sparsebench.report.zeros import Zeros, mean_zeros
@@ -45,9 +46,7 @@ class Point:
     """One operating point over its seeds.
 
     Accuracies and sparsities are fractions, drops and the interaction percentage points. Sizes and MACs (of the trained
-    network, for one sample) are means over seeds, ratios geometric means. ``drop`` has the limits averaged over seeds:
-    every seed reads the same test samples, so counting them once for each seed would make the interval look narrower
-    than it is.
+    network, for one sample) are means over seeds, ratios geometric means. ``drop`` has the limits averaged over seeds.
     """
 
     model: str
@@ -268,9 +267,9 @@ def _point(
         planned=len(seeds),
         top1=Spread.of(result.top1 for result in scored),
         top5=Spread.of(result.top5 for result in scored),
-        drop=_mean_drop(drops),
+        drop=mean_drop(drops),
         drop_std_pp=spread.std if spread else None,
-        drop_eager=_mean_drop([seed.drop_eager for seed in seeds if seed.drop_eager]),
+        drop_eager=mean_drop([seed.drop_eager for seed in seeds if seed.drop_eager]),
         interaction=Spread.of(seed.interaction_pp for seed in seeds),
         sparsity_asked=mean(result.asked_sparsity for result in trained),
         sparsity=Spread.of(result.sparsity for result in trained),
@@ -294,14 +293,6 @@ def _point(
 
 def _int8_fraction(packed: CompressResult) -> float:
     return packed.int8_weights / packed.weights if packed.weights else 0.0
-
-
-def _mean_drop(drops: Sequence[Drop]) -> Drop | None:
-    if not drops:
-        return None
-    n = len(drops)
-    pp, low, high = (sum(values) / n for values in list(zip(*drops, strict=True))[:3])
-    return Drop(pp, low, high, all(drop.paired for drop in drops))
 
 
 def _timings(seeds: Sequence[SeedResult]) -> tuple[Timing, ...]:
