@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from sparsebench.report.criteria import CRITERIA, LIMITS, Criterion, is_valid
 from sparsebench.report.points import Point, Section
-from sparsebench.verdicts import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +20,7 @@ class Question:
         limits: the largest value allowed, by name: percentage points, bytes, milliseconds or MACs.
         strict: whether a limit must hold for the unfavourable end of the interval, or for every seed of what is exact,
             and not for the estimate or the mean alone.
+        only_faster: whether the lowest latency must be one that was found FASTER than dense fp32.
         eligible: which points may be chosen.
     """
 
@@ -28,6 +28,7 @@ class Question:
     then: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     strict: bool = False
+    only_faster: bool = False
     eligible: Callable[[Point], bool] = lambda _: True
 
     @property
@@ -40,7 +41,7 @@ class Question:
 class Step:
     """One criterion at work: the group that it chooses from, the best of it, and rivals that are not worse for sure.
 
-    ``best`` is None where none of the group was measured, or, by latency, none was found FASTER.
+    ``best`` is None where none of the group was measured, or where none was found FASTER and it has to be.
     """
 
     criterion: Criterion
@@ -132,18 +133,16 @@ def _steps(section: Section, question: Question, candidates: Sequence[Point]) ->
     steps: list[Step] = []
     group = tuple(candidates)
     for name in (question.objective, *question.then):
-        criterion = CRITERIA[name]
-        step = _step(section, criterion, group)
+        step = _step(section, CRITERIA[name], group, question.only_faster)
         steps.append(step)
         if step.best is None or not step.rivals:
             break
-        # Of what is not told apart in latency only that may be chosen which was found faster than dense fp32 at all.
-        group = tuple(p for p in (step.best, *step.rivals) if not criterion.timed or _may_lead(section, p))
+        group = (step.best, *step.rivals)
     return steps
 
 
-def _step(section: Section, criterion: Criterion, group: tuple[Point, ...]) -> Step:
-    leading = [point for point in group if not criterion.timed or _may_lead(section, point)]
+def _step(section: Section, criterion: Criterion, group: tuple[Point, ...], only_faster: bool) -> Step:
+    leading = [p for p in group if _is_faster(section, p)] if only_faster and criterion.timed else group
     best = best_of(section, criterion, leading)
     if best is None:
         return Step(criterion=criterion, group=group, best=None)
@@ -152,8 +151,6 @@ def _step(section: Section, criterion: Criterion, group: tuple[Point, ...]) -> S
     return Step(criterion=criterion, group=group, best=best, rivals=rivals)
 
 
-def _may_lead(section: Section, point: Point) -> bool:
+def _is_faster(section: Section, point: Point) -> bool:
     timing = point.timing(section.setting)
-    if timing is None or not timing.reference.valid:
-        return False
-    return timing.reference.is_faster or timing.reference.verdict is Verdict.BASELINE
+    return timing is not None and timing.reference.is_faster

@@ -51,8 +51,8 @@ def pick(section: Section) -> Picks:
         return not (point.is_baseline and point.backend == reference)
 
     def chosen(objective: str) -> Choice:
-        question = Question(objective=objective, limits={"drop": MAX_DROP_PP}, eligible=compressed)
-        return choose(section, question)
+        limits = {"drop": MAX_DROP_PP}
+        return choose(section, Question(objective=objective, limits=limits, only_faster=True, eligible=compressed))
 
     size, speed = chosen("deflated_size"), chosen("latency")
     return Picks(

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -118,12 +118,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Section:
-    """All of one model on one data set: its points, baseline first, and its trials as they were planned."""
+    """All of one model on one data set: its points, baseline first, and its trials as they were planned.
+
+    ``preferred`` is the batch size and number of threads whose latencies are read, that of most points where it is
+    None.
+    """
 
     model: str
     data: str
     points: tuple[Point, ...]
     trials: tuple[TrialResult, ...]
+    preferred: Setting | None = None
 
     @cached_property
     def measured(self) -> tuple[Point, ...]:
@@ -173,7 +178,11 @@ class Section:
     @property
     def setting(self) -> Setting | None:
         """The batch size and number of threads that tables and figures show, or None where nothing was timed."""
-        return self.settings[0] if self.settings else None
+        return self.preferred or (self.settings[0] if self.settings else None)
+
+    def at(self, setting: Setting) -> "Section":
+        """Return the same section, with its latencies read at this batch size and number of threads."""
+        return replace(self, preferred=setting)
 
     def latency_ms(self, point: Point) -> float | None:
         """Return a point's latency as the paired rounds saw it: that of dense fp32 / speedup, in milliseconds.

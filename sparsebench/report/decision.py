@@ -1,0 +1,232 @@
+"""What ``sparsebench pick`` answers: a trial and why it, or why none can be named and how to settle that."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from sparsebench.records import Run, TrialResult
+from sparsebench.report.choosing import Choice, Question, best_of, choose, in_doubt, meets
+from sparsebench.report.criteria import CRITERIA, LIMITS, Criterion
+from sparsebench.report.latency import INVALID
+from sparsebench.report.numbers import decimal, limits
+from sparsebench.report.picks import no_answer
+from sparsebench.report.points import Point, Section
+from sparsebench.report.settling import command_again, quieter, seconds_cap, settling
+from sparsebench.report.tables import speedup_text, verdict_text
+from sparsebench.report.text import clean, counted, listing
+from sparsebench.verdicts import Verdict
+
+Outcome = Literal["picked", "nothing fits", "not told apart", "timing open"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The answer.
+
+    Attributes:
+        choice: what it comes from.
+        outcome: whether a trial is named; ``timing open`` where only better timing can tell.
+        trial: the trial that is named, None where none is.
+        reasons: why it, or why none; sentences.
+        settle: how to settle it where none is named; sentences.
+    """
+
+    choice: Choice
+    outcome: Outcome
+    trial: TrialResult | None = None
+    reasons: tuple[str, ...] = ()
+    settle: tuple[str, ...] = ()
+
+
+def decide(run: Run, section: Section, question: Question) -> Decision:
+    """Return the answer to a question about a section of a run."""
+    choice = choose(section, question)
+    none = no_answer(section)
+    if none:
+        return Decision(choice=choice, outcome="nothing fits", reasons=(none,))
+    untimed = _untimed(choice)
+    if untimed:
+        again = f"Time them: {command_again(run)} --set measure.batch_sizes=1"
+        return Decision(choice=choice, outcome="timing open", reasons=(untimed,), settle=(again,))
+    if not choice.candidates:
+        return Decision(choice=choice, outcome="nothing fits", reasons=tuple(_unmet(choice)))
+    if choice.invalid:
+        return Decision(
+            choice=choice, outcome="timing open", reasons=(_distrusted(choice),), settle=tuple(quieter(run, choice))
+        )
+    if choice.winner is None:
+        last = choice.steps[-1]
+        if last.best is None:
+            reason = f"Of no candidate is the {last.criterion.noun} known."
+            return Decision(choice=choice, outcome="not told apart", reasons=(reason,))
+        return Decision(
+            choice=choice,
+            outcome="timing open" if last.criterion.timed else "not told apart",
+            reasons=(_tied(choice),),
+            settle=tuple(settling(run, choice)),
+        )
+    doubts = [name for name in question.limits if LIMITS[name].timed and _doubtful(choice, name)]
+    if doubts:
+        reasons = tuple(_doubt(choice, name) for name in doubts)
+        settle = (
+            f"Time longer: {command_again(run)} --set measure.seconds_cap={seconds_cap(choice, 4)}",
+            "Or move the limit.",
+        )
+        return Decision(choice=choice, outcome="timing open", reasons=reasons, settle=settle)
+    trial, seed_reason = _trial(choice.winner)
+    return Decision(choice=choice, outcome="picked", trial=trial, reasons=tuple(_why(choice, trial, seed_reason)))
+
+
+def reading_text(section: Section, point: Point, criterion: Criterion) -> str:
+    """Return a point's value by a criterion as text, with how far it is known."""
+    reading = criterion.read(section, point)
+    if reading is None:
+        return "not measured"
+    timing = point.timing(section.setting)
+    if criterion.timed and timing:
+        speed = timing.reference
+        where = f"{criterion.shown(reading.value)} at batch {timing.batch_size}, {counted(timing.threads, 'thread')}"
+        if speed.verdict is Verdict.BASELINE:
+            return f"{where} ({verdict_text(speed)})"
+        return f"{where} ({speedup_text(speed)} against {clean(speed.baseline)}, {verdict_text(speed)})"
+    return criterion.shown(reading.value)
+
+
+def drop_text(point: Point, most: float | None) -> str:
+    """Return how much accuracy a point loses, and whether more than ``most`` is excluded."""
+    drop = point.drop
+    if drop is None:
+        return "drop unknown"
+    if point.is_baseline:
+        return "the baseline"
+    text = f"drop {decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}"
+    if most is not None and drop.pp <= most < drop.high_pp:
+        text += f", so that a loss of up to {decimal(drop.high_pp)} pp is not excluded"
+    return text
+
+
+def limits_text(question: Question) -> str:
+    """Return the limits of a question as they stand in a sentence; empty where there are none."""
+    return listing([f"{LIMITS[name].noun} ≤ {LIMITS[name].shown(most)}" for name, most in question.limits.items()])
+
+
+def _untimed(choice: Choice) -> str:
+    """Return that latency has a part in the question and was never measured; empty where it was."""
+    latency = LIMITS["latency"]
+    if not choice.question.timed or any(latency.read(choice.section, p) for p in choice.eligible):
+        return ""
+    setting = choice.section.preferred
+    where = f" at batch {setting[0]}, {counted(setting[1], 'thread')}" if setting else ""
+    return f"No latency was measured{where}."
+
+
+def _unmet(choice: Choice) -> Iterator[str]:
+    """Yield how far each limit is from being met."""
+    section, question = choice.section, choice.question
+    if not choice.eligible:
+        yield "There is no point to choose from."
+        return
+    yield f"None of {counted(len(choice.eligible), 'point')} meets {limits_text(question)}."
+    for name, most in question.limits.items():
+        criterion = LIMITS[name]
+        meeting = sum(meets(section, point, criterion, most, question.strict) for point in choice.eligible)
+        best = best_of(section, criterion, choice.eligible)
+        if best is None:
+            yield f"The {criterion.noun} is not known of any of them."
+            continue
+        how = reading_text(section, best, criterion)
+        yield (
+            f"{criterion.noun} ≤ {criterion.shown(most)} alone is met by {meeting} of them; the smallest is {how}, "
+            f"of {clean(best.label)}."
+        )
+
+
+def _distrusted(choice: Choice) -> str:
+    backends = listing(list(dict.fromkeys(clean(point.backend) for point in choice.invalid)))
+    return (
+        f"The timing of {counted(len(choice.invalid), 'candidate')} on {backends} is {INVALID}: a second copy of the "
+        "baseline was found different from it, so that nothing can be said of their latency."
+    )
+
+
+def _tied(choice: Choice) -> str:
+    last = choice.steps[-1]
+    assert last.best is not None  # noqa: S101 - the caller has seen to it
+    named = listing([f"{clean(p.label)} ({reading_text(choice.section, p, last.criterion)})" for p in last.rivals[:4]])
+    more = f" and {len(last.rivals) - 4} more" if len(last.rivals) > 4 else ""
+    how = {
+        True: "their intervals overlap",
+        False: "it is not better for every seed",
+    }[last.criterion.timed]
+    if last.criterion.most:
+        how = "the paired difference may be chance"
+    return (
+        f"{clean(last.best.label)} has {last.criterion.superlative}, "
+        f"{reading_text(choice.section, last.best, last.criterion)}, but cannot be told from {named}{more}: {how}."
+    )
+
+
+def _doubtful(choice: Choice, name: str) -> bool:
+    winner = choice.winner
+    return winner is not None and in_doubt(choice.section, winner, LIMITS[name], choice.question.limits[name])
+
+
+def _doubt(choice: Choice, name: str) -> str:
+    winner, criterion = choice.winner, LIMITS[name]
+    reading = criterion.read(choice.section, winner) if winner else None
+    assert winner is not None  # noqa: S101 - _doubtful has seen to it
+    assert reading is not None  # noqa: S101
+    return (
+        f"{clean(winner.label)} would be it, but its {criterion.noun} is {criterion.shown(reading.value)}, with a 95 % "
+        f"interval of {criterion.shown(reading.low)} to {criterion.shown(reading.high)}: the limit of "
+        f"{criterion.shown(choice.question.limits[name])} lies within."
+    )
+
+
+def _trial(point: Point) -> tuple[TrialResult, str]:
+    """Return the trial to ship of a point's seeds, and why that one; the test set has no part in it."""
+    done = [seed.trial for seed in point.seeds if seed.trial.evaluated]
+    if len(done) == 1:
+        return done[0], ""
+
+    def validated(trial: TrialResult) -> float:
+        accuracy = trial.trained.val_accuracy if trial.trained else None
+        return accuracy if accuracy is not None and math.isfinite(accuracy) else -math.inf
+
+    best = max(done, key=validated)
+    if not math.isfinite(validated(best)):
+        return best, f"Seed {best.trial.seed} is the first of {len(done)}."
+    return best, f"Seed {best.trial.seed} has the best validation accuracy of {len(done)} seeds."
+
+
+def _why(choice: Choice, trial: TrialResult, seed_reason: str) -> Iterator[str]:
+    """Yield why a point won, what it costs, what comes next, and which of its seeds is named."""
+    section, question, winner = choice.section, choice.question, choice.winner
+    assert winner is not None  # noqa: S101 - the caller has seen to it
+    limited = limits_text(question)
+    of = f"Of {counted(len(choice.candidates), 'point')}" + (f" with {limited}" if limited else "")
+    *before, last = choice.steps
+    for step in before:
+        count = 1 + len(step.rivals)
+        yield f"{of}, {count} cannot be told apart in {step.criterion.noun}."
+        of = "Of these"
+    yield f"{of}, it has {last.criterion.superlative}: {reading_text(section, winner, last.criterion)}."
+    others = [CRITERIA[name] for name in ("accuracy", "latency", "size", "deflated_size", "memory")]
+    known = [c for c in others if c is not last.criterion and c.read(section, winner)]
+    readings = "; ".join(f"{c.noun} {reading_text(section, winner, c)}" for c in known)
+    yield f"{drop_text(winner, question.limits.get('drop'))}; {readings}."
+    second = choice.runner_up
+    if second is None:
+        yield "There is no runner-up."
+    else:
+        yield (
+            f"Runner-up: {clean(second.label)}, {reading_text(section, second, last.criterion)}; "
+            f"{drop_text(second, question.limits.get('drop'))}."
+        )
+    if seed_reason:
+        own = next((s.drop for s in winner.seeds if s.trial is trial), None)
+        lost = f" Its own drop is {decimal(own.pp)} pp." if own and not winner.is_baseline else ""
+        yield f"{seed_reason}{lost}"
+    if len(choice.candidates) > 1:
+        yield "All candidates were read on the same test set, so that the loss of the one chosen is flattered."
