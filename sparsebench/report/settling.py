@@ -1,6 +1,7 @@
 """How to settle what a run leaves open: which setting to raise, by how much, or what else may decide."""
 
 import math
+import shlex
 from collections.abc import Iterator
 from statistics import NormalDist
 
@@ -24,7 +25,8 @@ def quieter(run: Run, choice: Choice) -> Iterator[str]:
     yield f"Time again on a quieter machine: {command_again(run)} --set measure.seconds_cap={seconds_cap(choice, 2)}"
     trusted = {p.backend for p in choice.candidates} - {p.backend for p in choice.invalid}
     if trusted:
-        yield f"Or ask for one that was timed well: {' or '.join(f'--backend {clean(b)}' for b in sorted(trusted))}"
+        options = [f"--backend {shlex.quote(clean(backend))}" for backend in sorted(trusted)]
+        yield f"Or ask for one that was timed well: {' or '.join(options)}"
 
 
 def settling(run: Run, choice: Choice) -> Iterator[str]:
