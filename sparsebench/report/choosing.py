@@ -112,12 +112,6 @@ def meets(section: Section, point: Point, criterion: Criterion, limit: float, st
     return reading is not None and (reading.high if strict else reading.value) <= limit
 
 
-def in_doubt(section: Section, point: Point, criterion: Criterion, limit: float) -> bool:
-    """Whether a point that meets a limit by its estimate may be beyond it."""
-    reading = criterion.read(section, point)
-    return reading is not None and reading.value <= limit < reading.high
-
-
 def best_of(section: Section, criterion: Criterion, points: Sequence[Point]) -> Point | None:
     """Return the point with the best estimate; of equals the one that loses less, of these the first."""
     ranked = [

@@ -31,6 +31,7 @@ class Criterion:
         name: as the command line takes it.
         noun: as it stands in a sentence.
         superlative: what the best point by it has: ``the lowest latency``.
+        tie: why two points cannot be told apart by it.
         dimension: of a limit on it.
         read: the reading of a point, None where it was not measured.
         shown: the value with its unit.
@@ -42,6 +43,7 @@ class Criterion:
     name: str
     noun: str
     superlative: str
+    tie: str
     dimension: Dimension
     read: Callable[[Section, Point], Reading | None]
     shown: Callable[[float], str]
@@ -136,7 +138,8 @@ def _exact(
             return all(mine[seed] < theirs[seed] for seed in common)
         return bool(mine and theirs) and max(mine.values()) < min(theirs.values())
 
-    return Criterion(name, noun, superlative, dimension, read, shown, apart)
+    tie = "it is not better for every seed"
+    return Criterion(name, noun, superlative, tie, dimension, read, shown, apart)
 
 
 def _bytes(value: float) -> str:
@@ -150,6 +153,7 @@ CRITERIA = {
             "latency",
             "latency",
             "the lowest latency",
+            "their intervals overlap",
             MILLISECONDS,
             latency_ms,
             lambda value: f"{significant(value)} ms",
@@ -192,6 +196,7 @@ CRITERIA = {
             "accuracy",
             "top-1 accuracy",
             "the highest top-1 accuracy",
+            "the paired difference may be chance",
             POINTS,
             _accuracy,
             lambda value: f"{percent(value)} %",
@@ -206,6 +211,7 @@ DROP = Criterion(
     "drop",
     "drop",
     "the smallest drop",
+    "",
     POINTS,
     _drop,
     lambda value: f"{decimal(value)} pp",

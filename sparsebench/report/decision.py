@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsebench.records import Run, TrialResult
-from sparsebench.report.choosing import Choice, Question, best_of, choose, in_doubt, meets
+from sparsebench.report.choosing import Choice, Question, best_of, choose, meets
 from sparsebench.report.criteria import CRITERIA, LIMITS, Criterion
 from sparsebench.report.latency import INVALID
 from sparsebench.report.numbers import decimal, limits
@@ -42,7 +42,19 @@ class Decision:
 def decide(run: Run, section: Section, question: Question) -> Decision:
     """Return the answer to a question about a section of a run."""
     choice = choose(section, question)
-    none = no_answer(section)
+    unanswered = (
+        _without_candidates(run, choice) or _untrusted(run, choice) or _tied(run, choice) or _close(run, choice)
+    )
+    if unanswered:
+        return unanswered
+    winner = choice.winner
+    assert winner is not None  # noqa: S101 - without one it is unanswered
+    trial, seed_reason = _trial(winner)
+    return Decision(choice=choice, outcome="picked", trial=trial, reasons=tuple(_why(choice, trial, seed_reason)))
+
+
+def _without_candidates(run: Run, choice: Choice) -> Decision | None:
+    none = no_answer(choice.section)
     if none:
         return Decision(choice=choice, outcome="nothing fits", reasons=(none,))
     untimed = _untimed(choice)
@@ -51,31 +63,58 @@ def decide(run: Run, section: Section, question: Question) -> Decision:
         return Decision(choice=choice, outcome="timing open", reasons=(untimed,), settle=(again,))
     if not choice.candidates:
         return Decision(choice=choice, outcome="nothing fits", reasons=tuple(_unmet(choice)))
-    if choice.invalid:
-        return Decision(
-            choice=choice, outcome="timing open", reasons=(_distrusted(choice),), settle=tuple(quieter(run, choice))
-        )
-    if choice.winner is None:
-        last = choice.steps[-1]
-        if last.best is None:
-            reason = f"Of no candidate is the {last.criterion.noun} known."
-            return Decision(choice=choice, outcome="not told apart", reasons=(reason,))
-        return Decision(
-            choice=choice,
-            outcome="timing open" if last.criterion.timed else "not told apart",
-            reasons=(_tied(choice),),
-            settle=tuple(settling(run, choice)),
-        )
-    doubts = [name for name in question.limits if LIMITS[name].timed and _doubtful(choice, name)]
-    if doubts:
-        reasons = tuple(_doubt(choice, name) for name in doubts)
-        settle = (
-            f"Time longer: {command_again(run)} --set measure.seconds_cap={seconds_cap(choice, 4)}",
-            "Or move the limit.",
-        )
-        return Decision(choice=choice, outcome="timing open", reasons=reasons, settle=settle)
-    trial, seed_reason = _trial(choice.winner)
-    return Decision(choice=choice, outcome="picked", trial=trial, reasons=tuple(_why(choice, trial, seed_reason)))
+    return None
+
+
+def _untrusted(run: Run, choice: Choice) -> Decision | None:
+    if not choice.invalid:
+        return None
+    backends = listing(list(dict.fromkeys(clean(point.backend) for point in choice.invalid)))
+    reason = (
+        f"The timing of {counted(len(choice.invalid), 'candidate')} on {backends} is {INVALID}: a second copy of the "
+        "baseline was found different from it, so that nothing can be said of their latency."
+    )
+    return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=tuple(quieter(run, choice)))
+
+
+def _tied(run: Run, choice: Choice) -> Decision | None:
+    if choice.winner is not None:
+        return None
+    last = choice.steps[-1]
+    outcome: Outcome = "timing open" if last.criterion.timed else "not told apart"
+    if last.best is None:
+        reason = f"Of no candidate is the {last.criterion.noun} known."
+        return Decision(choice=choice, outcome=outcome, reasons=(reason,))
+    named = listing([f"{clean(p.label)} ({reading_text(choice.section, p, last.criterion)})" for p in last.rivals[:4]])
+    more = f" and {len(last.rivals) - 4} more" if len(last.rivals) > 4 else ""
+    reason = (
+        f"{clean(last.best.label)} has {last.criterion.superlative}, "
+        f"{reading_text(choice.section, last.best, last.criterion)}, but cannot be told from {named}{more}: "
+        f"{last.criterion.tie}."
+    )
+    return Decision(choice=choice, outcome=outcome, reasons=(reason,), settle=tuple(settling(run, choice)))
+
+
+def _close(run: Run, choice: Choice) -> Decision | None:
+    """Return that the winner may be beyond a limit of latency, where its interval reaches over it."""
+    limits_in_time = {name: most for name, most in choice.question.limits.items() if LIMITS[name].timed}
+    reasons = tuple(filter(None, (_doubt(choice, LIMITS[name], most) for name, most in limits_in_time.items())))
+    if not reasons:
+        return None
+    longer = f"Time longer: {command_again(run)} --set measure.seconds_cap={seconds_cap(choice, 4)}"
+    return Decision(choice=choice, outcome="timing open", reasons=reasons, settle=(longer, "Or move the limit."))
+
+
+def _doubt(choice: Choice, criterion: Criterion, most: float) -> str:
+    winner = choice.winner
+    reading = criterion.read(choice.section, winner) if winner else None
+    if winner is None or reading is None or not reading.value <= most < reading.high:
+        return ""
+    return (
+        f"{clean(winner.label)} would be it, but its {criterion.noun} is {criterion.shown(reading.value)}, with a 95 % "
+        f"interval of {criterion.shown(reading.low)} to {criterion.shown(reading.high)}: the limit of "
+        f"{criterion.shown(most)} lies within."
+    )
 
 
 def reading_text(section: Section, point: Point, criterion: Criterion) -> str:
@@ -140,48 +179,6 @@ def _unmet(choice: Choice) -> Iterator[str]:
             f"{criterion.noun} ≤ {criterion.shown(most)} alone is met by {meeting} of them; the smallest is {how}, "
             f"of {clean(best.label)}."
         )
-
-
-def _distrusted(choice: Choice) -> str:
-    backends = listing(list(dict.fromkeys(clean(point.backend) for point in choice.invalid)))
-    return (
-        f"The timing of {counted(len(choice.invalid), 'candidate')} on {backends} is {INVALID}: a second copy of the "
-        "baseline was found different from it, so that nothing can be said of their latency."
-    )
-
-
-def _tied(choice: Choice) -> str:
-    last = choice.steps[-1]
-    assert last.best is not None  # noqa: S101 - the caller has seen to it
-    named = listing([f"{clean(p.label)} ({reading_text(choice.section, p, last.criterion)})" for p in last.rivals[:4]])
-    more = f" and {len(last.rivals) - 4} more" if len(last.rivals) > 4 else ""
-    how = {
-        True: "their intervals overlap",
-        False: "it is not better for every seed",
-    }[last.criterion.timed]
-    if last.criterion.most:
-        how = "the paired difference may be chance"
-    return (
-        f"{clean(last.best.label)} has {last.criterion.superlative}, "
-        f"{reading_text(choice.section, last.best, last.criterion)}, but cannot be told from {named}{more}: {how}."
-    )
-
-
-def _doubtful(choice: Choice, name: str) -> bool:
-    winner = choice.winner
-    return winner is not None and in_doubt(choice.section, winner, LIMITS[name], choice.question.limits[name])
-
-
-def _doubt(choice: Choice, name: str) -> str:
-    winner, criterion = choice.winner, LIMITS[name]
-    reading = criterion.read(choice.section, winner) if winner else None
-    assert winner is not None  # noqa: S101 - _doubtful has seen to it
-    assert reading is not None  # noqa: S101
-    return (
-        f"{clean(winner.label)} would be it, but its {criterion.noun} is {criterion.shown(reading.value)}, with a 95 % "
-        f"interval of {criterion.shown(reading.low)} to {criterion.shown(reading.high)}: the limit of "
-        f"{criterion.shown(choice.question.limits[name])} lies within."
-    )
 
 
 def _trial(point: Point) -> tuple[TrialResult, str]:
