@@ -12,6 +12,7 @@ FULL = Bench(
     pairs=(("resnet20", "cifar10"), ("resnet20", "svhn"), ("mobilenet_v1_025", "cifar10")),
     pruners=("magnitude", "layer_magnitude", "random"),
     thresholds=(0.0, 0.5, 0.8, 0.9, 0.95, 0.98),
+    layers=(("conv1", "Conv2d", 144), ("conv2", "Conv2d", 46_080), ("fc", "Linear", 640)),
 )
 
 # Blalock et al. 2020, as the paper asks for it, and where each of its points stands in the list.

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from handmade import OUT_OF_MEMORY, Bench, stored, with_faults
+from handmade import OUT_OF_MEMORY, Bench, stored
 from typer.testing import CliRunner
 
 from sparsebench.cli import app
@@ -13,6 +13,17 @@ from sparsebench.records import flat_row
 from sparsebench.tracking import to_mlflow, track_in_mlflow
 
 BENCH = Bench(thresholds=(0.0, 0.9), schemes=("fp32", "static"), seeds=(0, 1))
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """A report without figures, which take longer to draw than all else here."""
+
+    def brief(run, out):
+        out.mkdir()
+        (out / "README.md").write_text(run.record.name)
+
+    monkeypatch.setattr(to_mlflow, "write_report", brief)
 
 
 @pytest.fixture
@@ -41,6 +52,7 @@ def kinds(client, experiment):
     return found
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_every_trial_is_a_run_below_that_of_the_sweep(client, store):
     run = BENCH.build()
     done = track_in_mlflow(run, uri=store)
@@ -54,6 +66,7 @@ def test_every_trial_is_a_run_below_that_of_the_sweep(client, store):
     assert sweep.data.metrics["trials_done"] == 8.0
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_parameters_metrics_and_tags_are_those_of_the_records(client, store):
     run = BENCH.build()
     track_in_mlflow(run, uri=store)
@@ -84,6 +97,7 @@ def test_the_report_is_an_artifact_of_the_sweep(client, store):
     assert {"README.md", "data.csv", "data.json", "figures"} <= names
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_tracking_a_run_twice_makes_no_duplicates(client, store):
     run = BENCH.build()
     track_in_mlflow(run, uri=store)
@@ -95,6 +109,7 @@ def test_tracking_a_run_twice_makes_no_duplicates(client, store):
     assert len(history) <= 1
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_trial_that_is_done_at_the_second_try_is_brought_up_to_date(client, store):
     failing = replace(BENCH, failed={(0.9, 1, "static", "eager"): OUT_OF_MEMORY})
     track_in_mlflow(failing.build(), uri=store)
@@ -107,6 +122,7 @@ def test_a_trial_that_is_done_at_the_second_try_is_brought_up_to_date(client, st
     assert "top1" in mended.data.metrics
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_what_was_interrupted_is_finished_the_next_time(client, store, monkeypatch):
     run = BENCH.build()
     log = to_mlflow._Writer._log
@@ -127,6 +143,7 @@ def test_what_was_interrupted_is_finished_the_next_time(client, store, monkeypat
     assert len(kinds(client, "sparsebench/handmade")["trial"]) == 8
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_more_trials_of_the_same_sweep_are_added_below_it(client, store):
     track_in_mlflow(BENCH.build(), uri=store)
     track_in_mlflow(replace(BENCH, seeds=(0, 1, 2)).build(), uri=store)
@@ -134,6 +151,7 @@ def test_more_trials_of_the_same_sweep_are_added_below_it(client, store):
     assert (len(found["sweep"]), len(found["trial"])) == (1, 12)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_names_that_mlflow_does_not_take_are_made_fit(client, store):
     nasty = "../<b>|`x`\n[y](z)$ 网络"
     run = Bench(pairs=((nasty, nasty),), schemes=("fp32", nasty), thresholds=(0.0,), seeds=(0,)).build()
@@ -141,13 +159,23 @@ def test_names_that_mlflow_does_not_take_are_made_fit(client, store):
     assert {t.data.params["model"] for t in kinds(client, "odd")["trial"]} == {nasty}
 
 
-def test_failed_and_left_out_trials_are_told_apart(client, store):
-    track_in_mlflow(with_faults(), uri=store)
+@pytest.mark.usefixtures("no_figures")
+def test_failed_trials_are_told_and_pending_ones_and_those_not_offered_left_out(client, store):
+    cells = {"failed": {(0.9, 1, "static", "eager"): OUT_OF_MEMORY}, "not_offered": {("both", "eager"): "not offered"}}
+    pending = {(0.9, 0, "static", "eager")}
+    track_in_mlflow(replace(BENCH, schemes=("fp32", "static", "both"), pending=pending, **cells).build(), uri=store)
     found = kinds(client, "sparsebench/handmade")
-    assert len(found["trial"]) == 120 - 15
+    assert sorted(trial.info.status for trial in found["trial"]) == ["FAILED", *["FINISHED"] * 6]
+    assert found["sweep"][0].data.metrics == {
+        "trials_done": 6.0,
+        "trials_failed": 1.0,
+        "trials_not_offered": 4.0,
+        "trials_pending": 1.0,
+    }
     assert found["sweep"][0].info.status == "FAILED"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_deleted_experiment_is_an_error_with_a_remedy(client, store):
     track_in_mlflow(BENCH.build(), uri=store)
     client.delete_experiment(client.get_experiment_by_name("sparsebench/handmade").experiment_id)
@@ -161,6 +189,7 @@ def test_without_mlflow_the_error_says_what_to_install(monkeypatch):
         track_in_mlflow(BENCH.build())
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_command_writes_into_mlruns_and_says_what_it_did(client, tmp_path, monkeypatch):
     stored(BENCH.build(), tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)
