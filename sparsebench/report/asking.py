@@ -118,8 +118,8 @@ def _section(found: Sequence[Section], options: Options, problems: list[str]) ->
     if not left:
         problems.append("The run has no trials of that model and data." if found else "The run has no trials.")
     else:
-        names = listing([f"{section.model} on {section.data}" for section in left])
-        problems.append(f"The run has {counted(len(left), 'network')}: {names}. Name one with --model and --data.")
+        networks = listing([f"{section.model} on {section.data}" for section in left])
+        problems.append(f"The run has {counted(len(left), 'network')}: {networks}. Name one with --model and --data.")
     return None
 
 

@@ -8,6 +8,7 @@ from sparsebench.quantities import BYTES, PERCENT, POINTS, Dimension
 from sparsebench.records import TrialResult
 from sparsebench.report.accuracy_change import accuracy_drop
 from sparsebench.report.change import Change
+from sparsebench.report.exact_values import deflated_file_bytes, effective_macs, file_bytes, working_memory_bytes
 from sparsebench.report.latency_change import latency_p50, latency_p95
 from sparsebench.report.matching import Group
 from sparsebench.report.spread import geometric_mean, mean
@@ -126,25 +127,25 @@ METRICS = {
             name="size",
             help="growth of the saved file",
             dimensions=(PERCENT, BYTES),
-            changes=partial(relative, lambda t: t.compressed and t.compressed.size.file_bytes),
+            changes=partial(relative, file_bytes),
         ),
         Metric(
             name="deflated_size",
             help="growth of the saved file after DEFLATE",
             dimensions=(PERCENT, BYTES),
-            changes=partial(relative, lambda t: t.compressed and t.compressed.size.deflated_file_bytes),
+            changes=partial(relative, deflated_file_bytes),
         ),
         Metric(
             name="macs",
             help="relative growth of multiply-accumulates with a non-zero weight",
             dimensions=(PERCENT,),
-            changes=partial(relative, lambda t: t.trained and t.trained.effective_macs),
+            changes=partial(relative, effective_macs),
         ),
         Metric(
             name="memory",
             help="growth of the working memory: activations at batch 1, without weights",
             dimensions=(PERCENT, BYTES),
-            changes=partial(relative, lambda t: t.compressed and t.compressed.working_memory_bytes),
+            changes=partial(relative, working_memory_bytes),
         ),
         Metric(
             name="peak_memory",

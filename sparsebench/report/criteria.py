@@ -8,6 +8,7 @@ from sparsebench.quantities import BYTES, COUNT, MILLISECONDS, POINTS, Dimension
 from sparsebench.records import TrialResult
 from sparsebench.report.comparisons import SeedResult
 from sparsebench.report.drops import Correctness, Drop, mean_drop
+from sparsebench.report.exact_values import deflated_file_bytes, effective_macs, file_bytes, working_memory_bytes
 from sparsebench.report.numbers import decimal, kilobytes, percent, significant
 from sparsebench.report.points import Point, Section
 from sparsebench.report.significance import LEVEL, p_from_limits
@@ -165,7 +166,7 @@ CRITERIA = {
             "saved file",
             "the smallest saved file",
             BYTES,
-            lambda trial: trial.compressed and trial.compressed.size.file_bytes,
+            file_bytes,
             _bytes,
         ),
         _exact(
@@ -173,7 +174,7 @@ CRITERIA = {
             "deflated file",
             "the smallest deflated file",
             BYTES,
-            lambda trial: trial.compressed and trial.compressed.size.deflated_file_bytes,
+            deflated_file_bytes,
             _bytes,
         ),
         _exact(
@@ -181,7 +182,7 @@ CRITERIA = {
             "MACs with a non-zero weight",
             "the fewest MACs with a non-zero weight",
             COUNT,
-            lambda trial: trial.trained and trial.trained.effective_macs,
+            effective_macs,
             lambda value: f"{decimal(value, 0)} MACs",
         ),
         _exact(
@@ -189,7 +190,7 @@ CRITERIA = {
             "working memory",
             "the smallest working memory",
             BYTES,
-            lambda trial: trial.compressed and trial.compressed.working_memory_bytes,
+            working_memory_bytes,
             _bytes,
         ),
         Criterion(
