@@ -21,16 +21,9 @@ DEFAULT_BAND = 0.01
 class Row:
     """One line of a comparison: the seeds of an operating point, or one of them, and how each metric changed."""
 
+    label: str
     group: Group
     changes: Mapping[str, tuple[Change, ...]]
-
-    @property
-    def label(self) -> str:
-        """The row in short, within its model and data."""
-        _, _, _, _, scheme, backend, batches = self.group.spot
-        calibrated = f" · {batches} calibration batches" if batches is not None else ""
-        seed = f" · seed {self.group.seeds[0]}" if len(self.group.seeds) == 1 else ""
-        return clean(f"{self.group.pruning} · {scheme} · {backend}{calibrated}{seed}")
 
     def first(self, metric: str) -> Change | None:
         """Return how a metric changed, at the first batch size and number of threads; None where it is not known."""
@@ -94,10 +87,26 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
 
 def _rows(groups: tuple[Group, ...], band: float) -> tuple[Row, ...]:
     changes = {name: every_change(groups, metric, band) for name, metric in METRICS.items()}
+    networks = len({group.spot[:2] for group in groups})
+    calibrations = len({group.spot[6] for group in groups} - {None})
     return tuple(
-        Row(group=group, changes={name: found[place] for name, found in changes.items()})
+        Row(
+            label=_label(group, networks > 1, calibrations > 1),
+            group=group,
+            changes={name: found[place] for name, found in changes.items()},
+        )
         for place, group in enumerate(groups)
     )
+
+
+def _label(group: Group, several_networks: bool, several_calibrations: bool) -> str:
+    """Return a group in short; what all share is left out."""
+    model, data, _, _, scheme, backend, batches = group.spot
+    parts = [model, data] if several_networks else []
+    parts += [group.pruning, scheme, backend]
+    parts += [f"{batches} calibration batches"] if several_calibrations and batches else []
+    parts += [f"seed {group.seeds[0]}"] if len(group.seeds) == 1 else []
+    return clean(" · ".join(parts))
 
 
 def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
@@ -124,8 +133,10 @@ def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
         for change in row.changes["latency_p50"]:
             if change.open:
                 reasons.setdefault(change.open, []).append(f"{row.label}{setting_text(change.setting)}")
+    timed = sum(len(row.changes["latency_p50"]) for row in rows)
     for reason, labels in reasons.items():
-        yield f"Latency is not compared for {_some(labels)}: {clean(reason)}."
+        where = "any row" if len(labels) == timed else _some(labels)
+        yield f"Latency is not compared for {where}: {clean(reason)}."
 
 
 def _some(names: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from sparsebench.records import TrialResult, failure_line
-from sparsebench.report.change import Change
+from sparsebench.report.change import Change, setting_text
 from sparsebench.report.compare import Row, RunComparison
 from sparsebench.report.data import finite
 from sparsebench.report.gates import Judged, Verdicts, amount_text
@@ -52,16 +52,19 @@ def table_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_tri
     notes = [*comparison.notes, *_unmatched(comparison)]
     if notes:
         parts.append("\n".join(f"- {note}" for note in notes))
-    if verdicts:
-        parts.append("\n".join(_gate_lines(verdicts)))
+    for found in verdicts:
+        head, *rows = _gate(found)
+        parts.append("\n".join([f"{_MARKS[found.state]} {head}", *(f"     {row}" for row in rows)]))
     return "\n\n".join(parts)
 
 
 def markdown_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_trial: bool) -> str:
     """Return a comparison as Markdown, for a summary of a workflow or a comment: gates first."""
     parts = [f"# {escape(comparison.before)} → {escape(comparison.after)}"]
-    if verdicts:
-        parts.append("\n".join(f"- {'✓' if v.state == 'kept' else '✗'} {escape(line)}" for v, line in _gates(verdicts)))
+    for found in verdicts:
+        head, *rows = _gate(found)
+        mark = "✓" if found.state == "kept" else "✗"
+        parts.append("\n".join([f"- {mark} {escape(head)}", *(f"  - {escape(row)}" for row in rows)]))
     notes = [*comparison.notes, *_unmatched(comparison)]
     if notes:
         parts.append("\n".join(f"- {escape(note)}" for note in notes))
@@ -132,7 +135,9 @@ def _table(
     headings = [*(["model", "data"] if several else []), "network", "scheme", "backend"]
     headings += [*(["batches"] if calibrated else []), "seed" if each_trial else "n"]
     headings += ["top-1 % before", "after", "drop pp [95 %]", "p", "size %", "deflated %"]
-    headings += ["latency % [95 %]", "p ", "verdict"] if timed else []
+    settings = list(dict.fromkeys(c.setting for row in rows for c in row.changes["latency_p50"]))
+    at = setting_text(settings[0]) if len(settings) > 1 else ""
+    headings += [f"latency %{at} [95 %]", "p ", "verdict"] if timed else []
     cells = []
     for row in rows:
         model, data, _, _, scheme, backend, batches = row.group.spot
@@ -151,7 +156,7 @@ def _table(
                 _p(accuracy),
                 _signed(row.first("size")),
                 _signed(row.first("deflated_size")),
-                *([_interval(latency, 100.0), _p(latency), latency.said if latency else DASH] if timed else []),
+                *([_interval(latency, 100.0), _p(latency), _said(row, latency)] if timed else []),
             ]
         )
     return headings, cells
@@ -167,6 +172,12 @@ def _interval(change: Change | None, scale: float) -> str:
         return DASH
     mark = UNPAIRED if change.setting is None and not change.paired else ""
     return f"{decimal(scale * change.change)} {limits(scale * change.low, scale * change.high)}{mark}"
+
+
+def _said(row: Row, latency: Change | None) -> str:
+    if latency is None:
+        return "baseline" if row.group.is_dense_fp32 else DASH
+    return latency.said or DASH
 
 
 def _p(change: Change | None) -> str:
@@ -215,37 +226,29 @@ def _why(trial: TrialResult) -> str:
     return f"{clean(trial.trial.label)}: {shorten(reason)}"
 
 
-def _gates(verdicts: Sequence[Verdicts]) -> Iterator[tuple[Verdicts, str]]:
-    """Yield every gate with its line: its state and the rows that it is about."""
-    for found in verdicts:
-        judged = [row for row in found.rows if row.change.change is not None]
-        head = f"{found.gate.text}: {_STATES[found.state]}"
-        if not found.rows:
-            yield found, f"{head}; no latency was timed in both runs."
-            continue
-        text = f"{head}, {counted(len(judged), 'row')} judged"
-        for state, what in (("broken", "broken by"), ("open", "open for"), ("kept", "beyond it, but not proven, are")):
-            rows = [row for row in found.rows if row.state == state and (row.excess or state == "open")]
-            if rows:
-                text += f"; {what} {_judged(found, rows)}"
-        yield found, f"{text}."
-
-
-def _gate_lines(verdicts: Sequence[Verdicts]) -> Iterator[str]:
-    for found, line in _gates(verdicts):
-        yield f"{'ok  ' if found.state == 'kept' else 'FAIL' if found.state == 'broken' else 'OPEN'} {line}"
-
-
 _STATES = {"kept": "kept", "broken": "broken", "open": "cannot be told"}
 
+_MARKS = {"kept": "ok  ", "broken": "FAIL", "open": "OPEN"}
 
-def _judged(found: Verdicts, rows: Sequence[Judged]) -> str:
-    named = []
-    for row in rows[:MOST_NAMED]:
-        if row.change.change is None:
-            named.append(f"{row.where} ({clean(row.change.open)})")
-            continue
-        p = f", p {_p(row.change)}" if row.change.p_adjusted is not None else ""
-        named.append(f"{row.where} ({amount_text(found.gate, row.change)}{p})")
-    more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
-    return f"{', '.join(named)}{more}"
+
+def _gate(found: Verdicts) -> Iterator[str]:
+    """Yield what is said of a gate: its state, and a line for each row that is beyond it or cannot be told."""
+    if not found.rows:
+        yield f"{found.gate.text}: {_STATES[found.state]}, for no latency was timed in both runs"
+        return
+    judged = sum(row.change.change is not None for row in found.rows)
+    yield f"{found.gate.text}: {_STATES[found.state]}; {counted(judged, 'row')} judged"
+    shown = [row for row in found.rows if row.excess or row.state == "open"]
+    shown.sort(key=lambda row: ("broken", "open", "kept").index(row.state))
+    for row in shown[:MOST_NAMED]:
+        yield _judged(found, row)
+    if len(shown) > MOST_NAMED:
+        yield f"and {len(shown) - MOST_NAMED} more"
+
+
+def _judged(found: Verdicts, row: Judged) -> str:
+    if row.change.change is None:
+        return f"{row.where}: {clean(row.change.open)}"
+    p = f", p {_p(row.change)}" if row.change.p_adjusted is not None else ""
+    doubt = "" if row.state == "broken" else "; beyond the limit, but not proven"
+    return f"{row.where}: {amount_text(found.gate, row.change)}{p}{doubt}"

@@ -95,6 +95,8 @@ def _accuracy(_: Section, point: Point) -> Reading | None:
 
 def _drop(_: Section, point: Point) -> Reading | None:
     drop = point.drop
+    if drop and point.is_baseline:
+        return Reading(0.0, 0.0, 0.0)  # against itself, for sure
     return None if drop is None else Reading(drop.pp, drop.low_pp, drop.high_pp)
 
 

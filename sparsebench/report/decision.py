@@ -19,6 +19,9 @@ from sparsebench.verdicts import Verdict
 
 Outcome = Literal["picked", "nothing fits", "not told apart", "timing open"]
 
+MOST_NAMED = 5
+"""Points that are named of those that cannot be told apart; JSON has all."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
@@ -59,7 +62,7 @@ def _without_candidates(run: Run, choice: Choice) -> Decision | None:
         return Decision(choice=choice, outcome="nothing fits", reasons=(none,))
     untimed = _untimed(choice)
     if untimed:
-        again = f"Time them: {command_again(run)} --set measure.batch_sizes=1"
+        again = f"Time them: {command_again(run, {'measure.batch_sizes': '1'})}"
         return Decision(choice=choice, outcome="timing open", reasons=(untimed,), settle=(again,))
     if not choice.candidates:
         return Decision(choice=choice, outcome="nothing fits", reasons=tuple(_unmet(choice)))
@@ -85,14 +88,15 @@ def _tied(run: Run, choice: Choice) -> Decision | None:
     if last.best is None:
         reason = f"Of no candidate is the {last.criterion.noun} known."
         return Decision(choice=choice, outcome=outcome, reasons=(reason,))
-    named = listing([f"{clean(p.label)} ({reading_text(choice.section, p, last.criterion)})" for p in last.rivals[:4]])
-    more = f" and {len(last.rivals) - 4} more" if len(last.rivals) > 4 else ""
-    reason = (
-        f"{clean(last.best.label)} has {last.criterion.superlative}, "
-        f"{reading_text(choice.section, last.best, last.criterion)}, but cannot be told from {named}{more}: "
-        f"{last.criterion.tie}."
-    )
-    return Decision(choice=choice, outcome=outcome, reasons=(reason,), settle=tuple(settling(run, choice)))
+    others = f"{counted(len(last.rivals), 'other')} cannot be told from it: {last.criterion.tie}."
+    best = reading_text(choice.section, last.best, last.criterion)
+    where = _where(choice) if last.criterion.timed else ""
+    reasons = [f"{clean(last.best.label)} has {last.criterion.superlative}{where}, {best}, but {others}"]
+    rivals = sorted(last.rivals, key=lambda point: last.criterion.rank(choice.section, point) or 0.0)
+    reasons += [f"- {clean(p.label)}: {reading_text(choice.section, p, last.criterion)}" for p in rivals[:MOST_NAMED]]
+    if len(rivals) > MOST_NAMED:
+        reasons.append(f"- and {len(rivals) - MOST_NAMED} more")
+    return Decision(choice=choice, outcome=outcome, reasons=tuple(reasons), settle=tuple(settling(run, choice)))
 
 
 def _close(run: Run, choice: Choice) -> Decision | None:
@@ -101,7 +105,7 @@ def _close(run: Run, choice: Choice) -> Decision | None:
     reasons = tuple(filter(None, (_doubt(choice, LIMITS[name], most) for name, most in limits_in_time.items())))
     if not reasons:
         return None
-    longer = f"Time longer: {command_again(run)} --set measure.seconds_cap={seconds_cap(choice, 4)}"
+    longer = f"Time longer: {command_again(run, {'measure.seconds_cap': str(seconds_cap(choice, 4))})}"
     return Decision(choice=choice, outcome="timing open", reasons=reasons, settle=(longer, "Or move the limit."))
 
 
@@ -125,10 +129,9 @@ def reading_text(section: Section, point: Point, criterion: Criterion) -> str:
     timing = point.timing(section.setting)
     if criterion.timed and timing:
         speed = timing.reference
-        where = f"{criterion.shown(reading.value)} at batch {timing.batch_size}, {counted(timing.threads, 'thread')}"
         if speed.verdict is Verdict.BASELINE:
-            return f"{where} ({verdict_text(speed)})"
-        return f"{where} ({speedup_text(speed)} against {clean(speed.baseline)}, {verdict_text(speed)})"
+            return f"{criterion.shown(reading.value)} ({verdict_text(speed)})"
+        return f"{criterion.shown(reading.value)} ({speedup_text(speed)}, {verdict_text(speed)})"
     return criterion.shown(reading.value)
 
 
@@ -150,14 +153,20 @@ def limits_text(question: Question) -> str:
     return listing([f"{LIMITS[name].noun} ≤ {LIMITS[name].shown(most)}" for name, most in question.limits.items()])
 
 
+def _where(choice: Choice) -> str:
+    """Return at which batch size and number of threads latencies are, and beside what speedups, as text."""
+    setting = choice.section.setting
+    baselines = {t.reference.baseline for p in choice.eligible if (t := p.timing(setting))}
+    beside = f", beside {clean(baselines.pop())}" if len(baselines) == 1 else ""
+    return f" at batch {setting[0]}, {counted(setting[1], 'thread')}{beside}" if setting else ""
+
+
 def _untimed(choice: Choice) -> str:
     """Return that latency has a part in the question and was never measured; empty where it was."""
     latency = LIMITS["latency"]
     if not choice.question.timed or any(latency.read(choice.section, p) for p in choice.eligible):
         return ""
-    setting = choice.section.preferred
-    where = f" at batch {setting[0]}, {counted(setting[1], 'thread')}" if setting else ""
-    return f"No latency was measured{where}."
+    return f"No latency was measured{_where(choice)}."
 
 
 def _unmet(choice: Choice) -> Iterator[str]:
@@ -174,10 +183,11 @@ def _unmet(choice: Choice) -> Iterator[str]:
         if best is None:
             yield f"The {criterion.noun} is not known of any of them."
             continue
-        how = reading_text(section, best, criterion)
+        reading = criterion.read(section, best)
+        far = f", up to {criterion.shown(reading.high)} for sure" if question.strict and reading else ""
         yield (
-            f"{criterion.noun} ≤ {criterion.shown(most)} alone is met by {meeting} of them; the smallest is {how}, "
-            f"of {clean(best.label)}."
+            f"{criterion.noun} ≤ {criterion.shown(most)} alone is met by {meeting} of them; the smallest is "
+            f"{reading_text(section, best, criterion)}{far}, of {clean(best.label)}."
         )
 
 
@@ -208,7 +218,8 @@ def _why(choice: Choice, trial: TrialResult, seed_reason: str) -> Iterator[str]:
         count = 1 + len(step.rivals)
         yield f"{of}, {count} cannot be told apart in {step.criterion.noun}."
         of = "Of these"
-    yield f"{of}, it has {last.criterion.superlative}: {reading_text(section, winner, last.criterion)}."
+    where = _where(choice) if last.criterion.timed else ""
+    yield f"{of}, it has {last.criterion.superlative}{where}: {reading_text(section, winner, last.criterion)}."
     others = [CRITERIA[name] for name in ("accuracy", "latency", "size", "deflated_size", "memory")]
     known = [c for c in others if c is not last.criterion and c.read(section, winner)]
     readings = "; ".join(f"{c.noun} {reading_text(section, winner, c)}" for c in known)

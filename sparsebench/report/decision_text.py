@@ -1,6 +1,7 @@
 """A decision as people and as programs read it."""
 
 import json
+from textwrap import fill
 from typing import Any
 
 from sparsebench.report.choosing import Choice
@@ -8,6 +9,9 @@ from sparsebench.report.data import finite, point_row
 from sparsebench.report.decision import Decision
 from sparsebench.report.points import Point
 from sparsebench.report.text import clean
+
+WIDTH = 110
+"""Characters of a line, but for commands, which stay whole."""
 
 
 def decision_text(decision: Decision, export: str) -> str:
@@ -22,12 +26,19 @@ def decision_text(decision: Decision, export: str) -> str:
         heading = "No trial can be named."
     else:
         heading = f"{clean(winner.label)}, seed {decision.trial.trial.seed}"
-    lines = [heading, "", *(f"  {reason}" for reason in decision.reasons)]
+    lines = [heading, "", *map(_wrapped, decision.reasons)]
     if decision.settle:
         lines += ["", "To settle it:", *(f"  - {way}" for way in decision.settle)]
     if decision.trial is not None:
         lines += ["", "Export:", *(f"  {line}" for line in export.splitlines())]
     return "\n".join(lines)
+
+
+def _wrapped(sentence: str) -> str:
+    hanging = "    " if sentence.startswith("- ") else "  "
+    return fill(
+        sentence, WIDTH, initial_indent="  ", subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def decision_json(decision: Decision, export: str, exportable: bool) -> str:

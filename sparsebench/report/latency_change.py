@@ -82,6 +82,8 @@ def _incomparable(timed: Sequence[TimedPair]) -> str:
             return f"it was timed on {before.machine} and on {after.machine}"
         if before.measured.protocol != after.measured.protocol:
             return f"it was timed by the protocols {before.measured.protocol} and {after.measured.protocol}"
+        if (before.measured.session.in_process_because is None) != (after.measured.session.in_process_because is None):
+            return "only one of the two was timed in worker processes"
         if before.reference.baseline != after.reference.baseline:
             return f"it was timed beside {before.reference.baseline} and beside {after.reference.baseline}"
         if not (before.measured.session.valid and after.measured.session.valid):

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
 
 from sparsebench.records import Run
@@ -16,13 +16,17 @@ from sparsebench.report.text import clean
 TIE_BREAKERS = ("deflated_size", "accuracy", "size")
 """What is advised to decide among points that the objective cannot tell apart: the first that is not asked for yet."""
 
+LONGEST = 3600
+"""Seconds of a session beyond which it is not advised: another machine helps more."""
+
 MARGIN = 1.2
 """How much longer than it would seem enough a session is advised to last."""
 
 
 def quieter(run: Run, choice: Choice) -> Iterator[str]:
     """Yield what to do about timing that cannot be trusted."""
-    yield f"Time again on a quieter machine: {command_again(run)} --set measure.seconds_cap={seconds_cap(choice, 2)}"
+    again = command_again(run, {"measure.seconds_cap": str(seconds_cap(choice, 2))})
+    yield f"Time again on a quieter machine: {again}"
     trusted = {p.backend for p in choice.candidates} - {p.backend for p in choice.invalid}
     if trusted:
         options = [f"--backend {shlex.quote(clean(backend))}" for backend in sorted(trusted)]
@@ -57,10 +61,15 @@ def _more_time(run: Run, choice: Choice) -> Iterator[str]:
         yield f"Their latencies differ by less than {100 * band:g} %, which no longer session is likely to settle."
         return
     seconds = seconds_cap(choice, max(2.0, MARGIN * (width / gap) ** 2))
-    yield (
-        f"Time longer: {command_again(run)} --set measure.seconds_cap={seconds} "
-        f"--set measure.precision={significant(min(0.01, gap / 2), 2)}"
-    )
+    if seconds > LONGEST:
+        yield (
+            f"To tell it from {clean(rival.label)} would take a session of {seconds / 3600:,.1f} hours here; time on a "
+            "quieter machine."
+        )
+        return
+    precision = significant(min(0.01, gap / 2), 2)
+    again = command_again(run, {"measure.seconds_cap": str(seconds), "measure.precision": precision})
+    yield f"Time longer: {again}"
 
 
 def _more_samples(choice: Choice) -> Iterator[str]:
@@ -86,7 +95,16 @@ def seconds_cap(choice: Choice, times: float) -> int:
     return math.ceil(times * max(lasted, default=45.0) / 10) * 10
 
 
-def command_again(run: Run) -> str:
-    """Return the command that goes on with a run."""
-    command = clean(run.record.command)
-    return command if command.startswith("sparsebench run") else "sparsebench run CONFIG.toml"
+def command_again(run: Run, settings: Mapping[str, str]) -> str:
+    """Return the command that goes on with a run with other settings, which take the place of those that it had."""
+    words = shlex.split(clean(run.record.command))
+    if words[:2] != ["sparsebench", "run"]:
+        words = ["sparsebench", "run", "CONFIG.toml"]
+    kept: list[str] = []
+    for word in words:
+        if kept[-1:] == ["--set"] and word.partition("=")[0] in settings:
+            kept.pop()
+        else:
+            kept.append(word)
+    sets = (part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
+    return shlex.join([*kept, *sets])
