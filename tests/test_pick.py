@@ -165,7 +165,7 @@ def test_a_session_of_many_hours_is_not_advised():
     run = each(ONE, timed(0.38, 0.05, 3.0), at(0.5, "static"))
     (way, _) = decision(run, minimize="latency").settle
     assert way == (
-        "To tell it from dense · static · eager would take a session of 30.7 hours here; time on a quieter machine."
+        "To tell it from dense · static · eager would take a session of 21.3 hours here; time on a quieter machine."
     )
 
 
