@@ -170,9 +170,10 @@ def compare(
     """
     from sparsebench.report.compare import compare_runs
     from sparsebench.report.compare_text import json_text, markdown_text, table_text
-    from sparsebench.report.gates import judge, parse_gates
+    from sparsebench.report.gates import judge, parse_gates, require_evidence
 
     gates = parse_gates(fail_on or ())
+    require_evidence(evidence)
     compared = compare_runs(_load(run_a, runs_dir), _load(run_b, runs_dir))
     each_trial = by is Level.TRIAL
     verdicts = [judge(gate, compared, evidence=evidence, each_trial=each_trial) for gate in gates]

@@ -395,6 +395,12 @@ def test_the_command_prints_the_trial_and_how_to_export_it(runs):
     ]
 
 
+def test_a_float_network_of_eager_is_exported_by_torch_itself(runs):
+    done = invoke("pick", runs / "mine", "--backend", "eager", "--max-drop", "0pp")
+    assert done.output.splitlines()[0] == "magnitude 0.5 · fp32 · eager, seed 0"
+    assert done.output.endswith(f"sparsebench export {runs / 'mine'} evaluate-sma --to pt2 -o network.pt2\n")
+
+
 def test_what_cannot_be_exported_says_so_and_names_what_can(runs):
     done = invoke("pick", runs / "mine", "--backend", "eager")
     assert done.exit_code == 0

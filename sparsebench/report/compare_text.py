@@ -53,8 +53,8 @@ def table_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_tri
     if notes:
         parts.append("\n".join(f"- {note}" for note in notes))
     for found in verdicts:
-        head, *rows = _gate(found)
-        parts.append("\n".join([f"{_MARKS[found.state]} {head}", *(f"     {row}" for row in rows)]))
+        head, *lines = _gate(found)
+        parts.append("\n".join([f"{_MARKS[found.state]} {head}", *(f"     {line}" for line in lines)]))
     return "\n\n".join(parts)
 
 

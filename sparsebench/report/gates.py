@@ -83,6 +83,16 @@ def parse_gates(texts: Sequence[str]) -> tuple[Gate, ...]:
     return tuple(gates)
 
 
+def require_evidence(evidence: str) -> None:
+    """Refuse what is no evidence.
+
+    Raises:
+        SparsebenchError: with the nearest spelling.
+    """
+    if evidence not in EVIDENCE:
+        raise SparsebenchError(f"--evidence: {unknown_name('evidence', evidence, EVIDENCE)}")
+
+
 def _gate(text: str) -> Gate:
     found = _GATE.fullmatch(text)
     if found is None:
@@ -112,8 +122,7 @@ def judge(gate: Gate, comparison: RunComparison, *, evidence: str = EVIDENCE[0],
         SparsebenchError: where nothing was measured in both runs that the gate could be judged by, and no clock was
             needed; or where it asks for certainty of something that has no interval.
     """
-    if evidence not in EVIDENCE:
-        raise SparsebenchError(f"--evidence: {unknown_name('evidence', evidence, EVIDENCE)}")
+    require_evidence(evidence)
     metric = gate.metric
     if evidence == "certain" and not metric.tested and not metric.exact:
         raise SparsebenchError(f"--fail-on {gate.text!r}: {metric.name} has no interval, so that nothing is certain.")
