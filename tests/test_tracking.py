@@ -1,5 +1,6 @@
 """Runs in MLflow, read back from the store with MLflow's own client."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,3 +200,22 @@ def test_the_command_writes_into_mlruns_and_says_what_it_did(client, tmp_path, m
         "8 trials added, 0 brought up to date and 0 left as they were in experiment 'sparsebench"
     )
     assert (tmp_path / "mlruns").is_dir()
+
+
+def test_a_database_without_the_full_package_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(to_mlflow, "find_spec", lambda name: None if name == "sqlalchemy" else object())
+    with pytest.raises(SparsebenchError, match=r"sqlite:///x\.db is a database.*pip install mlflow\."):
+        track_in_mlflow(BENCH.build(), uri="sqlite:///x.db")
+
+
+def test_telemetry_is_turned_off_before_mlflow_is_imported_unless_it_is_wanted(monkeypatch):
+    for wanted, expected in ((None, "true"), ("false", "false")):
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "")
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "")
+        monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+        monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+        if wanted:
+            monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", wanted)
+        to_mlflow._prepare("https://tracking.example")
+        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == expected
+        assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ, "only a file store needs leave"

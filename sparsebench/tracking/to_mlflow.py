@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 STORE = "mlruns"
 """The folder of the file store that is written where nothing else is named."""
 
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Schemes of stores that MLflow reaches through SQLAlchemy."""
+
 BATCH = 90
 """Entries of one request; MLflow takes 100 parameters or tags."""
 
@@ -58,6 +61,11 @@ def track_in_mlflow(run: Run, *, uri: str | None = None, experiment: str | None 
     if find_spec("mlflow") is None:
         raise SparsebenchError("MLflow is not installed. Install it with pip install 'sparsebench[mlflow]'.")
     store = _store(uri or os.environ.get("MLFLOW_TRACKING_URI") or STORE)
+    if urlsplit(store).scheme.partition("+")[0] in DATABASES and find_spec("sqlalchemy") is None:
+        raise SparsebenchError(
+            f"{store} is a database, for which MLflow needs its full package: pip install mlflow. The extra "
+            "sparsebench[mlflow] writes file stores and to servers."
+        )
     _prepare(store)
     name = experiment or f"sparsebench/{run.record.name}"
     with _explained(store):
