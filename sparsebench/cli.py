@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsebench import cli_decisions
 from sparsebench.errors import SparsebenchError
+from sparsebench.exit_codes import DONE, GATE_FAILED, INTERRUPTED, NO_VERDICT, TRIALS_FAILED, USAGE
 
 if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
     from sparsebench.records import Run
     from sparsebench.runner import Watcher
-
-DONE, GATE_FAILED, USAGE, TRIALS_FAILED, NO_VERDICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
-"""Exit codes. NO_VERDICT: timing was asked for a verdict and has none that can be trusted."""
 
 app = typer.Typer(
     name="sparsebench",
@@ -237,6 +236,9 @@ def list_command(
 
     rows = rows_of(kind.value)
     typer.echo(as_json_text(rows) if as_json else as_table(rows))
+
+
+cli_decisions.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from sparsebench.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, flat_row
 from sparsebench.report.audit import examples
-from sparsebench.report.comparisons import Drop
 from sparsebench.report.costs import costs
+from sparsebench.report.drops import Drop
 from sparsebench.report.latency import Speed, sessions
 from sparsebench.report.layers import networks
 from sparsebench.report.points import Point, Section, Timing

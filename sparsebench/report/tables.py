@@ -6,7 +6,8 @@ from typing import NamedTuple, cast
 
 from tabulate import tabulate
 
-from sparsebench.report.comparisons import Drop, SeedResult
+from sparsebench.report.comparisons import SeedResult
+from sparsebench.report.drops import Drop
 from sparsebench.report.latency import INVALID, Setting, Speed
 from sparsebench.report.numbers import (
     DASH,
