@@ -170,11 +170,11 @@ class Claims:
 
 def this_process() -> dict[str, Any]:
     """Return what tells this process from all others, on this machine and on others."""
-    return {"machine": _machine(), "host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
+    return {"machine": machine(), "host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
     """Return what processes share that can see each other: the machine since it was started, and the container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
@@ -192,7 +192,7 @@ def _owner_lives(content: bytes) -> bool | None:
     except (ValueError, KeyError, TypeError):
         return None  # Only just made and not yet written, or damaged: its time of change will tell.
     # Windows has no harmless way to ask for a process: os.kill would end it.
-    if machine != _machine() or os.name != "posix":
+    if machine != machine() or os.name != "posix":
         return None
     try:
         os.kill(pid, 0)
