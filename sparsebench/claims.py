@@ -175,7 +175,7 @@ def this_process() -> dict[str, Any]:
 
 @cache
 def machine() -> str:
-    """Return what processes share that can see each other: the machine since it was started, and the container."""
+    """Return what those processes share that can see each other: the machine since its start, and the container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -188,11 +188,11 @@ def _owner_lives(content: bytes) -> bool | None:
     """Return whether the process that made a claim lives, None where that cannot be told from here."""
     try:
         owner = json.loads(content)
-        machine, pid, began = owner["machine"], int(owner["pid"]), owner["began"]
+        where, pid, began = owner["machine"], int(owner["pid"]), owner["began"]
     except (ValueError, KeyError, TypeError):
         return None  # Only just made and not yet written, or damaged: its time of change will tell.
     # Windows has no harmless way to ask for a process: os.kill would end it.
-    if machine != machine() or os.name != "posix":
+    if where != machine() or os.name != "posix":
         return None
     try:
         os.kill(pid, 0)

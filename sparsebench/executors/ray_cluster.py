@@ -195,8 +195,8 @@ def _connect(ray: Any, address: str | None) -> None:
     """
     if address and address.startswith("ray://"):
         raise SparsebenchError(
-            f"The address {address!r} is that of a Ray client server. The driver must run on a node of the cluster: log "
-            "in to one and leave the address out, or give HOST:PORT."
+            f"The address {address!r} is that of a Ray client server. The driver must run on a node of the cluster: "
+            "log in to one and leave the address out, or give HOST:PORT."
         )
     # Nothing is reported to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -91,8 +91,8 @@ def _move_in(task: Task, origin: Origin) -> None:
     root, folder = task.setup.root, task.setup.folder
     if not root.is_dir():
         raise SparsebenchError(
-            f"This node does not see the run directory {root}. It must lie on a file system that all nodes share, under "
-            "the same path; choose it with --runs-dir."
+            f"This node does not see the run directory {root}. It must lie on a file system that all nodes share, "
+            "under the same path; choose it with --runs-dir."
         )
     if folder.is_dir() and Path.cwd() != folder:
         os.chdir(folder)
