@@ -2,13 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from sparsebench.claims import Claims, machine
 from sparsebench.errors import StoreError
-from sparsebench.plan import Stage
 from sparsebench.store import Store
 from sparsebench.tasks import Task
 
@@ -21,6 +20,9 @@ except ImportError:  # Windows has no such module; timing there relies on the us
 ASK_SECONDS = 1.0
 """A stage that another driver is at is looked at this often."""
 
+IDLE_SECONDS = 10.0
+"""A driver that has had nothing to do for so long says whom it waits for."""
+
 
 class MachineLock:
     """Keeps timing by one driver and work of another apart, where both are at one run directory on one machine.
@@ -28,7 +30,7 @@ class MachineLock:
     The system lets go of it when its process ends, however it ends.
 
     Args:
-        root: the run directory.
+        root: the run directory. Another run on this machine is the user's own choice, and shows in the timing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -71,7 +73,7 @@ class Gate:
     Args:
         store: the run directory.
         here: whether tasks run on this machine; otherwise who runs them keeps timing alone.
-        blocked: is told of stages at which another driver was found, once for each task, and who it is.
+        idle: is told who is in the way, once this driver has had nothing to do for a while.
         clock: returns seconds that only grow.
     """
 
@@ -79,22 +81,22 @@ class Gate:
         self,
         store: Store,
         here: bool = True,
-        blocked: Callable[[Sequence[Stage], str], None] = lambda _stages, _who: None,
+        idle: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._claims = Claims(store)
         self._lock = MachineLock(store.root) if here else None
-        self._blocked = blocked
+        self._idle = idle
         self._clock = clock
-        self._begun: set[str] = set()
+        self._begun: dict[str, Task] = {}
         self._asked: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._idle_since: float | None = None
+        self._told = False
 
     def may_start(self, task: Task) -> bool:
         """Return whether a task may begin now; it is then this driver's until ``ended``.
 
-        Where tasks run on this machine, one that needs it for itself is only asked for when no other of this driver
-        runs.
+        Where tasks run on this machine, one that needs it for itself does not begin beside others of this driver.
         """
         if task.key in self._begun:
             return True  # It is tried again.
@@ -102,21 +104,18 @@ class Gate:
         if now - self._asked.get(task.key, now - ASK_SECONDS) < ASK_SECONDS:
             return False
         self._asked[task.key] = now
-        if self._lock is not None and not self._lock.take(task.needs.exclusive):
-            self._tell(task, "another driver on this machine, which times or must not be disturbed")
-            return False
-        if not self._claims.take(task.stages):
-            who = next(filter(None, map(self._claims.holder, task.stages)), "another driver")
-            self._tell(task, who)
+        if who := self._in_the_way(task):
             self._let_go()
+            self._wait(now, who)
             return False
-        self._begun.add(task.key)
+        self._begun[task.key] = task
         self._asked.pop(task.key)
+        self._idle_since, self._told = None, False
         return True
 
     def ended(self, task: Task) -> None:
         """Take note that a task has ended; its stages are committed."""
-        self._begun.discard(task.key)
+        self._begun.pop(task.key, None)
         self._claims.release(task.stages)
         self._let_go()
 
@@ -132,11 +131,25 @@ class Gate:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _in_the_way(self, task: Task) -> str | None:
+        """Return who keeps a task from beginning; None where it is this driver's now."""
+        if self._lock is not None:
+            mixed = any(task.needs.exclusive or other.needs.exclusive for other in self._begun.values())
+            if mixed or not self._lock.take(task.needs.exclusive):
+                return "another driver on this machine"
+        if not self._claims.take(task.stages):
+            return next(filter(None, map(self._claims.holder, task.stages)), "another driver")
+        return None
+
     def _let_go(self) -> None:
         if self._lock is not None and not self._begun:
             self._lock.release()
 
-    def _tell(self, task: Task, who: str) -> None:
-        if task.key not in self._told:
-            self._told.add(task.key)
-            self._blocked(task.stages, who)
+    def _wait(self, now: float, who: str) -> None:
+        """Take note that a task could not begin, and say so once nothing else went on for a while."""
+        if self._begun:
+            return
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        if now - self._idle_since >= IDLE_SECONDS and not self._told:
+            self._told = True
+            self._idle(who)

@@ -81,7 +81,10 @@ def record_failure(task: Task, failure: Failure, seconds: float) -> list[StageRe
     there = _done_by_others(task, store)
     started_at = datetime.now(UTC) - timedelta(seconds=seconds)
     left = [stage for stage in task.stages if stage.key not in there]
-    there |= {stage.key: _commit(stage, store, started_at, seconds / len(left), failure) for stage in left}
+    there |= {
+        stage.key: _commit(stage, store, started_at, seconds / len(left), failure, threads=task.needs.threads)
+        for stage in left
+    }
     return [there[stage.key] for stage in task.stages]
 
 
@@ -150,8 +153,9 @@ def _commit(
     seconds: float,
     outcome: "Outcome | Failure",
     noted: tuple[str, ...] = (),
+    threads: int | None = None,
 ) -> StageRecord:
-    """Write the record of what a stage brought forth."""
+    """Write the record of what a stage brought forth; ``threads`` are those of another process that ran it."""
     before = store.read(stage.kind, stage.key)
     failure = outcome if isinstance(outcome, Failure) else None
     record = StageRecord(
@@ -163,7 +167,7 @@ def _commit(
         attempt=before.attempt + 1 if before else 1,
         started_at=started_at.isoformat(timespec="seconds"),
         seconds=seconds,
-        environment=describe_environment(),
+        environment=describe_environment(threads),
         warnings=noted,
         artifacts={} if isinstance(outcome, Failure) else outcome.artifacts,
         result=None if isinstance(outcome, Failure) else outcome.result,

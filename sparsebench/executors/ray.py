@@ -9,14 +9,14 @@ import bisect
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-from sparsebench.config import RayConfig
-from sparsebench.errors import StoreError
-from sparsebench.executors import Ended
+from sparsebench.config import RayConfig, SweepConfig
+from sparsebench.errors import ConfigError, StoreError
+from sparsebench.executors import Ended, Executor, MayStart
 from sparsebench.executors.ray_cluster import Cluster, Node, cannot_run
 from sparsebench.executors.ray_worker import Mailbox, carry_out_here
 from sparsebench.records import Failure
@@ -80,12 +80,28 @@ class Room:
         return bool(self._free) or any(left > 0 for left in self._left.values())
 
 
+def build(config: SweepConfig, jobs: int | None) -> Executor:
+    """Return the executor of a Ray cluster.
+
+    Raises:
+        ConfigError: where jobs are given, for it is the cluster that says how many tasks run at once.
+    """
+    if jobs is not None:
+        problem = f"--jobs {jobs}: a Ray cluster runs as many tasks as it has room for; leave --jobs out."
+        raise ConfigError("The run was not started:", [problem])
+    return RayExecutor(config.ray)
+
+
 class RayExecutor:
     """Runs tasks on a Ray cluster.
 
     Args:
         config: what tasks ask of Ray, and where networks are timed.
         address: of the cluster, as ``Cluster`` takes it.
+
+    Attributes:
+        threads: of each task, as many as the processors that it asks for.
+        here: false; that a node is alone while it times is Ray's business.
     """
 
     here = False
@@ -99,7 +115,7 @@ class RayExecutor:
         self._lost: Counter[str] = Counter()
         self._mailbox: Any = None
         self._news: Any = None
-        self._may_start: Callable[[Task], bool] = lambda _: True
+        self._may_start: MayStart = lambda _: True
 
     @property
     def slots(self) -> int:
@@ -116,7 +132,7 @@ class RayExecutor:
         """
         return self._cluster.timing_machine()
 
-    def open(self, setup: Setup, most: int, may_start: Callable[[Task], bool]) -> None:  # noqa: ARG002 - Ray starts workers
+    def open(self, setup: Setup, most: int, may_start: MayStart) -> None:  # noqa: ARG002 - Ray starts workers
         """Connect to the cluster, or start one.
 
         Raises:
