@@ -7,7 +7,7 @@ from pathlib import Path
 from sparsebench import __version__
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
 from sparsebench.environment import describe_environment
-from sparsebench.executors import Executor, build_executor
+from sparsebench.executors import Executor, at_once, build_executor
 from sparsebench.facts import gather_facts
 from sparsebench.graph import Graph, StageStatus
 from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
@@ -21,7 +21,7 @@ class Watcher:
     """Is told how a run goes on. Its methods do next to nothing; a subclass overrides those that it needs."""
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
-        """Called once, before any work, with the state in which the run was found."""
+        """Called once, before any work, with where each stage stands; those that are pending are to be run."""
 
     def parallel(self, slots: int) -> None:
         """Called once after ``planned``, with how many stages may run at once."""
@@ -162,11 +162,10 @@ class _Work:
         self, config: SweepConfig, plan: Plan, store: Store, watcher: Watcher, retry_failed: bool, executor: Executor
     ) -> None:
         self._config, self._plan, self._watcher, self._executor = config, plan, watcher, executor
-        self._found = stage_status(plan, store)
         self._running: dict[str, Task] = {}
         self.threads = config.run.threads or executor.threads
         attempts: dict[str, int] = {}
-        status = dict(self._found)
+        status = stage_status(plan, store)
         if retry_failed:
             attempts = _attempts(plan, status, store)
             status = {key: "done" if state == "done" else "pending" for key, state in status.items()}
@@ -191,7 +190,7 @@ class _Work:
         """
         if not self._graph.tasks:
             return
-        self._executor.open(self._setup, self._graph.most_at_once, lambda task: True)
+        self._executor.open(self._setup, self._graph.most_at_once, at_once)
         if self._trains:
             # Only now, with work to do, is torch worth its import.
             from sparsebench.preflight import check_all
@@ -200,7 +199,7 @@ class _Work:
 
     def carry_out(self) -> None:
         """Submit what is ready, and what becomes ready, until nothing is left."""
-        self._watcher.planned(self._plan, self._found)
+        self._watcher.planned(self._plan, dict(self._graph.status))
         self._watcher.parallel(self._executor.slots)
         self._submit()
         while not self._graph.is_finished:
