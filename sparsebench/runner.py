@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from sparsebench import __version__
@@ -9,10 +11,12 @@ from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
 from sparsebench.environment import describe_environment
 from sparsebench.executors import Executor, build_executor
 from sparsebench.facts import gather_facts
+from sparsebench.gate import Gate
 from sparsebench.graph import Graph, StageStatus
 from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
 from sparsebench.records import EpochRecord, Run, RunRecord, StageRecord
-from sparsebench.store import Store, load_run
+from sparsebench.sharding import Shard, part_of
+from sparsebench.store import Store, load_run, read_trials
 from sparsebench.tasks import Event, Said, Setup, Started, Task, Trained
 from sparsebench.work import forget, workbench
 
@@ -21,7 +25,7 @@ class Watcher:
     """Is told how a run goes on. Its methods do next to nothing; a subclass overrides those that it needs."""
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
-        """Called once, before any work, with the state in which the run was found."""
+        """Called once, before any work, with where each stage stands; those that are pending are to be run."""
 
     def parallel(self, slots: int) -> None:
         """Called once after ``planned``, with how many stages may run at once."""
@@ -46,9 +50,15 @@ class Watcher:
         """Called for a stage that cannot run because one before it failed."""
 
 
-def plan_sweep(config: SweepConfig) -> Plan:
-    """Return the plan of ``config`` on this machine."""
-    return make_plan(config, gather_facts(config))
+def plan_sweep(config: SweepConfig, machine: Mapping[str, str] | None = None) -> Plan:
+    """Return the plan of ``config`` on this machine.
+
+    Args:
+        config: what to sweep.
+        machine: the identity of the machine that times, where it is not this one.
+    """
+    facts = gather_facts(config)
+    return make_plan(config, facts if machine is None else replace(facts, machine=machine))
 
 
 def stage_status(plan: Plan, store: Store) -> dict[str, StageStatus]:
@@ -75,12 +85,14 @@ def run_sweep(
     watcher: Watcher | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
+    shard: Shard | None = None,
     command: str = "",
 ) -> Run:
     """Run what is left of a sweep and return the whole run.
 
     A stage that is done is never done again: a run that was killed goes on where it was, and a finished one returns
-    at once. A stage that fails is recorded with its error, what builds on it is skipped, and the rest goes on.
+    at once. A stage that fails is recorded with its error, what builds on it is skipped, and the rest goes on. Several
+    processes may run the same sweep in the same directory at once: they share the work.
 
     Args:
         config: what to sweep; the embedded default where None.
@@ -89,26 +101,30 @@ def run_sweep(
         watcher: is told how the run goes on.
         jobs: how many stages may run at once on this machine: one in this process, more in worker processes.
         executor: where stages run, in place of ``jobs``.
+        shard: the part of the sweep to run, without timing; all of it where None.
         command: the command line to note in the run's record.
 
     Returns:
-        The run as ``load_run`` reads it.
+        The run as ``load_run`` reads it; of a shard, its own trials alone.
 
     Raises:
         ConfigError: where the data, the networks or the trainer of the config cannot be used; nothing was run.
         StoreError: where the run directory cannot be written to.
     """
     config = config or load_config()
-    plan = plan_sweep(config)
-    store = Store(Path(runs_dir) / config.name)
-    work = _Work(config, plan, store, watcher or Watcher(), retry_failed, executor or _executor_for(config, jobs))
-    try:
-        work.prepare()
-        _write_run(config, plan, store, command, work.threads)
-        work.carry_out()
-    finally:
-        work.close()
-    return load_run(store.root)
+    with closing(executor or build_executor("local", config, jobs)) as executor:
+        timed = bool(config.measure.batch_sizes) and shard is None
+        plan = plan_sweep(config, executor.machine() if timed else None)
+        part = plan if shard is None else part_of(plan, shard)
+        store = Store(Path(runs_dir) / config.name)
+        with closing(_Work(config, part, store, watcher or Watcher(), retry_failed, executor)) as work:
+            work.prepare()
+            _write_run(config, plan, store, command, work.threads, whole=shard is None)
+            work.carry_out()
+    run = load_run(store.root)
+    if shard is None:
+        return run
+    return Run(record=replace(run.record, trials=part.trials), trials=read_trials(store, part.trials))
 
 
 def run_sensitivity(
@@ -130,20 +146,14 @@ def run_sensitivity(
         missing.
     """
     config = config or load_config()
-    plan = plan_sensitivity(config, gather_facts(config))
-    store = Store(Path(runs_dir) / config.name)
-    work = _Work(config, plan, store, watcher or Watcher(), retry_failed, executor or _executor_for(config, jobs))
-    try:
-        work.prepare()
-        work.carry_out()
-    finally:
-        work.close()
+    with closing(executor or build_executor("local", config, jobs)) as executor:
+        plan = plan_sensitivity(config, gather_facts(config))
+        store = Store(Path(runs_dir) / config.name)
+        with closing(_Work(config, plan, store, watcher or Watcher(), retry_failed, executor)) as work:
+            work.prepare()
+            work.carry_out()
     records = (store.read(stage.kind, stage.key) for stage in plan.stages if stage.kind == "sensitivity")
     return tuple(record for record in records if record is not None)
-
-
-def _executor_for(config: SweepConfig, jobs: int) -> Executor:
-    return build_executor(jobs=jobs, limited=config.run.stage_seconds is not None)
 
 
 class _Work:
@@ -162,11 +172,11 @@ class _Work:
         self, config: SweepConfig, plan: Plan, store: Store, watcher: Watcher, retry_failed: bool, executor: Executor
     ) -> None:
         self._config, self._plan, self._watcher, self._executor = config, plan, watcher, executor
-        self._found = stage_status(plan, store)
         self._running: dict[str, Task] = {}
+        self._gate = Gate(store, here=executor.here, idle=self._wait_for)
         self.threads = config.run.threads or executor.threads
         attempts: dict[str, int] = {}
-        status = dict(self._found)
+        status = stage_status(plan, store)
         if retry_failed:
             attempts = _attempts(plan, status, store)
             status = {key: "done" if state == "done" else "pending" for key, state in status.items()}
@@ -191,7 +201,7 @@ class _Work:
         """
         if not self._graph.tasks:
             return
-        self._executor.open(self._setup, self._graph.most_at_once, lambda task: True)
+        self._executor.open(self._setup, self._graph.most_at_once, self._gate.may_start)
         if self._trains:
             # Only now, with work to do, is torch worth its import.
             from sparsebench.preflight import check_all
@@ -200,22 +210,23 @@ class _Work:
 
     def carry_out(self) -> None:
         """Submit what is ready, and what becomes ready, until nothing is left."""
-        self._watcher.planned(self._plan, self._found)
+        self._watcher.planned(self._plan, dict(self._graph.status))
         self._watcher.parallel(self._executor.slots)
         self._submit()
         while not self._graph.is_finished:
             for ended in self._executor.wait(self._tell):
                 self._running.pop(ended.task.key)
+                self._gate.ended(ended.task)
                 self._graph.ended(ended.records)
                 for stage, record in zip(ended.task.stages, ended.records, strict=True):
                     self._watcher.finished(stage, record)
             self._submit()
 
     def close(self) -> None:
-        """End what still runs."""
-        if self._graph.tasks:
-            self._executor.close()
-            forget()
+        """End what still runs, and leave to other drivers what was not done."""
+        self._executor.close()
+        self._gate.close()
+        forget()
 
     def _submit(self) -> None:
         """Submit all that is ready; tell of what turns out skipped."""
@@ -228,6 +239,9 @@ class _Work:
                 self._executor.submit(task)
             if not tasks and not skipped:
                 return
+
+    def _wait_for(self, who: str) -> None:
+        self._watcher.said(f"sparsebench: waiting for {who}, which works in the same run directory.")
 
     def _tell(self, event: Event) -> None:
         match event:
@@ -261,11 +275,14 @@ def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup
     )
 
 
-def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str, threads: int | None) -> None:
-    """Note what the run is asked for, unless the same is noted already: who only looks at a run does not change it."""
+def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str, threads: int | None, whole: bool) -> None:
+    """Note what the run is asked for, unless the same is noted already: who only looks at a run does not change it.
+
+    Who runs the whole says on which machine it is timed; shards run on several, and time nothing.
+    """
     asked = config.model_dump(mode="json")
     before = store.read_run_if_any()
-    if before is not None and (before.config, before.trials) == (asked, plan.trials):
+    if before is not None and before.config == asked and (before.trials == plan.trials or not whole):
         return
     record = RunRecord(
         name=config.name,

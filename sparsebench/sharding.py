@@ -7,10 +7,11 @@ whichever comes first, and the others wait for it.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparsebench.errors import ConfigError
 from sparsebench.plan import Plan, Stage
+from sparsebench.records import Run
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,6 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a shard has to do.
-
-    Attributes:
-        trained: keys of the training stages whose networks it brings forth and evaluates.
-        stages: keys of all its stages; those that train what its networks start from are among them.
-    """
-
-    trained: frozenset[str]
-    stages: frozenset[str]
 
 
 def parse_shard(text: str) -> Shard:
@@ -50,12 +38,12 @@ def parse_shard(text: str) -> Shard:
     raise ConfigError("The run was not started:", [problem])
 
 
-def share_of(plan: Plan, shard: Shard) -> Share:
+def part_of(plan: Plan, shard: Shard) -> Plan:
     """Return the part of a plan that is a shard's: training, compression and evaluation, not timing.
 
-    The shards of one plan are disjoint and equal within one unit (a sparse network, or a chain of networks each of
-    which starts from the one before), but for dense networks that several start from. Networks of one dense network
-    stay together as far as that is possible.
+    Each trial falls to one shard. Shards are equal within one unit (a sparse network, or a chain of networks each of
+    which starts from the one before), and disjoint but for dense networks that several start from. Networks of one
+    dense network stay together as far as that is possible.
     """
     stages = {stage.key: stage for stage in plan.stages}
     units = _units(plan.stages)
@@ -71,7 +59,21 @@ def share_of(plan: Plan, shard: Shard) -> Share:
         while parent:
             keys.add(parent)
             parent = stages[parent].parent
-    return Share(trained, frozenset(keys))
+    return Plan(
+        stages=tuple(stage for stage in plan.stages if stage.key in keys),
+        trials=tuple(replace(trial, measure=()) for trial in plan.trials if trial.train in trained),
+    )
+
+
+def what_is_left(run: Run) -> str:
+    """Return in a sentence, to be followed by a command, what shards leave to a run of the whole."""
+    timed = any(trial.trial.measure for trial in run.trials)
+    rest = "timing and the report" if timed else "the report"
+    offered = [trial for trial in run.trials if not trial.trial.not_offered and not trial.failed_stage]
+    undone = sum(trial.evaluate is None for trial in offered)
+    if undone:
+        return f"{undone} trials of other shards are still to be done. Once all shards have ended, {rest} is left to"
+    return f"No trial of any shard is left to be done. What remains is {rest}"
 
 
 def _units(stages: Iterable[Stage]) -> list[list[str]]:
@@ -88,7 +90,7 @@ def _units(stages: Iterable[Stage]) -> list[list[str]]:
     for key, stage in training.items():
         if stage.parent is None and key in starts:
             alone[key] = key
-        elif stage.parent in unit_of and training[stage.parent].parent is not None:
+        elif stage.parent in unit_of:
             unit_of[key] = unit_of[stage.parent]
             unit_of[key].append(key)
         else:

@@ -1,5 +1,8 @@
 """Shards: disjoint, together everything, nearly equal, and the same wherever they are worked out."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from sparsebench import load_config
 from sparsebench.errors import ConfigError
 from sparsebench.plan import Facts, make_plan
-from sparsebench.sharding import Shard, parse_shard, share_of
+from sparsebench.sharding import Shard, parse_shard, part_of
 
 FACTS = Facts(data={"digits": {"version": "1"}}, machine={"cpu": "a"})
 
@@ -16,8 +19,8 @@ def plan(*overrides, facts=FACTS):
     return make_plan(load_config(None, overrides), facts)
 
 
-def shares(plan, count):
-    return [share_of(plan, Shard(number, count)) for number in range(1, count + 1)]
+def parts_of(plan, count):
+    return [part_of(plan, Shard(number, count)) for number in range(1, count + 1)]
 
 
 def keys(plan, *kinds):
@@ -43,49 +46,49 @@ def test_shards_are_disjoint_and_together_the_whole_sweep_but_for_timing(
         f"thresholds={thresholds}",
         f"pruners={pruners}",
     )
-    parts = shares(whole, count)
-    trained = [key for part in parts for key in part.trained]
-    assert sorted(trained) == sorted(keys(whole, "train")), "each network falls to one shard"
-    later = [key for part in parts for key in part.stages & keys(whole, "compress", "evaluate")]
-    assert sorted(later) == sorted(keys(whole, "compress", "evaluate"))
-    assert not any(part.stages & keys(whole, "measure") for part in parts)
-    parents = {stage.key: stage.parent for stage in whole.stages}
+    parts = parts_of(whole, count)
+    trials = [replace(trial, measure=()) for trial in whole.trials]
+    assert sorted((trial for part in parts for trial in part.trials), key=str) == sorted(trials, key=str)
+    for kind in ("compress", "evaluate"):
+        assert sorted(key for part in parts for key in keys(part, kind)) == sorted(keys(whole, kind))
+    assert set().union(*(keys(part, "train") for part in parts)) == keys(whole, "train")
+    assert not any(keys(part, "measure") for part in parts)
     for part in parts:
-        assert all(parents[key] in part.stages for key in part.stages if parents[key]), "what is built on is there"
+        there = keys(part, "train", "compress", "evaluate")
+        assert all(stage.parent in there for stage in part.stages if stage.parent), "what is built on is there"
 
 
-def test_shards_of_the_default_sweep_are_equal_within_one_network():
-    sizes = [len(part.trained) for part in shares(plan(), 5)]
-    assert sum(sizes) == 18
-    assert max(sizes) - min(sizes) <= 1
+def test_shards_of_the_default_sweep_are_equal():
+    assert [len(part.trials) for part in parts_of(plan(), 5)] == [12] * 5
+    assert [len(part.trials) for part in parts_of(plan(), 4)] == [16, 16, 16, 12]
 
 
 def test_only_dense_networks_are_needed_by_several_shards():
     whole = plan()
-    parts = shares(whole, 4)
-    labels = {stage.key: stage.label for stage in whole.stages}
-    shared = {labels[key] for part in parts for key in part.stages - part.trained}
+    needed = Counter(key for part in parts_of(whole, 4) for key in keys(part, "train"))
+    shared = [stage.label for stage in whole.stages if needed[stage.key] > 1]
     assert shared
     assert all("dense, from scratch" in label for label in shared)
 
 
 def test_a_chain_of_networks_that_start_from_each_other_stays_in_one_shard():
     whole = plan("train.start_from=previous", "seeds=0,1,2", "thresholds=0.5,0.8,0.9")
-    for part in shares(whole, 3):
-        assert len(part.trained) == 3
-        assert part.stages & keys(whole, "train") == part.trained
+    parts = parts_of(whole, 3)
+    assert [len(keys(part, "train")) for part in parts] == [3, 3, 3]
+    assert not set.intersection(*(keys(part, "train") for part in parts))
 
 
 def test_the_split_does_not_depend_on_the_machine_or_what_it_offers():
     here = plan("schemes=fp32,static")
     facts = Facts(data=FACTS.data, machine={"cpu": "b"}, not_offered={("eager", "static"): "not here"})
     there = plan("schemes=fp32,static", facts=facts)
-    assert [part.trained for part in shares(here, 4)] == [part.trained for part in shares(there, 4)]
+    networks = [[keys(part, "train") for part in parts_of(whole, 4)] for whole in (here, there)]
+    assert networks[0] == networks[1]
 
 
 def test_more_shards_than_networks_leave_some_with_nothing_to_do():
-    parts = shares(plan("seeds=0", "thresholds=0,0.5"), 5)
-    assert sum(bool(part.stages) for part in parts) == 2
+    parts = parts_of(plan("seeds=0", "thresholds=0,0.5"), 5)
+    assert sorted(len(part.trials) for part in parts) == [0, 0, 0, 4, 4]
 
 
 def test_a_shard_is_named_by_number_and_count():

@@ -16,7 +16,7 @@ from typing import Any
 
 from sparsebench.config import RayConfig, SweepConfig
 from sparsebench.errors import ConfigError, StoreError
-from sparsebench.executors import Ended, Executor, MayStart
+from sparsebench.executors import Ended, Executor, MayStart, at_once
 from sparsebench.executors.ray_cluster import Cluster, Node, cannot_run
 from sparsebench.executors.ray_worker import Mailbox, carry_out_here
 from sparsebench.records import Failure
@@ -115,7 +115,7 @@ class RayExecutor:
         self._lost: Counter[str] = Counter()
         self._mailbox: Any = None
         self._news: Any = None
-        self._may_start: MayStart = lambda _: True
+        self._may_start: MayStart = at_once
 
     @property
     def slots(self) -> int:
@@ -239,18 +239,17 @@ class RayExecutor:
         ready, _ = ray.wait([self._news], timeout=0)
         if not ready:
             return
+        running = {one.task.key: one for one in self._running.values()}
         # Should the mailbox be lost, the run goes on without news.
         with contextlib.suppress(ray.exceptions.RayError):
             for event in ray.get(self._news):
+                # News may come later than the end of what they are about.
+                if event.key not in running:
+                    continue
                 if isinstance(event, Started):
-                    self._note_start(event.key)
+                    running[event.key].began = time.monotonic()
                 tell(event)
         self._news = self._mailbox.take.remote()
-
-    def _note_start(self, key: str) -> None:
-        for running in self._running.values():
-            if running.task.key == key:
-                running.began = time.monotonic()
 
     def _end(self, ref: Any, tell: Tell) -> list[Ended]:
         """Return what became of a task; nothing where it is tried again."""

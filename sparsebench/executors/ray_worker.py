@@ -12,20 +12,22 @@ from sparsebench import __version__
 from sparsebench.environment import machine_identity
 from sparsebench.errors import SparsebenchError, StoreError
 from sparsebench.records import StageRecord
-from sparsebench.tasks import Event, Task
+from sparsebench.tasks import Started, Task, Trained
+
+News = Started | Trained
 
 
 class Mailbox:
     """An actor that holds news of tasks until the driver fetches them."""
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
+        self._events: list[News] = []
 
-    def put(self, event: Event) -> None:
+    def put(self, event: News) -> None:
         """Take news from a worker."""
         self._events.append(event)
 
-    def take(self) -> list[Event]:
+    def take(self) -> list[News]:
         """Return the news since the last call, in the order in which they came."""
         events, self._events = self._events, []
         return events
