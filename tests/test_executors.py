@@ -82,7 +82,7 @@ class Overlap(Recorder):
         self.lines.append(line)
 
 
-# -- several jobs -------------------------------------------------------------------------------------------------------
+# -- several jobs -----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_the_epochs_of_every_training_are_told(two_jobs):
     assert Counter(watcher.epochs) == {(1, 2): 6, (2, 2): 6}
 
 
-# -- workers that die or hang -------------------------------------------------------------------------------------------
+# -- workers that die or hang -----------------------------------------------------------
 
 
 def test_a_worker_that_is_killed_is_a_failed_stage_and_the_rest_goes_on(folder):
@@ -177,11 +177,11 @@ def test_workers_that_cannot_start_end_the_run_with_a_sentence(tmp_path):
 def test_a_run_whose_records_cannot_be_written_ends_with_the_reason(folder):
     (folder / "runs/tiny").mkdir(parents=True)
     (folder / "runs/tiny/train").write_text("a file in the place of a folder")
-    with pytest.raises(StoreError, match="Cannot write .*runs/tiny/train/"):
+    with pytest.raises(StoreError, match=r"Cannot write .*runs/tiny/train/"):
         run_sweep(tiny("train.epochs=1"), runs_dir="runs", jobs=2)
 
 
-# -- output and signals -------------------------------------------------------------------------------------------------
+# -- output and signals -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -239,7 +239,7 @@ def test_a_run_that_is_told_to_end_does_so_within_seconds_with_all_its_workers(f
     assert stdout == ""
     if word:
         told = re.search(rf"^sparsebench: {word}\. (.*) To go on: (.*)$", stderr, re.MULTILINE)
-        assert told[1] == "0 of 19 stages are done and kept in runs/tiny."
+        assert told[1] == "0 of 22 stages are done and kept in runs/tiny."
         assert told[2] == shlex.join(["sparsebench", "run", *command])
     assert "Traceback" not in stderr
 
@@ -261,7 +261,7 @@ def test_an_interrupted_run_goes_on_with_the_same_records(folder, two_jobs):
     assert rows(load_run(folder / "runs/tiny")) == rows(two_jobs[1])
 
 
-# -- which executor -----------------------------------------------------------------------------------------------------
+# -- which executor -----------------------------------------------------------
 
 
 def test_one_job_runs_in_the_process_itself_unless_stages_have_a_limit():

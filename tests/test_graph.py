@@ -144,7 +144,7 @@ def test_however_stages_end_each_is_run_once_or_skipped_and_never_before_what_it
     assert not ended.keys() & skipped
 
 
-# -- what a worker takes next -------------------------------------------------------------------------------------------
+# -- what a worker takes next -----------------------------------------------------------
 
 
 def task(priority, affinity="a", **needs):
