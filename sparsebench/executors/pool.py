@@ -8,6 +8,7 @@ from multiprocessing import connection
 from sparsebench.errors import SparsebenchError, StoreError
 from sparsebench.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, MayStart, at_once
 from sparsebench.executors.choosing import choose
+from sparsebench.executors.limits import over_limit
 from sparsebench.executors.process import Worker
 from sparsebench.executors.worker import Answer, Broken, Ready
 from sparsebench.records import Failure
@@ -182,13 +183,7 @@ class Pool:
         self._workers.remove(worker)
         _end([worker])
         assert worker.task is not None  # noqa: S101 - only tasks have limits
-        limit = worker.task.limit_seconds or 0.0
-        text = (
-            f"It ran for longer than {limit:g} s and was ended: run.stage_seconds allows "
-            f"{limit / len(worker.task.stages):g} s a stage. Where it needs longer, raise that with "
-            "--set run.stage_seconds=SECONDS, and run again with --retry-failed."
-        )
-        return _failed(worker, text)
+        return _failed(worker, over_limit(worker.task))
 
 
 def _failed(worker: Worker, text: str) -> Ended:

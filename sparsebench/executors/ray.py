@@ -17,6 +17,7 @@ from typing import Any
 from sparsebench.config import RayConfig, SweepConfig
 from sparsebench.errors import ConfigError, StoreError
 from sparsebench.executors import Ended, Executor, MayStart, at_once
+from sparsebench.executors.limits import over_limit
 from sparsebench.executors.ray_cluster import Cluster, Node, cannot_run
 from sparsebench.executors.ray_worker import Mailbox, carry_out_here
 from sparsebench.records import Failure
@@ -219,7 +220,7 @@ class RayExecutor:
             f"No node with resource {self._config.measure_resource!r} is left in the cluster; start one and run again "
             "with --retry-failed."
         )
-        return Ended(task, record_failure(task, Failure(error="NoNode", message=text, traceback=""), 0.0))
+        return Ended(task, record_failure(task, Failure(error="WorkerError", message=text, traceback=""), 0.0))
 
     # -- tasks back from Ray ------------------------------------------------------------------------------------------
 
@@ -274,8 +275,11 @@ class RayExecutor:
             tell(Said(f"{_label(task)}: {why}; it is tried again ({lost} of {allowed} times)."))
             self._wait_in_line(task)
             return []
-        text = f"{why[0].upper()}{why[1:]}, for the {lost}. time; ray.retries allows {allowed} more tries."
-        failure = Failure(error=type(error).__name__, message=text, traceback=str(error))
+        text = (
+            f"{why[0].upper()}{why[1:]} while it ran this stage. It was tried {lost} times; ray.retries allows {allowed} "
+            "more tries than one. To try again, run with --retry-failed."
+        )
+        failure = Failure(error="WorkerError", message=text, traceback=str(error))
         return [Ended(task, record_failure(task, failure, time.monotonic() - running.submitted))]
 
     def _end_overdue(self) -> list[Ended]:
@@ -287,7 +291,7 @@ class RayExecutor:
                 continue
             self._cancel(ref)
             del self._running[ref]
-            failure = Failure(error="TimeLimit", message=f"It ran for longer than {limit:g} s.", traceback="")
+            failure = Failure(error="WorkerError", message=over_limit(running.task), traceback="")
             ended.append(Ended(running.task, record_failure(running.task, failure, now - running.began)))
         return ended
 
