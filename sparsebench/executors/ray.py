@@ -276,8 +276,8 @@ class RayExecutor:
             self._wait_in_line(task)
             return []
         text = (
-            f"{why[0].upper()}{why[1:]} while it ran this stage. It was tried {lost} times; ray.retries allows {allowed} "
-            "more tries than one. To try again, run with --retry-failed."
+            f"{why[0].upper()}{why[1:]} while it ran this stage, {lost} times in all; ray.retries = {allowed} allows no "
+            "more. To try again, run with --retry-failed."
         )
         failure = Failure(error="WorkerError", message=text, traceback=str(error))
         return [Ended(task, record_failure(task, failure, time.monotonic() - running.submitted))]
