@@ -26,6 +26,10 @@ from sparsebench.work import record_failure
 
 POLL_SECONDS = 0.2
 
+RETRY_SECONDS = 2.0
+"""A task that was lost is tried again after so long, and later after the square of its losses times that: Ray may take a
+while to see that a node is gone, and would lose it there again."""
+
 
 @dataclass
 class Running:
@@ -114,6 +118,7 @@ class RayExecutor:
         self._waiting: list[Task] = []
         self._running: dict[Any, Running] = {}
         self._lost: Counter[str] = Counter()
+        self._not_before: dict[str, float] = {}
         self._mailbox: Any = None
         self._news: Any = None
         self._may_start: MayStart = at_once
@@ -189,13 +194,14 @@ class RayExecutor:
         room = Room(self._config, self._cluster, list(self._running.values()))
         stay: list[Task] = []
         ended: list[Ended] = []
+        now = time.monotonic()
         for place, task in enumerate(self._waiting):
             if task.needs.exclusive and not room.benches:
                 ended.append(self._fail_without_bench(task))
             elif not room:
                 stay += self._waiting[place:]
                 break
-            elif room.has(task) and self._may_start(task):
+            elif room.has(task) and self._not_before.get(task.key, now) <= now and self._may_start(task):
                 self._send(task, room.take(task), room.on_gpu(task))
             else:
                 stay.append(task)
@@ -272,6 +278,7 @@ class RayExecutor:
         self._lost[task.key] += 1
         lost = self._lost[task.key]
         if lost <= allowed:
+            self._not_before[task.key] = time.monotonic() + RETRY_SECONDS * lost**2
             tell(Said(f"{_label(task)}: {why}; it is tried again ({lost} of {allowed} times)."))
             self._wait_in_line(task)
             return []
