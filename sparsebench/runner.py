@@ -251,7 +251,7 @@ def _attempts(plan: Plan, status: Mapping[str, StageStatus], store: Store) -> di
 def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup:
     asked = [stage.settings["quantize"]["calibration_batches"] for stage in todo if stage.settings.get("quantize")]
     return Setup(
-        root=store.root.resolve(),
+        root=store.root.absolute(),
         folder=Path.cwd(),
         device=config.train.device,
         how={key: getattr(config.train, key) for key in HOW_TRAINING_RUNS},

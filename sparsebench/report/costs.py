@@ -9,7 +9,6 @@ from sparsebench.report.findings import stages
 from sparsebench.report.numbers import decimal, percent
 from sparsebench.report.tables import markdown_table
 
-
 PAUSE_SECONDS = 60.0
 """Where no stage ran for longer than this, the run was stopped and started again."""
 
