@@ -229,17 +229,20 @@ class _Work:
                 return
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, Said):
+            self._watcher.said(event.line)
+            return
+        task = self._running.get(event.key)
+        if task is None:  # News of a task may come after its end, where they take another way.
+            return
         match event:
-            case Started(key):
-                task = self._running[key]
+            case Started():
                 for stage in task.stages:
                     self._watcher.started(stage)
                 if task.needs.exclusive:
                     self._watcher.together(task.stages)
-            case Trained(key, epoch, epochs):
-                self._watcher.epoch(self._running[key].stages[0], epoch, epochs)
-            case Said(line):
-                self._watcher.said(line)
+            case Trained(epoch=epoch, epochs=epochs):
+                self._watcher.epoch(task.stages[0], epoch, epochs)
 
 
 def _attempts(plan: Plan, status: Mapping[str, StageStatus], store: Store) -> dict[str, int]:
