@@ -15,8 +15,9 @@ from test_imports import modules_after
 from sparsebench import load_run, run_sweep
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.executors import build_executor
-from sparsebench.executors.ray import RayExecutor, Room, Running, _reason
+from sparsebench.executors.ray import RayExecutor, _reason
 from sparsebench.executors.ray_cluster import Cluster, Node
+from sparsebench.executors.ray_room import Room, Running
 
 SWEEP = (
     "model.name=counting:network",
