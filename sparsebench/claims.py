@@ -67,7 +67,7 @@ class Claims:
         Raises:
             StoreError: where a claim cannot be written.
         """
-        taken = []
+        taken: list[Path] = []
         # Two drivers that want overlapping sessions meet at the same claim first.
         for stage in sorted(stages, key=lambda stage: stage.key):
             path = self._path(stage)

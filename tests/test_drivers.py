@@ -7,32 +7,36 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from sweeps import TESTS, TIMED, rows, sparsebench, tiny, tiny_arguments
+from sweeps import TESTS, TIMED, rows, sparsebench
 
-from sparsebench import load_run, run_sweep
+from sparsebench import load_config, load_run, run_sweep
+from sparsebench.sharding import Shard, what_is_left
 
 EXAMPLES = TESTS.parent / "examples"
 
-SWEEP = (
-    "model.name=counting:network",
-    "train.trainer=counting:Counting",
-    "thresholds=0,0.5,0.8",
-    "train.epochs=1",
-    "run.threads=1",
-)
+SWEEP = """
+name = "tiny"
+seeds = 0
+thresholds = [0, 0.5, 0.8]
+schemes = ["fp32", "static"]
+model = { name = "counting:network" }
+train = { trainer = "counting:Counting", epochs = 1 }
+measure = { batch_sizes = [] }
+"""
+RUN = ("sweep.toml", "--set", "run.threads=1", "--no-report")
 TRAININGS, TRIALS = 4, 6  # a dense network to start from, its control and two sparse ones; each in two schemes
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one driver that nobody disturbs finds."""
-    runs = tmp_path_factory.mktemp("alone")
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "sweep.toml").write_text(SWEEP)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COUNTED", raising=False)
-        return rows(run_sweep(tiny(*SWEEP), runs_dir=runs))
+        return rows(run_sweep(load_config(folder / "sweep.toml", ["run.threads=1"]), runs_dir=folder))
 
 
 class Folder:
@@ -40,6 +44,7 @@ class Folder:
 
     def __init__(self, path):
         self.path, self.counted, self.started = path, path / "counted", []
+        (path / "sweep.toml").write_text(SWEEP)
         self.environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
@@ -95,8 +100,8 @@ def untimed(rows):
 
 
 def test_two_drivers_at_once_both_finish_and_do_nothing_twice(folder, alone):
-    arguments = [*tiny_arguments(*SWEEP, *TIMED), "--no-report"]
-    for process in [folder.start(*arguments), folder.start(*arguments)]:
+    timed = [argument for override in TIMED for argument in ("--set", override)]
+    for process in [folder.start(*RUN, *timed), folder.start(*RUN, *timed)]:
         assert f"{TRIALS} of {TRIALS} trials done" in ends_well(process)
     run = folder.run()
     assert untimed(rows(run)) == untimed(alone)
@@ -107,28 +112,18 @@ def test_two_drivers_at_once_both_finish_and_do_nothing_twice(folder, alone):
     assert not folder.claims()
 
 
-def test_what_a_killed_driver_was_at_is_taken_over_by_the_other_at_once(folder, alone):
-    arguments = [*tiny_arguments(*SWEEP), "--no-report"]
-    first = folder.start(*arguments, SECONDS_MORE="600")
+def test_a_driver_waits_for_another_and_takes_over_what_it_was_at_when_it_is_killed(folder, alone):
+    first = folder.start(*RUN, SECONDS_MORE="600")
     folder.wait_for("train", 1)
-    other = folder.start(*arguments)
-    time.sleep(1)
+    other = folder.start(*RUN)
+    said = next(line for line in iter(other.stderr.readline, "") if "waiting" in line)
+    assert f"waiting for process {first.pid} on " in said
+    assert "works in the same run directory" in said
     first.send_signal(signal.SIGKILL)
     ends_well(other)
     assert rows(folder.run()) == alone
     assert folder.counts("train") == TRAININGS + 1, "but for what was in flight, nothing was done twice"
     assert not folder.claims()
-
-
-def test_a_driver_that_waits_says_for_whom(folder):
-    arguments = [*tiny_arguments(*SWEEP), "--no-report"]
-    first = folder.start(*arguments, SECONDS_MORE="600")
-    folder.wait_for("train", 1)
-    other = folder.start(*arguments)
-    lines = iter(other.stderr.readline, "")
-    said = next(line for line in lines if "waiting" in line)
-    assert f"waiting for process {first.pid} on " in said
-    assert "works in the same run directory" in said
 
 
 @pytest.fixture
@@ -138,13 +133,6 @@ def submitted(folder):
     command = folder.path / "bin/sparsebench"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sparsebench "$@"\n')
     command.chmod(0o755)
-    lists = {"thresholds": "[0, 0.5, 0.8]", "schemes": '["fp32", "static"]', "measure.batch_sizes": "[]"}
-    settings = dict(override.split("=", 1) for override in (*tiny_overrides(), *SWEEP)) | lists
-    del settings["run.threads"]  # The script says that.
-    names = {"name", "model.name", "train.trainer"}
-    (folder.path / "sweep.toml").write_text(
-        "\n".join(f'{key} = "{value}"' if key in names else f"{key} = {value}" for key, value in settings.items())
-    )
 
     def start(script, **environment):
         process = subprocess.Popen(
@@ -159,10 +147,6 @@ def submitted(folder):
         return process
 
     return start
-
-
-def tiny_overrides():
-    return [argument for argument in tiny_arguments() if argument != "--set"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Slurm's scripts are for bash")
@@ -185,22 +169,25 @@ def test_an_array_of_shards_does_the_sweep_and_a_last_job_reports_it(folder, sub
     assert (folder.path / "reports/tiny/README.md").exists()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Slurm's scripts are for bash")
-def test_a_shard_trains_what_it_needs_of_one_that_never_came_and_says_what_is_left(folder, submitted):
-    output = ends_well(submitted("slurm_array.sh", SHARDS="2", SLURM_ARRAY_TASK_ID="2", SLURM_CPUS_PER_TASK="1"))
-    assert "2 of 2 trials of shard 2/2 done" in output
-    assert "4 trials of other shards are still to be done. Once all shards have ended, the report is left to" in output
+def test_a_shard_trains_what_it_needs_of_one_that_never_came(folder, monkeypatch):
+    monkeypatch.setenv("COUNTED", str(folder.counted))
+    config = load_config(folder.path / "sweep.toml", ["run.threads=1"])
+    run = run_sweep(config, runs_dir=folder.path / "runs", shard=Shard(2, 2))
+    assert [trial.status for trial in run.trials] == ["done"] * 2
     assert (folder.counts("train"), folder.counts("test")) == (2, 2)
+    assert what_is_left(folder.run()) == (
+        "4 trials of other shards are still to be done. Once all shards have ended, the report is left to"
+    )
 
 
-def test_a_shard_that_is_none_is_refused(tmp_path):
-    done = sparsebench("run", *tiny_arguments(), "--shard", "0/4", cwd=tmp_path)
+def test_a_shard_that_is_none_is_refused(folder):
+    done = sparsebench("run", *RUN, "--shard", "0/4", cwd=folder.path)
     assert done.returncode == 2
     assert "--shard 0/4: write NUMBER/COUNT, with a number from 1 to the count" in done.stderr
 
 
-def test_the_plan_of_a_shard_can_be_looked_at(tmp_path):
-    done = sparsebench("run", *tiny_arguments("thresholds=0,0.5,0.8"), "--shard", "2/2", "--dry-run", cwd=tmp_path)
+def test_the_plan_of_a_shard_can_be_looked_at(folder):
+    done = sparsebench("run", *RUN, "--shard", "2/2", "--dry-run", cwd=folder.path)
     assert done.returncode == 0, done.stderr
     assert "2 trials in runs/tiny" in done.stdout
-    assert not list(Path(tmp_path).iterdir())
+    assert not (folder.path / "runs").exists()
