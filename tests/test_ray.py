@@ -1,6 +1,7 @@
 """The executor of a Ray cluster, on several of Ray's nodes on this machine; nodes and drivers are killed for real."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,8 +145,13 @@ def test_a_node_that_is_killed_in_the_middle_of_a_sweep_costs_nothing_but_time(c
     running = driver()
     until(lambda: any(where == "worker" for what, where, _ in notes() if what in ("train", "test")))
     cluster.remove_node(cluster.worker, allow_graceful=False)
-    _, stderr = running.communicate(timeout=200)
+    stdout, stderr = running.communicate(timeout=200)
     assert running.returncode == 0, stderr
+    assert stdout == "4 of 4 trials done in runs/tiny.\n", "Ray is not heard of"
+    lines = stderr.splitlines()
+    ours = r"4 trials in |\[\d+/11|\w+ counting:.*: its (node was lost|worker died); it is tried again"
+    assert not [line for line in lines if not re.match(ours, line)]
+    assert any("it is tried again (1 of 3 times)" in line for line in lines)
     assert rows(load_run(tmp_path / "runs/tiny")) == local
 
 
@@ -162,8 +168,7 @@ def test_a_driver_that_is_killed_is_started_again_and_does_only_the_rest(cluster
     assert again.returncode == 0, stderr
     assert rows(load_run(tmp_path / "runs/tiny")) == local
     assert before.items() <= stage_files(tmp_path / "runs/tiny").items(), "what was done was left alone"
-    assert stdout == "4 of 4 trials done in runs/tiny.\n", "Ray is not heard of"
-    assert all(line.startswith(("[", "4 trials in ")) for line in stderr.splitlines()), stderr
+    assert stdout == "4 of 4 trials done in runs/tiny.\n"
 
 
 def test_what_no_node_can_ever_give_is_refused_before_any_work(cluster, tmp_path):
@@ -171,7 +176,7 @@ def test_what_no_node_can_ever_give_is_refused_before_any_work(cluster, tmp_path
     executor = RayExecutor(config.ray, cluster.address)
     with pytest.raises(ConfigError, match=r"no node of the cluster has that resource\. Start one with ray start"):
         run_sweep(config, runs_dir=tmp_path, executor=executor)
-    with pytest.raises(ConfigError, match=r"ray\.cpus = 64, but no node of the cluster has over 1 CPUs"):
+    with pytest.raises(ConfigError, match=r"ray\.cpus = 64, but no node of the cluster has more than 1 CPUs"):
         run_sweep(config.model_copy(update={"measure": tiny().measure}), runs_dir=tmp_path, executor=executor)
     executor.close()
     assert not list(tmp_path.glob("*/*/*"))

@@ -1,6 +1,7 @@
 """The connection to a Ray cluster: finding or starting one, its nodes, and which of them may time."""
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,7 @@ class Cluster:
         self._ray: Any = None
         self._own_connection = False
         self._nodes: tuple[float, list[Node]] | None = None
+        self._stdout: Any = None
 
     @property
     def ray(self) -> Any:
@@ -75,6 +78,7 @@ class Cluster:
                 _connect(ray, self._address)
                 self._own_connection = True
             self._ray = ray
+            self._stdout = sys.stdout = _WithoutRay(sys.stdout)
         return self._ray
 
     @property
@@ -85,8 +89,12 @@ class Cluster:
     def close(self) -> None:
         """Give up the connection, and with it all tasks; a cluster that was started for it ends."""
         if self._ray is not None and self._own_connection:
-            with _quiet(), _signals_kept():
+            # What Ray has not printed yet, it prints when it ends.
+            nowhere = io.StringIO()
+            with _quiet(), _signals_kept(), redirect_stdout(nowhere), redirect_stderr(nowhere):
                 self._ray.shutdown()
+        if self._stdout is not None and sys.stdout is self._stdout:
+            sys.stdout = self._stdout.stream
         self._ray, self._own_connection, self._nodes = None, False, None
 
     def nodes(self) -> list[Node]:
@@ -217,6 +225,25 @@ def _connect(ray: Any, address: str | None) -> None:
                 f"Cannot use the Ray cluster at {address or 'auto'}: {_first_line(error)} Start a cluster with "
                 "'ray start --head', join other nodes to it, and give its address with --ray-address."
             ) from error
+
+
+class _WithoutRay:
+    """A stdout to which threads of Ray write in vain.
+
+    Whatever ``log_to_driver`` says, Ray prints the last lines of the log of each node that is lost. What that means for
+    the run is said by the executor.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return int(self.stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 @contextlib.contextmanager
