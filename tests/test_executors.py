@@ -217,7 +217,7 @@ def alive(pid):
     return False
 
 
-def wait_until(condition, seconds=90.0):
+def wait_until(condition, seconds=200.0):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
