@@ -90,7 +90,7 @@ class Bar(Watcher):
             _LeftColumn(),
             console=self.console,
         )
-        self.sweep = self.bar.add_task("sweep", total=None, counts="", end=None)
+        self.sweep = self.bar.add_task("sweep", total=None, counts="checking", end=None)
         self.now = _Running()
         self.live = Live(Group(self.bar, self.now), console=self.console, refresh_per_second=8)
 
