@@ -171,6 +171,15 @@ def test_a_driver_that_is_killed_is_started_again_and_does_only_the_rest(cluster
     assert stdout == "4 of 4 trials done in runs/tiny.\n"
 
 
+def test_a_training_that_hangs_is_ended_with_its_worker_and_has_failed(cluster, notes, tmp_path):
+    config = tiny(*SWEEP, "train.trainer=counting:HangsWhenSparse", "schemes=fp32", "run.stage_seconds=6")
+    run = run_sweep(config, runs_dir=tmp_path, executor=RayExecutor(config.ray, cluster.address))
+    assert [trial.status for trial in run.trials] == ["done", "failed"]
+    assert "It ran for longer than 6 s and was ended" in run.trials[1].failed_stage.failure.message
+    ((_, _, worker),) = [note for note in notes() if note[0] == "hang"]
+    until(lambda: not os.path.exists(f"/proc/{worker}"))
+
+
 def test_what_no_node_can_ever_give_is_refused_before_any_work(cluster, tmp_path):
     config = tiny(*SWEEP, *TIMED, "ray.measure_resource=gone", "ray.cpus=64")
     executor = RayExecutor(config.ray, cluster.address)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sparsebench import __version__
 from sparsebench.config import RayConfig
@@ -63,7 +63,6 @@ class Cluster:
         self._ray: Any = None
         self._own_connection = False
         self._nodes: tuple[float, list[Node]] | None = None
-        self._stdout: Any = None
 
     @property
     def ray(self) -> Any:
@@ -78,7 +77,7 @@ class Cluster:
                 _connect(ray, self._address)
                 self._own_connection = True
             self._ray = ray
-            self._stdout = sys.stdout = _WithoutRay(sys.stdout)
+            sys.stdout = cast("Any", _WithoutRay(sys.stdout))
         return self._ray
 
     @property
@@ -93,8 +92,9 @@ class Cluster:
             nowhere = io.StringIO()
             with _quiet(), _signals_kept(), redirect_stdout(nowhere), redirect_stderr(nowhere):
                 self._ray.shutdown()
-        if self._stdout is not None and sys.stdout is self._stdout:
-            sys.stdout = self._stdout.stream
+        stdout: Any = sys.stdout
+        if isinstance(stdout, _WithoutRay):
+            sys.stdout = stdout.stream
         self._ray, self._own_connection, self._nodes = None, False, None
 
     def nodes(self) -> list[Node]:
