@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -369,6 +370,43 @@ class MeasureConfig(Section):
     all_seeds: bool = Field(False, description="Whether the networks of every seed are timed, not only the first's.")
 
 
+class RunConfig(Section):
+    """How stages are run. Nothing of it is part of a stage's key: a run may go on with other settings."""
+
+    threads: Positive | None = Field(
+        None,
+        description="Threads inside one operation of torch; by default all cores, shared among --jobs. Results differ "
+        "in the last digits between numbers of threads.",
+    )
+    stage_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="A stage that runs for longer is ended and has failed; no limit by default."
+    )
+
+
+class RayConfig(Section):
+    """What tasks ask of a Ray cluster, for ``--executor ray``. Nothing of it makes another network."""
+
+    cpus: Positive = Field(1, description="Processors, and threads, of each task; timing has all of its node.")
+    gpus: Annotated[float, Field(gt=0, le=64)] = Field(
+        1.0, description="GPUs of each training; 0.25 lets four share one. Without effect in a cluster without GPUs."
+    )
+    measure_resource: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Networks are timed on a node that was started with this custom resource; on the driver's node by "
+        "default.",
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        3, description="How often a task whose worker or node was lost is tried again."
+    )
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("Ray gives out a part of one GPU, or whole GPUs.")
+        return gpus
+
+
 class SweepConfig(Section):
     """Everything a run is made from. The axes stand first; their product is the set of trials."""
 
@@ -399,6 +437,8 @@ class SweepConfig(Section):
     quantize: QuantizeConfig = QuantizeConfig()
     qat: QatConfig = QatConfig()
     measure: MeasureConfig = MeasureConfig()
+    run: RunConfig = RunConfig()
+    ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
     def _checkpoints_are_used(self) -> "SweepConfig":
@@ -514,6 +554,8 @@ def _sections() -> Mapping[str, type[Section]]:
         "quantize": QuantizeConfig,
         "qat": QatConfig,
         "measure": MeasureConfig,
+        "run": RunConfig,
+        "ray": RayConfig,
     }
 
 
@@ -572,6 +614,8 @@ _RANGES = {
     "train.label_smoothing": "allowed is 0 up to, not including, 1",
     "train.distill.alpha": "allowed is above 0, at most 1",
     "train.checkpoint_seconds": "allowed is 0 and above",
+    "ray.gpus": "allowed is above 0, at most 64",
+    "ray.retries": "allowed is 0 to 100",
 }
 
 

@@ -13,4 +13,5 @@ TRIALS_FAILED = 3
 NO_VERDICT = 4
 """Timing was asked for a verdict and has none that can be trusted."""
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+"""As shells say it of SIGINT and SIGTERM: 128 and the signal's number."""

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from sparsebench.errors import RecordSchemaError, StoreError
-from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialResult
+from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialRecord, TrialResult
 
 RESULT = "result.json"
 RUN = "run.json"
@@ -129,7 +129,15 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     """
     root = Path(path)
     record = read_run(root)
-    store = Store(root, writable=False)
+    return Run(record=record, trials=read_trials(Store(root, writable=False), record.trials))
+
+
+def read_trials(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResult, ...]:
+    """Return trials joined with the records of their stages.
+
+    Raises:
+        StoreError: where a record cannot be read.
+    """
 
     # A stage is shared by many trials; each file is read once.
     @cache
@@ -139,7 +147,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     def present(kind: StageKind, keys: Iterable[str]) -> tuple[StageRecord, ...]:
         return tuple(filter(None, (read(kind, key) for key in keys)))
 
-    trials = tuple(
+    return tuple(
         TrialResult(
             trial=trial,
             ancestors=present("train", trial.ancestors),
@@ -148,9 +156,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             evaluate=read("evaluate", trial.evaluate),
             measure=present("measure", trial.measure),
         )
-        for trial in record.trials
+        for trial in trials
     )
-    return Run(record=record, trials=trials)
 
 
 def read_run(root: Path) -> RunRecord:

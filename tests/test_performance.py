@@ -127,3 +127,34 @@ def test_the_document_s_loop_and_the_trainer_do_the_same_work(tmp_path):
     trainer = train_with_trainer(net(), images, epochs=1, folder=str(tmp_path), amp="none")
     assert sparsity(document) == pytest.approx(THRESHOLD, abs=0.01)
     assert sparsity(trainer) == pytest.approx(THRESHOLD, abs=0.01)
+
+
+def test_runs_are_compared_without_what_a_clock_measured():
+    from dataclasses import replace
+
+    from handmade import Bench
+    from perf_jobs import results
+
+    def trained_with(**changes):
+        run = Bench(thresholds=(0.0,), schemes=("fp32",), seeds=(0,)).build()
+        (trial,) = run.trials
+        train = replace(trial.train, seconds=99.0, result=replace(trial.train.result, **changes))
+        return results(replace(run, trials=(replace(trial, train=train),)))
+
+    assert trained_with(samples_per_second=1.0) == trained_with(samples_per_second=2.0)
+    assert trained_with(prunable_zeros=1) != trained_with(prunable_zeros=2)
+
+
+def test_the_page_of_several_jobs_says_how_much_time_they_take_and_whether_the_records_are_the_same():
+    import numpy as np
+    from perf_jobs import markdown, share_of_jobs
+
+    seconds = {
+        case: {"one": np.array([10.0, 12.0, 11.0]), "several": np.array([5.0, 6.0, 5.5])}
+        for case in ("default", "one thread")
+    }
+    found = {case: share_of_jobs(taken) for case, taken in seconds.items()}
+    text = markdown(2, 3, seconds, found, equal=True)
+    assert "| 1 in either case | 11.0 | 5.5 | 0.50× [0.50, 0.50] | 3 |" in text
+    assert "the records of one job and of 2 are the same" in text
+    assert "are NOT the same" in markdown(2, 3, seconds, found, equal=False)
