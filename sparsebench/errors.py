@@ -70,6 +70,14 @@ class StoreError(SparsebenchError):
     """A run directory or a record in it that cannot be written or read."""
 
 
+class LostError(StoreError):
+    """Something that a stage builds on is missing or damaged; the next pass or start of a run makes it again."""
+
+
+class UnreadableRecordError(StoreError):
+    """A record that is no record any more: it was cut off, or something else was written over it."""
+
+
 class RecordSchemaError(StoreError):
     """A record written under another schema version; it is refused, never misread."""
 

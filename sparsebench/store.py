@@ -7,20 +7,36 @@ be left behind. Several processes may write side by side; whoever renames last w
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from sparsebench.errors import RecordSchemaError, StoreError
+from sparsebench.errors import LostError, RecordSchemaError, StoreError, UnreadableRecordError
 from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialResult
 
 RESULT = "result.json"
 RUN = "run.json"
+
+_OS_ERROR = re.compile(r"(?:os error |Os \{ code: )(\d+)")
+"""How libraries written in Rust, safetensors among them, tell of an error of the operating system."""
+
+_DONE = b'\n "status": "done",\n'
+_END = b'\n "schema_version": %d\n}\n' % SCHEMA_VERSION
+"""Lines of a record as ``write`` lays it out. What lies deeper in it is indented further, and no text in JSON holds a
+line break, so that nothing else in a record looks like them."""
+
+
+class Standing(NamedTuple):
+    """Where a committed stage stands, and the type of the exception where it failed."""
+
+    status: Literal["done", "failed", "unreadable"]
+    error: str | None
 
 
 class Store:
@@ -38,7 +54,7 @@ class Store:
         self.root = root
         if not writable:
             return
-        with _disk("write run directory", root, "Choose another place with --runs-dir, or mend its permissions."):
+        with disk("write run directory", root, "Choose another place with --runs-dir, or mend its permissions."):
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass
@@ -60,24 +76,45 @@ class Store:
             StoreError: where it cannot be read.
         """
         path = self.directory(kind, key) / RESULT
-        try:
-            raw = path.read_bytes()
-        except FileNotFoundError:
+        raw = _content(path)
+        if raw is None:
             return None
-        record: StageRecord = _parse(path, raw, _stage_adapter())
+        record: StageRecord = _parse(path, raw, stage_adapter())
         return record
+
+    def standing(self, kind: StageKind, key: str) -> Standing | None:
+        """Return where a stage stands, None where it has not been committed.
+
+        Of a record that was written here its first and last lines tell that; to read thousands of them whole would
+        take longer than to plan them. A record that was cut off is ``unreadable``: its stage is as good as not done.
+
+        Raises:
+            RecordSchemaError: where it was written under another schema version.
+            StoreError: where it cannot be read.
+        """
+        path = self.directory(kind, key) / RESULT
+        raw = _content(path)
+        if raw is None:
+            return None
+        if _DONE in raw and raw.endswith(_END):
+            return Standing("done", None)
+        try:
+            record: StageRecord = _parse(path, raw, stage_adapter())
+        except UnreadableRecordError:
+            return Standing("unreadable", None)
+        return Standing(record.status, record.failure.error if record.failure else None)
 
     def write(self, record: StageRecord) -> None:
         """Commit a stage: its artifacts must have been written before."""
         folder = self.directory(record.stage, record.key)
-        with _disk("write", folder, "Free some space or mend its permissions; start again, and the run continues."):
+        with disk("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            atomic_write(folder / RESULT, _stage_adapter().dump_json(record, indent=1) + b"\n")
+            atomic_write(folder / RESULT, stage_adapter().dump_json(record, indent=1) + b"\n")
 
     def save_artifact(self, kind: StageKind, key: str, name: str, write: Callable[[Path], None]) -> str:
         """Let ``write`` make a file, move it into the stage's directory, and return its SHA-256."""
         folder = self.directory(kind, key)
-        with _disk("write", folder, "Free some space or mend its permissions; start again, and the run continues."):
+        with disk("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
             os.close(handle)
@@ -94,19 +131,26 @@ class Store:
         """Return the path of an artifact after checking its digest.
 
         Raises:
-            StoreError: where the file is missing or differs from what was recorded.
+            LostError: where the file is missing or differs from what was recorded.
         """
         path = self.directory(record.stage, record.key) / name
-        remedy = f"Delete {path.parent} and start again: it will be made anew."
-        if not path.is_file():
-            raise StoreError(f"{path} is missing. {remedy}")
-        if file_digest(path) != record.artifacts.get(name):
-            raise StoreError(f"{path} is not what was recorded: its SHA-256 differs. {remedy}")
+        problem = _problem(path, record.artifacts.get(name))
+        if problem:
+            raise LostError(f"{path} {problem}. Start the run again: what is damaged is made anew.")
         return path
+
+    def damage(self, record: StageRecord) -> str | None:
+        """Return what is wrong with an artifact of a stage, None where all are as they were recorded."""
+        folder = self.directory(record.stage, record.key)
+        for name, digest in record.artifacts.items():
+            problem = _problem(folder / name, digest)
+            if problem:
+                return f"{name} {problem}"
+        return None
 
     def write_run(self, record: RunRecord) -> None:
         """Write what the run was asked for."""
-        with _disk("write", self.root, "Free some space or mend its permissions."):
+        with disk("write", self.root):
             atomic_write(self.root / RUN, TypeAdapter(RunRecord).dump_json(record, indent=1) + b"\n")
 
     def read_run_if_any(self) -> RunRecord | None:
@@ -205,17 +249,40 @@ def _sync_folder(folder: Path) -> None:
 
 
 @lru_cache
-def _stage_adapter() -> TypeAdapter[StageRecord]:
+def stage_adapter() -> TypeAdapter[StageRecord]:
+    """Return what writes and reads the record of a stage as JSON."""
     return TypeAdapter(StageRecord)
+
+
+def _content(path: Path) -> bytes | None:
+    """Return the content of a file, None where it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}. Mend its permissions or its disk.") from error
+
+
+def _problem(path: Path, digest: str | None) -> str | None:
+    """Return what is wrong with a file that should have this SHA-256, as a sentence goes on after its name."""
+    try:
+        same = file_digest(path) == digest
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if same else "is not what was recorded: its SHA-256 differs"
 
 
 def _parse(path: Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
     """Read a record, refusing one of another schema version before anything of it is believed."""
     try:
-        content = json.loads(raw)
-        version = content["schema_version"]
+        # Taking a record apart once more, for one number that stands at its end, would take as long as reading it.
+        version = SCHEMA_VERSION if raw.endswith(_END) else json.loads(raw)["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is no record: {error!r}. Delete {path.parent} and start again.") from error
+        raise UnreadableRecordError(f"{path} is no record: {error!r}. Delete it and start again.") from error
     if version != SCHEMA_VERSION:
         raise RecordSchemaError(
             f"{path} was written under schema version {version}; this sparsebench reads version {SCHEMA_VERSION}. "
@@ -224,13 +291,24 @@ def _parse(path: Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
     try:
         return adapter.validate_json(raw)
     except ValidationError as error:
-        raise StoreError(f"{path} is no valid record: {error}. Delete {path.parent} and start again.") from error
+        raise StoreError(f"{path} is no valid record: {error}. Delete it and start again.") from error
 
 
 @contextmanager
-def _disk(doing: str, path: Path, remedy: str) -> Iterator[None]:
-    """Turn an operating-system error into a sentence with its remedy."""
+def disk(
+    doing: str, path: Path, remedy: str = "Free some space or mend its permissions; start again, and the run continues."
+) -> Iterator[None]:
+    """Turn an error of the operating system into a sentence with its remedy.
+
+    Raises:
+        StoreError: in place of an OSError, and of what libraries in other languages make of one.
+    """
     try:
         yield
     except OSError as error:
         raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}. {remedy}") from error
+    except Exception as error:
+        told = _OS_ERROR.search(str(error))
+        if told is None:
+            raise
+        raise StoreError(f"Cannot {doing} {path}: {os.strerror(int(told[1]))}. {remedy}") from error
