@@ -130,11 +130,14 @@ class Workbench:
         # All schemes and backends of a trained network calibrate on the same batches, and follow each other.
         self._recording: tuple[str, Recording] | None = None
 
-    def do(self, stage: Stage) -> Outcome:
-        """Do the work of one stage; whatever goes wrong is raised."""
+    def use_threads(self, threads: int | None) -> None:
+        """Give torch so many threads inside one operation; as many as it had when the bench was made where None."""
         # Results depend on the number of threads. Setting it, even to what it is, also takes from MKL the freedom to
         # use fewer, which it has until somebody sets it: a resumed run would train otherwise than an undisturbed one.
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(threads or self.threads)
+
+    def do(self, stage: Stage) -> Outcome:
+        """Do the work of one stage; whatever goes wrong is raised."""
         work = {
             "train": self.train,
             "compress": self.compress,

@@ -1,29 +1,58 @@
-"""Where stages run. An executor has one method: it takes a stage's work and what the work needs."""
+"""Where tasks run. The runner submits what is ready, and waits; an executor decides what runs where, and when.
 
-from collections.abc import Callable
-from concurrent.futures import Future
+A task is carried out by ``sparsebench.work.carry_out`` in whichever process: it finds all it needs in the run directory
+and commits its records there. What comes back is only a copy, and an executor has no state that a run depends on.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-T = TypeVar("T")
+from sparsebench.records import StageRecord
+from sparsebench.tasks import Setup, Task, Tell
 
 
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What a stage needs while it runs.
+@dataclass(frozen=True)
+class Ended:
+    """A task that is no longer in the executor, and the record of each of its stages, done or failed."""
 
-    Attributes:
-        gpu: whether it uses a GPU where there is one.
-        exclusive: whether nothing else of ours may run on the machine meanwhile, as timing asks for.
-    """
-
-    gpu: bool = False
-    exclusive: bool = False
+    task: Task
+    records: Sequence[StageRecord]
 
 
 class Executor(Protocol):
-    """Runs the work of stages."""
+    """Runs tasks. All methods are called from one thread, in this order: open, any of submit and wait, close.
 
-    def submit(self, work: Callable[[], T], needs: Needs) -> "Future[T]":
-        """Take the work of one stage; the future holds its result or its exception."""
+    Attributes:
+        threads: threads that each task should have where the config does not say; None for as many as torch takes.
+        slots: how many tasks may run at once, for the forecast of the time left.
+    """
+
+    threads: int | None
+    slots: int
+
+    def open(self, setup: Setup, most: int) -> None:
+        """Make ready for tasks of ``setup``, at most ``most`` of them at once; return without waiting for it.
+
+        Called before anything is checked, so that workers start meanwhile. Nothing may be run yet.
+        """
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Take a task that may run at once, and return."""
+        ...
+
+    def wait(self, tell: Tell) -> Sequence[Ended]:
+        """Go on until at least one task has ended, and return those that have; tell of the others meanwhile.
+
+        A worker that dies, or a task that is over its limit, is an ended task with failed records
+        (``sparsebench.work.record_failure`` writes them), not an error.
+
+        Raises:
+            StoreError: where a record or an artifact cannot be written; there is nowhere to record that.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all workers within seconds, whatever they do. Called in any case, also after an interrupt."""
         ...
