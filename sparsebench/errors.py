@@ -71,7 +71,20 @@ class StoreError(SparsebenchError):
 
 
 class LostError(StoreError):
-    """Something that a stage builds on is missing or damaged; the next pass or start of a run makes it again."""
+    """What a stage builds on is missing or damaged; the run makes it again.
+
+    Attributes:
+        stage: the kind of the stage that is lost.
+        key: its key.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, stage: str, key: str, why: str, text: str) -> None:
+        self.stage, self.key, self.why = stage, key, why
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type["LostError"], tuple[str, str, str, str]]:
+        return LostError, (self.stage, self.key, self.why, str(self))
 
 
 class UnreadableRecordError(StoreError):

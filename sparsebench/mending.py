@@ -11,30 +11,32 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from sparsebench.errors import RecordSchemaError, StoreError
+from sparsebench.errors import LostError, RecordSchemaError, StoreError
 from sparsebench.plan import Plan, Stage
-from sparsebench.records import PARENTS, STAGE_KINDS, StageKind, StageRecord
+from sparsebench.records import PARENTS, StageKind, StageRecord
 from sparsebench.store import RESULT, Store, atomic_write, disk
 
 ASIDE = "aside"
 
+UNREADABLE = "its record could not be read"
 ANOTHER = "what it was built on came out different when that was made again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aside:
-    """A stage that is to be made again: its record as it was, and why."""
+    """A stage that is to be made again: why, and its record as it was; None where that could not be read."""
 
     why: str
-    record: StageRecord
+    record: StageRecord | None
 
 
 def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: Plan, store: Store) -> dict[str, str]:
-    """Set aside what stages to come build on and cannot, because an artifact of it is missing or damaged.
+    """Set aside what cannot be read, of the stages to come and of the artifacts that they build on.
 
     Only what is needed is looked at: a finished run is not read through.
 
@@ -51,6 +53,11 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
     found: dict[str, str] = {}
     looked_at = set()
     waiting = list(stages)
+    for stage in waiting:
+        standing = store.standing(stage.kind, stage.key)
+        if standing and standing.status == "unreadable":
+            set_aside(store, stage.kind, stage.key, None, UNREADABLE)
+            found[stage.key] = UNREADABLE
     while waiting:
         for need in _needs(waiting.pop(), by_key):
             if need.key in looked_at or status[need.key] != "done":
@@ -65,20 +72,27 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
     return found
 
 
-def set_aside(store: Store, kind: StageKind, key: str, record: StageRecord, why: str) -> None:
+def set_lost_aside(store: Store, error: LostError) -> None:
+    """Set aside what a stage found missing or damaged while it ran."""
+    kind = cast("StageKind", error.stage)
+    record = _readable(store, kind, error.key)
+    if record:
+        set_aside(store, kind, error.key, record, error.why)
+
+
+def set_aside(store: Store, kind: StageKind, key: str, record: StageRecord | None, why: str) -> None:
     """Take back the commit of a stage: it is to be made again."""
-    folder = store.root / ASIDE
-    with disk("write", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        content = _adapter().dump_json(Aside(why=why, record=record), indent=1)
-        atomic_write(folder / f"{kind}.{key}.json", content)
+    path = _path(store, kind, key)
+    with disk("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, _adapter().dump_json(Aside(why=why, record=record), indent=1))
         (store.directory(kind, key) / RESULT).unlink(missing_ok=True)
 
 
 def aside_of(store: Store, kind: StageKind, key: str) -> Aside | None:
     """Return what a stage was before it was set aside; None where it was not, or where that is settled."""
     try:
-        return _adapter().validate_json((store.root / ASIDE / f"{kind}.{key}.json").read_bytes())
+        return _adapter().validate_json(_path(store, kind, key).read_bytes())
     except (OSError, ValidationError):  # What cannot be read is not known: the stage is simply made.
         return None
 
@@ -89,24 +103,24 @@ def settle(store: Store) -> None:
     What came out as it was before leaves all else as it is. What came out different is another network: whatever was
     built on the earlier one is set aside in its turn, down to latencies, and is made again.
     """
-    again = [(kind, key, aside) for kind, key in _listed(store) if (aside := aside_of(store, kind, key))]
-    made = [(kind, key, aside, record) for kind, key, aside in again if (record := _done(store, kind, key))]
-    differing = [one for one in made if one[2].record.artifacts != one[3].artifacts]
+    listed = [(kind, key, aside_of(store, kind, key)) for kind, key in _listed(store)]
+    made = [(kind, key, aside, record) for kind, key, aside in listed if (record := _done(store, kind, key))]
+    differing = [record for _, _, aside, record in made if not _is_same(aside, record.artifacts)]
     children = _children(store) if differing else {}
-    for _, key, _, record in differing:
+    for record in differing:
         now = digest_of(record)
-        for child in children.get(key, ()):
+        for child in children.get(record.key, ()):
             if child.built_on != now:
                 _set_aside_with_descendants(store, child, children)
-    for kind, key, *_ in made:
-        (store.root / ASIDE / f"{kind}.{key}.json").unlink(missing_ok=True)
+    for kind, key, _, _ in made:
+        _path(store, kind, key).unlink(missing_ok=True)
 
 
 def still_open(plan: Plan, store: Store) -> frozenset[str]:
     """Return the keys of the plan's stages that were set aside and have not been made again, done or failed."""
-    planned = {stage.key for stage in plan.stages}
-    listed = [(kind, key) for kind, key in _listed(store) if key in planned]
-    return frozenset(key for kind, key in listed if store.standing(kind, key) is None)
+    listed = dict.fromkeys(_listed(store))
+    here = [(stage.kind, stage.key) for stage in plan.stages if (stage.kind, stage.key) in listed] if listed else []
+    return frozenset(key for kind, key in here if store.standing(kind, key) is None)
 
 
 def digest_of(record: StageRecord | None) -> str | None:
@@ -125,9 +139,13 @@ def note(before: Aside | None, artifacts: Mapping[str, str] | None) -> tuple[str
     """
     if before is None:
         return ()
-    same = before.record.artifacts == artifacts
-    how = "" if artifacts is None else " It came out the same." if same else " It came out different."
-    return (f"Made again, because {before.why}.{how}",)
+    how = "the same" if _is_same(before, artifacts) else "different"
+    came_out = f" It came out {how}." if before.record and artifacts is not None else ""
+    return (f"Made again, because {before.why}.{came_out}",)
+
+
+def _is_same(before: Aside | None, artifacts: Mapping[str, str] | None) -> bool:
+    return bool(before and before.record and before.record.artifacts == artifacts)
 
 
 def _needs(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[Stage]:
@@ -139,20 +157,17 @@ def _needs(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[Stage]:
             yield stages[need.parent]
 
 
-def _set_aside_with_descendants(
-    store: Store, record: StageRecord, children: Mapping[str, list[StageRecord]], why: str = ANOTHER
-) -> None:
+def _set_aside_with_descendants(store: Store, record: StageRecord, children: Mapping[str, list[StageRecord]]) -> None:
     # The last ones first: what is cut short here begins anew with the same stage, which must still be there.
     for child in children.get(record.key, ()):
-        _set_aside_with_descendants(store, child, children, why)
-    set_aside(store, record.stage, record.key, record, why)
+        _set_aside_with_descendants(store, child, children)
+    set_aside(store, record.stage, record.key, record, ANOTHER)
 
 
 def _children(store: Store) -> dict[str, list[StageRecord]]:
     """Return all records of the run directory by the key of what they build on; other configs' too."""
     found = defaultdict(list)
-    kinds: tuple[StageKind, ...] = (*STAGE_KINDS, "sensitivity")
-    for kind in kinds:
+    for kind in PARENTS:
         for key in sorted(store.keys(kind)):
             record = _readable(store, kind, key)
             # A record that says another key of itself was not written by us; paths are made of what was listed.
@@ -161,11 +176,14 @@ def _children(store: Store) -> dict[str, list[StageRecord]]:
     return found
 
 
+def _path(store: Store, kind: StageKind, key: str) -> Path:
+    return store.root / ASIDE / f"{kind}.{key}.json"
+
+
 def _listed(store: Store) -> list[tuple[StageKind, str]]:
     """Return kind and key of every stage that was set aside."""
     folder = store.root / ASIDE
-    names = sorted(path.name for path in folder.glob("*.json")) if folder.is_dir() else []
-    parts: list[Any] = [name.removesuffix(".json").split(".") for name in names if not name.startswith(".")]
+    parts: list[Any] = [path.stem.split(".") for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
     return [(part[0], part[1]) for part in parts if len(part) == 2 and part[0] in PARENTS]
 
 

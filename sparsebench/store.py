@@ -136,7 +136,8 @@ class Store:
         path = self.directory(record.stage, record.key) / name
         problem = _problem(path, record.artifacts.get(name))
         if problem:
-            raise LostError(f"{path} {problem}. Start the run again: what is damaged is made anew.")
+            text = f"{path} {problem}. Start the run again: what is damaged is made anew."
+            raise LostError(record.stage, record.key, f"{name} {problem}", text)
         return path
 
     def damage(self, record: StageRecord) -> str | None:

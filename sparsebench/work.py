@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sparsebench.environment import describe_environment
-from sparsebench.errors import NoEffectWarning, StoreError, UnreachedWarning
+from sparsebench.errors import LostError, NoEffectWarning, StoreError, UnreachedWarning
+from sparsebench.mending import aside_of, digest_of, note, set_lost_aside
 from sparsebench.plan import Stage
-from sparsebench.records import Failure, StageRecord
+from sparsebench.records import PARENTS, Failure, StageRecord
 from sparsebench.store import Store
 from sparsebench.tasks import Setup, Started, Task, Tell, Trained
 
@@ -104,6 +105,9 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
             warnings.simplefilter("always", kind)
         try:
             outcome = bench.do(stage)
+        except LostError as error:
+            set_lost_aside(bench.store, error)
+            outcome = _failure(error)
         except StoreError:
             raise
         except Exception as error:
@@ -152,8 +156,11 @@ def _commit(
     noted: tuple[str, ...] = (),
 ) -> StageRecord:
     """Write the record of what a stage brought forth."""
-    before = store.read(stage.kind, stage.key)
+    aside = aside_of(store, stage.kind, stage.key)
+    before = store.read(stage.kind, stage.key) or (aside and aside.record)
+    parent = store.read(PARENTS[stage.kind], stage.parent) if stage.parent else None
     failure = outcome if isinstance(outcome, Failure) else None
+    artifacts = {} if isinstance(outcome, Failure) else outcome.artifacts
     record = StageRecord(
         stage=stage.kind,
         key=stage.key,
@@ -164,10 +171,20 @@ def _commit(
         started_at=started_at.isoformat(timespec="seconds"),
         seconds=seconds,
         environment=describe_environment(),
-        warnings=noted,
-        artifacts={} if isinstance(outcome, Failure) else outcome.artifacts,
+        warnings=(*noted, *note(aside, None if failure else artifacts)),
+        artifacts=artifacts,
         result=None if isinstance(outcome, Failure) else outcome.result,
         failure=failure,
+        seed=_seed(stage, parent),
+        built_on=digest_of(parent),
     )
     store.write(record)
     return record
+
+
+def _seed(stage: Stage, parent: StageRecord | None) -> int | None:
+    """Return the seed of a stage: its own, or that of the training that it builds on."""
+    own = stage.settings.get("seed")
+    if own is not None or parent is None:
+        return own
+    return parent.settings.get("seed") if parent.seed is None else parent.seed
