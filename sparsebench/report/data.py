@@ -15,7 +15,7 @@ from sparsebench.report.costs import costs
 from sparsebench.report.latency import Speed, sessions
 from sparsebench.report.layers import networks
 from sparsebench.report.points import Point, Section, Timing
-from sparsebench.report.provenance import facts
+from sparsebench.report.provenance import environments, facts
 from sparsebench.report.zeros import zeros_row
 
 _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
@@ -53,6 +53,7 @@ def json_text(run: Run, sections: Sequence[Section]) -> str:
             "environment": asdict(record.environment),
             **asdict(facts(run)),
         },
+        "environments": [asdict(place) for place in environments(run)],
         "points": [point_row(point) for section in sections for point in section.points],
         "trials": list(_rows(run, sections)),
         "sessions": [
