@@ -344,6 +344,19 @@ class MeasureConfig(Section):
     all_seeds: bool = Field(False, description="Whether the networks of every seed are timed, not only the first's.")
 
 
+class RunConfig(Section):
+    """How stages are run. Nothing of it is part of a stage's key: a run may go on with other settings."""
+
+    threads: Positive | None = Field(
+        None,
+        description="Threads inside one operation of torch; by default all cores, shared among --jobs. Results differ "
+        "in the last digits between numbers of threads.",
+    )
+    stage_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="A stage that runs for longer is ended and has failed; no limit by default."
+    )
+
+
 class SweepConfig(Section):
     """Everything a run is made from. The axes stand first; their product is the set of trials."""
 
@@ -374,6 +387,7 @@ class SweepConfig(Section):
     quantize: QuantizeConfig = QuantizeConfig()
     qat: QatConfig = QatConfig()
     measure: MeasureConfig = MeasureConfig()
+    run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
     def _checkpoints_are_used(self) -> "SweepConfig":
@@ -489,6 +503,7 @@ def _sections() -> Mapping[str, type[Section]]:
         "quantize": QuantizeConfig,
         "qat": QatConfig,
         "measure": MeasureConfig,
+        "run": RunConfig,
     }
 
 

@@ -55,9 +55,15 @@ PACKAGES = (
 """Packages that networks, data and figures come from; records name the versions of those that are installed."""
 
 
-def describe_environment() -> EnvironmentRecord:
-    """Return what the current process runs on. Threads are torch's, where torch is loaded."""
+def describe_environment(threads: int | None = None) -> EnvironmentRecord:
+    """Return what the current process runs on.
+
+    Args:
+        threads: threads of torch inside one operation; by default those of this process, where torch is loaded.
+    """
     torch = sys.modules.get("torch")
+    if threads is None:
+        threads = int(torch.get_num_threads()) if torch is not None else available_cores()
     gpu = None
     if torch is not None and torch.cuda.is_available():
         gpu = str(torch.cuda.get_device_name(0))
@@ -71,7 +77,7 @@ def describe_environment() -> EnvironmentRecord:
         os=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions=_versions(),
-        threads=int(torch.get_num_threads()) if torch is not None else available_cores(),
+        threads=threads,
         commit=_commit(str(Path.cwd())),
     )
 

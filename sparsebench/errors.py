@@ -66,6 +66,10 @@ class VariantError(SparsebenchError):
         return VariantError, (self.variant, str(self))
 
 
+class WorkerError(SparsebenchError):
+    """A process that carried out a task and died, or was ended because it took too long."""
+
+
 class StoreError(SparsebenchError):
     """A run directory or a record in it that cannot be written or read."""
 

@@ -24,6 +24,7 @@ from sparsebench.store import RESULT, Store, atomic_write, disk
 ASIDE = "aside"
 
 UNREADABLE = "its record could not be read"
+LOST = "what it builds on was missing or damaged"
 ANOTHER = "what it was built on came out different when that was made again"
 
 
@@ -55,7 +56,7 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
     waiting = list(stages)
     for stage in waiting:
         standing = store.standing(stage.kind, stage.key)
-        if standing and standing.status == "unreadable":
+        if standing == "unreadable":
             set_aside(store, stage.kind, stage.key, None, UNREADABLE)
             found[stage.key] = UNREADABLE
     while waiting:
@@ -72,12 +73,13 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
     return found
 
 
-def set_lost_aside(store: Store, error: LostError) -> None:
-    """Set aside what a stage found missing or damaged while it ran."""
+def set_lost_aside(store: Store, error: LostError, failed: StageRecord) -> None:
+    """Set aside what a stage found missing or damaged while it ran, and the stage itself, which failed by that."""
     kind = cast("StageKind", error.stage)
     record = _readable(store, kind, error.key)
     if record:
         set_aside(store, kind, error.key, record, error.why)
+    set_aside(store, failed.stage, failed.key, failed, LOST)
 
 
 def set_aside(store: Store, kind: StageKind, key: str, record: StageRecord | None, why: str) -> None:
@@ -140,7 +142,8 @@ def note(before: Aside | None, artifacts: Mapping[str, str] | None) -> tuple[str
     if before is None:
         return ()
     how = "the same" if _is_same(before, artifacts) else "different"
-    came_out = f" It came out {how}." if before.record and artifacts is not None else ""
+    compared = before.record is not None and before.record.status == "done" and artifacts is not None
+    came_out = f" It came out {how}." if compared else ""
     return (f"Made again, because {before.why}.{came_out}",)
 
 

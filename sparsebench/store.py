@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,11 +32,8 @@ _END = b'\n "schema_version": %d\n}\n' % SCHEMA_VERSION
 line break, so that nothing else in a record looks like them."""
 
 
-class Standing(NamedTuple):
-    """Where a committed stage stands, and the type of the exception where it failed."""
-
-    status: Literal["done", "failed", "unreadable"]
-    error: str | None
+Standing = Literal["done", "failed", "unreadable"]
+"""Where a stage that was committed stands."""
 
 
 class Store:
@@ -97,12 +94,12 @@ class Store:
         if raw is None:
             return None
         if _DONE in raw and raw.endswith(_END):
-            return Standing("done", None)
+            return "done"
         try:
             record: StageRecord = _parse(path, raw, stage_adapter())
         except UnreadableRecordError:
-            return Standing("unreadable", None)
-        return Standing(record.status, record.failure.error if record.failure else None)
+            return "unreadable"
+        return record.status
 
     def write(self, record: StageRecord) -> None:
         """Commit a stage: its artifacts must have been written before."""

@@ -82,7 +82,10 @@ def record_failure(task: Task, failure: Failure, seconds: float) -> list[StageRe
     there = _done_by_others(task, store)
     started_at = datetime.now(UTC) - timedelta(seconds=seconds)
     left = [stage for stage in task.stages if stage.key not in there]
-    there |= {stage.key: _commit(stage, store, started_at, seconds / len(left), failure) for stage in left}
+    there |= {
+        stage.key: _commit(stage, store, started_at, seconds / len(left), failure, threads=task.needs.threads)
+        for stage in left
+    }
     return [there[stage.key] for stage in task.stages]
 
 
@@ -100,14 +103,14 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
     """Run one stage and commit its record, done or failed."""
     started_at, started = datetime.now(UTC), time.perf_counter()
     outcome: Outcome | Failure
+    lost = None
     with warnings.catch_warnings(record=True) as caught:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
         try:
             outcome = bench.do(stage)
         except LostError as error:
-            set_lost_aside(bench.store, error)
-            outcome = _failure(error)
+            lost, outcome = error, _failure(error)
         except StoreError:
             raise
         except Exception as error:
@@ -119,6 +122,8 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
     record = _commit(stage, bench.store, started_at, time.perf_counter() - started, outcome, noted)
     if record.status == "done":
         bench.committed(stage)
+    if lost:
+        set_lost_aside(bench.store, lost, record)
     return record
 
 
@@ -154,8 +159,9 @@ def _commit(
     seconds: float,
     outcome: "Outcome | Failure",
     noted: tuple[str, ...] = (),
+    threads: int | None = None,
 ) -> StageRecord:
-    """Write the record of what a stage brought forth."""
+    """Write the record of what a stage brought forth; ``threads`` are those of another process that ran it."""
     aside = aside_of(store, stage.kind, stage.key)
     before = store.read(stage.kind, stage.key) or (aside and aside.record)
     parent = store.read(PARENTS[stage.kind], stage.parent) if stage.parent else None
@@ -170,7 +176,7 @@ def _commit(
         attempt=before.attempt + 1 if before else 1,
         started_at=started_at.isoformat(timespec="seconds"),
         seconds=seconds,
-        environment=describe_environment(),
+        environment=describe_environment(threads),
         warnings=(*noted, *note(aside, None if failure else artifacts)),
         artifacts=artifacts,
         result=None if isinstance(outcome, Failure) else outcome.result,

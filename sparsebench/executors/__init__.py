@@ -4,12 +4,20 @@ A task is carried out by ``sparsebench.work.carry_out`` in whichever process: it
 and commits its records there. What comes back is only a copy, and an executor has no state that a run depends on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
+from sparsebench.errors import SparsebenchError
 from sparsebench.records import StageRecord
 from sparsebench.tasks import Setup, Task, Tell
+
+MayStart = Callable[[Task], bool]
+"""Whether a task may begin now; not while another driver on the same run directory is at it, for example."""
+
+SECONDS_UNTIL_ASKED_AGAIN = 1.0
+"""How often ``may_start`` is asked again for a task that might not start."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,15 @@ class Executor(Protocol):
     threads: int | None
     slots: int
 
-    def open(self, setup: Setup, most: int) -> None:
+    def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
         """Make ready for tasks of ``setup``, at most ``most`` of them at once; return without waiting for it.
 
         Called before anything is checked, so that workers start meanwhile. Nothing may be run yet.
+
+        Args:
+            setup: that of all tasks to come.
+            most: how many tasks there can be at once.
+            may_start: is asked right before a task begins. A task that may not is kept, and asked for again later.
         """
         ...
 
@@ -56,3 +69,33 @@ class Executor(Protocol):
     def close(self) -> None:
         """End all workers within seconds, whatever they do. Called in any case, also after an interrupt."""
         ...
+
+
+EXECUTORS: Mapping[str, str] = {"local": "sparsebench.executors.local:build", "ray": "sparsebench.executors.ray:build"}
+"""Where each executor is built, by its name: a function of how many tasks may run at once, None for its own choice, and
+of whether tasks may have to be ended before they are done."""
+
+
+def build_executor(name: str = "local", jobs: int | None = None, limited: bool = False) -> Executor:
+    """Return an executor by its name.
+
+    Args:
+        name: one of ``EXECUTORS``.
+        jobs: how many tasks may run at once, at least 1; None for what the executor takes by itself.
+        limited: whether there is a limit on how long a stage may run, so that tasks may have to be ended.
+
+    Raises:
+        SparsebenchError: where there is no such executor, or what it needs is not installed.
+    """
+    if name not in EXECUTORS:
+        raise SparsebenchError(f"Executor {name!r} is not known. Allowed: {', '.join(sorted(EXECUTORS))}.")
+    if jobs is not None and jobs < 1:
+        raise SparsebenchError(f"jobs = {jobs} is not allowed; at least one task must be able to run.")
+    module, _, attribute = EXECUTORS[name].partition(":")
+    try:
+        build: Callable[[int | None, bool], Executor] = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise SparsebenchError(
+            f"Executor {name!r} needs what is not installed ({error.name}): pip install 'sparsebench[{name}]'."
+        ) from error
+    return build(jobs, limited)
