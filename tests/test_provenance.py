@@ -106,13 +106,11 @@ def test_records_of_two_machines_in_one_sweep_are_counted_by_place_and_kind(tmp_
     last = run.trials[-1]
     moved = replace(run, trials=(*run.trials[:-1], replace(last, evaluate=replace(last.evaluate, environment=other))))
     text = re.sub(" +", " ", write_report(moved, tmp_path).read_text())
-    assert (
-        "| 1 | Example CPU 9000 / 2 cores / Linux 6.1 | 2 | 3.11.4 | torch 2.15.0 | 0123456789ab | 2 | 4 | 3 | 4 |"
-        in text
-    )
-    assert (
-        "| 2 | Another CPU / 2 cores / Linux 6.1 | 8 | 3.11.4 | torch 2.99.0 | 0123456789ab | 0 | 0 | 1 | 0 |" in text
-    )
+    rows_of_places = [line for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
+    assert rows_of_places == [
+        "| 1 | Example CPU 9000 / 2 cores / Linux 6.1 | 2 | 3.11.4 | torch 2.15.0 | 0123456789ab | 2 | 4 | 3 | 4 |",
+        "| 2 | Another CPU / 2 cores / Linux 6.1 | 8 | 3.11.4 | torch 2.99.0 | 0123456789ab | 0 | 0 | 1 | 0 |",
+    ]
     assert "<summary>Environment 2</summary>" in text
     assert not [text for text in findings(moved, sections(moved)) if "trained on" in text]
 
