@@ -113,6 +113,16 @@ def changes(before: EnvironmentRecord, now: EnvironmentRecord) -> tuple[str, ...
     return tuple(f"{what}{old}, now {new}" for what, old, new in compared if old and new and new != old)
 
 
+def moved(before: EnvironmentRecord, here: EnvironmentRecord) -> tuple[str, ...]:
+    """Return what a person should know of a run that was begun elsewhere, or with other versions; nothing otherwise."""
+    found = "; ".join(changes(before, here))
+    text = (
+        f"This run was begun elsewhere ({found}). What is done is kept, and the rest is done here; latencies are "
+        "compared only with those of the same machine and versions."
+    )
+    return (text,) if found else ()
+
+
 def cpu_flags() -> tuple[str, ...]:
     """Return which of ``FLAGS_OF_INTEREST`` the processor has; none where the system does not tell."""
     return _processor()[1]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from sparsebench import __version__
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
-from sparsebench.environment import changes, describe_environment
-from sparsebench.executors import Executor, build_executor
+from sparsebench.environment import describe_environment, moved
+from sparsebench.executors import Executor, at_once, build_executor
 from sparsebench.facts import gather_facts
 from sparsebench.graph import Graph, StageStatus
 from sparsebench.mending import set_damaged_aside, settle, still_open
 from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
-from sparsebench.records import EnvironmentRecord, EpochRecord, Run, RunRecord, StageRecord
+from sparsebench.records import EpochRecord, Run, RunRecord, StageRecord
 from sparsebench.store import Store, load_run
 from sparsebench.tasks import Event, Said, Setup, Started, Task, Trained
 from sparsebench.work import forget, workbench
@@ -22,7 +22,7 @@ class Watcher:
     """Is told how a run goes on. Its methods do next to nothing; a subclass overrides those that it needs."""
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
-        """Called once, before any work, with the state in which the run was found."""
+        """Called once, before any work, with where each stage stands; those that are pending are to be run."""
 
     def parallel(self, slots: int) -> None:
         """Called once after ``planned``, with how many stages may run at once."""
@@ -193,18 +193,16 @@ class _Work:
         self, config: SweepConfig, plan: Plan, store: Store, watcher: Watcher, retry_failed: bool, executor: Executor
     ) -> None:
         self._config, self._plan, self._watcher, self._executor = config, plan, watcher, executor
-        self._found = stage_status(plan, store)
         self._running: dict[str, Task] = {}
         self.threads = config.run.threads or executor.threads
         attempts: dict[str, int] = {}
-        status = dict(self._found)
+        status = stage_status(plan, store)
         if retry_failed:
             attempts = _attempts(plan, status, store)
             status = {key: "done" if state == "done" else "pending" for key, state in status.items()}
         todo = [stage for stage in plan.stages if status[stage.key] == "pending"]
         self._again = set_damaged_aside(todo, status, plan, store)
         if self._again:
-            self._found |= dict.fromkeys(self._again, "pending")
             status |= dict.fromkeys(self._again, "pending")
             todo = [stage for stage in plan.stages if status[stage.key] == "pending"]
         self._trains = any(stage.kind == "train" for stage in todo)
@@ -227,7 +225,7 @@ class _Work:
         """
         if not self._graph.tasks:
             return
-        self._executor.open(self._setup, self._graph.most_at_once, lambda task: True)
+        self._executor.open(self._setup, self._graph.most_at_once, at_once)
         if self._trains:
             # Only now, with work to do, is torch worth its import.
             from sparsebench.preflight import check_all
@@ -236,7 +234,7 @@ class _Work:
 
     def carry_out(self, notes: Sequence[str]) -> None:
         """Submit what is ready, and what becomes ready, until nothing is left; ``notes`` are told before."""
-        self._watcher.planned(self._plan, self._found)
+        self._watcher.planned(self._plan, dict(self._graph.status))
         self._watcher.parallel(self._executor.slots)
         labels = {stage.key: f"{stage.kind} {stage.label}" for stage in self._plan.stages} if self._again else {}
         for text in (*notes, *(f"{labels[key]} is made again: {why}." for key, why in self._again.items())):
@@ -309,7 +307,7 @@ def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str, thre
     asked = config.model_dump(mode="json")
     here = describe_environment(threads)
     before = store.read_run_if_any()
-    notes = _moved(before, here)
+    notes = moved(before.environment, here) if before else ()
     if before is not None and (before.config, before.trials) == (asked, plan.trials):
         return notes
     record = RunRecord(
@@ -322,14 +320,3 @@ def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str, thre
     )
     store.write_run(record)
     return notes
-
-
-def _moved(before: RunRecord | None, here: EnvironmentRecord) -> tuple[str, ...]:
-    """Return what a person should know of a run that was begun elsewhere, or with other versions."""
-    found = changes(before.environment, here) if before else ()
-    if not found:
-        return ()
-    return (
-        f"This run was begun elsewhere ({'; '.join(found)}). What is done is kept, and the rest is done here; "
-        "latencies are compared only with those of the same machine and versions.",
-    )

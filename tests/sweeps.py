@@ -85,5 +85,5 @@ class Recorder(Watcher):
     def started(self, stage):
         self.ran.append(stage.kind)
 
-    def epoch(self, epoch, epochs):
+    def epoch(self, stage, epoch, epochs):
         self.epochs.append((epoch.epoch, epochs))

@@ -201,20 +201,3 @@ def test_some_failed_trials_are_exit_code_3_and_the_report_lists_them(bad_traine
     assert done.returncode == 3
     assert "1 trials failed; the report lists their reasons." in done.stderr
     assert "cannot prune today" in (bad_trainers / "reports/tiny/README.md").read_text()
-
-
-def test_an_interrupt_says_what_is_kept_and_how_to_go_on(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sparsebench", "run", *tiny_arguments("train.epochs=500"), "--no-report"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "runs/tiny/run.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted. All finished stages are kept in runs/tiny; run the same command again to go on." in stderr

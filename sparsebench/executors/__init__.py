@@ -16,6 +16,12 @@ from sparsebench.tasks import Setup, Task, Tell
 MayStart = Callable[[Task], bool]
 """Whether a task may begin now; not while another driver on the same run directory is at it, for example."""
 
+
+def at_once(task: Task) -> bool:  # noqa: ARG001 - what it is asked about makes no difference
+    """Let every task begin; the ``MayStart`` of a driver that is alone."""
+    return True
+
+
 SECONDS_UNTIL_ASKED_AGAIN = 1.0
 """How often ``may_start`` is asked again for a task that might not start."""
 

@@ -5,7 +5,7 @@ from bisect import insort
 from collections.abc import Sequence
 
 from sparsebench.environment import available_cores
-from sparsebench.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, Executor, MayStart
+from sparsebench.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, Executor, MayStart, at_once
 from sparsebench.executors.pool import Pool
 from sparsebench.tasks import Setup, Task, Tell
 from sparsebench.work import carry_out, forget
@@ -34,9 +34,9 @@ class InProcess:
         self.threads: int | None = None
         self.slots = 1
         self._waiting: list[Task] = []
-        self._may_start: MayStart = lambda task: True
+        self._may_start: MayStart = at_once
 
-    def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
+    def open(self, setup: Setup, most: int, may_start: MayStart) -> None:  # noqa: ARG002 - for those with workers
         """Note who is to be asked; this process is there already."""
         self._may_start = may_start
 

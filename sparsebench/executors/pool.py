@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from multiprocessing import connection
 
 from sparsebench.errors import SparsebenchError, StoreError
-from sparsebench.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, MayStart
+from sparsebench.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, MayStart, at_once
 from sparsebench.executors.choosing import choose
 from sparsebench.executors.process import Worker
 from sparsebench.executors.worker import Answer, Broken, Ready
@@ -42,7 +42,7 @@ class Pool:
         self._waiting: list[Task] = []
         self._workers: list[Worker] = []
         self._failed_starts = 0
-        self._may_start: MayStart = lambda task: True
+        self._may_start: MayStart = at_once
         self._refused = False
 
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
