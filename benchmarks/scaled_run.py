@@ -55,9 +55,12 @@ def axes(seeds: int, thresholds: int) -> list[str]:
     ]
 
 
-def write_scaled_run(config: SweepConfig, folder: Path, seed: int = 0) -> tuple[Plan, int]:
-    """Write a finished run of ``config`` below ``folder``; return its plan and how many records it has."""
-    templates = _Templates(run_sweep(load_config(None, TINY), runs_dir=folder).trials, seed)
+def write_scaled_run(config: SweepConfig, folder: Path, seed: int = 0, tiny: Sequence[str] = ()) -> tuple[Plan, int]:
+    """Write a finished run of ``config`` below ``folder``; return its plan and how many records it has.
+
+    ``tiny`` are overrides of the sweep whose records are multiplied.
+    """
+    templates = _Templates(run_sweep(load_config(None, [*TINY, *tiny]), runs_dir=folder).trials, seed)
     plan = plan_sweep(config)
     store = Store(folder / config.name)
     adapter = stage_adapter()

@@ -152,8 +152,11 @@ class Store:
             atomic_write(self.root / RUN, TypeAdapter(RunRecord).dump_json(record, indent=1) + b"\n")
 
     def read_run_if_any(self) -> RunRecord | None:
-        """Return what the run was asked for, None where that was never written."""
-        return read_run(self.root) if (self.root / RUN).is_file() else None
+        """Return what the run was asked for, None where that was never written or is no record any more."""
+        try:
+            return read_run(self.root) if (self.root / RUN).is_file() else None
+        except UnreadableRecordError:
+            return None
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

@@ -1,7 +1,6 @@
 """Faults, done for real: processes are killed, records damaged, trainers misbehave."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -94,23 +93,6 @@ def test_a_run_killed_while_a_session_is_recorded_times_the_rest_in_another(tmp_
     run = load_run(tmp_path / "runs/tiny")
     assert {trial.status for trial in run.trials} == {"done"}
     assert len({trial.measured[0].session.id for trial in run.trials}) == 2
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_random_moments_again_and_again_is_finished_with_the_same_records(tmp_path, undisturbed):
-    dice = random.Random(0)
-    for _ in range(6):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sparsebench", "run", *tiny_arguments(*FRAGILE), "--no-report"],
-            cwd=tmp_path,
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(dice.uniform(1, 8))
-        process.kill()
-        process.wait()
-    assert finish(tmp_path, *FRAGILE) == undisturbed
 
 
 TRAINERS = """

@@ -193,6 +193,17 @@ def test_a_record_that_was_cut_off_is_made_again(finished, cut):
     assert not set_aside(folder)
 
 
+def test_what_a_run_was_asked_for_is_written_again_where_it_cannot_be_read(finished):
+    folder, run = finished
+    path = folder / "quick/run.json"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UnreadableRecordError, match=r"run\.json is no record"):
+        load_run(folder / "quick")
+    more, told = again(folder)
+    assert told.ran == []
+    assert rows(more) == rows(run)
+
+
 def test_a_failed_stage_that_builds_on_a_damaged_network_is_mended_when_it_is_tried_again(finished, monkeypatch):
     folder, run = finished
     from sparsebench.stages import Workbench
