@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
     from sparsebench.executors import Executor
     from sparsebench.records import Run
+    from sparsebench.sharding import Shard
 
 DONE, GATE_FAILED, USAGE, TRIALS_FAILED, NO_VERDICT = 0, 1, 2, 3, 4
 """Exit codes. NO_VERDICT: timing was asked for a verdict and has none that can be trusted."""
@@ -84,27 +85,38 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its state; run nothing.")] = False,
     jobs: Jobs = None,
     executor: Where = ExecutorName.LOCAL,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Do one of N parts of the sweep: no timing, no report.")
+    ] = None,
     retry_failed: RetryFailed = False,
     runs_dir: RunsDir = Path("runs"),
     report_dir: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write records only.")] = False,
 ) -> None:
-    """Run a sweep, or go on with one that was stopped, and write its report."""
+    """Run a sweep, or go on with one that was stopped, and write its report.
+
+    Several processes may run the same sweep in the same directory at once; they share the work.
+    """
     from sparsebench.config import load_config
+    from sparsebench.sharding import parse_shard
 
     settings = load_config(config, overrides or ())
+    part = parse_shard(shard) if shard is not None else None
     if dry_run:
-        _print_plan(settings, runs_dir)
+        _print_plan(settings, runs_dir, part)
         return
-    result = _sweep(settings, runs_dir, retry_failed, _executor(executor, jobs, settings))
+    result = _sweep(settings, runs_dir, retry_failed, _executor(executor, jobs, settings), part)
     failed = [trial for trial in result.trials if trial.status == "failed"]
     done = sum(trial.status == "done" for trial in result.trials)
-    typer.echo(f"{done} of {len(result.trials)} trials done in {runs_dir / settings.name}.")
-    if not no_report:
+    whose = f"trials of shard {part}" if part else "trials"
+    typer.echo(f"{done} of {len(result.trials)} {whose} done in {runs_dir / settings.name}.")
+    if part:
+        _print_what_is_left(runs_dir / settings.name)
+    elif not no_report:
         _write_report(result, report_dir / settings.name)
     if failed:
         typer.echo(
-            f"sparsebench: {len(failed)} trials failed; the report lists their reasons. "
+            f"sparsebench: {len(failed)} {whose} failed; the report lists their reasons. "
             "Mend the cause and run again with --retry-failed.",
             err=True,
         )
@@ -275,10 +287,12 @@ def _options(
 def _executor(name: ExecutorName, jobs: int | None, settings: "SweepConfig") -> "Executor":
     from sparsebench.executors import build_executor
 
-    return build_executor(name.value, jobs, limited=settings.run.stage_seconds is not None)
+    return build_executor(name.value, settings, jobs)
 
 
-def _sweep(settings: "SweepConfig", runs_dir: Path, retry_failed: bool, executor: "Executor") -> "Run":
+def _sweep(
+    settings: "SweepConfig", runs_dir: Path, retry_failed: bool, executor: "Executor", shard: "Shard | None"
+) -> "Run":
     from sparsebench.foreground import command_line, watching
     from sparsebench.runner import run_sweep
 
@@ -289,6 +303,7 @@ def _sweep(settings: "SweepConfig", runs_dir: Path, retry_failed: bool, executor
             retry_failed=retry_failed,
             watcher=watcher,
             executor=executor,
+            shard=shard,
             command=command_line(),
         )
 
@@ -299,8 +314,18 @@ def _write_report(result: "Run", out: Path, benchmarks: Path | None = None) -> N
     typer.echo(f"Report: {write_report(result, out, benchmarks)}")
 
 
-def _print_plan(settings: "SweepConfig", runs_dir: Path) -> None:
+def _print_what_is_left(root: Path) -> None:
+    from sparsebench.foreground import command_line
+    from sparsebench.sharding import what_is_left
+    from sparsebench.store import load_run
+
+    typer.echo(f"{what_is_left(load_run(root))}: {command_line(without='--shard')}")
+
+
+def _print_plan(settings: "SweepConfig", runs_dir: Path, shard: "Shard | None") -> None:
     from sparsebench.listing import plan_text
     from sparsebench.runner import plan_sweep
+    from sparsebench.sharding import part_of
 
-    typer.echo(plan_text(plan_sweep(settings), runs_dir / settings.name))
+    plan = plan_sweep(settings)
+    typer.echo(plan_text(part_of(plan, shard) if shard else plan, runs_dir / settings.name))

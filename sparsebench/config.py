@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -357,6 +358,30 @@ class RunConfig(Section):
     )
 
 
+class RayConfig(Section):
+    """What tasks ask of a Ray cluster, for ``--executor ray``. Nothing of it makes another network."""
+
+    cpus: Positive = Field(1, description="Processors, and threads, of each task; timing has all of its node.")
+    gpus: Annotated[float, Field(gt=0, le=64)] = Field(
+        1.0, description="GPUs of each training; 0.25 lets four share one. Without effect in a cluster without GPUs."
+    )
+    measure_resource: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Networks are timed on a node that was started with this custom resource; on the driver's node by "
+        "default.",
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        3, description="How often a task whose worker or node was lost is tried again."
+    )
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("Ray gives out a part of one GPU, or whole GPUs.")
+        return gpus
+
+
 class SweepConfig(Section):
     """Everything a run is made from. The axes stand first; their product is the set of trials."""
 
@@ -388,6 +413,7 @@ class SweepConfig(Section):
     qat: QatConfig = QatConfig()
     measure: MeasureConfig = MeasureConfig()
     run: RunConfig = RunConfig()
+    ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
     def _checkpoints_are_used(self) -> "SweepConfig":
@@ -504,6 +530,7 @@ def _sections() -> Mapping[str, type[Section]]:
         "qat": QatConfig,
         "measure": MeasureConfig,
         "run": RunConfig,
+        "ray": RayConfig,
     }
 
 
@@ -562,6 +589,8 @@ _RANGES = {
     "train.label_smoothing": "allowed is 0 up to, not including, 1",
     "train.distill.alpha": "allowed is above 0, at most 1",
     "train.checkpoint_seconds": "allowed is 0 and above",
+    "ray.gpus": "allowed is above 0, at most 64",
+    "ray.retries": "allowed is 0 to 100",
 }
 
 

@@ -22,9 +22,17 @@ class Terminated(KeyboardInterrupt):
     """The system, or somebody, asked this process to end: all is wound up as after an interrupt."""
 
 
-def command_line() -> str:
-    """Return the command that is running, as it is typed into a shell."""
-    return shlex.join(["sparsebench", *sys.argv[1:]])
+def command_line(without: str | None = None) -> str:
+    """Return the command that is running, as it is typed into a shell.
+
+    Args:
+        without: an option to leave out, with its value.
+    """
+    arguments = sys.argv[1:]
+    if without in arguments:
+        place = arguments.index(str(without))
+        arguments = arguments[:place] + arguments[place + 2 :]
+    return shlex.join(["sparsebench", *(text for text in arguments if not text.startswith(f"{without}="))])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from sparsebench.forecast import Tally, clock
 from sparsebench.graph import StageStatus
 from sparsebench.plan import Plan, Stage
 from sparsebench.records import EpochRecord, EvaluateResult, MeasureResult, StageRecord, TrainResult, failure_line
-from sparsebench.runner import Watcher
+from sparsebench.watching import Watcher
 
 VERBS = {
     "train": "training",

@@ -274,7 +274,8 @@ class SessionResult:
     narrower than ``precision`` to either side, or time or rounds ran out before. ``conditions`` are the largest values
     over the rounds, of what the system tells: ``load_1min``, ``steal_share``, ``voluntary_switches``,
     ``involuntary_switches``, ``frequency_mhz``, ``throttle_events`` and ``gpu_clock_mhz``; the artifact has them for
-    each round. ``in_process_because`` says why no worker processes timed, None where they did.
+    each round. ``foreign_cores`` among them is how many cores other processes kept busy, in the mean over the session.
+    ``in_process_because`` says why no worker processes timed, None where they did.
     """
 
     id: str

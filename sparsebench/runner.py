@@ -1,58 +1,36 @@
 """The sequencer of stages: what is done is left alone, what failed is recorded, the rest is run as it is ready."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from sparsebench import __version__
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
 from sparsebench.environment import describe_environment, moved
-from sparsebench.executors import Executor, at_once, build_executor
+from sparsebench.executors import Executor, build_executor
 from sparsebench.facts import gather_facts
+from sparsebench.gate import Gate
 from sparsebench.graph import Graph, StageStatus
 from sparsebench.mending import set_damaged_aside, settle, still_open
 from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
-from sparsebench.records import EpochRecord, Run, RunRecord, StageRecord
-from sparsebench.store import Store, load_run
+from sparsebench.records import Run, RunRecord, StageRecord
+from sparsebench.sharding import Shard, part_of
+from sparsebench.store import Store, load_run, read_trials
 from sparsebench.tasks import Event, Said, Setup, Started, Task, Trained
+from sparsebench.watching import Watcher
 from sparsebench.work import forget, workbench
 
 
-class Watcher:
-    """Is told how a run goes on. Its methods do next to nothing; a subclass overrides those that it needs."""
+def plan_sweep(config: SweepConfig, machine: Mapping[str, str] | None = None) -> Plan:
+    """Return the plan of ``config`` on this machine.
 
-    def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
-        """Called once, before any work, with where each stage stands; those that are pending are to be run."""
-
-    def parallel(self, slots: int) -> None:
-        """Called once after ``planned``, with how many stages may run at once."""
-
-    def started(self, stage: Stage) -> None:
-        """Called before a stage."""
-
-    def together(self, stages: Sequence[Stage]) -> None:
-        """Called before stages that are timed together, after ``started`` was for each of them."""
-
-    def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
-        """Called after each epoch of training, where the trainer tells."""
-
-    def said(self, line: str) -> None:
-        """Called with what code in a worker process wrote to stdout or stderr, line by line."""
-        print(line, file=sys.stderr)
-
-    def noted(self, text: str) -> None:
-        """Called with what else a person should know of the run: that it goes on elsewhere, or mends something."""
-
-    def finished(self, stage: Stage, record: StageRecord) -> None:
-        """Called after a stage was committed, done or failed."""
-
-    def skipped(self, stage: Stage) -> None:
-        """Called for a stage that cannot run because one before it failed."""
-
-
-def plan_sweep(config: SweepConfig) -> Plan:
-    """Return the plan of ``config`` on this machine."""
-    return make_plan(config, gather_facts(config))
+    Args:
+        config: what to sweep.
+        machine: the identity of the machine that times, where it is not this one.
+    """
+    facts = gather_facts(config)
+    return make_plan(config, facts if machine is None else replace(facts, machine=machine))
 
 
 def stage_status(plan: Plan, store: Store) -> dict[str, StageStatus]:
@@ -79,12 +57,14 @@ def run_sweep(
     watcher: Watcher | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
+    shard: Shard | None = None,
     command: str = "",
 ) -> Run:
     """Run what is left of a sweep and return the whole run.
 
     A stage that is done is never done again: a run that was killed goes on where it was, and a finished one returns
-    at once. A stage that fails is recorded with its error, what builds on it is skipped, and the rest goes on.
+    at once. A stage that fails is recorded with its error, what builds on it is skipped, and the rest goes on. Several
+    processes may run the same sweep in the same directory at once: they share the work.
 
     Args:
         config: what to sweep; the embedded default where None.
@@ -93,25 +73,31 @@ def run_sweep(
         watcher: is told how the run goes on.
         jobs: how many stages may run at once on this machine: one in this process, more in worker processes.
         executor: where stages run, in place of ``jobs``.
+        shard: the part of the sweep to run, without timing; all of it where None.
         command: the command line to note in the run's record.
 
     Returns:
-        The run as ``load_run`` reads it.
+        The run as ``load_run`` reads it; of a shard, its own trials alone.
 
     Raises:
         ConfigError: where the data, the networks or the trainer of the config cannot be used; nothing was run.
         StoreError: where the run directory cannot be written to.
     """
     config = config or load_config()
-    plan = plan_sweep(config)
-    store = Store(Path(runs_dir) / config.name)
-    executor = executor or _executor_for(config, jobs)
+    with closing(executor or build_executor("local", config, jobs)) as executor:
+        timed = bool(config.measure.batch_sizes) and shard is None
+        plan = plan_sweep(config, executor.machine() if timed else None)
+        part = plan if shard is None else part_of(plan, shard)
+        store = Store(Path(runs_dir) / config.name)
 
-    def begin(work: _Work) -> Sequence[str]:
-        return _write_run(config, plan, store, command, work.threads)
+        def begin(work: _Work) -> Sequence[str]:
+            return _write_run(config, plan, store, command, work.threads, whole=shard is None)
 
-    _run_all(config, plan, store, watcher or Watcher(), retry_failed, executor, begin)
-    return load_run(store.root)
+        _run_all(config, part, store, watcher or Watcher(), retry_failed, executor, begin)
+    run = load_run(store.root)
+    if shard is None:
+        return run
+    return Run(record=replace(run.record, trials=part.trials), trials=read_trials(store, part.trials))
 
 
 def run_sensitivity(
@@ -133,16 +119,12 @@ def run_sensitivity(
         missing.
     """
     config = config or load_config()
-    plan = plan_sensitivity(config, gather_facts(config))
-    store = Store(Path(runs_dir) / config.name)
-    executor = executor or _executor_for(config, jobs)
-    _run_all(config, plan, store, watcher or Watcher(), retry_failed, executor, lambda _: ())
+    with closing(executor or build_executor("local", config, jobs)) as executor:
+        plan = plan_sensitivity(config, gather_facts(config))
+        store = Store(Path(runs_dir) / config.name)
+        _run_all(config, plan, store, watcher or Watcher(), retry_failed, executor, lambda _: ())
     records = (store.read(stage.kind, stage.key) for stage in plan.stages if stage.kind == "sensitivity")
     return tuple(record for record in records if record is not None)
-
-
-def _executor_for(config: SweepConfig, jobs: int) -> Executor:
-    return build_executor(jobs=jobs, limited=config.run.stage_seconds is not None)
 
 
 MOST_PASSES = 10
@@ -165,12 +147,9 @@ def _run_all(
     settle(store)
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
-        work = _Work(config, plan, store, watcher, retry_failed and not number, executor)
-        try:
+        with closing(_Work(config, plan, store, watcher, retry_failed and not number, executor)) as work:
             work.prepare()
             work.carry_out(() if number else begin(work))
-        finally:
-            work.close()
         settle(store)
         before, left = left, still_open(plan, store)
         if not left or left == before:
@@ -194,6 +173,7 @@ class _Work:
     ) -> None:
         self._config, self._plan, self._watcher, self._executor = config, plan, watcher, executor
         self._running: dict[str, Task] = {}
+        self._gate = Gate(store, here=executor.here, idle=self._wait_for)
         self.threads = config.run.threads or executor.threads
         attempts: dict[str, int] = {}
         status = stage_status(plan, store)
@@ -225,7 +205,7 @@ class _Work:
         """
         if not self._graph.tasks:
             return
-        self._executor.open(self._setup, self._graph.most_at_once, at_once)
+        self._executor.open(self._setup, self._graph.most_at_once, self._gate.may_start)
         if self._trains:
             # Only now, with work to do, is torch worth its import.
             from sparsebench.preflight import check_all
@@ -243,16 +223,17 @@ class _Work:
         while not self._graph.is_finished:
             for ended in self._executor.wait(self._tell):
                 self._running.pop(ended.task.key)
+                self._gate.ended(ended.task)
                 self._graph.ended(ended.records)
                 for stage, record in zip(ended.task.stages, ended.records, strict=True):
                     self._watcher.finished(stage, record)
             self._submit()
 
     def close(self) -> None:
-        """End what still runs."""
-        if self._graph.tasks:
-            self._executor.close()
-            forget()
+        """End what still runs, and leave to other drivers what was not done."""
+        self._executor.close()
+        self._gate.close()
+        forget()
 
     def _submit(self) -> None:
         """Submit all that is ready; tell of what turns out skipped."""
@@ -265,6 +246,9 @@ class _Work:
                 self._executor.submit(task)
             if not tasks and not skipped:
                 return
+
+    def _wait_for(self, who: str) -> None:
+        self._watcher.said(f"sparsebench: waiting for {who}, which works in the same run directory.")
 
     def _tell(self, event: Event) -> None:
         match event:
@@ -298,8 +282,12 @@ def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup
     )
 
 
-def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str, threads: int | None) -> tuple[str, ...]:
+def _write_run(
+    config: SweepConfig, plan: Plan, store: Store, command: str, threads: int | None, whole: bool
+) -> tuple[str, ...]:
     """Note what the run is asked for, unless the same is noted already: who only looks at a run does not change it.
+
+    Who runs the whole says on which machine it is timed; shards run on several, and time nothing.
 
     Returns:
         What a person should know where it goes on elsewhere than it was begun.
@@ -308,7 +296,7 @@ def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str, thre
     here = describe_environment(threads)
     before = store.read_run_if_any()
     notes = moved(before.environment, here) if before else ()
-    if before is not None and (before.config, before.trials) == (asked, plan.trials):
+    if before is not None and before.config == asked and (before.trials == plan.trials or not whole):
         return notes
     record = RunRecord(
         name=config.name,

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from sparsebench.errors import LostError, RecordSchemaError, StoreError, UnreadableRecordError
-from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialResult
+from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialRecord, TrialResult
 
 RESULT = "result.json"
 RUN = "run.json"
@@ -174,7 +174,15 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     """
     root = Path(path)
     record = read_run(root)
-    store = Store(root, writable=False)
+    return Run(record=record, trials=read_trials(Store(root, writable=False), record.trials))
+
+
+def read_trials(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResult, ...]:
+    """Return trials joined with the records of their stages.
+
+    Raises:
+        StoreError: where a record cannot be read.
+    """
 
     # A stage is shared by many trials; each file is read once.
     @cache
@@ -184,7 +192,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     def present(kind: StageKind, keys: Iterable[str]) -> tuple[StageRecord, ...]:
         return tuple(filter(None, (read(kind, key) for key in keys)))
 
-    trials = tuple(
+    return tuple(
         TrialResult(
             trial=trial,
             ancestors=present("train", trial.ancestors),
@@ -193,9 +201,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             evaluate=read("evaluate", trial.evaluate),
             measure=present("measure", trial.measure),
         )
-        for trial in record.trials
+        for trial in trials
     )
-    return Run(record=record, trials=trials)
 
 
 def read_run(root: Path) -> RunRecord:

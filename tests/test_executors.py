@@ -265,25 +265,24 @@ def test_an_interrupted_run_goes_on_with_the_same_records(folder, two_jobs):
 
 
 def test_one_job_runs_in_the_process_itself_unless_stages_have_a_limit():
-    assert isinstance(build_executor(), InProcess)
-    assert isinstance(build_executor(jobs=1, limited=True), Pool)
-    assert isinstance(build_executor(jobs=2), Pool)
+    assert isinstance(build_executor("local", tiny()), InProcess)
+    assert isinstance(build_executor("local", tiny("run.stage_seconds=9"), jobs=1), Pool)
+    assert isinstance(build_executor("local", tiny(), jobs=2), Pool)
 
 
 def test_jobs_share_the_cores_of_the_machine(monkeypatch):
     monkeypatch.setattr("sparsebench.executors.local.available_cores", lambda: 8)
-    assert (build_executor(jobs=3).threads, build_executor(jobs=16).threads) == (2, 1)
-    assert build_executor(jobs=1).threads is None
+    assert [build_executor("local", tiny(), jobs=jobs).threads for jobs in (1, 3, 16)] == [None, 2, 1]
 
 
 def test_an_executor_that_is_not_there_is_named_with_what_to_do(monkeypatch):
     with pytest.raises(SparsebenchError, match=r"Executor 'slurm' is not known\. Allowed: local, ray\."):
-        build_executor("slurm")
+        build_executor("slurm", tiny())
     with pytest.raises(SparsebenchError, match=r"jobs = 0 is not allowed; at least one task must be able to run\."):
-        build_executor(jobs=0)
+        build_executor("local", tiny(), jobs=0)
     monkeypatch.setattr(executors, "EXECUTORS", {"far": "not_there_at_all.far:build"})
     with pytest.raises(SparsebenchError, match=r"\(not_there_at_all\): pip install 'sparsebench\[far\]'"):
-        build_executor("far")
+        build_executor("far", tiny())
 
 
 def test_a_task_that_may_not_begin_yet_lets_others_pass_and_is_asked_for_again(monkeypatch):

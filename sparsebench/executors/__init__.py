@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
+from sparsebench.config import SweepConfig
 from sparsebench.errors import SparsebenchError
 from sparsebench.records import StageRecord
 from sparsebench.tasks import Setup, Task, Tell
@@ -39,11 +40,20 @@ class Executor(Protocol):
 
     Attributes:
         threads: threads that each task should have where the config does not say; None for as many as torch takes.
-        slots: how many tasks may run at once, for the forecast of the time left.
+        here: whether tasks run on this machine alone. Otherwise the executor itself keeps what times alone.
     """
 
     threads: int | None
-    slots: int
+    here: bool
+
+    @property
+    def slots(self) -> int:
+        """How many tasks may run at once, for the forecast of the time left."""
+        ...
+
+    def machine(self) -> Mapping[str, str] | None:
+        """Return the identity of the machine that times, None for this one. May be called before ``open``."""
+        ...
 
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
         """Make ready for tasks of ``setup``, at most ``most`` of them at once; return without waiting for it.
@@ -78,17 +88,16 @@ class Executor(Protocol):
 
 
 EXECUTORS: Mapping[str, str] = {"local": "sparsebench.executors.local:build", "ray": "sparsebench.executors.ray:build"}
-"""Where each executor is built, by its name: a function of how many tasks may run at once, None for its own choice, and
-of whether tasks may have to be ended before they are done."""
+"""Where each executor is built, by its name: a function of the config and of how many tasks may run at once."""
 
 
-def build_executor(name: str = "local", jobs: int | None = None, limited: bool = False) -> Executor:
+def build_executor(name: str, config: SweepConfig, jobs: int | None = None) -> Executor:
     """Return an executor by its name.
 
     Args:
         name: one of ``EXECUTORS``.
+        config: how its tasks are to be run.
         jobs: how many tasks may run at once, at least 1; None for what the executor takes by itself.
-        limited: whether there is a limit on how long a stage may run, so that tasks may have to be ended.
 
     Raises:
         SparsebenchError: where there is no such executor, or what it needs is not installed.
@@ -99,9 +108,9 @@ def build_executor(name: str = "local", jobs: int | None = None, limited: bool =
         raise SparsebenchError(f"jobs = {jobs} is not allowed; at least one task must be able to run.")
     module, _, attribute = EXECUTORS[name].partition(":")
     try:
-        build: Callable[[int | None, bool], Executor] = getattr(import_module(module), attribute)
+        build: Callable[[SweepConfig, int | None], Executor] = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise SparsebenchError(
             f"Executor {name!r} needs what is not installed ({error.name}): pip install 'sparsebench[{name}]'."
         ) from error
-    return build(jobs, limited)
+    return build(config, jobs)

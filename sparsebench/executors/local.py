@@ -2,8 +2,9 @@
 
 import time
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from sparsebench.config import SweepConfig
 from sparsebench.environment import available_cores
 from sparsebench.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, Executor, MayStart, at_once
 from sparsebench.executors.pool import Pool
@@ -11,7 +12,7 @@ from sparsebench.tasks import Setup, Task, Tell
 from sparsebench.work import carry_out, forget
 
 
-def build(jobs: int | None, limited: bool) -> Executor:
+def build(config: SweepConfig, jobs: int | None) -> Executor:
     """Return the executor for so many jobs, one by default, each with its share of the cores.
 
     A task can only be ended with its process, so that a limit asks for a worker process even for one job.
@@ -19,7 +20,7 @@ def build(jobs: int | None, limited: bool) -> Executor:
     jobs = jobs or 1
     if jobs > 1:
         return Pool(jobs, max(1, available_cores() // jobs))
-    return Pool(1, None) if limited else InProcess()
+    return InProcess() if config.run.stage_seconds is None else Pool(1, None)
 
 
 class InProcess:
@@ -28,13 +29,20 @@ class InProcess:
     Attributes:
         threads: None, for torch takes all cores by itself.
         slots: one.
+        here: true.
     """
+
+    here = True
 
     def __init__(self) -> None:
         self.threads: int | None = None
         self.slots = 1
         self._waiting: list[Task] = []
         self._may_start: MayStart = at_once
+
+    def machine(self) -> Mapping[str, str] | None:
+        """Return None, for it times on this machine."""
+        return None
 
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:  # noqa: ARG002 - for those with workers
         """Note who is to be asked; this process is there already."""

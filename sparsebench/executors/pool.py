@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import connection
 
 from sparsebench.errors import SparsebenchError, StoreError
 from sparsebench.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, MayStart, at_once
 from sparsebench.executors.choosing import choose
+from sparsebench.executors.limits import over_limit
 from sparsebench.executors.process import Worker
 from sparsebench.executors.worker import Answer, Broken, Ready
 from sparsebench.records import Failure
@@ -33,7 +34,10 @@ class Pool:
     Attributes:
         threads: the same.
         slots: ``jobs``.
+        here: true.
     """
+
+    here = True
 
     def __init__(self, jobs: int, threads: int | None) -> None:
         self.threads = threads
@@ -44,6 +48,10 @@ class Pool:
         self._failed_starts = 0
         self._may_start: MayStart = at_once
         self._refused = False
+
+    def machine(self) -> Mapping[str, str] | None:
+        """Return None, for it times on this machine."""
+        return None
 
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
         """Start workers, as many as there can be work for at once."""
@@ -175,13 +183,7 @@ class Pool:
         self._workers.remove(worker)
         _end([worker])
         assert worker.task is not None  # noqa: S101 - only tasks have limits
-        limit = worker.task.limit_seconds or 0.0
-        text = (
-            f"It ran for longer than {limit:g} s and was ended: run.stage_seconds allows "
-            f"{limit / len(worker.task.stages):g} s a stage. Where it needs longer, raise that with "
-            "--set run.stage_seconds=SECONDS, and run again with --retry-failed."
-        )
-        return _failed(worker, text)
+        return _failed(worker, over_limit(worker.task))
 
 
 def _failed(worker: Worker, text: str) -> Ended:

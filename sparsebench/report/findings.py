@@ -20,6 +20,9 @@ BACKEND_TOLERANCE_PP = 0.5
 STEAL_TOLERANCE = 0.05
 """Share of the cores' time in a round that a hypervisor may give to others unremarked."""
 
+FOREIGN_TOLERANCE = 0.5
+"""How many cores other processes may keep busy during a session, in the mean, unremarked."""
+
 ALSO_LISTED = 8
 """How many names a warning spells out."""
 
@@ -186,6 +189,9 @@ def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
         steal, throttled = (session.conditions.get(field) or 0.0 for field in ("steal_share", "throttle_events"))
         if steal > STEAL_TOLERANCE:
             yield f"Timing of {name}: a hypervisor took up to {percent(steal, 0)} % of the cores' time in a round."
+        foreign = session.conditions.get("foreign_cores") or 0.0
+        if foreign > FOREIGN_TOLERANCE:
+            yield f"Timing of {name}: other processes kept {decimal(foreign, 1)} cores busy in the mean."
         if throttled:
             yield f"Timing of {name}: cores were slowed down for heat up to {throttled:,.0f} times in a round."
 
