@@ -251,17 +251,20 @@ class _Work:
         self._watcher.said(f"sparsebench: waiting for {who}, which works in the same run directory.")
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, Said):
+            self._watcher.said(event.line)
+            return
+        task = self._running.get(event.key)
+        if task is None:  # News of a task may come after its end, where they take another way.
+            return
         match event:
-            case Started(key):
-                task = self._running[key]
+            case Started():
                 for stage in task.stages:
                     self._watcher.started(stage)
                 if task.needs.exclusive:
                     self._watcher.together(task.stages)
-            case Trained(key, epoch, epochs):
-                self._watcher.epoch(self._running[key].stages[0], epoch, epochs)
-            case Said(line):
-                self._watcher.said(line)
+            case Trained(epoch=epoch, epochs=epochs):
+                self._watcher.epoch(task.stages[0], epoch, epochs)
 
 
 def _attempts(plan: Plan, status: Mapping[str, StageStatus], store: Store) -> dict[str, int]:
@@ -273,7 +276,7 @@ def _attempts(plan: Plan, status: Mapping[str, StageStatus], store: Store) -> di
 def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup:
     asked = [stage.settings["quantize"]["calibration_batches"] for stage in todo if stage.settings.get("quantize")]
     return Setup(
-        root=store.root.resolve(),
+        root=store.root.absolute(),
         folder=Path.cwd(),
         device=config.train.device,
         how={key: getattr(config.train, key) for key in HOW_TRAINING_RUNS},

@@ -37,6 +37,8 @@ def workbench(setup: Setup) -> "Workbench":
 
 def forget() -> None:
     """Let go of the bench of this process: what it has loaded may be something else in the next run."""
+    for _, bench in _kept:
+        bench.use_threads(None)
     _kept.clear()
 
 
@@ -174,7 +176,7 @@ def _commit(
         settings=stage.settings,
         status="failed" if failure else "done",
         attempt=before.attempt + 1 if before else 1,
-        started_at=started_at.isoformat(timespec="seconds"),
+        started_at=started_at.isoformat(timespec="milliseconds"),
         seconds=seconds,
         environment=describe_environment(threads),
         warnings=(*noted, *note(aside, None if failure else artifacts)),

@@ -28,6 +28,10 @@ def test_a_key_is_pinned_so_that_a_change_of_keys_is_a_decision():
     )
 
 
+def test_how_stages_are_run_is_no_part_of_any_key():
+    assert plan("run.threads=3", "run.stage_seconds=60").stages == plan().stages
+
+
 def test_the_default_sweep_trains_each_network_once_and_shares_it_among_all_schemes():
     default = plan()
     assert len(default.trials) == 5 * 4 * 3

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -19,6 +19,7 @@ from sparsebench.errors import ConfigError, StoreError
 from sparsebench.executors import Ended, Executor, MayStart, at_once
 from sparsebench.executors.limits import over_limit
 from sparsebench.executors.ray_cluster import Cluster, Node, cannot_run
+from sparsebench.executors.ray_room import Room, Running
 from sparsebench.executors.ray_worker import Mailbox, carry_out_here
 from sparsebench.records import Failure
 from sparsebench.tasks import Said, Setup, Started, Task, Tell
@@ -26,59 +27,9 @@ from sparsebench.work import record_failure
 
 POLL_SECONDS = 0.2
 
-
-@dataclass
-class Running:
-    """A task that Ray has.
-
-    Attributes:
-        task: the task.
-        bench: the node that it has for itself, where it times.
-        submitted: when Ray was given it, on this driver's monotonic clock.
-        began: when a worker said that it began, on the same clock.
-    """
-
-    task: Task
-    bench: str | None
-    submitted: float
-    began: float | None = None
-
-
-class Room:
-    """How many more tasks Ray should be given now.
-
-    Ray would take all at once. But what waits there can no longer be taken by another driver, nor be put behind what is
-    ready later and stands earlier in the plan.
-    """
-
-    def __init__(self, config: RayConfig, cluster: Cluster, running: Sequence[Running]) -> None:
-        nodes = cluster.nodes()
-        self.gpus = sum(int(node.of("GPU") / config.gpus) for node in nodes)
-        self.cpus = sum(int(node.of("CPU") / config.cpus) for node in nodes)
-        self.benches = cluster.benches()
-        busy = {one.bench for one in running}
-        self._free = [node for node in self.benches if node.id not in busy]
-        others = [one.task for one in running if not one.task.needs.exclusive]
-        training = sum(self.on_gpu(task) for task in others)
-        self._left = {True: self.gpus - training, False: self.cpus - (len(others) - training)}
-
-    def on_gpu(self, task: Task) -> bool:
-        """Whether a task is given a GPU: it wants one and the cluster has some."""
-        return task.needs.gpu and self.gpus > 0
-
-    def has(self, task: Task) -> bool:
-        """Whether a task has its place."""
-        return bool(self._free) if task.needs.exclusive else self._left[self.on_gpu(task)] > 0
-
-    def take(self, task: Task) -> Node | None:
-        """Take a place; return the node that the task has for itself, where it times."""
-        if task.needs.exclusive:
-            return self._free.pop()
-        self._left[self.on_gpu(task)] -= 1
-        return None
-
-    def __bool__(self) -> bool:
-        return bool(self._free) or any(left > 0 for left in self._left.values())
+RETRY_SECONDS = 2.0
+"""A task that was lost is tried again after so long times the square of its losses: Ray may take a while to see that a
+node is gone, and would lose it there again."""
 
 
 def build(config: SweepConfig, jobs: int | None) -> Executor:
@@ -114,6 +65,7 @@ class RayExecutor:
         self._waiting: list[Task] = []
         self._running: dict[Any, Running] = {}
         self._lost: Counter[str] = Counter()
+        self._not_before: dict[str, float] = {}
         self._mailbox: Any = None
         self._news: Any = None
         self._may_start: MayStart = at_once
@@ -189,13 +141,14 @@ class RayExecutor:
         room = Room(self._config, self._cluster, list(self._running.values()))
         stay: list[Task] = []
         ended: list[Ended] = []
+        now = time.monotonic()
         for place, task in enumerate(self._waiting):
             if task.needs.exclusive and not room.benches:
                 ended.append(self._fail_without_bench(task))
             elif not room:
                 stay += self._waiting[place:]
                 break
-            elif room.has(task) and self._may_start(task):
+            elif room.has(task) and self._not_before.get(task.key, now) <= now and self._may_start(task):
                 self._send(task, room.take(task), room.on_gpu(task))
             else:
                 stay.append(task)
@@ -272,12 +225,13 @@ class RayExecutor:
         self._lost[task.key] += 1
         lost = self._lost[task.key]
         if lost <= allowed:
+            self._not_before[task.key] = time.monotonic() + RETRY_SECONDS * lost**2
             tell(Said(f"{_label(task)}: {why}; it is tried again ({lost} of {allowed} times)."))
             self._wait_in_line(task)
             return []
         text = (
-            f"{why[0].upper()}{why[1:]} while it ran this stage. It was tried {lost} times; ray.retries allows {allowed} "
-            "more tries than one. To try again, run with --retry-failed."
+            f"{why[0].upper()}{why[1:]} while it ran this stage, {lost} times in all, and ray.retries is {allowed}. "
+            "To try again, run with --retry-failed."
         )
         failure = Failure(error="WorkerError", message=text, traceback=str(error))
         return [Ended(task, record_failure(task, failure, time.monotonic() - running.submitted))]

@@ -58,8 +58,8 @@ def serve(channel: "Connection[Any, Any]", setup: Setup) -> None:
     try:
         workbench(setup)
         send(Ready(gpu=training_device(setup.device).type == "cuda"))
-        while (task := channel.recv()) is not None:
-            send(Answer(carry_out(task, send)))
+        while True:
+            send(Answer(carry_out(channel.recv(), send)))
     except (EOFError, ConnectionError):
         return  # The driver is gone, or wants no more.
     except Exception as error:
