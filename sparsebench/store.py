@@ -4,6 +4,7 @@ A result is written to a temporary name, fsynced and renamed: it is there whole 
 be left behind. Several processes may write side by side; whoever renames last wins, with the same content.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,10 @@ from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, Stage
 
 RESULT = "result.json"
 RUN = "run.json"
+
+_REMEDY = "Free some space or mend its permissions; start again, and the run continues."
+
+_FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
 
 _OS_ERROR = re.compile(r"(?:os error |Os \{ code: )(\d+)")
 """How libraries written in Rust, safetensors among them, tell of an error of the operating system."""
@@ -302,10 +307,19 @@ def _parse(path: Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
         raise StoreError(f"{path} is no valid record: {error}. Delete it and start again.") from error
 
 
+def raise_if_full(error: Exception, root: Path) -> None:
+    """Stop a run whose disk is full, wherever in a stage that was found: all stages to come would fail by it.
+
+    Raises:
+        StoreError: where ``error`` says so.
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f"{error.filename}, in a stage of {root}" if error.filename else f"files of a stage of {root}"
+        raise StoreError(f"Cannot write {where}: {error.strerror}. {_REMEDY}") from error
+
+
 @contextmanager
-def disk(
-    doing: str, path: Path, remedy: str = "Free some space or mend its permissions; start again, and the run continues."
-) -> Iterator[None]:
+def disk(doing: str, path: Path, remedy: str = "") -> Iterator[None]:
     """Turn an error of the operating system into a sentence with its remedy.
 
     Raises:
@@ -314,9 +328,9 @@ def disk(
     try:
         yield
     except OSError as error:
-        raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}. {remedy}") from error
+        raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}. {remedy or _REMEDY}") from error
     except Exception as error:
         told = _OS_ERROR.search(str(error))
         if told is None:
             raise
-        raise StoreError(f"Cannot {doing} {path}: {os.strerror(int(told[1]))}. {remedy}") from error
+        raise StoreError(f"Cannot {doing} {path}: {os.strerror(int(told[1]))}. {remedy or _REMEDY}") from error

@@ -12,7 +12,7 @@ from sparsebench.errors import LostError, NoEffectWarning, StoreError, Unreached
 from sparsebench.mending import aside_of, digest_of, note, set_lost_aside
 from sparsebench.plan import Stage
 from sparsebench.records import PARENTS, Failure, StageRecord
-from sparsebench.store import Store
+from sparsebench.store import Store, raise_if_full
 from sparsebench.tasks import Setup, Started, Task, Tell, Trained
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
         except StoreError:
             raise
         except Exception as error:
+            raise_if_full(error, bench.store.root)
             outcome = _failure(error)
     for warning in caught:
         if not issubclass(warning.category, _NOTED):

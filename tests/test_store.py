@@ -127,3 +127,11 @@ def test_a_record_that_was_laid_out_by_others_is_read_all_the_same(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(RecordSchemaError):
         store.standing("evaluate", "ab" * 32)
+
+
+def test_a_full_disk_that_a_library_in_another_language_tells_of_is_known_as_one(tmp_path):
+    def write(path):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(StoreError, match=r"Cannot write .*: No space left on device\. Free some space or mend"):
+        Store(tmp_path).save_artifact("train", "k", "a.bin", write)
