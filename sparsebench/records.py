@@ -8,7 +8,9 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 SCHEMA_VERSION = 2
 
@@ -350,7 +352,10 @@ class SensitivityResult:
     points: tuple[SensitivityPoint, ...]
 
 
-Result = TrainResult | CompressResult | EvaluateResult | MeasureResult | SensitivityResult
+Result = Annotated[
+    TrainResult | CompressResult | EvaluateResult | MeasureResult | SensitivityResult, Field(discriminator="kind")
+]
+"""What a stage brought forth; which of them it is, ``kind`` says when a record is read."""
 
 
 @dataclass(frozen=True, kw_only=True)

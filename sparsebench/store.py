@@ -54,6 +54,7 @@ class Store:
 
     def __init__(self, root: Path, writable: bool = True) -> None:
         self.root = root
+        self._root = os.fspath(root)
         if not writable:
             return
         with disk("write run directory", root, "Choose another place with --runs-dir, or mend its permissions."):
@@ -77,7 +78,7 @@ class Store:
             RecordSchemaError: where it was written under another schema version.
             StoreError: where it cannot be read.
         """
-        path = self.directory(kind, key) / RESULT
+        path = self._result(kind, key)
         raw = _content(path)
         if raw is None:
             return None
@@ -94,7 +95,7 @@ class Store:
             RecordSchemaError: where it was written under another schema version.
             StoreError: where it cannot be read.
         """
-        path = self.directory(kind, key) / RESULT
+        path = self._result(kind, key)
         raw = _content(path)
         if raw is None:
             return None
@@ -150,6 +151,10 @@ class Store:
             if problem:
                 return f"{name} {problem}"
         return None
+
+    def _result(self, kind: StageKind, key: str) -> str:
+        # As text: there are tens of thousands of them, and a Path takes as long to make as a file to open.
+        return f"{self._root}{os.sep}{kind}{os.sep}{key}{os.sep}{RESULT}"
 
     def write_run(self, record: RunRecord) -> None:
         """Write what the run was asked for."""
@@ -267,7 +272,7 @@ def stage_adapter() -> TypeAdapter[StageRecord]:
     return TypeAdapter(StageRecord)
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: str) -> bytes | None:
     """Return the content of a file, None where it is not there."""
     try:
         with open(path, "rb") as file:
@@ -289,7 +294,7 @@ def _problem(path: Path, digest: str | None) -> str | None:
     return None if same else "is not what was recorded: its SHA-256 differs"
 
 
-def _parse(path: Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
+def _parse(path: str | Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
     """Read a record, refusing one of another schema version before anything of it is believed."""
     try:
         # Taking a record apart once more, for one number that stands at its end, would take as long as reading it.
