@@ -4,6 +4,7 @@ Run as a script: ``soak.py FOLDER KILLS SEED``. Importing torch takes longer tha
 once, and every process is a fork of this one, which runs nothing itself and has a single thread.
 """
 
+import gc
 import json
 import os
 import random
@@ -16,14 +17,13 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from quick import QUICK_TIMED, quick
+from quick import quick
 
 from sparsebench import run_sweep
 
-CONFIG = ("schemes=fp32,static,dynamic", "train.epochs=2", *QUICK_TIMED)
-
-LONGEST = 0.35
-"""A process lives for up to this share of the time that a sweep takes: so that a dozen are killed before it ends."""
+LIVES = (0.25, 0.25, 0.25, 1.0)
+"""A process lives for up to one of these shares of the time that a sweep takes. Most live shortly, so that many are
+killed before it ends; some live long, so that it ends though a stage should take longer than the others live."""
 
 SECONDS_TO_END = 120
 
@@ -35,7 +35,7 @@ def sweep(folder):
         return process
     code = 1
     try:
-        run_sweep(quick(*CONFIG), runs_dir=folder)
+        run_sweep(quick(), runs_dir=folder)
         (folder / "modules.json").write_text(json.dumps(sorted(sys.modules)))
         code = 0
     except BaseException:
@@ -67,11 +67,12 @@ def undisturbed(folder):
     return time.monotonic() - start
 
 
-def killed_until_finished(folder, longest, dice):
+def killed_until_finished(folder, seconds, dice):
     """Run one sweep to its end and return how often it was killed."""
     folder.mkdir()
     kills = 0
-    while not ended_within(process := sweep(folder), dice.uniform(0, longest)):
+    # The longer it takes, the longer they live: a machine that is busy with other things may need it.
+    while not ended_within(process := sweep(folder), dice.uniform(0, dice.choice(LIVES) * seconds * (1 + kills / 20))):
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         kills += 1
@@ -85,10 +86,11 @@ def main():
     for name in json.loads((folder / "first/modules.json").read_text()):
         with suppress(Exception):
             import_module(name)
+    gc.freeze()  # Collecting in every process would copy what they share.
     seconds = undisturbed(folder / "undisturbed")
     kills = []
     while sum(kills) < wanted:
-        kills.append(killed_until_finished(folder / f"killed-{len(kills)}", LONGEST * seconds, dice))
+        kills.append(killed_until_finished(folder / f"killed-{len(kills)}", seconds, dice))
     print(json.dumps({"kills": kills, "seconds": seconds}))
 
 
