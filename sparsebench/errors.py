@@ -74,6 +74,27 @@ class StoreError(SparsebenchError):
     """A run directory or a record in it that cannot be written or read."""
 
 
+class LostError(StoreError):
+    """What a stage builds on is missing or damaged; the run makes it again.
+
+    Attributes:
+        stage: the kind of the stage that is lost.
+        key: its key.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, stage: str, key: str, why: str, text: str) -> None:
+        self.stage, self.key, self.why = stage, key, why
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type["LostError"], tuple[str, str, str, str]]:
+        return LostError, (self.stage, self.key, self.why, str(self))
+
+
+class UnreadableRecordError(StoreError):
+    """A record that is no record any more: it was cut off, or something else was written over it."""
+
+
 class RecordSchemaError(StoreError):
     """A record written under another schema version; it is refused, never misread."""
 

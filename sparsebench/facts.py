@@ -13,7 +13,7 @@ from pathlib import Path
 from sparsebench.backends import Backend, build_backend
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
-from sparsebench.environment import machine_identity
+from sparsebench.environment import machine_identity, versions_of
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import published_as
 from sparsebench.plan import EAGER, FP32, Facts
@@ -42,6 +42,7 @@ def gather_facts(config: SweepConfig) -> Facts:
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
         training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.load(scheme), "trains", False)),
         machine=machine_identity(),
+        runtimes={label: versions_of(getattr(backend, "runtime", ())) for label, backend in backends.items()},
     )
 
 

@@ -33,6 +33,8 @@ class Facts:
         calibrating: the schemes that read calibration batches.
         training: the schemes that train the network further.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
+        runtimes: versions of what runs the networks of a backend, beside torch, by the backend's label; they join the
+            keys of its ``measure`` alone, so that another version is timed anew.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Facts:
     calibrating: frozenset[str] = frozenset({"static", "both"})
     training: frozenset[str] = frozenset({"qat"})
     machine: Mapping[str, str] = field(default_factory=dict)
+    runtimes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,7 +373,7 @@ class _Planner:
             "baseline": baselines[trial.model, trial.data, trial.backend],
             "eager_baseline": baselines[trial.model, trial.data, EAGER],
             **measure.model_dump(mode="json", exclude={"batch_sizes", "threads", "all_seeds", "hang_seconds"}),
-            "machine": dict(self.facts.machine),
+            "machine": {**self.facts.machine, **self.facts.runtimes.get(trial.backend, {})},
         }
         label = f"{trial.label} · batch {batch_size} · {threads} thread{'s' * (threads > 1)}"
         return self._add("measure", settings, trial.compress, label)

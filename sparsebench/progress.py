@@ -15,7 +15,7 @@ from sparsebench.forecast import Tally, clock
 from sparsebench.graph import StageStatus
 from sparsebench.plan import Plan, Stage
 from sparsebench.records import EpochRecord, EvaluateResult, MeasureResult, StageRecord, TrainResult, failure_line
-from sparsebench.runner import Watcher
+from sparsebench.watching import Watcher
 
 VERBS = {
     "train": "training",
@@ -54,6 +54,10 @@ class Lines(Watcher):
     def said(self, line: str) -> None:
         """Pass on what the user's code wrote."""
         self._say(line)
+
+    def noted(self, text: str) -> None:
+        """Say what else there is to know."""
+        self._say(text)
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Say how a stage ended."""
@@ -125,6 +129,10 @@ class Bar(Watcher):
     def said(self, line: str) -> None:
         """Let what the user's code wrote scroll by above the bar."""
         self._say(line)
+
+    def noted(self, text: str) -> None:
+        """Say above the bar what else there is to know."""
+        self._say(text, style="yellow")
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Move on; a failure stays on the screen above the bar."""

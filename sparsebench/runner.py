@@ -1,53 +1,25 @@
 """The sequencer of stages: what is done is left alone, what failed is recorded, the rest is run as it is ready."""
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from sparsebench import __version__
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
-from sparsebench.environment import describe_environment
+from sparsebench.environment import describe_environment, moved
 from sparsebench.executors import Executor, build_executor
 from sparsebench.facts import gather_facts
 from sparsebench.gate import Gate
 from sparsebench.graph import Graph, StageStatus
+from sparsebench.mending import set_damaged_aside, settle, still_open
 from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
-from sparsebench.records import EpochRecord, Run, RunRecord, StageRecord
+from sparsebench.records import Run, RunRecord, StageRecord
 from sparsebench.sharding import Shard, part_of
 from sparsebench.store import Store, load_run, read_trials
 from sparsebench.tasks import Event, Said, Setup, Started, Task, Trained
+from sparsebench.watching import Watcher
 from sparsebench.work import forget, workbench
-
-
-class Watcher:
-    """Is told how a run goes on. Its methods do next to nothing; a subclass overrides those that it needs."""
-
-    def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
-        """Called once, before any work, with where each stage stands; those that are pending are to be run."""
-
-    def parallel(self, slots: int) -> None:
-        """Called once after ``planned``, with how many stages may run at once."""
-
-    def started(self, stage: Stage) -> None:
-        """Called before a stage."""
-
-    def together(self, stages: Sequence[Stage]) -> None:
-        """Called before stages that are timed together, after ``started`` was for each of them."""
-
-    def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
-        """Called after each epoch of training, where the trainer tells."""
-
-    def said(self, line: str) -> None:
-        """Called with what code in a worker process wrote to stdout or stderr, line by line."""
-        print(line, file=sys.stderr)
-
-    def finished(self, stage: Stage, record: StageRecord) -> None:
-        """Called after a stage was committed, done or failed."""
-
-    def skipped(self, stage: Stage) -> None:
-        """Called for a stage that cannot run because one before it failed."""
 
 
 def plan_sweep(config: SweepConfig, machine: Mapping[str, str] | None = None) -> Plan:
@@ -67,9 +39,9 @@ def stage_status(plan: Plan, store: Store) -> dict[str, StageStatus]:
     # Looking for a file that is not there takes as long as planning it did.
     there = {kind: store.keys(kind) for kind in {stage.kind for stage in plan.stages}}
     for stage in plan.stages:
-        record = store.read(stage.kind, stage.key) if stage.key in there[stage.kind] else None
-        if record is not None:
-            status[stage.key] = record.status
+        standing = store.standing(stage.kind, stage.key) if stage.key in there[stage.kind] else None
+        if standing == "done" or standing == "failed":
+            status[stage.key] = standing
         elif stage.parent and status[stage.parent] in ("failed", "skipped"):
             status[stage.key] = "skipped"
         else:
@@ -117,10 +89,11 @@ def run_sweep(
         plan = plan_sweep(config, executor.machine() if timed else None)
         part = plan if shard is None else part_of(plan, shard)
         store = Store(Path(runs_dir) / config.name)
-        with closing(_Work(config, part, store, watcher or Watcher(), retry_failed, executor)) as work:
-            work.prepare()
-            _write_run(config, plan, store, command, work.threads, whole=shard is None)
-            work.carry_out()
+
+        def begin(work: _Work) -> Sequence[str]:
+            return _write_run(config, plan, store, command, work.threads, whole=shard is None)
+
+        _run_all(config, part, store, watcher or Watcher(), retry_failed, executor, begin)
     run = load_run(store.root)
     if shard is None:
         return run
@@ -149,11 +122,38 @@ def run_sensitivity(
     with closing(executor or build_executor("local", config, jobs)) as executor:
         plan = plan_sensitivity(config, gather_facts(config))
         store = Store(Path(runs_dir) / config.name)
-        with closing(_Work(config, plan, store, watcher or Watcher(), retry_failed, executor)) as work:
-            work.prepare()
-            work.carry_out()
+        _run_all(config, plan, store, watcher or Watcher(), retry_failed, executor, lambda _: ())
     records = (store.read(stage.kind, stage.key) for stage in plan.stages if stage.kind == "sensitivity")
     return tuple(record for record in records if record is not None)
+
+
+MOST_PASSES = 10
+"""What was made again and came out different is followed so far in one start; the next start would go on."""
+
+
+def _run_all(
+    config: SweepConfig,
+    plan: Plan,
+    store: Store,
+    watcher: Watcher,
+    retry_failed: bool,
+    executor: Executor,
+    begin: Callable[["_Work"], Sequence[str]],
+) -> None:
+    """Run what is left of a plan, and after that what is left where something was made again and came out different.
+
+    ``begin`` is called when all was checked and nothing was run, and returns what a person should know.
+    """
+    settle(store)
+    left: frozenset[str] = frozenset()
+    for number in range(MOST_PASSES):
+        with closing(_Work(config, plan, store, watcher, retry_failed and not number, executor)) as work:
+            work.prepare()
+            work.carry_out(() if number else begin(work))
+        settle(store)
+        before, left = left, still_open(plan, store)
+        if not left or left == before:
+            return
 
 
 class _Work:
@@ -181,6 +181,10 @@ class _Work:
             attempts = _attempts(plan, status, store)
             status = {key: "done" if state == "done" else "pending" for key, state in status.items()}
         todo = [stage for stage in plan.stages if status[stage.key] == "pending"]
+        self._again = set_damaged_aside(todo, status, plan, store)
+        if self._again:
+            status |= dict.fromkeys(self._again, "pending")
+            todo = [stage for stage in plan.stages if status[stage.key] == "pending"]
         self._trains = any(stage.kind == "train" for stage in todo)
         self._setup = _setup_of(config, store, todo)
         self._graph = Graph(
@@ -208,10 +212,13 @@ class _Work:
 
             check_all(self._config, workbench(self._setup))
 
-    def carry_out(self) -> None:
-        """Submit what is ready, and what becomes ready, until nothing is left."""
+    def carry_out(self, notes: Sequence[str]) -> None:
+        """Submit what is ready, and what becomes ready, until nothing is left; ``notes`` are told before."""
         self._watcher.planned(self._plan, dict(self._graph.status))
         self._watcher.parallel(self._executor.slots)
+        labels = {stage.key: f"{stage.kind} {stage.label}" for stage in self._plan.stages} if self._again else {}
+        for text in (*notes, *(f"{labels[key]} is made again: {why}." for key, why in self._again.items())):
+            self._watcher.noted(text)
         self._submit()
         while not self._graph.is_finished:
             for ended in self._executor.wait(self._tell):
@@ -278,21 +285,29 @@ def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup
     )
 
 
-def _write_run(config: SweepConfig, plan: Plan, store: Store, command: str, threads: int | None, whole: bool) -> None:
+def _write_run(
+    config: SweepConfig, plan: Plan, store: Store, command: str, threads: int | None, whole: bool
+) -> tuple[str, ...]:
     """Note what the run is asked for, unless the same is noted already: who only looks at a run does not change it.
 
     Who runs the whole says on which machine it is timed; shards run on several, and time nothing.
+
+    Returns:
+        What a person should know where it goes on elsewhere than it was begun.
     """
     asked = config.model_dump(mode="json")
+    here = describe_environment(threads)
     before = store.read_run_if_any()
+    notes = moved(before.environment, here) if before else ()
     if before is not None and before.config == asked and (before.trials == plan.trials or not whole):
-        return
+        return notes
     record = RunRecord(
         name=config.name,
         config=asked,
         command=command,
         sparsebench=__version__,
         trials=plan.trials,
-        environment=describe_environment(threads),
+        environment=here,
     )
     store.write_run(record)
+    return notes

@@ -24,7 +24,7 @@ from sparsebench.backends import Backend, Compressed, build_backend
 from sparsebench.config import PruneConfig, PrunerConfig, TrainConfig
 from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
 from sparsebench.data import Splits, load_splits
-from sparsebench.errors import ContractError, ModelError, NoEffectWarning, StoreError
+from sparsebench.errors import ContractError, LostError, ModelError, NoEffectWarning, StoreError
 from sparsebench.metrics.accuracy import wilson_interval
 from sparsebench.metrics.compute import count_macs
 from sparsebench.metrics.memory import working_memory
@@ -437,7 +437,8 @@ class Workbench:
     def _record(self, kind: Any, key: str | None) -> StageRecord:
         record = self.store.read(kind, key) if key else None
         if record is None or record.status != "done":
-            raise StoreError(f"The {kind} stage {key} that this one builds on is not there; start the run again.")
+            text = f"The {kind} stage {key} that this one builds on is not there; start the run again."
+            raise LostError(kind, str(key), "it was not there", text)
         return record
 
     def _tell(self, settings: Mapping[str, Any]) -> Callable[[Any], None] | None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sparsebench.environment import describe_environment
-from sparsebench.errors import NoEffectWarning, StoreError, UnreachedWarning
+from sparsebench.errors import LostError, NoEffectWarning, StoreError, UnreachedWarning
+from sparsebench.mending import aside_of, digest_of, note, set_lost_aside
 from sparsebench.plan import Stage
-from sparsebench.records import Failure, StageRecord
-from sparsebench.store import Store
+from sparsebench.records import PARENTS, Failure, StageRecord
+from sparsebench.store import Store, raise_if_full
 from sparsebench.tasks import Setup, Started, Task, Tell, Trained
 
 if TYPE_CHECKING:
@@ -104,14 +105,18 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
     """Run one stage and commit its record, done or failed."""
     started_at, started = datetime.now(UTC), time.perf_counter()
     outcome: Outcome | Failure
+    lost = None
     with warnings.catch_warnings(record=True) as caught:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
         try:
             outcome = bench.do(stage)
+        except LostError as error:
+            lost, outcome = error, _failure(error)
         except StoreError:
             raise
         except Exception as error:
+            raise_if_full(error, bench.store.root)
             outcome = _failure(error)
     for warning in caught:
         if not issubclass(warning.category, _NOTED):
@@ -120,6 +125,8 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
     record = _commit(stage, bench.store, started_at, time.perf_counter() - started, outcome, noted)
     if record.status == "done":
         bench.committed(stage)
+    if lost:
+        set_lost_aside(bench.store, lost, record)
     return record
 
 
@@ -158,8 +165,11 @@ def _commit(
     threads: int | None = None,
 ) -> StageRecord:
     """Write the record of what a stage brought forth; ``threads`` are those of another process that ran it."""
-    before = store.read(stage.kind, stage.key)
+    aside = aside_of(store, stage.kind, stage.key)
+    before = store.read(stage.kind, stage.key) or (aside and aside.record)
+    parent = store.read(PARENTS[stage.kind], stage.parent) if stage.parent else None
     failure = outcome if isinstance(outcome, Failure) else None
+    artifacts = {} if isinstance(outcome, Failure) else outcome.artifacts
     record = StageRecord(
         stage=stage.kind,
         key=stage.key,
@@ -170,10 +180,20 @@ def _commit(
         started_at=started_at.isoformat(timespec="milliseconds"),
         seconds=seconds,
         environment=describe_environment(threads),
-        warnings=noted,
-        artifacts={} if isinstance(outcome, Failure) else outcome.artifacts,
+        warnings=(*noted, *note(aside, None if failure else artifacts)),
+        artifacts=artifacts,
         result=None if isinstance(outcome, Failure) else outcome.result,
         failure=failure,
+        seed=_seed(stage, parent),
+        built_on=digest_of(parent),
     )
     store.write(record)
     return record
+
+
+def _seed(stage: Stage, parent: StageRecord | None) -> int | None:
+    """Return the seed of a stage: its own, or that of the training that it builds on."""
+    own = stage.settings.get("seed")
+    if own is not None or parent is None:
+        return own
+    return parent.settings.get("seed") if parent.seed is None else parent.seed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparsebench import load_config
 from sparsebench.records import flat_row
-from sparsebench.runner import Watcher
+from sparsebench.watching import Watcher
 
 TINY = (
     "name=tiny",

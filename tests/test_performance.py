@@ -112,6 +112,36 @@ def test_a_multiplied_run_is_read_back_with_as_many_records(tmp_path):
     assert len({trial.trial.evaluate for trial in read.trials}) == len(read.trials)
 
 
+def test_a_scaled_run_is_done_to_the_last_trial_and_can_be_reported(tmp_path):
+    from scaled_run import axes, write_scaled_run
+
+    from sparsebench import load_config, load_run, write_report
+    from sparsebench.runner import stage_status
+    from sparsebench.store import Store
+
+    config = load_config(None, axes(seeds=2, thresholds=3))
+    plan, records = write_scaled_run(config, tmp_path, tiny=("model.options={width=8}", "train.epochs=1"))
+    assert len(plan.trials) == (1 + 4 * 3) * 4 * 2
+    assert records == len(list((tmp_path / "scaled").glob("*/*/result.json")))
+    assert set(stage_status(plan, Store(tmp_path / "scaled")).values()) == {"done"}
+    run = load_run(tmp_path / "scaled")
+    assert {trial.status for trial in run.trials} == {"done"}
+    assert len({trial.evaluated.correct_bits for trial in run.trials}) == len(run.trials)
+    assert "Timing is VALID" in write_report(run, tmp_path / "report").read_text()
+
+
+def test_several_writers_at_once_are_timed_from_the_moment_at_which_all_are_ready(tmp_path):
+    from handmade import stage_record
+    from perf_scale import WRITERS, writes_per_second
+
+    from sparsebench.store import Store
+
+    source = Store(tmp_path / "source")
+    source.write(stage_record())
+    assert writes_per_second(tmp_path / "target", tmp_path / "source", count=5) > 0
+    assert len(list((tmp_path / "target").glob("evaluate/*/result.json"))) == WRITERS * 5
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # as the document has it
 def test_the_document_s_loop_and_the_trainer_do_the_same_work(tmp_path):
     import torch

@@ -38,6 +38,8 @@ class Ended:
 class Executor(Protocol):
     """Runs tasks. All methods are called from one thread, in this order: open, any of submit and wait, close.
 
+    A closed one may be opened again: what was made again may leave more to do.
+
     Attributes:
         threads: threads that each task should have where the config does not say; None for as many as torch takes.
         here: whether tasks run on this machine alone. Otherwise the executor itself keeps what times alone.

@@ -149,12 +149,24 @@ def _own_pruning(run: Run) -> Iterator[str]:
 
 
 def _machines(run: Run) -> Iterator[str]:
+    yield from _trained_elsewhere(run)
     counts = Counter(record.environment.machine for trial in run.trials for record in trial.measure if record.result)
     if len(counts) > 1:
         names, shown = listing([escape(name) for name in counts]), escape(counts.most_common(1)[0][0])
         yield (
             f"Latency was measured on {len(counts)} machines ({names}); only that of {shown} is shown, for latencies "
             "of two machines are not compared."
+        )
+
+
+def _trained_elsewhere(run: Run) -> Iterator[str]:
+    """Yield that not all networks were trained on one machine: a run may go on on another, but should say so."""
+    counts = Counter(record.environment.machine for record in stages(run).values() if record.stage == "train")
+    if len(counts) > 1:
+        where = listing([f"{count:,} on {escape(machine)}" for machine, count in counts.most_common()])
+        yield (
+            f"Networks were trained on {len(counts)} machines ({where}). Rounding differs between machines, so that "
+            "the same seed may train to a slightly different network; no latency depends on it."
         )
 
 
