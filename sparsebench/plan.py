@@ -239,7 +239,7 @@ class _Planner:
             },
             # Where training runs is no part of what is trained, so that a run may go on on another machine.
             # Nor is a teacher of a network that has none, because nothing was trained before it.
-            "train": train.what_matters | ({} if parent else {"distill": None}) | (own or {}),
+            "train": train.what_matters | ({} if parent else {"distill": None}) | dict(own or {}),
             "trainer_source": facts.sources.get(train.trainer),
             "prune": self.config.prune.model_dump(mode="json") if pruner else None,
             "pruner": pruner.what_matters if pruner else None,
