@@ -79,14 +79,19 @@ def killed_until_finished(folder, seconds, dice):
     return kills
 
 
-def main():
-    folder, wanted, dice = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+def made_ready(folder):
+    """Import here what a sweep imports, for all that are to come."""
     torch.set_num_threads(1)
     undisturbed(folder / "first")
     for name in json.loads((folder / "first/modules.json").read_text()):
         with suppress(Exception):
             import_module(name)
     gc.freeze()  # Collecting in every process would copy what they share.
+
+
+def main():
+    folder, wanted, dice = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+    made_ready(folder)
     seconds = undisturbed(folder / "undisturbed")
     kills = []
     while sum(kills) < wanted:

@@ -1,4 +1,4 @@
-"""Fifty kills at random moments: what is finished after them is what would have been there without."""
+"""Kills at random moments, fifty and more: what is finished after them is what would have been there without."""
 
 import json
 import os
@@ -10,13 +10,16 @@ from sweeps import TESTS, rows
 
 from sparsebench import load_run
 
-KILLS = 50
+KILLS, KILLS_OF_PAIRS = 50, 20
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which this system cannot")
-def test_sweeps_that_are_killed_fifty_times_at_random_moments_end_with_the_records_of_an_undisturbed_one(tmp_path):
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which this system cannot")
+
+
+def soak(script, folder, kills):
+    """Return the runs of a soak test beside one that nobody disturbed."""
     done = subprocess.run(
-        [sys.executable, str(TESTS / "soak.py"), str(tmp_path), str(KILLS), "1"],
+        [sys.executable, str(TESTS / script), str(folder), str(kills), "1"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))},
         capture_output=True,
         text=True,
@@ -24,11 +27,20 @@ def test_sweeps_that_are_killed_fifty_times_at_random_moments_end_with_the_recor
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert sum(found["kills"]) >= KILLS
-    expected = rows(load_run(tmp_path / "undisturbed/quick"))
+    found = json.loads(done.stdout.splitlines()[-1])["kills"]
+    assert sum(found) >= kills
+    return load_run(folder / "undisturbed/quick"), [load_run(folder / f"killed-{n}/quick") for n in range(len(found))]
+
+
+@forks
+@pytest.mark.parametrize(
+    ("script", "kills"), [("soak.py", KILLS), ("soak_pairs.py", KILLS_OF_PAIRS)], ids=["alone", "in pairs"]
+)
+def test_sweeps_that_are_killed_again_and_again_end_with_the_records_of_an_undisturbed_one(tmp_path, script, kills):
+    """Each is killed at random moments and started again; or two drivers of one sweep are."""
+    undisturbed, killed = soak(script, tmp_path, kills)
+    expected = rows(undisturbed)
     assert {row["status"] for row in expected} == {"done"}
-    for number in range(len(found["kills"])):
-        run = load_run(tmp_path / f"killed-{number}/quick")
+    for run in killed:
         assert rows(run) == expected
-        assert {record.attempt for trial in run.trials for record in trial.stages} == {1}
+        assert {record.attempt for trial in run.trials for record in trial.stages} == {1}, "nothing is done over"
