@@ -99,6 +99,8 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         parts += [f"{level} Trade-offs", *trade_offs]
     if "accuracy-sparsity" in shown:
         parts += [f"{level} Accuracy against sparsity", shown["accuracy-sparsity"]]
+    if "interaction" in shown:
+        parts += [f"{level} Interaction of pruning and quantization", shown["interaction"]]
     if len(section.calibrations) > 1:
         parts += [f"{level} Calibration", calibration_note(section)]
         parts += [shown["accuracy-calibration"]] if "accuracy-calibration" in shown else []
