@@ -8,6 +8,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 
 SCHEMA_VERSION = 2
@@ -513,10 +514,11 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run read back: what was asked for and what is there."""
+    """A run read back: what was asked for, what is there, and when each start began that found work to do."""
 
     record: RunRecord
     trials: tuple[TrialResult, ...]
+    starts: tuple[datetime, ...] = ()
 
     def frame(self) -> Any:
         """Return the trials as a pandas data frame, one row each.

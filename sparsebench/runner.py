@@ -18,6 +18,7 @@ from sparsebench.executors.local import Local
 from sparsebench.facts import gather_facts
 from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
 from sparsebench.records import EpochRecord, Failure, Run, RunRecord, StageRecord
+from sparsebench.starts import note_start
 from sparsebench.store import Store, load_run
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class _Work:
     """What is left to do of a plan. Whatever can be checked beforehand is checked when it is built."""
 
     def __init__(self, config: SweepConfig, plan: Plan, store: Store, watcher: Watcher, retry_failed: bool) -> None:
+        self.started_at = datetime.now(UTC)
         self.plan = plan
         self.watcher = watcher
         self.status = stage_status(plan, store)
@@ -155,6 +157,7 @@ class _Work:
         self.watcher.planned(self.plan, self.status)
         if self.workbench is None:
             return
+        note_start(self.workbench.store.root, self.started_at)
         sessions: dict[str, list[Stage]] = {}
         for stage in self.todo:
             if stage.kind == "measure":
@@ -280,7 +283,7 @@ def _commit(
         settings=stage.settings,
         status="failed" if failure else "done",
         attempt=before.attempt + 1 if before else 1,
-        started_at=started_at.isoformat(timespec="seconds"),
+        started_at=started_at.isoformat(timespec="milliseconds"),
         seconds=seconds,
         environment=describe_environment(),
         warnings=noted,

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sparsebench.errors import RecordSchemaError, StoreError
 from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialResult
+from sparsebench.starts import read_starts
 
 RESULT = "result.json"
 RUN = "run.json"
@@ -150,7 +151,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         )
         for trial in record.trials
     )
-    return Run(record=record, trials=trials)
+    return Run(record=record, trials=trials, starts=read_starts(root))
 
 
 def read_run(root: Path) -> RunRecord:

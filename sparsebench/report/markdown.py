@@ -6,7 +6,7 @@ from sparsebench.records import Run
 from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.checklist import checklist, checklist_markdown
-from sparsebench.report.costs import costs_table
+from sparsebench.report.costs import costs_markdown
 from sparsebench.report.failures import unfinished_table
 from sparsebench.report.findings import findings
 from sparsebench.report.layers import layer_tables
@@ -61,7 +61,7 @@ def readme(
         parts += ["## Latency by pytest-benchmark", benchmarks]
     parts += ["## Failed and not offered", unfinished_table(run) or "Every trial is done and none was left out."]
     parts += ["## Reporting practice", _PRACTICE, checklist_markdown(checklist(run, found))]
-    parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_table(run)]
+    parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_markdown(run)]
     parts += ["## Details", *_details(found, several)]
     parts += ["## Provenance", provenance(run)]
     return "\n\n".join(parts) + "\n"
