@@ -25,9 +25,9 @@ class Mark:
     """A pruned network on a bar."""
 
     value: float
-    threshold: float
     low: float
     high: float
+    point: Point
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ def _size_label(section: Section, dense: Point | None, value: float, beyond: flo
     del section
     texts = [f"{significant(beyond)} → {significant(value)}"] if dense else []
     if marks:
-        smallest = min(marks, key=lambda mark: (mark.value, mark.threshold))
-        texts.append(f"{significant(smallest.value)} at {smallest.threshold:g}")
+        smallest = min(marks, key=lambda mark: (mark.value, mark.point.threshold))
+        texts.append(f"{significant(smallest.value)} at {smallest.point.threshold:g}")
     return "; ".join(texts)
 
 
@@ -176,7 +176,7 @@ def _layout(
                 continue
             (value, low, high), dense = next(((v, p) for v, p in here if p.dense), ((0.0, 0.0, 0.0), None))
             beyond = (outer(dense) or 0.0) if dense else 0.0
-            marks = tuple(Mark(v[0], p.threshold, v[1], v[2]) for v, p in here if not p.dense)
+            marks = tuple(Mark(*v, p) for v, p in here if not p.dense)
             text = label(section, dense, value, beyond, marks)
             y = len(bars) + len(headings)
             bars.append(Bar(y, backend, scheme, dense, value, low, high, beyond, marks, text))
@@ -214,7 +214,7 @@ def _right(layout: Layout, names: Iterable[str]) -> float:
 
 def _marks(axis: Axes, bar: Bar) -> None:
     """Draw the pruned networks of a bar: below each other from the least to the most pruned, where they are few."""
-    marks = sorted(bar.marks, key=lambda mark: mark.threshold)
+    marks = sorted(bar.marks, key=lambda mark: mark.point.threshold)
     spread = len(marks) <= MOST_SPREAD and any(mark.low < mark.high for mark in marks)
     step = 0.56 / max(1, len(marks) - 1) if spread else 0.0
     start = bar.y - step * (len(marks) - 1) / 2

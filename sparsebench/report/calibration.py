@@ -69,18 +69,25 @@ def calibration_table(section: Section) -> str:
     return markdown_table(headings, cells, [False] * 3 + [True] * len(asked))
 
 
+def panels_of(section: Section) -> dict[tuple[str, str], list[Point]]:
+    """Return the points that calibrated by backend and scheme; none where all read the same number of batches."""
+    points = [p for p in section.measured if p.calibration_batches and p.top1 and batches_read(p)]
+    grouped: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in points:
+        grouped[point.backend, point.scheme].append(point)
+    return dict(grouped) if len({batches_read(point) for point in points}) > 1 else {}
+
+
 def accuracy_against_batches(section: Section) -> Figure | None:
     """Draw accuracy against calibration batches; None where fewer than two numbers of them have an accuracy.
 
     One panel a scheme and backend; colour tells the threshold, from dense to the most pruned.
     """
-    points = [p for p in section.measured if p.calibration_batches and p.top1 and batches_read(p)]
-    read = [found for point in points if (found := batches_read(point))]
-    if len(set(read)) < 2:
+    grouped = panels_of(section)
+    if not grouped:
         return None
-    grouped: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
-    for point in points:
-        grouped[point.backend, point.scheme].append(point)
+    points = [point for here in grouped.values() for point in here]
+    read = [found for point in points if (found := batches_read(point))]
     figure, axes = panels(len(grouped))
     references = [p for p in section.shown if p.scheme == "fp32" and p.top1]
     bars = [error_bar(point) for point in (*points, *references)]
@@ -97,7 +104,8 @@ def accuracy_against_batches(section: Section) -> Figure | None:
     return figure
 
 
-def _colour(section: Section, threshold: float) -> tuple[float, float, float, float]:
+def threshold_colour(section: Section, threshold: float) -> tuple[float, float, float, float]:
+    """Return the colour of a threshold, from dark for dense to light for the most pruned."""
     place = section.thresholds.index(threshold) / max(1, len(section.thresholds) - 1)
     return _RAMP(_RAMP_END * place)
 
@@ -105,7 +113,7 @@ def _colour(section: Section, threshold: float) -> tuple[float, float, float, fl
 def _references(axis: Axes, section: Section, points: Sequence[Point]) -> None:
     for point in points:
         if point.top1:
-            colour = _colour(section, point.threshold)
+            colour = threshold_colour(section, point.threshold)
             axis.axhline(100 * point.top1.mean, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7, zorder=1)
 
 
@@ -124,7 +132,7 @@ def _lines(axis: Axes, section: Section, points: Sequence[Point], palette: Palet
             [(batches_read(point) or 0.0) * shift for point in ordered],
             y,
             yerr=[below, above],
-            color=_colour(section, threshold),
+            color=threshold_colour(section, threshold),
             marker=palette.marker(line[0].scheme),
             fillstyle=palette.fill(pruner),
             linestyle=palette.line(pruner),
@@ -149,7 +157,9 @@ def _groups(section: Section, palette: Palette) -> list[Sequence[Artist]]:
     """Return legend entries: thresholds and the reference, and the pruners where there are several."""
     shown = evenly(section.thresholds, MOST_NAMED)
     found: list[Artist] = [
-        Line2D([], [], color=_colour(section, threshold), label="dense" if threshold == 0 else f"{threshold:g}")
+        Line2D(
+            [], [], color=threshold_colour(section, threshold), label="dense" if threshold == 0 else f"{threshold:g}"
+        )
         for threshold in shown
     ]
     found.append(Line2D([], [], color=MUTED, linestyle=(0, (4, 3)), linewidth=0.9, label="fp32"))

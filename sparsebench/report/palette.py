@@ -42,11 +42,11 @@ class Palette:
 
     def line(self, pruner: str | None) -> Any:
         """Return the line style of a pruner."""
-        return _LINES[self._pruner(pruner) % len(_LINES)]
+        return _LINES[self.pruner_place(pruner) % len(_LINES)]
 
     def fill(self, pruner: str | None) -> Literal["full", "none", "left", "right", "top", "bottom"]:
         """Return the fill style of a pruner's markers."""
-        return _FILLS[self._pruner(pruner) % len(_FILLS)]
+        return _FILLS[self.pruner_place(pruner) % len(_FILLS)]
 
     def groups(self) -> list[list[Artist]]:
         """Return legend entries: the schemes, and the pruners where there are several."""
@@ -71,10 +71,11 @@ class Palette:
             for name in self.pruners
         ]
 
+    def pruner_place(self, pruner: str | None) -> int:
+        """Return the place of a pruner among those of the section; dense networks stand with the first."""
+        return self.pruners.index(pruner) if pruner in self.pruners else 0
+
     def _place(self, scheme: str) -> int:
         if scheme in _KNOWN:
             return _KNOWN.index(scheme)
         return len(_KNOWN) - 1 - [name for name in self.schemes if name not in _KNOWN].index(scheme)
-
-    def _pruner(self, pruner: str | None) -> int:
-        return self.pruners.index(pruner) if pruner in self.pruners else 0

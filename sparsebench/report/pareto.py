@@ -11,7 +11,7 @@ from sparsebench.report.canvas import fit_log, fit_percent, label_axes, legend, 
 from sparsebench.report.labels import Label, write_labels
 from sparsebench.report.palette import MUTED, Palette
 from sparsebench.report.points import Point, Section
-from sparsebench.report.tradeoffs import Spot, TradeOff, front, nudge
+from sparsebench.report.tradeoffs import Spot, TradeOff, front
 
 FAINT = 0.3
 """How much ink a dominated point gets."""
@@ -39,23 +39,16 @@ def _draw(section: Section, shown: TradeOff | None) -> Figure | None:
     if shown is None:
         return None
     every = shown.spots
-    step = nudge((spot.x for spot in every), shown.apart)
-    middle = (len(section.schemes) - 1) / 2
-
-    def placed(spots: Sequence[Spot]) -> list[Spot]:
-        shifts = (step ** (section.schemes.index(spot.point.scheme) - middle) for spot in spots)
-        return [spot._replace(x=spot.x * shift) for spot, shift in zip(spots, shifts, strict=True)]
-
     figure, axes = panels(len(shown.panels))
     palette = Palette(section.schemes, section.pruners)
     titles(figure, axes, section.title, tuple(shown.panels))
     fit_log(axes, [x for spot in every for x in (spot.x, spot.x_low, spot.x_high) if x])
     fit_percent(axes, [spot.low for spot in every], [spot.high for spot in every])
-    overall = placed(front(every))
+    overall = shown.placed(front(every))
     for axis, found in zip(axes, shown.panels.values(), strict=True):
         if len(shown.panels) > 1:
             axis.step(*_line(overall), ":", where="post", color=MUTED, linewidth=1, zorder=1)
-        _panel(axis, placed(found), placed(front(found)), palette, shown)
+        _panel(axis, shown.placed(found), shown.placed(front(found)), palette, shown)
     label_axes(axes, shown.x_label, "top-1 accuracy, %")
     legend(figure, *palette.groups())
     return figure

@@ -37,6 +37,7 @@ class TradeOff:
 
     x_label: str
     panels: dict[str, list[Spot]]
+    schemes: tuple[str, ...]
     apart: bool
     picks: dict[int, str]
 
@@ -44,6 +45,16 @@ class TradeOff:
     def spots(self) -> list[Spot]:
         """All spots of all backends."""
         return [spot for spots in self.panels.values() for spot in spots]
+
+    def placed(self, spots: Iterable[Spot]) -> list[Spot]:
+        """Return spots where they are drawn: schemes that would cover each other stand a little apart sideways."""
+        if not self.apart:
+            return list(spots)
+        values = [spot.x for spot in self.spots]
+        # Alone, a network still gets an axis over which its schemes can be told apart.
+        step = max(max(values) / min(values), 1.3) ** _APART
+        middle = (len(self.schemes) - 1) / 2
+        return [spot._replace(x=spot.x * step ** (self.schemes.index(spot.point.scheme) - middle)) for spot in spots]
 
 
 def against_size(section: Section) -> TradeOff | None:
@@ -117,13 +128,6 @@ def picked(section: Section) -> dict[int, str]:
     return found
 
 
-def nudge(values: Iterable[float], apart: bool) -> float:
-    """Return the factor by which schemes stand apart that would cover each other; 1 where they need not."""
-    listed = list(values)
-    # Alone, a network still gets an axis over which its schemes can be told apart.
-    return max(max(listed) / min(listed), 1.3) ** _APART if apart else 1.0
-
-
 _APART = 0.014
 """Distance between schemes that would cover each other, as a share of the width of the x axis."""
 
@@ -142,4 +146,4 @@ def _trade_off(
             if point.top1 and x is not None and x[0] > 0:
                 bar = error_bar(point)
                 panels.setdefault(backend, []).append(Spot(x[0], 100 * point.top1.mean, *bar, point, x[1], x[2]))
-    return TradeOff(x_label, panels, apart, picked(section)) if panels else None
+    return TradeOff(x_label, panels, section.schemes, apart, picked(section)) if panels else None
