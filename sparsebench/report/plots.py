@@ -141,7 +141,7 @@ def _spoken(section: Section, kind: Kind) -> str:
     if shown is None:
         return ""
     best = evenly(front(shown.spots), MOST_SPOKEN)
-    points = (f"{significant(s.x)} at {decimal(s.y)} % ({s.point.label}, {s.point.threshold:g})" for s in best)
+    points = (f"{significant(s.x)} at {decimal(s.y)} % ({s.point.label})" for s in best)
     return f" On the front ({shown.x_label}): {'; '.join(points)}."
 
 
