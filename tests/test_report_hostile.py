@@ -55,7 +55,7 @@ def harmless(text):
     """The tags of HTML, all of which must be ours."""
     for tag, attributes in Tags(text).found:
         assert tag in {
-            *("h1", "h2", "h3", "p", "ul", "li", "strong", "em", "a", "img", "pre", "code", "details", "summary"),
+            *("h1", "h2", "h3", "p", "ol", "ul", "li", "strong", "em", "a", "img", "pre", "code", "details", "summary"),
             *("table", "thead", "tbody", "tr", "th", "td", "div", "hr"),
         }, (tag, attributes)
         assert attributes.keys() <= {"href", "src", "alt", "class", "style", "id", "data-order"}, (tag, attributes)

@@ -1,5 +1,6 @@
 """Heat maps: grids of cells side by side that share their rows, columns and colours."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,12 @@ OUTLINE = "#D55E00"
 
 MOST_NUMBERS = 400
 """Cells up to which every cell carries its text."""
+
+MOST_UPRIGHT = 12
+"""Columns up to which their names stand upright."""
+
+WIDEST, SCALE, GAP = 14.0, 1.3, 0.15
+"""Inches: the widest figure, what the scale of colours takes of it, and the gap between grids."""
 
 MOST_NAMES = 80
 """Rows up to which each is named; of more, evenly spaced ones are."""
@@ -53,34 +60,59 @@ class HeatMap:
 
 
 def draw_heat_map(shown: HeatMap) -> Figure:
-    """Draw a heat map, as large as its cells and the names of its rows need."""
+    """Draw a heat map, as large as its cells and the names of its rows need; grids that do not fit start a new row."""
     names = [shorten(name, 36) for name in shown.rows]
     small = 8.0 if len(names) <= 30 else 6.5
     margin = max(text_width(name, small) for name in names) / POINTS
-    rotated = len(shown.columns) > 12
-    texts = [text for grid in shown.grids for row in grid.texts for text in row]
-    widest = max(0.42, (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS)
-    wide = widest if len(texts) <= MOST_NUMBERS * len(shown.grids) and not rotated else 0.3
-    columns = max(2.0, wide * len(shown.columns))
-    height = 2.0 + max(0.16, min(0.32, 9 / len(names))) * len(names)
-    figure = Figure(figsize=(min(margin + 1.3 + (columns + 0.15) * len(shown.grids), 18), height), layout="constrained")
-    axes = list(figure.subplots(1, len(shown.grids), sharey=True, squeeze=False).flat)
-    titles(figure, axes, shown.subject, [grid.title for grid in shown.grids])
+    width = _grid_width(shown)
+    # One grid has its title above it, with the subject, and needs room for that.
+    width = max(width, 4.5 - margin) if len(shown.grids) == 1 else width
+    across = max(1, min(len(shown.grids), int((WIDEST - margin - SCALE) / (width + GAP))))
+    down = math.ceil(len(shown.grids) / across)
+    height = 0.9 + (1.0 + max(0.16, min(0.32, 9 / len(names))) * len(names)) * down
+    figure = Figure(figsize=(margin + SCALE + (width + GAP) * across, height), layout="constrained")
+    axes = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
+    for unused in axes[len(shown.grids) :]:
+        unused.remove()
+    axes = axes[: len(shown.grids)]
+    _titles(figure, axes, shown, width)
     for axis, grid in zip(axes, shown.grids, strict=True):
         axis.pcolormesh(
             grid.cells, cmap=shown.colours, vmin=shown.low, vmax=shown.high, edgecolors="white", linewidth=0.4
         )
         _texts(axis, grid, shown)
         axis.set_xticks(np.arange(len(shown.columns)) + 0.5, shown.columns, fontsize=8.5)
-        axis.tick_params(axis="x", rotation=90 if rotated else 0)
+        axis.tick_params(axis="x", rotation=90 if len(shown.columns) > MOST_UPRIGHT else 0)
         axis.grid(visible=False)
         axis.tick_params(length=0)
         axis.set_xlabel(shown.x_label)
     step = max(1, len(names) // MOST_NAMES)
     axes[0].set_yticks(np.arange(0, len(names), step) + 0.5, names[::step], fontsize=small)
+    for axis in axes[::across]:
+        axis.tick_params(axis="y", labelsize=small)
     axes[0].invert_yaxis()
     _scale(figure, axes, shown)
     return figure
+
+
+def _grid_width(shown: HeatMap) -> float:
+    """Return how wide a grid must be, in inches, so that the texts of its cells do not touch."""
+    if len(shown.columns) > MOST_UPRIGHT:
+        return 0.3 * len(shown.columns)
+    texts = {text for grid in shown.grids if grid.cells.size <= MOST_NUMBERS for row in grid.texts for text in row}
+    widest = (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
+    return max(1.8, max(0.45, widest) * len(shown.columns))
+
+
+def _titles(figure: Figure, axes: Sequence[Axes], shown: HeatMap, width: float) -> None:
+    names = [grid.title for grid in shown.grids]
+    if len(names) == 1:
+        titles(figure, axes, shown.subject, names)
+        return
+    room = POINTS * float(figure.get_size_inches()[0])
+    figure.suptitle(fitting(shown.subject, 0.96 * room, 10.5), fontsize=10.5, x=0.01, ha="left")
+    for axis, name in zip(axes, names, strict=True):
+        axis.set_title(fitting(name, POINTS * width, 9.5), fontsize=9.5)
 
 
 def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:

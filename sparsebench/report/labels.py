@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from sparsebench.report.canvas import POINTS, text_width
@@ -42,8 +43,8 @@ def write_labels(axis: Axes, labels: Sequence[Label]) -> None:
 
     The axes must have their limits and scales already.
     """
-    figure = axis.get_figure(root=True)
-    if figure is None or not labels:
+    figure = axis.figure
+    if not isinstance(figure, Figure) or not labels:
         return
     width, height = (POINTS * length for length in figure.get_size_inches())
     place = axis.get_position()
@@ -57,10 +58,10 @@ def write_labels(axis: Axes, labels: Sequence[Label]) -> None:
         inside = [(side, box) for side, box in boxes if box.left >= panel.left and box.right <= panel.right]
         inside = [(side, box) for side, box in inside if box.bottom >= panel.bottom and box.top <= panel.top]
         free = [(s, box) for s, box in inside if not any(box.meets(other) for other in taken if other is not own)]
-        chosen = next(iter(free or (label.bold and inside) or ()), None)
-        if chosen is None:
+        allowed = free or (inside if label.bold else [])
+        if not allowed:
             continue
-        (side_x, side_y), box = chosen
+        (side_x, side_y), box = allowed[0]
         taken.append(box)
         axis.annotate(
             label.text,
