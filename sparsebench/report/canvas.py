@@ -94,15 +94,24 @@ def fitting(text: str, width: float, size: float) -> str:
     return f"{line[:low].rstrip()}…"
 
 
-def titles(figure: Figure, axes: Sequence[Axes], subject: str, names: Sequence[str]) -> None:
-    """Write what a figure is of above it, and what each panel is of above that."""
-    size, width = 10.5, POINTS * float(figure.get_size_inches()[0])
-    if len(axes) == 1:
-        axes[0].set_title(fitting(" · ".join(filter(None, (subject, *names))), 0.82 * width, size), fontsize=size)
-        return
-    figure.suptitle(fitting(subject, 0.96 * width, size), fontsize=size, x=0.01, ha="left")
-    for axis, name in zip(axes, names, strict=True):
-        axis.set_title(fitting(name, 0.8 * width / columns_of(len(axes)), size - 1), fontsize=size - 1)
+def titles(figure: Figure, axes: Sequence[Axes], subject: str, names: Sequence[str], room: float | None = None) -> None:
+    """Write what a figure is of above it, and what each panel is of above that.
+
+    Args:
+        figure: the figure.
+        axes: its panels; of one alone the name stands beside the subject.
+        subject: what the figure is of.
+        names: what each panel is of.
+        room: width of a panel in points; about what the panels of ``panels`` have where None.
+    """
+    width = POINTS * float(figure.get_size_inches()[0])
+    alone = len(axes) == 1
+    title = " · ".join(filter(None, (subject, *names))) if alone else subject
+    figure.suptitle(fitting(title, 0.97 * width, 10.5), fontsize=10.5, x=0.01, ha="left")
+    if not alone:
+        room = room or 0.8 * width / columns_of(len(axes))
+        for axis, name in zip(axes, names, strict=True):
+            axis.set_title(fitting(name, room, 9.5), fontsize=9.5)
 
 
 def legend(figure: Figure, *groups: Sequence[Artist]) -> None:

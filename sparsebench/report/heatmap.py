@@ -65,8 +65,6 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     small = 8.0 if len(names) <= 30 else 6.5
     margin = max(text_width(name, small) for name in names) / POINTS
     width = _grid_width(shown)
-    # One grid has its title above it, with the subject, and needs room for that.
-    width = max(width, 4.5 - margin) if len(shown.grids) == 1 else width
     across = max(1, min(len(shown.grids), int((WIDEST - margin - SCALE) / (width + GAP))))
     down = math.ceil(len(shown.grids) / across)
     height = 0.9 + (1.0 + max(0.16, min(0.32, 9 / len(names))) * len(names)) * down
@@ -75,7 +73,7 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     for unused in axes[len(shown.grids) :]:
         unused.remove()
     axes = axes[: len(shown.grids)]
-    _titles(figure, axes, shown, width)
+    titles(figure, axes, shown.subject, [grid.title for grid in shown.grids], room=POINTS * width)
     for axis, grid in zip(axes, shown.grids, strict=True):
         axis.pcolormesh(
             grid.cells, cmap=shown.colours, vmin=shown.low, vmax=shown.high, edgecolors="white", linewidth=0.4
@@ -102,17 +100,6 @@ def _grid_width(shown: HeatMap) -> float:
     texts = {text for grid in shown.grids if grid.cells.size <= MOST_NUMBERS for row in grid.texts for text in row}
     widest = (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
     return max(1.8, max(0.45, widest) * len(shown.columns))
-
-
-def _titles(figure: Figure, axes: Sequence[Axes], shown: HeatMap, width: float) -> None:
-    names = [grid.title for grid in shown.grids]
-    if len(names) == 1:
-        titles(figure, axes, shown.subject, names)
-        return
-    room = POINTS * float(figure.get_size_inches()[0])
-    figure.suptitle(fitting(shown.subject, 0.96 * room, 10.5), fontsize=10.5, x=0.01, ha="left")
-    for axis, name in zip(axes, names, strict=True):
-        axis.set_title(fitting(name, POINTS * width, 9.5), fontsize=9.5)
 
 
 def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
