@@ -44,7 +44,9 @@ def panels(title: str, names: Sequence[str], x: str, y: str) -> go.Figure:
     figure.update_xaxes(gridcolor=GRID, linecolor=MUTED, zeroline=False)
     figure.update_yaxes(gridcolor=GRID, linecolor=MUTED, zeroline=False)
     figure.update_annotations(font_size=13)
-    figure.update_xaxes(title_text=x, row=rows)
+    for number in range(len(names)):
+        if number + columns >= len(names):  # nothing below it: the last row may not be full
+            figure.update_xaxes(title_text=x, showticklabels=True, **place_in(number, len(names)))
     figure.update_yaxes(title_text=y, col=1)
     return figure
 
