@@ -50,7 +50,7 @@ FRAGMENTS = (
     "网络",
 )
 
-names = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=8), min_size=1, max_size=4).map("".join)
+names = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=8), min_size=1, max_size=4).map("".join).filter(bool)
 """Names made of such fragments and of any other text."""
 
 

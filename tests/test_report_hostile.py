@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from markdown_it import MarkdownIt
 from nasty import FRAGMENTS, names, nasty_run
 
@@ -22,7 +22,12 @@ from sparsebench.report.plots import Drawing
 from sparsebench.report.points import sections
 from sparsebench.report.text import escape, slug
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a whole report is too slow to be shrunk
+)
 
 
 class Tags(HTMLParser):
@@ -85,7 +90,6 @@ def test_markdown_keeps_its_shape_whatever_things_are_called(usual, name, other)
     counted = [tag for tag, _, _ in tags]
     for tag in ("h1", "h2", "h3", "table", "tr", "td", "th", "details", "summary", "pre"):
         assert counted.count(tag) == usual.count(tag), tag
-    assert text.count("<details>") == text.count("</details>")
 
 
 @few
@@ -163,9 +167,9 @@ def test_a_part_of_a_file_name_never_leaves_its_folder(name):
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug(name))
 
 
-@pytest.mark.parametrize("name", ["".join(FRAGMENTS[:8]), "".join(FRAGMENTS[8:24]), "".join(FRAGMENTS[24:])])
-def test_nothing_is_written_outside_the_report_and_figures_stay_pictures(name, tmp_path):
-    write_report(nasty_run(name, f"{name}2"), tmp_path / "out", html=True)
+def test_nothing_is_written_outside_the_report_and_figures_stay_pictures(tmp_path):
+    name = "".join(FRAGMENTS)
+    write_report(nasty_run(name, f"../{name}"), tmp_path / "out", html=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "README.md",

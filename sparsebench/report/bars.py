@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from sparsebench.report.canvas import POINTS, fitting, legend, text_width, titles
 from sparsebench.report.numbers import ratio, significant
@@ -174,12 +175,12 @@ def _layout(
             here = [(value, point) for value, point in valued if point.scheme == scheme]
             if not here:
                 continue
-            (value, low, high), dense = next(((v, p) for v, p in here if p.dense), ((0.0, 0.0, 0.0), None))
+            ends, dense = next(((v, p) for v, p in here if p.dense), ((0.0, 0.0, 0.0), None))
             beyond = (outer(dense) or 0.0) if dense else 0.0
             marks = tuple(Mark(*v, p) for v, p in here if not p.dense)
-            text = label(section, dense, value, beyond, marks)
+            text = label(section, dense, ends[0], beyond, marks)
             y = len(bars) + len(headings)
-            bars.append(Bar(y, backend, scheme, dense, value, low, high, beyond, marks, text))
+            bars.append(Bar(y, backend, scheme, dense, *ends, beyond, marks, text))
     return Layout(tuple(bars), tuple(headings))
 
 
@@ -202,7 +203,15 @@ def _canvas(section: Section, layout: Layout) -> tuple[Figure, Axes]:
     axis.set_ylim(layout.slots - 0.4, -0.6)
     axis.set_xlim(0, _right(layout, names.values()))
     for bar in layout.bars:
-        axis.annotate(bar.label, (bar.end, bar.y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
+        axis.annotate(
+            bar.label,
+            (bar.end, bar.y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
     return figure, axis
 
 

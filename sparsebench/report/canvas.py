@@ -107,7 +107,7 @@ def titles(figure: Figure, axes: Sequence[Axes], subject: str, names: Sequence[s
     width = POINTS * float(figure.get_size_inches()[0])
     alone = len(axes) == 1
     title = " · ".join(filter(None, (subject, *names))) if alone else subject
-    figure.suptitle(fitting(title, 0.97 * width, 10.5), fontsize=10.5, x=0.01, ha="left")
+    figure.suptitle(fitting(title, 0.92 * width, 10.5), fontsize=10.5, x=0.01, ha="left")
     if not alone:
         room = room or 0.8 * width / columns_of(len(axes))
         for axis, name in zip(axes, names, strict=True):

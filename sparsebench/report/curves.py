@@ -66,11 +66,19 @@ def _lines(axis: Axes, points: Sequence[Point], palette: Palette, apart: float) 
             line.sort(key=place_of)
             if not line:
                 continue
-            style = {"color": palette.colour(scheme), "linestyle": palette.line(pruner), "linewidth": 1.3}
+            style: dict[str, Any] = {
+                "color": palette.colour(scheme),
+                "linestyle": palette.line(pruner),
+                "linewidth": 1.3,
+            }
             if len(line) > MOST_BARS:
                 _band(axis, line, style)
                 continue
-            marks = {"marker": palette.marker(scheme), "fillstyle": palette.fill(pruner), "markersize": 5}
+            marks: dict[str, Any] = {
+                "marker": palette.marker(scheme),
+                "fillstyle": palette.fill(pruner),
+                "markersize": 5,
+            }
             y, (below, above) = error_bars(line)
             x = [place_of(point) + shift for point in line]
             axis.errorbar(x, y, yerr=[below, above], elinewidth=1, capsize=2, **style, **marks)

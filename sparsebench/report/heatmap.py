@@ -15,8 +15,6 @@ from matplotlib.patches import Rectangle
 from sparsebench.report.canvas import POINTS, fitting, text_width, titles
 from sparsebench.report.text import shorten
 
-OUTLINE = "#D55E00"
-
 MOST_NUMBERS = 400
 """Cells up to which every cell carries its text."""
 
@@ -57,6 +55,7 @@ class HeatMap:
     high: float
     scale_label: str
     ticks: dict[float, str] = field(default_factory=dict)
+    outline: str = "#D55E00"
 
 
 def draw_heat_map(shown: HeatMap) -> Figure:
@@ -105,7 +104,7 @@ def _grid_width(shown: HeatMap) -> float:
 def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
     mapped = ScalarMappable(Normalize(shown.low, shown.high), shown.colours)
     height = POINTS * float(figure.get_size_inches()[1])
-    bar = figure.colorbar(mapped, ax=list(axes), pad=0.02, aspect=14)
+    bar = figure.colorbar(mapped, ax=list(axes), pad=0.02, aspect=22)
     bar.set_label(fitting(shown.scale_label, 0.8 * height, 9))
     if shown.ticks:
         bar.set_ticks(list(shown.ticks), labels=list(shown.ticks.values()))
@@ -122,7 +121,7 @@ def _texts(axis: Axes, grid: Grid, shown: HeatMap) -> None:
                 axis.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=ink)
     for row, column in sorted(grid.outlined):
         box = (column + 0.06, row + 0.06), 0.88, 0.88
-        axis.add_patch(Rectangle(*box, fill=False, edgecolor=OUTLINE, linewidth=1.8))
+        axis.add_patch(Rectangle(*box, fill=False, edgecolor=shown.outline, linewidth=1.8))
 
 
 def _luminance(colour: tuple[float, float, float, float]) -> float:

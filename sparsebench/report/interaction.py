@@ -8,6 +8,7 @@ from scipy.special import stdtrit
 
 from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
 from sparsebench.report.numbers import decimal
+from sparsebench.report.palette import INK
 from sparsebench.report.points import Point, Section
 from sparsebench.report.spread import Spread
 from sparsebench.report.text import evenly
@@ -38,7 +39,7 @@ def interaction_map(section: Section) -> HeatMap | None:
     thresholds = evenly(sorted({point.threshold for point in known}), MOST_COLUMNS)
     high = max(LEAST_SCALE_PP, *(abs(point.interaction.mean) for point in known if point.interaction))
     return HeatMap(
-        subject=section.title if several else f"{section.title} · {known[0].backend}",
+        subject=f"{section.title}: interaction{'' if several else f' on {known[0].backend}'}",
         grids=tuple(
             _grid(pruner, [p for p in known if p.pruner == pruner], list(rows), thresholds)
             for pruner in section.pruners
@@ -51,6 +52,7 @@ def interaction_map(section: Section) -> HeatMap | None:
         low=-high,
         high=high,
         scale_label="interaction, pp",
+        outline=INK,  # orange is lost on orange
     )
 
 
