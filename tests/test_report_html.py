@@ -86,6 +86,18 @@ def test_every_figure_is_a_chart_with_its_alternative_text(opened, folder):
     assert all(label.startswith("small_cnn on digits: ") and drawn for _, label, drawn in found)
 
 
+def test_no_button_sends_a_chart_anywhere(opened):
+    script = "return [...document.querySelectorAll('.modebar-btn')].map(button => button.dataset.title)"
+    assert set(opened.execute_script(script)) == {
+        "Download plot as a PNG",
+        "Zoom",
+        "Pan",
+        "Zoom in",
+        "Zoom out",
+        "Reset axes",
+    }
+
+
 def test_pointing_at_a_point_tells_its_values(opened, folder):
     script = """
     const place = document.querySelector('.chart[data-of="chart-pareto-latency"]');

@@ -96,7 +96,7 @@ def accuracy_against_batches(section: Section) -> Figure | None:
     palette = Palette(section.schemes, section.pruners)
     titles(figure, axes, section.title, [f"{scheme} on {backend}" for backend, scheme in grouped])
     for axis, ((backend, _), here) in zip(axes, grouped.items(), strict=True):
-        plain_ticks(axis.xaxis, _apart(sorted(set(read)), 14 if len(axes) == 1 else 7))
+        plain_ticks(axis.xaxis, apart(sorted(set(read)), 14 if len(axes) == 1 else 7))
         _references(axis, section, [p for p in references if p.backend == backend])
         _lines(axis, section, here, palette)
     label_axes(axes, "calibration batches read (logarithmic)", "top-1 accuracy, %")
@@ -143,8 +143,8 @@ def _lines(axis: Axes, section: Section, points: Sequence[Point], palette: Palet
         )
 
 
-def _apart(values: Sequence[float], most: int) -> list[float]:
-    """Return values that stand at least 1 / ``most`` of a logarithmic axis apart, the largest first of all."""
+def apart(values: Sequence[float], most: int) -> list[float]:
+    """Return those of ascending values that stand at least 1 / ``most`` of a logarithmic axis apart, and the largest."""
     step = (values[-1] / values[0]) ** (1 / most)
     kept = [values[-1]]
     for value in reversed(values):

@@ -148,24 +148,31 @@ def label_axes(axes: Sequence[Axes], x: str, y: str) -> None:
             axis.set_ylabel(y)
 
 
-def fit_log(axes: Sequence[Axes], values: Sequence[float]) -> None:
-    """Give the x axis a logarithmic scale with plain numbers, and room for labels at both ends.
-
-    In narrow panels fewer ticks are written, so that their numbers do not touch.
-    """
+def log_range(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of a logarithmic axis with room for labels at both."""
     low, high = min(values), max(values)
     room = max((high / low) ** 0.09, 1.12)
-    low, high = low / room, high * room
+    return low / room, high * room
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return round numbers between the ends of a logarithmic axis, ``most`` of them or fewer."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps: tuple[float, ...] = (1, 2, 5) if high / low < 2000 else (1,)
     if high / low < 8:
         steps = (1, 1.5, 2, 3, 4, 5, 6, 8) if high / low > 2 else tuple(1 + step / 10 for step in range(90))
     ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
     inside = [tick for tick in ticks if low <= tick <= high]
+    return inside[:: max(1, math.ceil(len(inside) / most))]
+
+
+def fit_log(axes: Sequence[Axes], values: Sequence[float]) -> None:
+    """Give the x axis a logarithmic scale with plain numbers; in narrow panels fewer, so that they do not touch."""
+    low, high = log_range(values)
     for axis in axes:
         axis.set_xscale("log")
         axis.set_xlim(low, high)
-        plain_ticks(axis.xaxis, inside[:: max(1, math.ceil(len(inside) / (8 if len(axes) == 1 else 5)))])
+        plain_ticks(axis.xaxis, log_ticks(low, high, 8 if len(axes) == 1 else 5))
 
 
 def plain_ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str] | None = None) -> None:
@@ -177,11 +184,16 @@ def plain_ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str] | None
 
 
 def fit_percent(axes: Sequence[Axes], lows: Sequence[float], highs: Sequence[float]) -> None:
-    """Give the y axis, in percent, the range of the data and some room, within 0 to 100."""
+    """Give the y axis, in percent, the range of the data and some room."""
+    for axis in axes:
+        axis.set_ylim(*percent_range(lows, highs))
+
+
+def percent_range(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis in percent: the range of the data and some room, hardly beyond 0 and 100."""
     low, high = min(lows), max(highs)
     room = max(0.08 * (high - low), 0.4)
-    for axis in axes:
-        axis.set_ylim(max(-1.0, low - room), min(101.0, high + room))
+    return max(-1.0, low - room), min(101.0, high + room)
 
 
 def png_and_svg(figure: Figure) -> dict[str, bytes]:

@@ -42,7 +42,7 @@ def _draw(section: Section, shown: TradeOff | None) -> Figure | None:
     figure, axes = panels(len(shown.panels))
     palette = Palette(section.schemes, section.pruners)
     titles(figure, axes, section.title, tuple(shown.panels))
-    fit_log(axes, [x for spot in every for x in (spot.x, spot.x_low, spot.x_high) if x])
+    fit_log(axes, shown.values)
     fit_percent(axes, [spot.low for spot in every], [spot.high for spot in every])
     overall = shown.placed(front(every))
     for axis, found in zip(axes, shown.panels.values(), strict=True):
@@ -82,9 +82,11 @@ def _panel(axis: Axes, spots: list[Spot], best: list[Spot], palette: Palette, sh
         )
     ringed = [spot for spot in spots if id(spot.point) in shown.picks]
     axis.plot(*_line(ringed), linestyle="", marker="o", markersize=13, fillstyle="none", color=MUTED, zorder=5)
-    named = [Label(spot.x, spot.y, f"{_name(spot.point)}: {shown.picks[id(spot.point)]}", bold=True) for spot in ringed]
+    named = [
+        Label(spot.x, spot.y, f"{name_of(spot.point)}: {shown.picks[id(spot.point)]}", bold=True) for spot in ringed
+    ]
     picks = {id(spot.point) for spot in ringed}
-    others = [Label(spot.x, spot.y, _name(spot.point)) for spot in reversed(best) if id(spot.point) not in picks]
+    others = [Label(spot.x, spot.y, name_of(spot.point)) for spot in reversed(best) if id(spot.point) not in picks]
     write_labels(axis, [*named, *others])
 
 
@@ -100,5 +102,6 @@ def _bars(group: Sequence[Spot], sideways: bool) -> dict[str, Any]:
     return bars
 
 
-def _name(point: Point) -> str:
+def name_of(point: Point) -> str:
+    """Return how a point of a front is labelled."""
     return "dense" if point.dense else f"{point.threshold:g}"

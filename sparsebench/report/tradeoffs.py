@@ -46,6 +46,11 @@ class TradeOff:
         """All spots of all backends."""
         return [spot for spots in self.panels.values() for spot in spots]
 
+    @property
+    def values(self) -> list[float]:
+        """All that must find its place on the x axis: spots and the ends of their intervals."""
+        return [x for spot in self.spots for x in (spot.x, spot.x_low, spot.x_high) if x]
+
     def placed(self, spots: Iterable[Spot]) -> list[Spot]:
         """Return spots where they are drawn: schemes that would cover each other stand a little apart sideways."""
         if not self.apart:

@@ -1,11 +1,14 @@
 """Latency and size as charts of bars."""
 
+from collections.abc import Callable
+
 import plotly.graph_objects as go
 
-from sparsebench.report.bars import Layout, latency_bars, size_bars
+from sparsebench.report.bars import Bar, Layout, latency_bars, size_bars
 from sparsebench.report.html.hover import hover, safe
-from sparsebench.report.html.parts import Style, layout_of, reach
-from sparsebench.report.palette import GRID, INK
+from sparsebench.report.html.parts import Style, faded, layout_of, reach
+from sparsebench.report.numbers import significant
+from sparsebench.report.palette import GRID, INK, MUTED
 from sparsebench.report.points import Section
 from sparsebench.report.text import counted
 
@@ -15,15 +18,49 @@ def latency_chart(section: Section) -> go.Figure | None:
     if section.setting is None:
         return None
     batch, threads = section.setting
-    return _bars(section, latency_bars(section), f"latency in pairs, ms (batch {batch}, {counted(threads, 'thread')})")
+    layout = latency_bars(section)
+    figure = _bars(section, layout, f"latency in pairs, ms (batch {batch}, {counted(threads, 'thread')})", _tick)
+    if figure and layout.bars[0].dense and layout.bars[0].dense.is_baseline:
+        figure.add_vline(x=layout.bars[0].value, line={"color": MUTED, "width": 1, "dash": "dash"}, layer="below")
+    return figure
 
 
 def size_chart(section: Section) -> go.Figure | None:
     """Return sizes of deflated files; None where nothing was compressed."""
-    return _bars(section, size_bars(section), "deflated file, kB")
+    return _bars(section, size_bars(section), "file size, kB", _pale)
 
 
-def _bars(section: Section, layout: Layout, label: str) -> go.Figure | None:
+def _tick(bar: Bar, colour: str) -> go.Scatter:
+    """Return the mark of the 95th percentile of a dense network's calls."""
+    del colour
+    return go.Scatter(
+        x=[bar.beyond],
+        y=[bar.y],
+        mode="markers",
+        marker={"symbol": "line-ns", "size": 14, "line": {"color": MUTED, "width": 2}},
+        hovertext=[f"p95 {significant(bar.beyond)} ms"],
+        hoverinfo="text",
+        showlegend=False,
+    )
+
+
+def _pale(bar: Bar, colour: str) -> go.Bar:
+    """Return the pale bar of a dense network's saved file."""
+    return go.Bar(
+        x=[bar.beyond],
+        y=[bar.y],
+        orientation="h",
+        width=0.72,
+        marker={"color": faded(colour, 0.3)},
+        hovertext=[f"saved: {significant(bar.beyond)} kB"],
+        hoverinfo="text",
+        showlegend=False,
+    )
+
+
+def _bars(
+    section: Section, layout: Layout, label: str, beyond: Callable[[Bar, str], go.Bar | go.Scatter]
+) -> go.Figure | None:
     """Return bars of the dense networks with the pruned ones on them."""
     if not layout.bars:
         return None
@@ -31,12 +68,13 @@ def _bars(section: Section, layout: Layout, label: str) -> go.Figure | None:
     for bar in layout.bars:
         colour = style.colour(bar.scheme)
         if bar.dense:
+            figure.add_trace(beyond(bar, colour))
             figure.add_trace(
                 go.Bar(
                     x=[bar.value],
                     y=[bar.y],
                     orientation="h",
-                    width=0.7,
+                    width=0.5,
                     marker={"color": colour},
                     error_x=reach([(bar.low, bar.value, bar.high)], INK),
                     hovertext=[hover(section, bar.dense)],

@@ -42,6 +42,9 @@ def heat_chart(shown: HeatMap | None, unit: str) -> go.Figure | None:
             row=1,
             col=number + 1,
         )
+        for outlined_row, outlined in sorted(grid.outlined):
+            box = {"x0": outlined - 0.44, "x1": outlined + 0.44, "y0": outlined_row - 0.44, "y1": outlined_row + 0.44}
+            figure.add_shape(type="rect", **box, line={"color": shown.outline, "width": 2}, row=1, col=number + 1)
     scale = {"cividis": "Cividis", "PuOr_r": "PuOr_r"}[shown.colours]
     bar: dict[str, Any] = {"title": {"text": shown.scale_label}}
     if shown.ticks:

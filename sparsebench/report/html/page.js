@@ -4,7 +4,13 @@
 const contentOf = (id) => document.getElementById(id).textContent;
 
 function drawCharts() {
-  const settings = { responsive: true, displaylogo: false, typesetMath: false, scrollZoom: false };
+  const settings = {
+    responsive: true,
+    displaylogo: false,
+    typesetMath: false,
+    plotlyServerURL: "", // nothing of a chart leaves this page
+    modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
+  };
   for (const place of document.querySelectorAll(".chart")) {
     const chart = JSON.parse(contentOf(place.dataset.of));
     Plotly.newPlot(place, chart.data, chart.layout, settings);

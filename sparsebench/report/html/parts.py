@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from matplotlib.colors import to_rgba
 from plotly.subplots import make_subplots
 
-from sparsebench.report.canvas import columns_of
+from sparsebench.report.canvas import columns_of, log_range, log_ticks, percent_range
 from sparsebench.report.html.hover import safe
 from sparsebench.report.palette import GRID, INK, MUTED, Palette
 from sparsebench.report.points import Section
@@ -100,6 +100,19 @@ class Style:
     def dash(self, pruner: str | None) -> str:
         """Return the line of a pruner."""
         return _DASHES[self._palette.pruner_place(pruner) % len(_DASHES)]
+
+
+def percent_axis(figure: go.Figure, bars: Sequence[tuple[float, float]]) -> None:
+    """Give the y axes of a figure, in percent, the range of error bars, from their lower to their upper ends."""
+    figure.update_yaxes(range=list(percent_range([low for low, _ in bars], [high for _, high in bars])))
+
+
+def log_axis(figure: go.Figure, values: Sequence[float], panels: int, ticks: Sequence[float] | None = None) -> None:
+    """Give the x axes of a figure a logarithmic scale with plain numbers; the y axes must have their range."""
+    low, high = log_range(values)
+    ticks = ticks or log_ticks(low, high, 10 if panels == 1 else 5)
+    ends = [math.log10(low), math.log10(high)]
+    figure.update_xaxes(type="log", range=ends, tickvals=ticks, ticktext=[f"{tick:.6g}" for tick in ticks])
 
 
 def reach(values: Sequence[tuple[float, float, float]], colour: str) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from sparsebench.report.canvas import log_range
 from sparsebench.report.html.hover import hover
-from sparsebench.report.html.parts import Style, faded, panels, place_in, reach
-from sparsebench.report.palette import MUTED
-from sparsebench.report.pareto import FAINT, MOST_WITH_BARS
+from sparsebench.report.html.parts import Style, faded, log_axis, panels, percent_axis, place_in, reach
+from sparsebench.report.palette import INK, MUTED
+from sparsebench.report.pareto import FAINT, MOST_WITH_BARS, name_of
 from sparsebench.report.points import Section
 from sparsebench.report.tradeoffs import Spot, TradeOff, front
 
@@ -19,33 +20,49 @@ def trade_off_chart(section: Section, shown: TradeOff | None) -> go.Figure | Non
         return None
     figure = panels(section.title, tuple(shown.panels), shown.x_label, "top-1 accuracy, %")
     style = Style(section)
+    low, high = log_range(shown.values)
+    inward = low * (high / low) ** 0.1
     for number, found in enumerate(shown.panels.values()):
         place = place_in(number, len(shown.panels))
         spots, best = shown.placed(found), shown.placed(front(found))
-        line = {"x": [s.x for s in best], "y": [s.y for s in best], "line": {"shape": "hv", "color": MUTED, "width": 1}}
-        figure.add_trace(go.Scatter(**line, mode="lines", hoverinfo="skip", showlegend=False), **place)
+        figure.add_trace(_joined(best, "solid"), **place)
+        if len(shown.panels) > 1:
+            figure.add_trace(_joined(shown.placed(front(shown.spots)), "dot"), **place)
         chosen = {id(spot.point) for spot in best} | shown.picks.keys()
         groups: defaultdict[tuple[str, str | None, bool], list[Spot]] = defaultdict(list)
         for spot in spots:
             groups[spot.point.scheme, spot.point.pruner, id(spot.point) in chosen].append(spot)
         few = len(spots) - len(best) <= MOST_WITH_BARS
         # What leads comes first, so that the legend shows its full colour.
-        for (scheme, pruner, leading), group in sorted(groups.items(), key=lambda item: not item[0][2]):
-            figure.add_trace(_marks(section, style, group, scheme, pruner, leading, leading or few), **place)
+        for (_, _, leading), group in sorted(groups.items(), key=lambda item: not item[0][2]):
+            figure.add_trace(_marks(section, style, group, leading, leading or few, inward), **place)
         _rings(figure, shown, spots, place)
-    figure.update_xaxes(type="log", dtick="D2")
+    percent_axis(figure, [(spot.low, spot.high) for spot in shown.spots])
+    log_axis(figure, shown.values, len(shown.panels))
     return figure
+
+
+def _joined(spots: Sequence[Spot], dash: str) -> go.Scatter:
+    return go.Scatter(
+        x=[s.x for s in spots],
+        y=[s.y for s in spots],
+        mode="lines",
+        line={"shape": "hv", "color": MUTED, "width": 1, "dash": dash},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _marks(
     section: Section,
     style: Style,
     spots: Sequence[Spot],
-    scheme: str,
-    pruner: str | None,
     leading: bool,
     with_bars: bool,
+    inward: float,
 ) -> go.Scatter:
+    """Return the marks of one scheme and pruner; labels of spots left of ``inward`` stand to their right."""
+    scheme, pruner = spots[0].point.scheme, spots[0].point.pruner
     colour = faded(style.colour(scheme), 1.0 if leading else FAINT)
     both = {}
     if with_bars:
@@ -55,7 +72,10 @@ def _marks(
     return go.Scatter(
         x=[s.x for s in spots],
         y=[s.y for s in spots],
-        mode="markers",
+        mode="markers+text" if leading else "markers",
+        text=[name_of(s.point) for s in spots] if leading else None,
+        textposition=["top right" if s.x < inward else "top left" for s in spots],
+        textfont={"size": 10, "color": INK},
         marker={
             "color": colour,
             "symbol": style.symbol(scheme, pruner),
@@ -79,8 +99,8 @@ def _rings(figure: go.Figure, shown: TradeOff, spots: Sequence[Spot], place: dic
                 y=[s.y for s in ringed],
                 mode="markers+text",
                 marker={"symbol": "circle-open", "size": 18, "color": MUTED, "line": {"width": 1.5}},
-                text=[shown.picks[id(s.point)] for s in ringed],
-                textposition="top center",
+                text=[f"<b>{shown.picks[id(s.point)]}</b>" for s in ringed],
+                textposition="bottom right",
                 hoverinfo="skip",
                 showlegend=False,
                 cliponaxis=False,
