@@ -144,7 +144,7 @@ def _lines(axis: Axes, section: Section, points: Sequence[Point], palette: Palet
 
 
 def apart(values: Sequence[float], most: int) -> list[float]:
-    """Return those of ascending values that stand at least 1 / ``most`` of a logarithmic axis apart, and the largest."""
+    """Return those of ascending values that stand at least 1 / ``most`` of a logarithmic axis apart."""
     step = (values[-1] / values[0]) ** (1 / most)
     kept = [values[-1]]
     for value in reversed(values):

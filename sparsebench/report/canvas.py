@@ -203,5 +203,6 @@ def png_and_svg(figure: Figure) -> dict[str, bytes]:
     for kind, without in metadata.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=without)
+        figure.set_layout_engine("none")  # laid out once, which takes a third of the time
         found[kind] = buffer.getvalue()
     return found
