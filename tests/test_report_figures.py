@@ -200,6 +200,9 @@ def test_many_thresholds_are_drawn_as_lines_in_bands_and_thousands_of_points_wit
         assert sum(len(line.get_xdata()) for line in faint) > 2 * pareto.MOST_WITH_BARS
         assert all(line.get_rasterized() for line in faint)
         assert len(axes.texts) < 30
+    with look():
+        maps = [FIGURES[kind].draw(section) for kind in ("interaction", "layer-sparsity")]
+        assert [fault for figure in maps for fault in faults(figure)] == []
     heavy = {d.kind: len(d.files["svg"]) for d in drawings(section)}
     assert max(heavy.values()) < 600_000, heavy
 

@@ -63,7 +63,8 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     names = [shorten(name, 36) for name in shown.rows]
     small = 8.0 if len(names) <= 30 else 6.5
     margin = max(text_width(name, small) for name in names) / POINTS
-    width = _grid_width(shown)
+    text = _widest_text(shown)
+    width = _grid_width(shown, text)
     across = max(1, min(len(shown.grids), int((WIDEST - margin - SCALE) / (width + GAP))))
     down = math.ceil(len(shown.grids) / across)
     height = 0.9 + (1.0 + max(0.16, min(0.32, 9 / len(names))) * len(names)) * down
@@ -77,7 +78,7 @@ def draw_heat_map(shown: HeatMap) -> Figure:
         axis.pcolormesh(
             grid.cells, cmap=shown.colours, vmin=shown.low, vmax=shown.high, edgecolors="white", linewidth=0.4
         )
-        _texts(axis, grid, shown)
+        _texts(axis, grid, shown, written=text <= width / len(shown.columns))
         axis.set_xticks(np.arange(len(shown.columns)) + 0.5, shown.columns, fontsize=8.5)
         axis.tick_params(axis="x", rotation=90 if len(shown.columns) > MOST_UPRIGHT else 0)
         axis.grid(visible=False)
@@ -92,13 +93,17 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     return figure
 
 
-def _grid_width(shown: HeatMap) -> float:
-    """Return how wide a grid must be, in inches, so that the texts of its cells do not touch."""
+def _widest_text(shown: HeatMap) -> float:
+    """Return the width that the widest text of a cell needs, in inches."""
+    texts = {text for grid in shown.grids if grid.cells.size <= MOST_NUMBERS for row in grid.texts for text in row}
+    return (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
+
+
+def _grid_width(shown: HeatMap, text: float) -> float:
+    """Return how wide a grid is, in inches; its texts fit into its cells, unless there are many columns."""
     if len(shown.columns) > MOST_UPRIGHT:
         return 0.3 * len(shown.columns)
-    texts = {text for grid in shown.grids if grid.cells.size <= MOST_NUMBERS for row in grid.texts for text in row}
-    widest = (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
-    return max(1.8, max(0.45, widest) * len(shown.columns))
+    return max(1.8, max(0.45, text) * len(shown.columns))
 
 
 def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
@@ -110,10 +115,10 @@ def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
         bar.set_ticks(list(shown.ticks), labels=list(shown.ticks.values()))
 
 
-def _texts(axis: Axes, grid: Grid, shown: HeatMap) -> None:
-    """Write into each cell what stands in it, dark on light and light on dark, and outline what is to be noticed."""
+def _texts(axis: Axes, grid: Grid, shown: HeatMap, written: bool) -> None:
+    """Write into each cell what stands in it, where it fits, and outline what is to be noticed."""
     colours, norm = colormaps[shown.colours], Normalize(shown.low, shown.high)
-    if grid.cells.size <= MOST_NUMBERS:
+    if written and grid.cells.size <= MOST_NUMBERS:
         for (row, column), value in np.ndenumerate(grid.cells):
             if not np.isnan(value):
                 ink = "black" if _luminance(colours(norm(value))) > 0.2 else "white"

@@ -13,7 +13,7 @@ from sparsebench.report.points import Point, Section
 from sparsebench.report.spread import Spread
 from sparsebench.report.text import evenly
 
-MOST_COLUMNS = 16
+MOST_COLUMNS = 12
 """Thresholds shown; of more, evenly spaced ones are."""
 
 LEAST_SCALE_PP = 1.0
