@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsebench.records import Run
-from sparsebench.report.data import csv_text, json_text
+from sparsebench.report.data import csv_text, json_text, trial_rows
 from sparsebench.report.files import explained, remove_page, remove_stale, write_files
 from sparsebench.report.html import check_installed
 from sparsebench.report.markdown import readme
@@ -48,9 +48,10 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         for drawing in drawn
         for ending, content in drawing.files.items()
     }
+    rows = trial_rows(run, found)
     texts = {
-        "data.csv": csv_text(run, found),
-        "data.json": json_text(run, found),
+        "data.csv": csv_text(run, found, rows),
+        "data.json": json_text(run, found, rows),
         "README.md": readme(run, found, figures, beside),
     }
     if html:
