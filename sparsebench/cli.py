@@ -130,13 +130,16 @@ def report(
         Path | None,
         typer.Option("--pytest-benchmark", metavar="JSON", help="Put the figures of pytest-benchmark beside ours."),
     ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write index.html: sortable tables and charts in one file.")
+    ] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Write the Markdown report of a run from its records."""
     from sparsebench.store import load_run
 
     found = load_run(run if run.is_dir() else runs_dir / run)
-    _write_report(found, out or Path("reports") / found.record.name, benchmarks)
+    _write_report(found, out or Path("reports") / found.record.name, benchmarks, html)
 
 
 @app.command(short_help="Prune one layer at a time and report what it costs.")
@@ -310,10 +313,13 @@ def _sweep(
         )
 
 
-def _write_report(result: "Run", out: Path, benchmarks: Path | None = None) -> None:
+def _write_report(result: "Run", out: Path, benchmarks: Path | None = None, html: bool = False) -> None:
     from sparsebench.report import write_report
 
-    typer.echo(f"Report: {write_report(result, out, benchmarks)}")
+    written = write_report(result, out, benchmarks, html)
+    typer.echo(f"Report: {written}")
+    if html:
+        typer.echo(f"Page: {written.with_name('index.html')}")
 
 
 def _print_what_is_left(root: Path) -> None:

@@ -8,6 +8,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -535,10 +536,11 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run read back: what was asked for and what is there."""
+    """A run read back: what was asked for, what is there, and when each start began that found work to do."""
 
     record: RunRecord
     trials: tuple[TrialResult, ...]
+    starts: tuple[datetime, ...] = ()
 
     def frame(self) -> Any:
         """Return the trials as a pandas data frame, one row each.

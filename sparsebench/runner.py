@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sparsebench import __version__
@@ -16,6 +17,7 @@ from sparsebench.mending import set_damaged_aside, settle, still_open
 from sparsebench.plan import Plan, Stage, make_plan, plan_sensitivity
 from sparsebench.records import Run, RunRecord, StageRecord
 from sparsebench.sharding import Shard, part_of
+from sparsebench.starts import note_start
 from sparsebench.store import Store, load_run, read_trials
 from sparsebench.tasks import Event, Said, Setup, Started, Task, Trained
 from sparsebench.watching import Watcher
@@ -144,11 +146,14 @@ def _run_all(
 
     ``begin`` is called when all was checked and nothing was run, and returns what a person should know.
     """
+    started_at = datetime.now(UTC)
     settle(store)
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
         with closing(_Work(config, plan, store, watcher, retry_failed and not number, executor)) as work:
             work.prepare()
+            if work.is_needed and not number:
+                note_start(store.root, started_at)
             work.carry_out(() if number else begin(work))
         settle(store)
         before, left = left, still_open(plan, store)
@@ -196,6 +201,11 @@ class _Work:
             gpu=config.train.device.startswith("cuda"),
             stage_seconds=config.run.stage_seconds,
         )
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self._graph.tasks)
 
     def prepare(self) -> None:
         """Check all that can be checked before any work, while workers start.

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sparsebench.errors import LostError, RecordSchemaError, StoreError, UnreadableRecordError
 from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialRecord, TrialResult
+from sparsebench.starts import read_starts
 
 RESULT = "result.json"
 RUN = "run.json"
@@ -184,7 +185,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     """
     root = Path(path)
     record = read_run(root)
-    return Run(record=record, trials=read_trials(Store(root, writable=False), record.trials))
+    trials = read_trials(Store(root, writable=False), record.trials)
+    return Run(record=record, trials=trials, starts=read_starts(root))
 
 
 def read_trials(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResult, ...]:

@@ -8,10 +8,10 @@ from handmade import LOST_BY_QUANTIZATION, SAMPLES, Bench, lost_by_pruning, with
 from sparsebench.records import EvaluateResult, Run, TrainResult, pack_bits
 from sparsebench.report.comparisons import Comparer
 from sparsebench.report.drops import Correctness
-from sparsebench.report.pareto import Spot, front
 from sparsebench.report.picks import answer, pick
 from sparsebench.report.points import Point, Section, sections
 from sparsebench.report.spread import Spread, geometric_mean
+from sparsebench.report.tradeoffs import Spot, front
 
 
 def only_section(run: Run) -> Section:

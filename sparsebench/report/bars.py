@@ -1,6 +1,6 @@
 """Latency and size as bars: the dense network of each scheme and backend, and its pruned versions as marks on them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from matplotlib.artist import Artist
@@ -8,34 +8,52 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
-from sparsebench.report.canvas import INK, MUTED, Palette, legend
+from sparsebench.report.canvas import POINTS, fitting, legend, text_width, titles
 from sparsebench.report.numbers import ratio, significant
+from sparsebench.report.palette import INK, MUTED, Palette
 from sparsebench.report.points import Point, Section
 from sparsebench.report.text import counted, shorten
+from sparsebench.report.tradeoffs import Placed, latency_interval
 
-Value = Callable[[Point], float | None]
+MOST_SPREAD = 12
+"""Pruned networks of one bar up to which they stand one below another, each with its interval."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A pruned network on a bar."""
+
+    value: float
+    low: float
+    high: float
+    point: Point
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: where it stands, its scheme, and the values of its dense and of its pruned points.
+    """One bar: where it stands, its scheme, the values of its dense and of its pruned points, and its label.
 
-    ``inner`` is what the full bar shows; ``outer`` is where the whisker or, for sizes, the pale bar ends. ``pruned``
-    pairs the inner value of each pruned point with its threshold.
+    ``value`` is what the bar shows, with the interval from ``low`` to ``high``; ``beyond`` is where the tick for the
+    95th percentile or, for sizes, the pale bar stands.
     """
 
     y: int
+    backend: str
     scheme: str
     dense: Point | None
-    inner: float
-    outer: float
-    pruned: tuple[tuple[float, float], ...]
+    value: float
+    low: float
+    high: float
+    beyond: float
+    marks: tuple[Mark, ...]
+    label: str
 
     @property
     def end(self) -> float:
         """Where all that is drawn of this bar ends."""
-        return max(self.inner, self.outer, *(x for x, _ in self.pruned), 0.0)
+        return max(self.value, self.high, self.beyond, *(mark.high for mark in self.marks), 0.0)
 
 
 @dataclass(frozen=True)
@@ -51,60 +69,54 @@ class Layout:
         return len(self.bars) + len(self.headings)
 
 
+def latency_bars(section: Section) -> Layout:
+    """Return the latencies of a section as bars, with the intervals of their speedups."""
+    return _layout(section, lambda p: latency_interval(section, p), lambda p: _p95(section, p), _latency_label)
+
+
+def size_bars(section: Section) -> Layout:
+    """Return the file sizes of a section as bars."""
+    return _layout(section, lambda p: _exact(p.deflated_file_bytes), lambda p: _kilobytes(p.file_bytes), _size_label)
+
+
 def latency(section: Section) -> Figure | None:
-    """Draw median latency; None where nothing was timed."""
-    if section.setting is None:
+    """Draw latencies with the intervals of their speedups; None where nothing was timed."""
+    layout = latency_bars(section)
+    if section.setting is None or not layout.bars:
         return None
     batch, threads = section.setting
-
-    def median(point: Point) -> float | None:
-        timing = point.timing(section.setting)
-        return timing.median_ms.mean if timing else None
-
-    def p95(point: Point) -> float | None:
-        timing = point.timing(section.setting)
-        return timing.p95_ms.mean if timing else None
-
-    layout = _layout(section, median, p95)
-    figure, axis = _canvas(section, layout, 1.3)
+    figure, axis = _canvas(section, layout)
     palette = Palette(section.schemes, section.pruners)
     for bar in layout.bars:
-        axis.hlines(bar.y, bar.inner, bar.outer, color=MUTED, linewidth=1.4)
-        axis.barh(bar.y, bar.inner, height=0.72, color=palette.colour(bar.scheme), linewidth=0)
-        _marks(axis, bar, _latency_label(bar, section))
-    first = layout.bars[0].dense
-    if first and first.is_baseline:
-        axis.axvline(layout.bars[0].inner, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-    axis.set_xlabel(f"median latency, ms (batch {batch}, {counted(threads, 'thread')})")
-    whisker = Line2D([], [], color=MUTED, label="95th percentile")
-    legend(figure, [Patch(facecolor=MUTED, label="dense"), whisker, *_pruned_handle(layout)])
+        axis.barh(bar.y, bar.value, height=0.72, color=palette.colour(bar.scheme), linewidth=0)
+        if bar.low < bar.high:
+            # White around the interval keeps it visible on the bar itself.
+            axis.errorbar(bar.value, bar.y, xerr=_reach(bar), color="white", elinewidth=3.2, capsize=4.4, capthick=3.2)
+            axis.errorbar(bar.value, bar.y, xerr=_reach(bar), color=INK, elinewidth=1.3, capsize=3.5, capthick=1.3)
+        if bar.beyond:
+            axis.plot([bar.beyond], [bar.y], marker="|", markersize=11, color=MUTED, markeredgewidth=1.6)
+        _marks(axis, bar)
+    first = layout.bars[0]
+    if first.dense and first.dense.is_baseline:
+        axis.axvline(first.value, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axis.set_xlabel(f"latency in pairs, ms (batch {batch}, {counted(threads, 'thread')})")
+    interval = Line2D([], [], color=INK, marker="|", markersize=7, label="95 % interval")
+    tick = Line2D([], [], color=MUTED, marker="|", markersize=9, markeredgewidth=1.6, linestyle="", label="p95")
+    legend(figure, [Patch(facecolor=MUTED, label="dense"), interval, tick, *_pruned_handle(layout)])
     return figure
-
-
-def _latency_label(bar: Bar, section: Section) -> str:
-    """Return milliseconds, and the speedup where a verdict stands behind it."""
-    timing = bar.dense.timing(section.setting) if bar.dense else None
-    if timing is None:
-        return "pruned only"
-    text, said = significant(bar.inner), timing.reference.said
-    return f"{text} · {said} {ratio(timing.reference.speedup)}" if said in {"FASTER", "SLOWER"} else text
 
 
 def size(section: Section) -> Figure | None:
     """Draw saved and deflated file size; None where nothing was compressed."""
-    layout = _layout(section, lambda p: _kilobytes(p.deflated_file_bytes), lambda p: _kilobytes(p.file_bytes))
+    layout = size_bars(section)
     if not layout.bars:
         return None
-    figure, axis = _canvas(section, layout, 1.34)
+    figure, axis = _canvas(section, layout)
     palette = Palette(section.schemes, section.pruners)
     for bar in layout.bars:
-        axis.barh(bar.y, bar.outer, height=0.72, color=palette.colour(bar.scheme), alpha=0.3, linewidth=0)
-        axis.barh(bar.y, bar.inner, height=0.5, color=palette.colour(bar.scheme), linewidth=0)
-        texts = [f"{significant(bar.outer)} → {significant(bar.inner)}"] if bar.dense else []
-        if bar.pruned:
-            smallest, threshold = min(bar.pruned)
-            texts.append(f"{significant(smallest)} at {threshold:g}")
-        _marks(axis, bar, "; ".join(texts))
+        axis.barh(bar.y, bar.beyond, height=0.72, color=palette.colour(bar.scheme), alpha=0.3, linewidth=0)
+        axis.barh(bar.y, bar.value, height=0.5, color=palette.colour(bar.scheme), linewidth=0)
+        _marks(axis, bar)
     axis.set_xlabel("file size, kB")
     pale, full = Patch(facecolor=MUTED, alpha=0.3), Patch(facecolor=MUTED)
     pale.set_label("saved, dense")
@@ -113,11 +125,45 @@ def size(section: Section) -> Figure | None:
     return figure
 
 
+def _p95(section: Section, point: Point) -> float | None:
+    timing = point.timing(section.setting)
+    return timing.p95_ms.mean if timing else None
+
+
 def _kilobytes(size_bytes: float | None) -> float | None:
     return None if size_bytes is None else size_bytes / 1000
 
 
-def _layout(section: Section, inner: Value, outer: Value) -> Layout:
+def _exact(size_bytes: float | None) -> Placed | None:
+    return None if size_bytes is None else (size_bytes / 1000,) * 3
+
+
+def _latency_label(section: Section, dense: Point | None, value: float, beyond: float, marks: Sequence[Mark]) -> str:
+    """Return milliseconds, and the speedup where a verdict stands behind it."""
+    del beyond, marks
+    timing = dense.timing(section.setting) if dense else None
+    if timing is None:
+        return "pruned only"
+    text, said = significant(value), timing.reference.said
+    return f"{text} · {said} {ratio(timing.reference.speedup)}" if said in {"FASTER", "SLOWER"} else text
+
+
+def _size_label(section: Section, dense: Point | None, value: float, beyond: float, marks: Sequence[Mark]) -> str:
+    """Return saved and deflated size of the dense network, and the smallest of the pruned ones."""
+    del section
+    texts = [f"{significant(beyond)} → {significant(value)}"] if dense else []
+    if marks:
+        smallest = min(marks, key=lambda mark: (mark.value, mark.point.threshold))
+        texts.append(f"{significant(smallest.value)} at {smallest.point.threshold:g}")
+    return "; ".join(texts)
+
+
+def _layout(
+    section: Section,
+    inner: Callable[[Point], Placed | None],
+    outer: Callable[[Point], float | None],
+    label: Callable[[Section, Point | None, float, float, Sequence[Mark]], str],
+) -> Layout:
     """Place the bars of each backend below each other, without those that would have nothing to show."""
     bars: list[Bar] = []
     headings: list[tuple[int, str]] = []
@@ -127,55 +173,77 @@ def _layout(section: Section, inner: Value, outer: Value) -> Layout:
             headings.append((len(bars) + len(headings), shorten(backend, 30)))
         for scheme in section.schemes:
             here = [(value, point) for value, point in valued if point.scheme == scheme]
-            dense = next(((value, point) for value, point in here if point.dense), None)
-            if here:
-                bars.append(
-                    Bar(
-                        y=len(bars) + len(headings),
-                        scheme=scheme,
-                        dense=dense[1] if dense else None,
-                        inner=dense[0] if dense else 0.0,
-                        outer=(outer(dense[1]) or 0.0) if dense else 0.0,
-                        pruned=tuple((value, point.threshold) for value, point in here if not point.dense),
-                    )
-                )
+            if not here:
+                continue
+            ends, dense = next(((v, p) for v, p in here if p.dense), ((0.0, 0.0, 0.0), None))
+            beyond = (outer(dense) or 0.0) if dense else 0.0
+            marks = tuple(Mark(*v, p) for v, p in here if not p.dense)
+            text = label(section, dense, ends[0], beyond, marks)
+            y = len(bars) + len(headings)
+            bars.append(Bar(y, backend, scheme, dense, *ends, beyond, marks, text))
     return Layout(tuple(bars), tuple(headings))
 
 
-def _canvas(section: Section, layout: Layout, room: float) -> tuple[Figure, Axes]:
-    """Return a figure as high as its bars need, with their names, and room for their labels on the right."""
-    figure = Figure(figsize=(7.2, 1.5 + 0.34 * layout.slots), layout="constrained")
+def _reach(bar: Bar) -> list[list[float]]:
+    return [[max(0.0, bar.value - bar.low)], [max(0.0, bar.high - bar.value)]]
+
+
+def _canvas(section: Section, layout: Layout) -> tuple[Figure, Axes]:
+    """Return a figure as high as its bars need, with their names, and their labels on the right."""
+    figure = Figure(figsize=(7.2, 1.6 + 0.34 * layout.slots), layout="constrained")
     axis = figure.subplots()
-    names = {**{bar.y: shorten(bar.scheme, 30) for bar in layout.bars}, **dict(layout.headings)}
+    names = {**{bar.y: fitting(bar.scheme, 130, 9.5) for bar in layout.bars}, **dict(layout.headings)}
     axis.set_yticks(sorted(names), [names[y] for y in sorted(names)])
     headings = dict(layout.headings)
     for y, tick in zip(sorted(names), axis.get_yticklabels(), strict=True):
         tick.set_fontweight("bold" if y in headings else "normal")
-    if not layout.headings:
-        axis.set_title(shorten(section.backends[0], 40))
+    titles(figure, [axis], section.title, () if layout.headings else section.backends[:1])
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     axis.set_ylim(layout.slots - 0.4, -0.6)
-    axis.set_xlim(0, room * max(bar.end for bar in layout.bars) or 1.0)
+    axis.set_xlim(0, _right(layout, names.values()))
+    for bar in layout.bars:
+        axis.annotate(
+            bar.label,
+            (bar.end, bar.y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
     return figure, axis
 
 
-def _marks(axis: Axes, bar: Bar, label: str) -> None:
-    """Draw the pruned networks of a bar, and write its label beyond all of it."""
+def _right(layout: Layout, names: Iterable[str]) -> float:
+    """Return where the x axis must end so that every label beyond its bar stays inside."""
+    room = 7.2 * POINTS - max(text_width(name, 10.5) for name in names) - 24
+    return max(bar.end / max(0.2, 1 - (text_width(bar.label, 8) + 14) / room) for bar in layout.bars) or 1.0
+
+
+def _marks(axis: Axes, bar: Bar) -> None:
+    """Draw the pruned networks of a bar: below each other from the least to the most pruned, where they are few."""
+    marks = sorted(bar.marks, key=lambda mark: mark.point.threshold)
+    spread = len(marks) <= MOST_SPREAD and any(mark.low < mark.high for mark in marks)
+    step = 0.56 / max(1, len(marks) - 1) if spread else 0.0
+    start = bar.y - step * (len(marks) - 1) / 2
+    ys = [start + step * number for number in range(len(marks))]
+    if spread:
+        axis.hlines(ys, [m.low for m in marks], [m.high for m in marks], color="white", linewidth=2.4, zorder=3)
+        axis.hlines(ys, [m.low for m in marks], [m.high for m in marks], color=INK, linewidth=0.9, zorder=4)
     axis.plot(
-        [x for x, _ in bar.pruned],
-        [bar.y] * len(bar.pruned),
+        [mark.value for mark in marks],
+        ys,
         linestyle="",
         marker="D",
-        markersize=4.5,
+        markersize=3.4 if spread else 4.5,
         markeredgecolor=INK,
         markerfacecolor="white",
         markeredgewidth=0.8,
-        zorder=4,
+        zorder=5,
     )
-    axis.annotate(label, (bar.end, bar.y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def _pruned_handle(layout: Layout) -> Iterator[Artist]:
-    if any(bar.pruned for bar in layout.bars):
+    if any(bar.marks for bar in layout.bars):
         yield Line2D([], [], color=INK, marker="D", markerfacecolor="white", linestyle="", markersize=5, label="pruned")

@@ -10,7 +10,7 @@ from typing import Any
 
 from sparsebench.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, flat_row
 from sparsebench.report.audit import examples
-from sparsebench.report.costs import costs
+from sparsebench.report.costs import costs, savings, wall
 from sparsebench.report.drops import Drop
 from sparsebench.report.latency import Speed, sessions
 from sparsebench.report.layers import networks
@@ -85,6 +85,8 @@ def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None 
             for row in sessions(run.trials)
         ],
         "costs": [asdict(cost) for cost in costs(run)],
+        "savings": asdict(savings(run)),
+        "wall": (found := wall(run)) and {**asdict(found), "outside": found.outside},
         "audit": [
             {**_identity(example.point), "seed": example.seed, "layers": [asdict(layer) for layer in example.layers]}
             for section in sections

@@ -39,6 +39,19 @@ def write_files(out: Path, files: Mapping[str, bytes]) -> None:
             raise
 
 
+PAGE_MARK = '<meta name="generator" content="sparsebench">'
+"""Stands near the top of every page of ours, by which it is told from one of the user's."""
+
+
+def remove_page(path: Path) -> None:
+    """Remove the page of an earlier report: the new one does not have its numbers. A page that is not ours stays."""
+    if path.is_file():
+        with path.open("rb") as file:
+            ours = PAGE_MARK.encode() in file.read(2000)
+        if ours:
+            path.unlink()
+
+
 def remove_stale(figures: Path, kinds: Iterable[str], keep: Iterable[str]) -> None:
     """Remove figures of an earlier report: files named as this package names them, apart from those in ``keep``."""
     ours = re.compile(rf"(\d+-[a-z0-9-]+-)?({'|'.join(map(re.escape, kinds))})\.(svg|png)")

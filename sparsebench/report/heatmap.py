@@ -1,91 +1,135 @@
-"""Sparsity of every layer at every threshold, of the trained networks."""
+"""Heat maps: grids of cells side by side that share their rows, columns and colours."""
 
-from collections import defaultdict
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sparsebench.records import COLLAPSED_SPARSITY
-from sparsebench.report.points import Section
-from sparsebench.report.text import evenly, shorten
+from sparsebench.report.canvas import POINTS, fitting, text_width, titles
+from sparsebench.report.text import shorten
 
-MOST_COLUMNS = 24
-"""Thresholds shown; of more, evenly spaced ones are."""
+MOST_NUMBERS = 400
+"""Cells up to which every cell carries its text."""
 
-MOST_NUMBERS = 320
-"""Cells up to which every cell carries its number."""
+MOST_UPRIGHT = 12
+"""Columns up to which their names stand upright."""
 
-Layers = dict[str, list[float]]
+WIDEST, SCALE, GAP = 14.0, 1.3, 0.15
+"""Inches: the widest figure, what the scale of colours takes of it, and the gap between grids."""
+
+MOST_NAMES = 80
+"""Rows up to which each is named; of more, evenly spaced ones are."""
 
 
-def layer_sparsity(section: Section) -> Figure | None:
-    """Draw a heat map per pruner: layers × thresholds; None where nothing was pruned or no layer was recorded."""
-    pruners = section.pruners
-    networks, prunable = _networks(section)
-    names = list(prunable)
-    if not pruners or not names:
-        return None
-    thresholds = evenly(sorted({threshold for _, threshold in networks}), MOST_COLUMNS)
-    height = 1.6 + max(0.16, min(0.3, 9 / len(names))) * len(names)
-    width = 2.6 + len(pruners) * max(2.6, 0.5 * len(thresholds))
-    figure = Figure(figsize=(min(width, 16), height), layout="constrained")
-    grid = figure.subplots(1, len(pruners), sharey=True, squeeze=False)
-    mesh = None
-    for axis, pruner in zip(grid.flat, pruners, strict=True):
-        cells = np.full((len(names), len(thresholds)), np.nan)
-        for column, threshold in enumerate(thresholds):
-            # The dense network belongs to every pruner.
-            layers = networks.get((pruner if threshold else None, threshold), {})
-            for row, name in enumerate(names):
-                if layers.get(name):
-                    cells[row, column] = sum(layers[name]) / len(layers[name])
-        mesh = axis.pcolormesh(cells, cmap="cividis", vmin=0.0, vmax=1.0, edgecolors="white", linewidth=0.4)
-        _numbers(axis, cells)
-        axis.set_title(shorten(pruner, 30))
-        axis.set_xticks(np.arange(len(thresholds)) + 0.5, [f"{threshold:.4g}" for threshold in thresholds])
-        axis.tick_params(axis="x", rotation=90 if len(thresholds) > 12 else 0)
+@dataclass(frozen=True)
+class Grid:
+    """One grid: its title, its cells (rows × columns, NaN where there is nothing), and what is written in them.
+
+    ``outlined`` cells are to be noticed.
+    """
+
+    title: str
+    cells: np.ndarray
+    texts: tuple[tuple[str, ...], ...]
+    outlined: frozenset[tuple[int, int]] = frozenset()
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Grids side by side, the names of their rows and columns, and what their colours mean."""
+
+    subject: str
+    grids: tuple[Grid, ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    x_label: str
+    colours: str
+    low: float
+    high: float
+    scale_label: str
+    ticks: dict[float, str] = field(default_factory=dict)
+    outline: str = "#D55E00"
+
+
+def draw_heat_map(shown: HeatMap) -> Figure:
+    """Draw a heat map, as large as its cells and the names of its rows need; grids that do not fit start a new row."""
+    names = [shorten(name, 36) for name in shown.rows]
+    small = 8.0 if len(names) <= 30 else 6.5
+    margin = max(text_width(name, small) for name in names) / POINTS
+    text = _widest_text(shown)
+    width = _grid_width(shown, text)
+    across = max(1, min(len(shown.grids), int((WIDEST - margin - SCALE) / (width + GAP))))
+    down = math.ceil(len(shown.grids) / across)
+    height = 0.9 + (1.0 + max(0.16, min(0.32, 9 / len(names))) * len(names)) * down
+    figure = Figure(figsize=(margin + SCALE + (width + GAP) * across, height), layout="constrained")
+    axes = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
+    for unused in axes[len(shown.grids) :]:
+        unused.remove()
+    axes = axes[: len(shown.grids)]
+    titles(figure, axes, shown.subject, [grid.title for grid in shown.grids], room=POINTS * width)
+    for axis, grid in zip(axes, shown.grids, strict=True):
+        axis.pcolormesh(
+            grid.cells, cmap=shown.colours, vmin=shown.low, vmax=shown.high, edgecolors="white", linewidth=0.4
+        )
+        _texts(axis, grid, shown, written=text <= width / len(shown.columns))
+        axis.set_xticks(np.arange(len(shown.columns)) + 0.5, shown.columns, fontsize=8.5)
+        axis.tick_params(axis="x", rotation=90 if len(shown.columns) > MOST_UPRIGHT else 0)
         axis.grid(visible=False)
         axis.tick_params(length=0)
-        axis.set_xlabel("threshold")
-    step = max(1, len(names) // 80)
-    shown = [shorten(name, 32) if prunable[name] else f"({shorten(name, 32)})" for name in names[::step]]
-    small = {"fontsize": 8 if len(names) <= 30 else 6.5}
-    grid[0, 0].set_yticks(np.arange(0, len(names), step) + 0.5, shown, **small)
-    grid[0, 0].invert_yaxis()
-    if mesh is not None:
-        bar = figure.colorbar(mesh, ax=list(grid.flat), shrink=0.8, pad=0.02, label="zeros, %")
-        bar.set_ticks([0, 0.25, 0.5, 0.75, 1.0], labels=["0", "25", "50", "75", "100"])
+        axis.set_xlabel(shown.x_label)
+    step = max(1, len(names) // MOST_NAMES)
+    axes[0].set_yticks(np.arange(0, len(names), step) + 0.5, names[::step], fontsize=small)
+    for axis in axes[::across]:
+        axis.tick_params(axis="y", labelsize=small)
+    axes[0].invert_yaxis()
+    _scale(figure, axes, shown)
     return figure
 
 
-def _networks(section: Section) -> tuple[dict[tuple[str | None, float], Layers], dict[str, bool]]:
-    """Return the sparsities of each network's layers over seeds, and whether each layer may be pruned."""
-    networks: defaultdict[tuple[str | None, float], Layers] = defaultdict(lambda: defaultdict(list))
-    prunable: dict[str, bool] = {}
-    seen: set[str] = set()
-    for trial in section.trials:
-        t = trial.trial
-        if trial.trained is None or t.train in seen:
-            continue
-        seen.add(t.train)
-        layers = networks[t.pruner if t.threshold else None, t.threshold]
-        for layer in trial.trained.layers:
-            layers[layer.name].append(layer.sparsity)
-            prunable.setdefault(layer.name, layer.prunable)
-    return dict(networks), prunable
+def _widest_text(shown: HeatMap) -> float:
+    """Return the width that the widest text of a cell needs, in inches."""
+    texts = {text for grid in shown.grids if grid.cells.size <= MOST_NUMBERS for row in grid.texts for text in row}
+    return (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
 
 
-def _numbers(axis: Axes, cells: np.ndarray) -> None:
-    """Write the percentage into each cell, where they fit, and outline layers that have collapsed."""
-    for (row, column), value in np.ndenumerate(cells):
-        if np.isnan(value):
-            continue
-        if cells.size <= MOST_NUMBERS:
-            text = f"{100 * value:.0f}" if value < 0.99 or value == 1.0 else f"{100 * value:.1f}"
-            colour = "white" if value < 0.55 else "black"
-            axis.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=colour)
-        if value >= COLLAPSED_SPARSITY:
-            outline = Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, edgecolor="#D55E00", linewidth=1.8)
-            axis.add_patch(outline)
+def _grid_width(shown: HeatMap, text: float) -> float:
+    """Return how wide a grid is, in inches; its texts fit into its cells, unless there are many columns."""
+    if len(shown.columns) > MOST_UPRIGHT:
+        return 0.3 * len(shown.columns)
+    return max(1.8, max(0.45, text) * len(shown.columns))
+
+
+def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
+    mapped = ScalarMappable(Normalize(shown.low, shown.high), shown.colours)
+    height = POINTS * float(figure.get_size_inches()[1])
+    bar = figure.colorbar(mapped, ax=list(axes), pad=0.02, aspect=22)
+    bar.set_label(fitting(shown.scale_label, 0.8 * height, 9))
+    if shown.ticks:
+        bar.set_ticks(list(shown.ticks), labels=list(shown.ticks.values()))
+
+
+def _texts(axis: Axes, grid: Grid, shown: HeatMap, written: bool) -> None:
+    """Write into each cell what stands in it, where it fits, and outline what is to be noticed."""
+    colours, norm = colormaps[shown.colours], Normalize(shown.low, shown.high)
+    if written and grid.cells.size <= MOST_NUMBERS:
+        for (row, column), value in np.ndenumerate(grid.cells):
+            if not np.isnan(value):
+                ink = "black" if _luminance(colours(norm(value))) > 0.2 else "white"
+                text = grid.texts[row][column]
+                axis.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=ink)
+    for row, column in sorted(grid.outlined):
+        box = (column + 0.06, row + 0.06), 0.88, 0.88
+        axis.add_patch(Rectangle(*box, fill=False, edgecolor=shown.outline, linewidth=1.8))
+
+
+def _luminance(colour: tuple[float, float, float, float]) -> float:
+    """Return the relative luminance of an sRGB colour (WCAG 2.2); at 0.18 black and white are equally legible on it."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

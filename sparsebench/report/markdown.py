@@ -6,7 +6,7 @@ from sparsebench.records import Run
 from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.checklist import checklist, checklist_markdown
-from sparsebench.report.costs import costs_table, elapsed_sentence
+from sparsebench.report.costs import costs_markdown
 from sparsebench.report.excerpt import excerpt, excerpt_note
 from sparsebench.report.failures import unfinished_table
 from sparsebench.report.findings import findings
@@ -62,8 +62,7 @@ def readme(
         parts += ["## Latency by pytest-benchmark", benchmarks]
     parts += ["## Failed and not offered", unfinished_table(run) or "Every trial is done and none was left out."]
     parts += ["## Reporting practice", _PRACTICE, checklist_markdown(checklist(run, found))]
-    parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_table(run)]
-    parts += filter(None, [elapsed_sentence(run)])
+    parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_markdown(run)]
     parts += ["## Details", *_details(found, several)]
     parts += ["## Provenance", provenance(run)]
     return "\n\n".join(parts) + "\n"
@@ -102,6 +101,8 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         parts += [f"{level} Trade-offs", *trade_offs]
     if "accuracy-sparsity" in shown:
         parts += [f"{level} Accuracy against sparsity", shown["accuracy-sparsity"]]
+    if "interaction" in shown:
+        parts += [f"{level} Interaction of pruning and quantization", shown["interaction"]]
     if len(section.calibrations) > 1:
         parts += [f"{level} Calibration", calibration_note(section)]
         parts += [shown["accuracy-calibration"]] if "accuracy-calibration" in shown else []

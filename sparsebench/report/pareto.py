@@ -1,161 +1,107 @@
-"""Trade-offs: accuracy against size, latency and compute, with the points that no other dominates."""
+"""Pareto fronts: one panel a backend, the front joined and dark, what it dominates faint, the picks ringed."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.report.canvas import INK, MUTED, Palette, fit_log, fit_percent, label_axes, legend, panels
+from sparsebench.report import tradeoffs
+from sparsebench.report.canvas import fit_log, fit_percent, label_axes, legend, panels, titles
+from sparsebench.report.labels import Label, write_labels
+from sparsebench.report.palette import MUTED, Palette
 from sparsebench.report.points import Point, Section
-from sparsebench.report.text import counted, shorten
+from sparsebench.report.tradeoffs import Spot, TradeOff, front
 
-APART = 0.014
-"""Distance between schemes that would cover each other, as a share of the width of the x axis."""
+FAINT = 0.3
+"""How much ink a dominated point gets."""
 
-
-class Spot(NamedTuple):
-    """A point in a figure: x, top-1 in percent, lower and upper end of its error bar."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-    point: Point
+MOST_WITH_BARS = 250
+"""Dominated points of a panel up to which each has its error bars; more would be a smear."""
 
 
 def against_size(section: Section) -> Figure | None:
     """Draw accuracy against deflated file size; None where there is nothing to draw."""
-    return _trade_off(section, lambda p: p.deflated_file_bytes and p.deflated_file_bytes / 1000, "deflated file, kB")
+    return _draw(section, tradeoffs.against_size(section))
 
 
 def against_latency(section: Section) -> Figure | None:
-    """Draw accuracy against median latency; None where there is nothing to draw."""
-    if section.setting is None:
-        return None
-    batch, threads = section.setting
-    return _trade_off(
-        section, section.latency_ms, f"latency in pairs, ms (batch {batch}, {counted(threads, 'thread')})"
-    )
+    """Draw accuracy against latency; None where there is nothing to draw."""
+    return _draw(section, tradeoffs.against_latency(section))
 
 
 def against_macs(section: Section) -> Figure | None:
     """Draw accuracy against effective MACs; None where there is nothing to draw."""
-    most = max((point.effective_macs for point in section.shown if point.effective_macs), default=0.0)
-    unit, name = next((unit, name) for unit, name in _UNITS if most >= unit or unit == 1)
-    label = f"MACs with a non-zero weight, {name}one sample"
-    return _trade_off(section, lambda p: p.effective_macs and p.effective_macs / unit, label, apart=True)
+    return _draw(section, tradeoffs.against_macs(section))
 
 
-_UNITS = ((1e9, "billions, "), (1e6, "millions, "), (1e3, "thousands, "), (1, ""))
-
-
-def front(spots: Sequence[Spot]) -> list[Spot]:
-    """Return the spots that no other beats in both x (less is better) and y (more is better), by ascending x."""
-    found: list[Spot] = []
-    for spot in sorted(spots, key=lambda s: (s.x, -s.y)):
-        if not found or spot.y > found[-1].y:
-            found.append(spot)
-    return found
-
-
-def error_bar(point: Point) -> tuple[float, float]:
-    """Return the ends of a point's error bar in percent: ± sample std over seeds, or Wilson's limits of a single seed.
-
-    A point that has one seed in a run of several has no bar: it would mean another thing than its neighbours'.
-    """
-    top1 = point.top1
-    if top1 is None:
-        return 0.0, 0.0
-    if top1.std is not None:
-        return 100 * (top1.mean - top1.std), 100 * (top1.mean + top1.std)
-    scored = next((s.trial.evaluated for s in point.seeds if s.trial.evaluated), None)
-    if point.planned > 1 or scored is None:
-        return 100 * top1.mean, 100 * top1.mean
-    return 100 * scored.top1_low, 100 * scored.top1_high
-
-
-def _trade_off(
-    section: Section, x_of: Callable[[Point], float | None], x_label: str, apart: bool = False
-) -> Figure | None:
-    """Draw one panel a backend; where ``apart``, schemes stand a little apart sideways, around their true place."""
-    spots = {
-        backend: [
-            Spot(x, 100 * point.top1.mean, *error_bar(point), point)
-            for point in section.on(backend)
-            if point.top1 and (x := x_of(point)) is not None and x > 0
-        ]
-        for backend in section.backends
-    }
-    spots = {backend: found for backend, found in spots.items() if found}
-    if not spots:
+def _draw(section: Section, shown: TradeOff | None) -> Figure | None:
+    if shown is None:
         return None
-    every = [spot for found in spots.values() for spot in found]
-    xs = [spot.x for spot in every]
-    # Alone, a network still gets an axis over which its schemes can be told apart.
-    step = max(max(xs) / min(xs), 1.3) ** APART if apart else 1.0
-    middle = (len(section.schemes) - 1) / 2
-
-    def placed(spot: Spot) -> Spot:
-        return spot._replace(x=spot.x * step ** (section.schemes.index(spot.point.scheme) - middle))
-
-    figure, axes = panels(len(spots))
+    every = shown.spots
+    figure, axes = panels(len(shown.panels))
     palette = Palette(section.schemes, section.pruners)
-    fit_log(axes, xs)
+    titles(figure, axes, section.title, tuple(shown.panels))
+    fit_log(axes, shown.values)
     fit_percent(axes, [spot.low for spot in every], [spot.high for spot in every])
-    for axis, (backend, found) in zip(axes, spots.items(), strict=True):
-        axis.set_title(shorten(backend, 40))
-        if len(spots) > 1:
-            best = list(map(placed, front(every)))
-            axis.step([s.x for s in best], [s.y for s in best], ":", where="post", color=MUTED, linewidth=1, zorder=1)
-        _panel(axis, list(map(placed, found)), list(map(placed, front(found))), palette, narrow=len(spots) > 1)
-    label_axes(axes, x_label, "top-1 accuracy, %")
-    legend(figure, palette.handles())
+    overall = shown.placed(front(every))
+    for axis, found in zip(axes, shown.panels.values(), strict=True):
+        if len(shown.panels) > 1:
+            axis.step(*_line(overall), ":", where="post", color=MUTED, linewidth=1, zorder=1)
+        _panel(axis, shown.placed(found), shown.placed(front(found)), palette, shown)
+    label_axes(axes, shown.x_label, "top-1 accuracy, %")
+    legend(figure, *palette.groups())
     return figure
 
 
-def _panel(axis: Axes, spots: list[Spot], best: list[Spot], palette: Palette, narrow: bool) -> None:
-    chosen = {id(spot.point) for spot in best}
-    axis.step([s.x for s in best], [s.y for s in best], where="post", color=MUTED, linewidth=1, zorder=2)
+def _line(spots: Sequence[Spot]) -> tuple[list[float], list[float]]:
+    return [spot.x for spot in spots], [spot.y for spot in spots]
+
+
+def _panel(axis: Axes, spots: list[Spot], best: list[Spot], palette: Palette, shown: TradeOff) -> None:
+    chosen = {id(spot.point) for spot in best} | shown.picks.keys()
+    axis.step(*_line(best), where="post", color=MUTED, linewidth=1, zorder=2)
+    with_bars = len(spots) - len(best) <= MOST_WITH_BARS
     groups: dict[tuple[str, str | None, bool], list[Spot]] = {}
     for spot in spots:
         groups.setdefault((spot.point.scheme, spot.point.pruner, id(spot.point) in chosen), []).append(spot)
     for (scheme, pruner, leading), group in groups.items():
         axis.errorbar(
-            [s.x for s in group],
-            [s.y for s in group],
-            yerr=[[s.y - s.low for s in group], [s.high - s.y for s in group]],
+            *_line(group),
+            **(_bars(group, sideways=not shown.apart) if leading or with_bars else {}),
             linestyle="",
             color=palette.colour(scheme),
             marker=palette.marker(scheme),
             fillstyle=palette.fill(pruner),
-            markersize=6 if leading else 5,
+            markersize=6 if leading else 5 if with_bars else 3,
             elinewidth=1,
-            alpha=1.0 if leading else 0.3,
+            alpha=1.0 if leading else FAINT,
             zorder=4 if leading else 3,
+            # In an SVG thousands of marks are heavier than a picture of them.
+            rasterized=not (leading or with_bars),
         )
-    _labels(axis, best, narrow)
+    ringed = [spot for spot in spots if id(spot.point) in shown.picks]
+    axis.plot(*_line(ringed), linestyle="", marker="o", markersize=13, fillstyle="none", color=MUTED, zorder=5)
+    named = [
+        Label(spot.x, spot.y, f"{name_of(spot.point)}: {shown.picks[id(spot.point)]}", bold=True) for spot in ringed
+    ]
+    picks = {id(spot.point) for spot in ringed}
+    others = [Label(spot.x, spot.y, name_of(spot.point)) for spot in reversed(best) if id(spot.point) not in picks]
+    write_labels(axis, [*named, *others])
 
 
-def _labels(axis: Axes, best: list[Spot], narrow: bool) -> None:
-    """Name the points of the front, as many as fit, above them, where nothing can be: it would dominate them."""
-    to_axes = axis.transData + axis.transAxes.inverted()
-    width, height = (0.13, 0.065) if narrow else (0.06, 0.045)
-    kept: list[tuple[float, float]] = []
-    for spot in reversed(best):
-        x, y = to_axes.transform((spot.x, spot.y))
-        if any(abs(x - other_x) < width and abs(y - other_y) < height for other_x, other_y in kept):
-            continue
-        kept.append((x, y))
-        inward = x < width  # to its left the label would leave the panel
-        axis.annotate(
-            "dense" if spot.point.dense else f"{spot.point.threshold:g}",
-            (spot.x, spot.y),
-            xytext=(4 if inward else -4, 3),
-            textcoords="offset points",
-            ha="left" if inward else "right",
-            va="bottom",
-            fontsize=8,
-            color=INK,
-            zorder=5,
-        )
+def _bars(group: Sequence[Spot], sideways: bool) -> dict[str, Any]:
+    bars: dict[str, Any] = {"yerr": [[s.y - s.low for s in group], [s.high - s.y for s in group]]}
+    if sideways:
+        ends = [(s.x_low or s.x, s.x_high or s.x) for s in group]
+        if any(low < high for low, high in ends):
+            bars["xerr"] = [
+                [max(0.0, s.x - low) for s, (low, _) in zip(group, ends, strict=True)],
+                [max(0.0, high - s.x) for s, (_, high) in zip(group, ends, strict=True)],
+            ]
+    return bars
+
+
+def name_of(point: Point) -> str:
+    """Return how a point of a front is labelled."""
+    return "dense" if point.dense else f"{point.threshold:g}"

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from sparsebench.report import bars, calibration, curves, heatmap, pareto
+from sparsebench.report import bars, calibration, curves, interaction, layer_heatmap, pareto, tradeoffs
 from sparsebench.report.canvas import look, png_and_svg
+from sparsebench.report.numbers import decimal, significant
 from sparsebench.report.points import Section
-from sparsebench.report.text import slug
+from sparsebench.report.text import evenly, slug
+from sparsebench.report.tradeoffs import TradeOff, front
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,14 @@ class Kind(NamedTuple):
     caption: str
     error_bars: bool = False
     """Whether it has error bars, which the caption then explains."""
-    fronts: bool = False
-    """Whether its panels have Pareto fronts."""
+    trade_off: Callable[[Section], TradeOff | None] | None = None
+    """What its Pareto fronts show, where it has some."""
 
 
-_FRONT = "Dark, joined: no other point of the panel is better in both; faint: dominated. Numbers are thresholds."
+_FRONT = (
+    "Dark, joined: no other point of the panel is better in both; faint: dominated; ringed: the picks of the first "
+    "line. Numbers are thresholds."
+)
 
 FIGURES: dict[str, Kind] = {
     "pareto-size": Kind(
@@ -49,14 +54,15 @@ FIGURES: dict[str, Kind] = {
         "Top-1 accuracy against deflated file size, one panel per backend",
         _FRONT,
         error_bars=True,
-        fronts=True,
+        trade_off=tradeoffs.against_size,
     ),
     "pareto-latency": Kind(
         pareto.against_latency,
-        "Top-1 accuracy against median latency, one panel per backend",
-        f"{_FRONT} Which differences hold stands in the table of speedups and verdicts.",
+        "Top-1 accuracy against latency, one panel per backend",
+        f"{_FRONT} Sideways bars: 95 % interval of the speedup. Which differences hold stands in the table of speedups "
+        "and verdicts.",
         error_bars=True,
-        fronts=True,
+        trade_off=tradeoffs.against_latency,
     ),
     "pareto-macs": Kind(
         pareto.against_macs,
@@ -64,7 +70,7 @@ FIGURES: dict[str, Kind] = {
         f"{_FRONT} Counted, not timed: dense kernels do not skip zeros. All schemes of a network need the same and "
         "stand a little apart sideways.",
         error_bars=True,
-        fronts=True,
+        trade_off=tradeoffs.against_macs,
     ),
     "accuracy-sparsity": Kind(
         curves.accuracy_against_sparsity,
@@ -72,6 +78,13 @@ FIGURES: dict[str, Kind] = {
         "The sparsity axis is spaced by the logarithm of the weights left; schemes stand a little apart sideways. "
         "Dashed: dense fp32.",
         error_bars=True,
+    ),
+    "interaction": Kind(
+        interaction.interaction,
+        "What pruning and quantization cost together beyond the sum of what they cost apart, by scheme and threshold",
+        "Drop − (drop by pruning alone + drop by quantization alone), percentage points, mean ± sample standard "
+        "deviation over seeds; orange: together they cost more than the sum, purple: less. Outlined: the 95 % interval "
+        "over seeds (Student's t) of this cell by itself excludes 0, as one cell in twenty does by chance.",
     ),
     "accuracy-calibration": Kind(
         calibration.accuracy_against_batches,
@@ -82,9 +95,10 @@ FIGURES: dict[str, Kind] = {
     ),
     "latency": Kind(
         bars.latency,
-        "Median latency by scheme and backend",
-        "Bar: dense network; whisker: up to its 95th percentile; diamonds: pruned networks; dashed: dense fp32 on the "
-        "first backend.",
+        "Latency by scheme and backend, with intervals",
+        "Latency in pairs: that of dense fp32 / speedup, so that networks timed in several sessions can be compared. "
+        "Bar: dense network; diamonds: pruned networks, the most pruned lowest; both with the 95 % interval of the "
+        "speedup; tick: 95th percentile of the dense network's calls; dashed: dense fp32 on the first backend.",
     ),
     "size": Kind(
         bars.size,
@@ -93,12 +107,15 @@ FIGURES: dict[str, Kind] = {
         "networks. Numbers: saved → deflated, and the smallest deflated file with its threshold.",
     ),
     "layer-sparsity": Kind(
-        heatmap.layer_sparsity,
+        layer_heatmap.layer_sparsity,
         "Fraction of zeros in each layer at each threshold",
         "Mean over seeds, of the trained networks before quantization. Outlined: collapsed, at least 99.5 % zero. "
         "Layers in brackets are not pruned.",
     ),
 }
+
+MOST_SPOKEN = 4
+"""Points of a front that an alternative text names."""
 
 
 def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
@@ -114,12 +131,23 @@ def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
             figure = kind.draw(section)
             files = png_and_svg(figure) if figure is not None else None
         if files is not None:
-            yield Drawing(name, f"{prefix}{name}", kind.alt, _caption(section, kind), files)
+            alt = f"{section.title}: {kind.alt}.{_spoken(section, kind)}"
+            yield Drawing(name, f"{prefix}{name}", alt, _caption(section, kind), files)
+
+
+def _spoken(section: Section, kind: Kind) -> str:
+    """Return which points are on the front over all backends, for those who cannot see the figure."""
+    shown = kind.trade_off(section) if kind.trade_off else None
+    if shown is None:
+        return ""
+    best = evenly(front(shown.spots), MOST_SPOKEN)
+    points = (f"{significant(s.x)} at {decimal(s.y)} % ({s.point.label})" for s in best)
+    return f" On the front ({shown.x_label}): {'; '.join(points)}."
 
 
 def _caption(section: Section, kind: Kind) -> str:
     parts = [kind.caption]
-    if kind.fronts and len(section.backends) > 1:
+    if kind.trade_off and len(section.backends) > 1:
         parts.append("Dotted: the front over all backends.")
     if kind.error_bars:
         parts.append(_over_seeds(section))

@@ -130,6 +130,11 @@ class Section:
     trials: tuple[TrialResult, ...]
     preferred: Setting | None = None
 
+    @property
+    def title(self) -> str:
+        """What the section is of, as figures say it."""
+        return f"{self.model} on {self.data}"
+
     @cached_property
     def measured(self) -> tuple[Point, ...]:
         """Points of which something was measured, at every number of calibration batches."""

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from sparsebench.records import SensitivityResult, StageRecord, failure_line
 from sparsebench.report.canvas import look, png_and_svg
 from sparsebench.report.files import explained, write_files
+from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
 from sparsebench.report.spread import Spread
-from sparsebench.report.text import escape, shorten, slug
+from sparsebench.report.text import escape, slug
 
 Cells = dict[str, dict[float, Spread]]
 """Drop of accuracy in percentage points, by layer and threshold."""
@@ -45,7 +45,7 @@ def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str
     for (model, data), results in groups.items():
         stem = f"figures/sensitivity-{slug(model)}-{slug(data)}"
         cells, weights = _cells(results)
-        files |= {f"{stem}.{ending}": content for ending, content in _draw(cells).items()}
+        files |= {f"{stem}.{ending}": content for ending, content in _draw(f"{model} on {data}", cells).items()}
         dense = _spread([result.dense_accuracy for result in results])
         parts += [
             f"## {escape(model)} on {escape(data)}",
@@ -113,28 +113,31 @@ def _percent(value: Spread) -> str:
     return f"{100 * value.mean:.2f}" if value.std is None else f"{100 * value.mean:.2f} ± {100 * value.std:.2f}"
 
 
-def _draw(cells: Cells) -> dict[str, bytes]:
+def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
     thresholds = sorted({threshold for row in cells.values() for threshold in row})
-    grid = np.array([[row[t].mean if t in row else np.nan for t in thresholds] for row in cells.values()])
+    means = np.array([[row[t].mean if t in row else np.nan for t in thresholds] for row in cells.values()])
+    grid = Grid(
+        title="",
+        cells=means,
+        texts=tuple(tuple("" if np.isnan(value) else f"{value:.1f}" for value in row) for row in means),
+    )
     with look():
-        size = (2.8 + 0.7 * len(thresholds), 1.4 + 0.3 * len(cells))
-        figure = Figure(figsize=size, layout="constrained")
-        axis = figure.subplots()
-        # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
-        top = max(1.0, float(np.nanmax(grid)))
-        mesh = axis.pcolormesh(grid, cmap="cividis", vmin=0.0, vmax=top, edgecolors="white", linewidth=0.4)
-        for (row, column), value in np.ndenumerate(grid):
-            if not np.isnan(value):
-                colour = "black" if value > 0.55 * top else "white"
-                axis.text(column + 0.5, row + 0.5, f"{value:.1f}", ha="center", va="center", fontsize=8, color=colour)
-        axis.set_xticks(np.arange(len(thresholds)) + 0.5, [f"{threshold:g}" for threshold in thresholds])
-        axis.set_yticks(np.arange(len(cells)) + 0.5, [shorten(layer, 32) for layer in cells], fontsize=8)
-        axis.invert_yaxis()
-        axis.grid(visible=False)
-        axis.tick_params(length=0)
-        axis.set_xlabel("threshold of this layer alone")
-        figure.colorbar(mesh, ax=axis, label="drop of accuracy, pp")
-        return png_and_svg(figure)
+        return png_and_svg(
+            draw_heat_map(
+                HeatMap(
+                    subject=subject,
+                    grids=(grid,),
+                    rows=tuple(cells),
+                    columns=tuple(f"{threshold:g}" for threshold in thresholds),
+                    x_label="threshold of this layer alone",
+                    colours="cividis",
+                    low=0.0,
+                    # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
+                    high=max(1.0, float(np.nanmax(means))),
+                    scale_label="drop of accuracy, pp",
+                )
+            )
+        )
 
 
 def _rows(groups: dict[tuple[str, str], list[SensitivityResult]]) -> list[dict[str, Any]]:

@@ -1,34 +1,42 @@
 """From records to a folder that GitHub shows."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsebench.records import Run
 from sparsebench.report.data import csv_text, json_text, trial_rows
-from sparsebench.report.files import explained, remove_stale, write_files
+from sparsebench.report.files import explained, remove_page, remove_stale, write_files
+from sparsebench.report.html import check_installed
 from sparsebench.report.markdown import readme
-from sparsebench.report.plots import FIGURES, drawings
-from sparsebench.report.points import sections
+from sparsebench.report.plots import FIGURES, Drawing, drawings
+from sparsebench.report.points import Section, sections
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
 
+PAGE = "index.html"
 
-def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None) -> Path:
-    """Write a report of ``run``: README.md, data.csv, data.json and figures.
+
+def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None, html: bool = False) -> Path:
+    """Write a report of ``run``: README.md, data.csv, data.json and figures, and where asked for index.html.
 
     All numbers come from the records, so that the same records give the same bytes. A run without any finished trial
     has a report as well, which says so. README.md is written last; figures of an earlier report that this one does
-    not have are removed.
+    not have are removed, and so is its page where none is asked for.
 
     Args:
         run: the records, as ``load_run`` or ``run_sweep`` return them.
         out: the folder, made where it is missing.
         benchmarks: a JSON of pytest-benchmark whose figures shall stand beside ours.
+        html: whether to write index.html too: one file with sortable tables and charts, which needs no network.
 
     Returns:
         The path of README.md.
 
     Raises:
-        SparsebenchError: where the folder cannot be written, or the JSON is none, or has nothing of this run.
+        SparsebenchError: where the folder cannot be written, or the JSON is none, or has nothing of this run, or what
+            index.html is made with is not installed.
     """
+    if html:
+        check_installed()
     folder = Path(out)
     found = sections(run)
     beside = benchmarks_section(run, read_benchmarks(Path(benchmarks))) if benchmarks is not None else ""
@@ -46,7 +54,21 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         "data.json": json_text(run, found, rows),
         "README.md": readme(run, found, figures, beside),
     }
+    if html:
+        texts = {PAGE: _page(run, texts["README.md"], found, figures), **texts}
     with explained(folder):
         write_files(folder, {**images, **{name: text.encode() for name, text in texts.items()}})
         remove_stale(folder / "figures", FIGURES, (Path(name).name for name in images))
+        if not html:
+            remove_page(folder / PAGE)
     return folder / "README.md"
+
+
+def _page(run: Run, markdown: str, found: Sequence[Section], figures: Mapping[int, Sequence[Drawing]]) -> str:
+    from sparsebench.report.html.charts import charts
+    from sparsebench.report.html.page import page
+
+    made = {place: charts(section) for place, section in enumerate(found) if section.shown}
+    drawn = [(place, drawing) for place, drawings_of in figures.items() for drawing in drawings_of]
+    shown = {d.stem: made[place][d.kind] for place, d in drawn if d.kind in made.get(place, {})}
+    return page(run.record.name, markdown, [drawing for _, drawing in drawn], shown)

@@ -1,0 +1,79 @@
+"""What pruning and quantization cost together beyond what they cost apart, as a heat map: thresholds × schemes."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.special import stdtrit
+
+from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
+from sparsebench.report.numbers import decimal
+from sparsebench.report.palette import INK
+from sparsebench.report.points import Point, Section
+from sparsebench.report.spread import Spread
+from sparsebench.report.text import evenly
+
+MOST_COLUMNS = 12
+"""Thresholds shown; of more, evenly spaced ones are."""
+
+LEAST_SCALE_PP = 1.0
+"""The colours reach at least so far, so that noise is not painted as if it were a loss."""
+
+
+def interaction(section: Section) -> Figure | None:
+    """Draw a heat map per pruner: scheme and backend × threshold; None where no interaction is known."""
+    shown = interaction_map(section)
+    return draw_heat_map(shown) if shown else None
+
+
+def interaction_map(section: Section) -> HeatMap | None:
+    """Return the interactions of a section, means over seeds with their sample standard deviations.
+
+    Those whose 95 % interval over seeds (Student's t) excludes zero are outlined.
+    """
+    known = [point for point in section.shown if point.interaction]
+    if not known:
+        return None
+    several = len(section.backends) > 1
+    rows = {(p.backend, p.scheme): f"{p.scheme} · {p.backend}" if several else p.scheme for p in known}
+    thresholds = evenly(sorted({point.threshold for point in known}), MOST_COLUMNS)
+    high = max(LEAST_SCALE_PP, *(abs(point.interaction.mean) for point in known if point.interaction))
+    return HeatMap(
+        subject=f"{section.title}: interaction{'' if several else f' on {known[0].backend}'}",
+        grids=tuple(
+            _grid(pruner, [p for p in known if p.pruner == pruner], list(rows), thresholds)
+            for pruner in section.pruners
+            if any(p.pruner == pruner for p in known)
+        ),
+        rows=tuple(rows.values()),
+        columns=tuple(f"{threshold:.4g}" for threshold in thresholds),
+        x_label="threshold",
+        colours="PuOr_r",
+        low=-high,
+        high=high,
+        scale_label="interaction, pp",
+        outline=INK,  # orange is lost on orange
+    )
+
+
+def _grid(pruner: str, points: list[Point], rows: list[tuple[str, str]], thresholds: list[float]) -> Grid:
+    cells = np.full((len(rows), len(thresholds)), np.nan)
+    texts = [[""] * len(thresholds) for _ in rows]
+    outlined = set()
+    for point in points:
+        found = point.interaction
+        if found is None or point.threshold not in thresholds:
+            continue
+        row, column = rows.index((point.backend, point.scheme)), thresholds.index(point.threshold)
+        cells[row, column] = found.mean
+        spread = f" ± {decimal(found.std)}" if found.std is not None else ""
+        texts[row][column] = f"{decimal(found.mean)}{spread}"
+        if _excludes_zero(found):
+            outlined.add((row, column))
+    return Grid(pruner, cells, tuple(map(tuple, texts)), frozenset(outlined))
+
+
+def _excludes_zero(found: Spread) -> bool:
+    if found.std is None:
+        return False
+    return abs(found.mean) > float(stdtrit(found.n - 1, 0.975)) * found.std / math.sqrt(found.n)

@@ -1,0 +1,84 @@
+"""Sparsity of every layer at every threshold, of the trained networks."""
+
+from collections import defaultdict
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sparsebench.records import COLLAPSED_SPARSITY
+from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
+from sparsebench.report.points import Section
+from sparsebench.report.text import evenly
+
+MOST_COLUMNS = 24
+"""Thresholds shown; of more, evenly spaced ones are."""
+
+Layers = dict[str, list[float]]
+
+
+def layer_sparsity(section: Section) -> Figure | None:
+    """Draw a heat map per pruner: layers × thresholds; None where nothing was pruned or no layer was recorded."""
+    shown = layer_map(section)
+    return draw_heat_map(shown) if shown else None
+
+
+def layer_map(section: Section) -> HeatMap | None:
+    """Return the sparsities of layers, means over seeds; those of layers that have collapsed are outlined."""
+    networks, prunable = _networks(section)
+    if not section.pruners or not prunable:
+        return None
+    thresholds = evenly(sorted({threshold for _, threshold in networks}), MOST_COLUMNS)
+    return HeatMap(
+        subject=f"{section.title}: zeros by layer",
+        grids=tuple(_grid(pruner, networks, list(prunable), thresholds) for pruner in section.pruners),
+        rows=tuple(name if may_prune else f"({name})" for name, may_prune in prunable.items()),
+        columns=tuple(f"{threshold:.4g}" for threshold in thresholds),
+        x_label="threshold",
+        colours="cividis",
+        low=0.0,
+        high=1.0,
+        scale_label="zeros, %",
+        ticks={0.0: "0", 0.25: "25", 0.5: "50", 0.75: "75", 1.0: "100"},
+    )
+
+
+def _grid(
+    pruner: str, networks: dict[tuple[str | None, float], Layers], names: list[str], thresholds: list[float]
+) -> Grid:
+    cells = np.full((len(names), len(thresholds)), np.nan)
+    for column, threshold in enumerate(thresholds):
+        # The dense network belongs to every pruner.
+        layers = networks.get((pruner if threshold else None, threshold), {})
+        for row, name in enumerate(names):
+            if layers.get(name):
+                cells[row, column] = sum(layers[name]) / len(layers[name])
+    return Grid(
+        title=pruner,
+        cells=cells,
+        texts=tuple(tuple(_percent(value) for value in row) for row in cells),
+        outlined=frozenset((int(row), int(column)) for row, column in np.argwhere(cells >= COLLAPSED_SPARSITY)),
+    )
+
+
+def _percent(value: float) -> str:
+    """Return a fraction as a whole percentage; what is not quite everything is not rounded to 100."""
+    if np.isnan(value):
+        return ""
+    return f"{100 * value:.0f}" if value < 0.99 or value == 1.0 else f"{100 * value:.1f}"
+
+
+def _networks(section: Section) -> tuple[dict[tuple[str | None, float], Layers], dict[str, bool]]:
+    """Return the sparsities of each network's layers over seeds, and whether each layer may be pruned."""
+    networks: defaultdict[tuple[str | None, float], Layers] = defaultdict(lambda: defaultdict(list))
+    prunable: dict[str, bool] = {}
+    seen: set[str] = set()
+    for trial in section.trials:
+        t = trial.trial
+        if trial.trained is None or t.train in seen:
+            continue
+        seen.add(t.train)
+        layers = networks[t.pruner if t.threshold else None, t.threshold]
+        for layer in trial.trained.layers:
+            layers[layer.name].append(layer.sparsity)
+            prunable.setdefault(layer.name, layer.prunable)
+    return dict(networks), prunable
