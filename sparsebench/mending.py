@@ -16,10 +16,11 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from sparsebench.disk import atomic_write, disk
 from sparsebench.errors import LostError, RecordSchemaError, StoreError
 from sparsebench.plan import Plan, Stage
 from sparsebench.records import PARENTS, StageKind, StageRecord
-from sparsebench.store import RESULT, Store, atomic_write, disk
+from sparsebench.store import RESULT, Store
 
 ASIDE = "aside"
 

@@ -4,33 +4,24 @@ A result is written to a temporary name, fsynced and renamed: it is there whole 
 be left behind. Several processes may write side by side; whoever renames last wins, with the same content.
 """
 
-import errno
-import hashlib
+import gc
 import json
 import os
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from sparsebench.disk import atomic_write, content_of, disk, file_digest, problem_of
 from sparsebench.errors import LostError, RecordSchemaError, StoreError, UnreadableRecordError
 from sparsebench.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialRecord, TrialResult
 from sparsebench.starts import read_starts
 
 RESULT = "result.json"
 RUN = "run.json"
-
-_REMEDY = "Free some space or mend its permissions; start again, and the run continues."
-
-_FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
-
-_OS_ERROR = re.compile(r"(?:os error |Os \{ code: )(\d+)")
-"""How libraries written in Rust, safetensors among them, tell of an error of the operating system."""
 
 _DONE = b'\n "status": "done",\n'
 _END = b'\n "schema_version": %d\n}\n' % SCHEMA_VERSION
@@ -80,7 +71,7 @@ class Store:
             StoreError: where it cannot be read.
         """
         path = self._result(kind, key)
-        raw = _content(path)
+        raw = content_of(path)
         if raw is None:
             return None
         record: StageRecord = _parse(path, raw, stage_adapter())
@@ -97,7 +88,7 @@ class Store:
             StoreError: where it cannot be read.
         """
         path = self._result(kind, key)
-        raw = _content(path)
+        raw = content_of(path)
         if raw is None:
             return None
         if _DONE in raw and raw.endswith(_END):
@@ -138,7 +129,7 @@ class Store:
             LostError: where the file is missing or differs from what was recorded.
         """
         path = self.directory(record.stage, record.key) / name
-        problem = _problem(path, record.artifacts.get(name))
+        problem = problem_of(path, record.artifacts.get(name))
         if problem:
             text = f"{path} {problem}. Start the run again: what is damaged is made anew."
             raise LostError(record.stage, record.key, f"{name} {problem}", text)
@@ -148,7 +139,7 @@ class Store:
         """Return what is wrong with an artifact of a stage, None where all are as they were recorded."""
         folder = self.directory(record.stage, record.key)
         for name, digest in record.artifacts.items():
-            problem = _problem(folder / name, digest)
+            problem = problem_of(folder / name, digest)
             if problem:
                 return f"{name} {problem}"
         return None
@@ -195,7 +186,17 @@ def read_trials(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResul
     Raises:
         StoreError: where a record cannot be read.
     """
+    # What is read is kept; to look for garbage among it again and again would take a third of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _joined(store, trials)
+    finally:
+        if collecting:
+            gc.enable()
 
+
+def _joined(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResult, ...]:
     # A stage is shared by many trials; each file is read once.
     @cache
     def read(kind: StageKind, key: str | None) -> StageRecord | None:
@@ -236,64 +237,10 @@ def read_run(root: Path) -> RunRecord:
     return record
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def file_digest(path: Path) -> str:
-    """Return a file's SHA-256 as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; only POSIX systems can sync a folder."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @lru_cache
 def stage_adapter() -> TypeAdapter[StageRecord]:
     """Return what writes and reads the record of a stage as JSON."""
     return TypeAdapter(StageRecord)
-
-
-def _content(path: str) -> bytes | None:
-    """Return the content of a file, None where it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}. Mend its permissions or its disk.") from error
-
-
-def _problem(path: Path, digest: str | None) -> str | None:
-    """Return what is wrong with a file that should have this SHA-256, as a sentence goes on after its name."""
-    try:
-        same = file_digest(path) == digest
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None if same else "is not what was recorded: its SHA-256 differs"
 
 
 def _parse(path: str | Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
@@ -312,32 +259,3 @@ def _parse(path: str | Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
         return adapter.validate_json(raw)
     except ValidationError as error:
         raise StoreError(f"{path} is no valid record: {error}. Delete it and start again.") from error
-
-
-def raise_if_full(error: Exception, root: Path) -> None:
-    """Stop a run whose disk is full, wherever in a stage that was found: all stages to come would fail by it.
-
-    Raises:
-        StoreError: where ``error`` says so.
-    """
-    if isinstance(error, OSError) and error.errno in _FULL:
-        where = f"{error.filename}, in a stage of {root}" if error.filename else f"files of a stage of {root}"
-        raise StoreError(f"Cannot write {where}: {error.strerror}. {_REMEDY}") from error
-
-
-@contextmanager
-def disk(doing: str, path: Path, remedy: str = "") -> Iterator[None]:
-    """Turn an error of the operating system into a sentence with its remedy.
-
-    Raises:
-        StoreError: in place of an OSError, and of what libraries in other languages make of one.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}. {remedy or _REMEDY}") from error
-    except Exception as error:
-        told = _OS_ERROR.search(str(error))
-        if told is None:
-            raise
-        raise StoreError(f"Cannot {doing} {path}: {os.strerror(int(told[1]))}. {remedy or _REMEDY}") from error

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from sparsebench.disk import raise_if_full
 from sparsebench.environment import describe_environment
 from sparsebench.errors import LostError, NoEffectWarning, StoreError, UnreachedWarning
 from sparsebench.mending import aside_of, digest_of, note, set_lost_aside
 from sparsebench.plan import Stage
 from sparsebench.records import PARENTS, Failure, StageRecord
-from sparsebench.store import Store, raise_if_full
+from sparsebench.store import Store
 from sparsebench.tasks import Setup, Started, Task, Tell, Trained
 
 if TYPE_CHECKING:

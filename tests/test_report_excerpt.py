@@ -23,13 +23,13 @@ def many():
 
 def test_up_to_so_many_points_every_one_has_its_row():
     (section,) = sections(Bench(seeds=(0,)).build())
-    assert excerpt(section, section.shown) == section.shown
-    assert excerpt_note(section) == ""
+    assert excerpt(section) == section.shown
+    assert excerpt_note(section, section.shown) == ""
 
 
 def test_of_more_points_those_between_which_is_decided_are_kept_in_their_order(many):
     (section,) = sections(many)
-    shown = excerpt(section, section.shown)
+    shown = excerpt(section)
     assert len(section.shown) == 2 * 4 * len(THRESHOLDS)
     assert len(shown) == module.MOST_ROWS
     places = [section.shown.index(point) for point in shown]

@@ -13,7 +13,7 @@ from sparsebench.report.findings import findings
 from sparsebench.report.layers import layer_tables
 from sparsebench.report.picks import answer, invalid_note, timing_note
 from sparsebench.report.plots import Drawing
-from sparsebench.report.points import Section
+from sparsebench.report.points import Point, Section
 from sparsebench.report.provenance import provenance
 from sparsebench.report.tables import UNPAIRED, latency_table, points_table, seeds_table
 from sparsebench.report.text import counted, escape, folded
@@ -94,8 +94,9 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
     if not section.shown:
         return [f"{level} Results", "No trial has finished yet; there is nothing to show."]
     shown = {drawing.kind: _image(drawing) for drawing in drawings}
-    note = excerpt_note(section)
-    parts = [f"{level} Results", *([note] if note else []), _main_table(section), _notes(section)]
+    points = excerpt(section)
+    note = excerpt_note(section, points)
+    parts = [f"{level} Results", *([note] if note else []), _main_table(section, points), _notes(section)]
     trade_offs = [shown[kind] for kind in ("pareto-size", "pareto-latency", "pareto-macs") if kind in shown]
     if trade_offs:
         parts += [f"{level} Trade-offs", *trade_offs]
@@ -112,7 +113,7 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         parts += [
             folded(
                 f"Latency at batch {setting[0]}, {counted(setting[1], 'thread')}",
-                f"{latency_table(section, setting, excerpt(section, section.shown))}\n\n{_TIMED}",
+                f"{latency_table(section, setting, points)}\n\n{_TIMED}",
             )
             for setting in section.settings
         ]
@@ -123,12 +124,15 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
     return parts
 
 
-def _main_table(section: Section) -> str:
+def _main_table(section: Section, points: Sequence[Point]) -> str:
     if len(section.shown) <= MOST_POINTS:
         return points_table(section, section.shown)
     return "\n\n".join(
-        folded(f"{escape(backend)}: {counted(len(points), 'point')}", points_table(section, excerpt(section, points)))
-        for backend, points in ((b, section.on(b)) for b in section.backends)
+        folded(
+            f"{escape(backend)}: {counted(len(section.on(backend)), 'point')}",
+            points_table(section, [point for point in points if point.backend == backend]),
+        )
+        for backend in section.backends
     )
 
 
@@ -184,7 +188,7 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
         if audited:
             body = "\n\n".join([_SHARES, shares_table(section), _AUDIT, *audited])
             parts.append(folded(f"{where}what was really quantized, layer by layer", body))
-        zeros = zeros_table(excerpt(section, section.shown))
+        zeros = zeros_table(excerpt(section))
         if zeros:
             parts.append(folded(f"{where}zeros before and after quantization", f"{_ZEROS}\n\n{zeros}"))
     return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]
