@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsebench.report.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
+from sparsebench.report.numbers import DASH, decimal, kilobytes, limits, percent, significant
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,49 +64,49 @@ def results(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str
 
 
 def config(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
-    """Return the keys of a section of the config: ``config SweepConfig``."""
-    del root, options
-    from sparsebench import config as module
+    """Return every key of the config, section by section: ``config``."""
+    del root, words, options
+    from sparsebench.config import _sections
 
-    schema = getattr(module, words[0]).model_json_schema()
-    rows = [
-        [f"`{key}`", _default(field), _allowed(field, schema), _text(field.get("description", DASH))]
-        for key, field in schema["properties"].items()
-    ]
-    return grid(["key", "default", "allowed", "meaning"], rows)
+    return "\n\n".join(_section(name, model) for name, model in _sections().items())
 
 
-def command(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
-    """Return the arguments and options of a command: ``command run``; of all commands their names: ``command``."""
-    del root, options
+def default(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+    """Return the embedded default config: ``default``."""
+    del root, words, options
+    from sparsebench.config import default_toml
+
+    return f"```toml\n{default_toml().rstrip()}\n```"
+
+
+def commands(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+    """Return every command with its arguments and options: ``commands``."""
+    del root, words, options
     import typer
 
     from sparsebench.cli import app
 
     group: Any = typer.main.get_command(app)
-    if not words:
-        rows = [
-            [f"`sparsebench {name}`", _text(found.get_short_help_str(200))] for name, found in group.commands.items()
-        ]
-        return grid(["command", "what it does"], rows)
-    found = group.commands[words[0]]
-    rows = [
-        [_spelled(p), _text(getattr(p, "help", "") or DASH)] for p in found.params if not getattr(p, "hidden", False)
-    ]
-    return grid(["argument or option", "meaning"], rows)
+    overview = [[f"[`{name}`](#{name})", _text(found.short_help or "")] for name, found in group.commands.items()]
+    parts = [grid(["command", "what it does"], overview)]
+    for name, found in group.commands.items():
+        rows = [[_spelled(each), _text(each.help or DASH)] for each in found.params if not each.hidden]
+        parts += [f"## {name}", _text(found.help or ""), grid(["argument or option", "meaning"], rows)]
+    return "\n\n".join(parts)
 
 
 _KINDS: Mapping[str, Callable[[Path, Sequence[str], Mapping[str, str]], str]] = {
     "results": results,
     "config": config,
-    "command": command,
+    "default": default,
+    "commands": commands,
 }
 
 
 def grid(heading: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
     """Return a Markdown table; columns from ``numbers_from`` on are set to the right."""
     right = len(heading) if numbers_from is None else numbers_from
-    rule = ["---" if place < right else "---:" for place in range(len(heading))]
+    rule = ["---:" if right <= place < len(heading) - 1 else "---" for place in range(len(heading))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heading, rule, *rows))
 
 
@@ -123,9 +123,15 @@ def _point(point: Mapping[str, Any]) -> list[str]:
         "baseline" if dense and point["scheme"] == "fp32" else _drop(drop),
         kilobytes(point["deflated_file_bytes"]),
         significant(latency["median_ms"]["mean"]) if latency else DASH,
-        f"{ratio(own['speedup'])} {limits(own['low'], own['high'], 3)}" if own else DASH,
-        own["verdict"] if own else DASH,
+        _speedup(own),
+        own["verdict"].replace("BASELINE", "baseline") if own else DASH,
     ]
+
+
+def _speedup(own: Mapping[str, Any] | None) -> str:
+    if not own or own["verdict"] == "BASELINE":
+        return DASH
+    return f"{decimal(own['speedup'], 3)}× {limits(own['low'], own['high'], 3)}"
 
 
 def _drop(drop: Mapping[str, Any] | None) -> str:
@@ -141,46 +147,59 @@ def _made_on(data: Mapping[str, Any], point: Mapping[str, Any], threads: int) ->
     )
 
 
+def _section(name: str, model: Any) -> str:
+    schema = model.model_json_schema()
+    heading = f"## {name}" if name else "## The axes"
+    about = _text(model.__doc__ or "")
+    rows = [
+        [f"`{key}`", _default(field), _allowed(field), _text(field.get("description", DASH))]
+        for key, field in schema["properties"].items()
+        if not _is_section(field)
+    ]
+    return f"{heading}\n\n{about}\n\n{grid(['key', 'default', 'allowed', 'meaning'], rows)}"
+
+
+def _is_section(field: Mapping[str, Any]) -> bool:
+    """Whether a field holds keys of its own, which have a section of their own."""
+    default = field.get("default")
+    return isinstance(default, dict) and bool(default) and "name" not in default
+
+
 def _default(field: Mapping[str, Any]) -> str:
-    if "default" not in field:
-        return DASH
-    value = field["default"]
-    if isinstance(value, list):
-        value = [part["name"] if isinstance(part, dict) and "name" in part else part for part in value]
-    elif isinstance(value, dict):
-        return f"`{value['name']}`" if "name" in value else "as below"
-    return DASH if value is None or value == {} else f"`{json.dumps(value)}`"
+    value = field.get("default")
+    if isinstance(value, dict) and "name" in value:
+        value = value["name"]
+    elif isinstance(value, list):
+        value = [part["name"] if isinstance(part, dict) else part for part in value]
+    return DASH if value in (None, {}) else f"`{json.dumps(value)}`"
 
 
-def _allowed(field: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    choices = [choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"]
-    one = choices[0]
+def _allowed(field: Mapping[str, Any]) -> str:
+    """Return what a key may be, from its JSON schema; None, which stands for the default, is left out."""
+    (one,) = [choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"][:1]
     if "enum" in one:
         return ", ".join(f"`{value}`" for value in one["enum"])
     if "$ref" in one:
-        return "a table"
+        return "a name or a table"
     if one.get("type") == "array":
-        items = one.get("items", {})
-        return f"a list: {_allowed(items, schema)}" if "$ref" not in items else "names or tables"
-    if one.get("type") == "object":
-        return "a table"
-    kinds = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true`, `false`"}
-    words = [kinds.get(one.get("type", ""), "text")]
-    for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")):
-        if key in one:
-            words.append(f"{sign} {one[key]:g}")
-    return " ".join(words)
+        return f"a list; each {_allowed(one.get('items', {}))}"
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "`true` or `false`", "object": "a table"}
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits_of_it = [f"{sign} {one[key]:.12g}" for key, sign in signs.items() if key in one]
+    return " ".join(filter(None, (kinds.get(one.get("type", ""), "text"), " and ".join(limits_of_it))))
 
 
 def _spelled(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return f"`{parameter.human_readable_name}`"
-    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
+        return f"`{parameter.metavar or parameter.name.upper()}`"
+    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.opts[-1].lstrip('-').upper()}"
     return f"`{', '.join(parameter.opts)}{value}`"
 
 
 def _text(words: str) -> str:
-    return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    """Return text of the code as Markdown: quoted words as code, and nothing that a table would take for its own."""
+    marked_up = re.sub(r"(?<!\w)'([^'`]+)'(?!\w)", r"`\1`", words.replace("``", "`"))
+    return " ".join(marked_up.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
 def main() -> int:
