@@ -214,7 +214,7 @@ class DistillConfig(Section):
 
 
 class TrainConfig(Section):
-    """How networks are trained. ``learning_rate``, ``_step`` and ``_gamma`` are the seed document's parameters."""
+    """How networks are trained. ``learning_rate``, ``_step`` and ``_gamma`` are parameters of the trainer contract."""
 
     trainer: Annotated[str, _named(TRAINERS)] = Field(
         "default", description="'default', or a trainer class of your own as 'package.module:Class'."

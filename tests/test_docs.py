@@ -8,6 +8,7 @@ import pytest
 from documents import PAGES, ROOT, blocks, links, tables
 from readers import EXTRAS, PYPROJECT, Reader, forget_projects
 
+from sparsebench import registry
 from tools.tables import marked, rewritten
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -117,3 +118,10 @@ def test_every_extra_that_an_error_or_a_page_names_exists():
     assert named <= EXTRAS
     inside_all = PYPROJECT["project"]["optional-dependencies"]["all"]
     assert EXTRAS - {"dev", "docs", "all"} == set(re.findall(r"[\w-]+", inside_all[0].partition("[")[2]))
+
+
+def test_contributing_names_every_group_of_entry_points():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    registries = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+    assert len(registries) > 8
+    assert [known.group for known in registries if f"`{known.group}`" not in text] == []
