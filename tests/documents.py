@@ -72,7 +72,7 @@ def links(page):
 def tables(page):
     """The tables, each with the first line of it and its cells row by row, the heading first."""
     tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
-    found, row = [], []
+    found, row, inside = [], [], False
     for token in tokens:
         if token.type == "table_open":
             found.append((token.map[0], []))
@@ -80,6 +80,9 @@ def tables(page):
             row = []
         elif token.type == "tr_close":
             found[-1][1].append(row)
-        elif token.type == "inline" and found and token.level > 2:
+        elif token.type in ("th_open", "td_open"):
+            inside = True
+        elif token.type == "inline" and inside:
             row.append(token.content)
+            inside = False
     return found

@@ -19,25 +19,29 @@ def name(page):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """The project of the tutorial, its sweep done: what all other pages go on from."""
+def tutorial(tmp_path_factory):
+    """The project of a reader who has followed the tutorial: what all other pages go on from."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as monkeypatch:
         reader = Reader(folder, monkeypatch)
         for block in blocks(TUTORIAL):
-            reader.written(block)
-        (command,) = [b for b in blocks(TUTORIAL) if ["sparsebench", "run", "mine.toml"] in b.commands]
-        reader.sparsebench(command, ["run", "mine.toml"])
-    return folder
+            reader.follow(block)
+    return reader
 
 
 @pytest.fixture
-def reader(project, tmp_path, monkeypatch):
-    yield Reader(shutil.copytree(project, tmp_path / "project"), monkeypatch)
+def reader(tutorial, tmp_path, monkeypatch):
+    yield Reader(shutil.copytree(tutorial.folder, tmp_path / "project"), monkeypatch)
     forget_projects()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
+def test_what_the_tutorial_shows_works(tutorial):
+    assert {path.name for path in tutorial.folder.glob("reports/*")} == {"default", "mine", "slower"}
+    assert (tutorial.folder / "net.pt2").is_file()
+    assert "verified on 100 test samples, same bits" in tutorial.said
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL and blocks(page)], ids=name)
 def test_what_a_page_shows_works(page, reader):
     for block in blocks(page):
         reader.follow(block)
@@ -85,7 +89,8 @@ def test_numbers_of_the_readme_are_those_of_the_committed_data_json():
     points = json.loads((ROOT / what.split()[1]).read_text())["points"]
     (rows,) = [rows for _, rows in tables(readme) if rows[0][:3] == ["pruning", "scheme", "backend"]]
     assert len(rows) > 5
-    for pruning, scheme, backend, top1, drop, deflated, latency, speedup, verdict in rows[1:]:
+    for row in rows[1:]:
+        pruning, scheme, backend, top1, drop, deflated, latency, speedup, verdict = row
         threshold = 0 if pruning == "dense" else float(pruning.split()[1])
         (point,) = [p for p in points if (p["threshold"], p["scheme"], p["backend"]) == (threshold, scheme, backend)]
         timed = point["latency"][0]
