@@ -22,7 +22,7 @@ class Block:
         where: page and line, for messages.
         language: of its content.
         title: the file that it is the content of; empty where it is none.
-        note: what the comment right before it says to the tests: ``not run: why`` or ``exit code 1``.
+        note: what the comment right before it says to the tests: ``not run: why`` or ``exit code 0, 1 or 4``.
         text: its content.
     """
 
@@ -39,7 +39,8 @@ class Block:
     @property
     def exit_codes(self):
         """Exit codes that its commands may end with."""
-        return {int(code) for code in re.findall(r"exit code (\d+)", self.note)} or {0}
+        codes = self.note.removeprefix("exit code") if self.note.startswith("exit code") else "0"
+        return {int(code) for code in re.findall(r"\d+", codes)}
 
     @property
     def commands(self):

@@ -60,7 +60,7 @@ class Reader:
         forget_projects()
 
     def follow(self, block):
-        if block.language in ("text", "math"):
+        if block.language in ("", "text", "math"):
             return
         parse = {"yaml": yaml.safe_load, "toml": tomllib.loads}.get(block.language)
         if parse:

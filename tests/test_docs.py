@@ -26,6 +26,10 @@ def tutorial(tmp_path_factory):
         reader = Reader(folder, monkeypatch)
         for block in blocks(TUTORIAL):
             reader.follow(block)
+    # Guides speak of a sweep of the reader's own, and of a run before and after a change.
+    shutil.copy(folder / "mine.toml", folder / "sweep.toml")
+    for run in ("before", "after"):
+        shutil.copytree(folder / "runs/mine", folder / "runs" / run)
     return reader
 
 
