@@ -91,12 +91,12 @@ def test_numbers_of_the_readme_are_those_of_the_committed_data_json():
     readme = ROOT / "README.md"
     (what,) = [what for what, _ in marked(readme.read_text(encoding="utf-8")) if what.startswith("results ")]
     points = json.loads((ROOT / what.split()[1]).read_text())["points"]
-    (rows,) = [rows for _, rows in tables(readme) if rows[0][:3] == ["pruning", "scheme", "backend"]]
+    (rows,) = [rows for _, rows in tables(readme) if rows[0][:2] == ["pruning", "scheme"]]
     assert len(rows) > 5
     for row in rows[1:]:
-        pruning, scheme, backend, top1, drop, deflated, latency, speedup, verdict = row
+        pruning, scheme, top1, drop, deflated, latency, speedup, verdict = row
         threshold = 0 if pruning == "dense" else float(pruning.split()[1])
-        (point,) = [p for p in points if (p["threshold"], p["scheme"], p["backend"]) == (threshold, scheme, backend)]
+        (point,) = [p for p in points if (p["threshold"], p["scheme"]) == (threshold, scheme)]
         timed = point["latency"][0]
         assert numbers(top1) == [near(100 * point["top1"]["mean"], 2), near(100 * point["top1"]["std"], 2)]
         if drop != "baseline":

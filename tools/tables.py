@@ -53,14 +53,14 @@ def results(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str
     thresholds = [float(value) for value in options["thresholds"].split(",")]
     schemes = options["schemes"].split(",")
     points = [p for p in data["points"] if p["threshold"] in thresholds and p["scheme"] in schemes]
-    batch, threads = (points[0]["latency"][0][key] for key in ("batch_size", "threads"))
+    several = len({point["backend"] for point in points}) > 1
+    latency = points[0]["latency"][0]
     heading = [
-        *("pruning", "scheme", "backend", "top-1 %", "drop, pp [95 %]", "deflated kB"),
-        *(f"latency, ms (batch {batch})", "speedup [95 %]", "verdict"),
+        *("pruning", "scheme", *(("backend",) if several else ())),
+        *("top-1 %", "drop, pp [95 %]", "deflated kB", "latency ms", "speedup [95 %]", "verdict"),
     ]
-    return (
-        f"{grid(heading, [_point(point) for point in points], numbers_from=3)}\n\n{_made_on(data, points[0], threads)}"
-    )
+    rows = [_point(point, several) for point in points]
+    return f"{grid(heading, rows, numbers_from=3 if several else 2)}\n\n{_made_on(data, points[0], several, latency)}"
 
 
 def config(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
@@ -110,15 +110,15 @@ def grid(heading: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: in
     return "\n".join(f"| {' | '.join(row)} |" for row in (heading, rule, *rows))
 
 
-def _point(point: Mapping[str, Any]) -> list[str]:
+def _point(point: Mapping[str, Any], with_backend: bool) -> list[str]:
     top1, drop = point["top1"], point["drop"]
     latency = next(iter(point["latency"]), None)
     own = latency and latency["own"]
     dense = point["pruner"] == "dense"
-    return [
+    cells = [
         "dense" if dense else f"{point['pruner']} {point['threshold']:g}",
         point["scheme"],
-        point["backend"],
+        *([point["backend"]] if with_backend else []),
         f"{percent(top1['mean'])} ± {percent(top1['std'])}",
         "baseline" if dense and point["scheme"] == "fp32" else _drop(drop),
         kilobytes(point["deflated_file_bytes"]),
@@ -126,6 +126,7 @@ def _point(point: Mapping[str, Any]) -> list[str]:
         _speedup(own),
         own["verdict"].replace("BASELINE", "baseline") if own else DASH,
     ]
+    return [cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells]
 
 
 def _speedup(own: Mapping[str, Any] | None) -> str:
@@ -138,12 +139,14 @@ def _drop(drop: Mapping[str, Any] | None) -> str:
     return f"{decimal(drop['pp'])} {limits(drop['low_pp'], drop['high_pp'])}" if drop else DASH
 
 
-def _made_on(data: Mapping[str, Any], point: Mapping[str, Any], threads: int) -> str:
+def _made_on(data: Mapping[str, Any], point: Mapping[str, Any], several: bool, latency: Mapping[str, Any]) -> str:
     environment, versions = data["run"]["environment"], data["run"]["environment"]["versions"]
-    seeds, cores = len(data["run"]["seeds"]), environment["logical_cores"]
+    seeds, cores, threads = len(data["run"]["seeds"]), environment["logical_cores"], latency["threads"]
+    where = "" if several else f", {point['backend']}"
     return (
-        f"*{point['model']} on {point['data']}, {seeds} seed{'s' * (seeds != 1)}; {environment['cpu']}, "
-        f"{cores} cores, {threads} thread{'s' * (threads != 1)}; torch {versions['torch']}.*"
+        f"*{point['model']} on {point['data']}{where}, {seeds} seed"
+        f"{'s' * (seeds != 1)}; batch {latency['batch_size']}, {threads} thread{'s' * (threads != 1)}; "
+        f"{environment['cpu']}, {cores} cores; torch {versions['torch']}.*"
     )
 
 
