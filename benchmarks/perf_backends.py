@@ -9,9 +9,9 @@ benchmarks/openvino_by_hand.py, which uses nothing of sparsebench.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from sparsebench.backends import build_backend
 from sparsebench.backends.quiet import quiet
 from sparsebench.environment import available_cores, describe_environment
 from sparsebench.quantization import Recording
+from sparsebench.records import EnvironmentRecord
 from sparsebench.registry import BACKENDS
 from sparsebench.timing import Built, Comparison, compare
 
@@ -41,6 +42,11 @@ MOST_OVERHEAD = 1.05
 LEAST_SPEEDUP = 2.0
 BY_HAND = "by hand"
 BASELINE = "eager fp32"
+EAGER, ALL = "eager", "all"
+KINDS = (EAGER, ALL, BY_HAND)
+"""What is compared with what: eager int8 with eager fp32, every way with eager fp32, OpenVINO with the script."""
+
+COMMAND = "python benchmarks/perf_backends.py --out reports/performance"
 
 
 def images(samples: int, seed: int) -> torch.Tensor:
@@ -107,63 +113,61 @@ def ours(name: str, folder: Path, way: tuple[str, str], inputs: torch.Tensor, th
     return run
 
 
-def measure(name: str, folder: Path, ways: Sequence[tuple[str, str]], batch: int, threads: int, seconds: float):
-    """Return two comparisons: of OpenVINO with the script, and of every way with eager fp32."""
+def measure(
+    kind: str, name: str, folder: Path, ways: Sequence[tuple[str, str]], batch: int, threads: int, seconds: float
+) -> Comparison:
+    """Compare OpenVINO with the script, eager int8 with eager fp32, or every way with eager fp32."""
     inputs = images(batch, seed=2)
     made = {" ".join(way): Built(partial(ours, name, folder, way, inputs, threads)) for way in ways}
-    by_hand = Built(partial(openvino_by_hand.load, folder / "by_hand.xml", inputs, threads))
-    overhead = compare(
-        {BY_HAND: by_hand, "openvino static": made["openvino static"]},
-        baseline=BY_HAND,
-        threads=threads,
-        seconds_cap=seconds / 2,
-    )
-    return overhead, compare(made, baseline=BASELINE, threads=threads, seconds_cap=seconds)
+    if kind == BY_HAND:
+        by_hand = Built(partial(openvino_by_hand.load, folder / "by_hand.xml", inputs, threads))
+        pair = {BY_HAND: by_hand, "openvino static": made["openvino static"]}
+        return compare(pair, baseline=BY_HAND, threads=threads, seconds_cap=seconds / 2)
+    if kind == EAGER:
+        pair = {way: made[way] for way in (BASELINE, "eager static")}
+        return compare(pair, baseline=BASELINE, threads=threads, seconds_cap=seconds / 2)
+    return compare(made, baseline=BASELINE, threads=threads, seconds_cap=seconds)
 
 
-def rows_of(name: str, batch: int, overhead: Comparison, all_ways: Comparison, command: str) -> Iterator[dict]:
-    """Yield the figures of one network and batch size."""
-    where = f"{name}, batch {batch}"
-    ratio = overhead["openvino static"]
-    yield {
-        "what": f"{where}: int8 OpenVINO through sparsebench, latency over that of a script by hand",
-        "figure": ratio.ratio,
-        "low": ratio.low,
-        "high": ratio.high,
-        "unit": "×",
-        "target": f"<= {MOST_OVERHEAD}",
-        "met": ratio.ratio <= MOST_OVERHEAD,
-        "command": command,
+def row_of(what: str, figure: float, low: float | None, high: float | None, unit: str, target: str | None) -> dict:
+    met = None
+    if target:
+        sign, limit = target.split()
+        met = figure <= float(limit) if sign == "<=" else figure >= float(limit)
+    return {
+        "what": what,
+        "figure": figure,
+        "low": low,
+        "high": high,
+        "unit": unit,
+        "target": target,
+        "met": met,
+        "command": COMMAND,
     }
-    for way, timing in all_ways.items():
-        if way == BASELINE:
-            continue
-        judged = way == "eager static"
-        yield {
-            "what": f"{where}: {way}, speedup over {BASELINE}",
-            "figure": timing.speedup,
-            "low": 1 / timing.high,
-            "high": 1 / timing.low,
-            "unit": "×",
-            "target": f">= {LEAST_SPEEDUP:g}" if judged else None,
-            "met": timing.speedup >= LEAST_SPEEDUP if judged else None,
-            "command": command,
-        }
-    for way, timing in (*all_ways.items(), (BY_HAND, overhead[BY_HAND])):
-        yield {
-            "what": f"{where}: {way}, median latency",
-            "figure": timing.median_ms,
-            "low": None,
-            "high": None,
-            "unit": "ms",
-            "target": None,
-            "met": None,
-            "command": command,
-        }
 
 
-def markdown(rows: Sequence[dict], measured: Sequence[tuple[str, int, Comparison, Comparison]], about: str) -> str:
+def rows_of(kind: str, name: str, batch: int, found: Comparison) -> Iterator[dict]:
+    """Yield the figures of one comparison."""
+    where = f"{name}, batch {batch}"
+    if kind == BY_HAND:
+        ratio = found["openvino static"]
+        what = f"{where}: int8 OpenVINO through sparsebench, latency over that of a script by hand"
+        yield row_of(what, ratio.ratio, ratio.low, ratio.high, "×", f"<= {MOST_OVERHEAD}")
+        yield row_of(f"{where}: {BY_HAND}, median latency", found[BY_HAND].median_ms, None, None, "ms", None)
+        return
+    for way, timing in found.items():
+        if way != BASELINE:
+            what = f"{where}: {way}, speedup over {BASELINE}" + (", the two alone" if kind == EAGER else "")
+            target = f">= {LEAST_SPEEDUP:g}" if kind == EAGER else None
+            yield row_of(what, timing.speedup, 1 / timing.high, 1 / timing.low, "×", target)
+        if kind == ALL:
+            yield row_of(f"{where}: {way}, median latency", timing.median_ms, None, None, "ms", None)
+
+
+def markdown(record: dict) -> str:
     """Return the tables, and how they were measured."""
+    comparisons = record["comparisons"]
+    rows = [row for one in comparisons for row in one["rows"]]
     judged = ["| what | measured [95 %] | target | reached |", "|---|---:|---|---|"]
     judged += [
         f"| {row['what']} | {row['figure']:.3f} [{row['low']:.3f}, {row['high']:.3f}] | {row['target']}× "
@@ -171,30 +175,56 @@ def markdown(rows: Sequence[dict], measured: Sequence[tuple[str, int, Comparison
         for row in rows
         if row["target"]
     ]
-    ways = list(measured[0][3])
-    table = [f"| network, batch | {' | '.join(ways)} | OpenVINO int8 by hand |", f"|---|{'---:|' * (len(ways) + 1)}"]
-    for name, batch, overhead, all_ways in measured:
-        cells = [f"{all_ways[way].median_ms:.2f}" for way in ways] + [f"{overhead[BY_HAND].median_ms:.2f}"]
-        table.append(f"| {name}, {batch} | {' | '.join(cells)} |")
-    invalid = [f"{name}, batch {batch}" for name, batch, *both in measured if not all(one.valid for one in both)]
+    medians = {row["what"]: row["figure"] for row in rows if row["unit"] == "ms"}
+    speedups = {row["what"]: row for row in rows if row["unit"] == "×"}
+    places = list(dict.fromkeys((one["network"], one["batch"]) for one in comparisons))
+    ways = list(dict.fromkeys(what.split(": ")[1].split(", ")[0] for what in medians))
+    table = [f"| network, batch | {' | '.join(ways)} |", f"|---|{'---:|' * len(ways)}"]
+    faster = [f"| network, batch | {' | '.join(ways[1:-1])} |", f"|---|{'---:|' * (len(ways) - 2)}"]
+    for name, batch in places:
+        cells = [medians.get(f"{name}, batch {batch}: {way}, median latency") for way in ways]
+        table.append(f"| {name}, {batch} | {' | '.join(f'{cell:.2f}' if cell else '–' for cell in cells)} |")
+        found = [speedups.get(f"{name}, batch {batch}: {way}, speedup over {BASELINE}") for way in ways[1:-1]]
+        cells = [f"{row['figure']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "–" for row in found]
+        faster.append(f"| {name}, {batch} | {' | '.join(cells)} |")
+    invalid = [f"{one['network']}, batch {one['batch']} ({one['kind']})" for one in comparisons if not one["valid"]]
     validity = (
         f"INVALID: a second copy of the baseline differed from it for {'; '.join(invalid)}."
         if invalid
-        else ("VALID: in each comparison a second copy of the baseline took the same time.")
+        else "VALID: in each comparison a second copy of the baseline took the same time."
     )
     return "\n\n".join(
         [
             "# Backends",
             validity,
             "\n".join(judged),
+            "Two networks are compared in each row above. All of them in one comparison, speedup over eager fp32 with "
+            "its 95 % interval:",
+            "\n".join(faster),
             "Median latency in milliseconds. Ratios above are of pairs, and not quotients of these.",
             "\n".join(table),
             "Networks of torchvision with random weights, 3×224×224, calibrated on "
             f"{CALIBRATION[0]} batches of {CALIBRATION[1]} images of blurred noise. The script by hand is "
             "[benchmarks/openvino_by_hand.py](../../benchmarks/openvino_by_hand.py).",
-            about,
+            record["about"],
         ]
     )
+
+
+def about(environment: EnvironmentRecord, threads: int) -> str:
+    versions = ", ".join(f"{package} {version}" for package, version in environment.versions.items())
+    return (
+        f"Machine: {environment.machine}; int8 and half-precision instructions: "
+        f"{', '.join(environment.cpu_flags)}. {threads} threads. Python {environment.python}, {versions}. `{COMMAND}`"
+    )
+
+
+def kept(path: Path, description: str) -> list[dict]:
+    """Return comparisons that were made before, on this machine and with these versions."""
+    if not path.is_file():
+        return []
+    before = json.loads(path.read_text(encoding="utf-8"))
+    return before.get("comparisons", []) if before.get("about") == description else []
 
 
 def main() -> None:
@@ -202,30 +232,39 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/performance"), help="folder of the two reports")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="others are kept as they were")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--seconds", type=float, default=80.0, help="about how long a comparison of all ways may last")
     arguments = parser.parse_args()
-    command = "python benchmarks/perf_backends.py --out reports/performance"
-    started, measured, rows = time.perf_counter(), [], []
+    environment = describe_environment()
+    description = about(environment, arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "backends.json"
+    done = {(one["network"], one["batch"], one["kind"]): one for one in kept(path, description)}
     for name in arguments.networks:
         with tempfile.TemporaryDirectory(prefix="sparsebench-perf-") as folder:
             ways = prepare(name, Path(folder))
-            for batch in arguments.batches:
-                both = measure(name, Path(folder), ways, batch, arguments.threads, arguments.seconds)
-                measured.append((name, batch, *both))
-                rows += rows_of(name, batch, *both, command)
-    environment = describe_environment()
-    versions = ", ".join(f"{package} {version}" for package, version in environment.versions.items())
-    about = (
-        f"Machine: {environment.machine}; int8 and half-precision instructions: "
-        f"{', '.join(environment.cpu_flags)}. {arguments.threads} threads. Python {environment.python}, {versions}; "
-        f"commit {environment.commit}. `{command}` took {(time.perf_counter() - started) / 60:.0f} minutes."
-    )
-    text = markdown(rows, measured, about)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+            for batch, kind in itertools.product(arguments.batches, arguments.kinds):
+                found = measure(kind, name, Path(folder), ways, batch, arguments.threads, arguments.seconds)
+                done[name, batch, kind] = {
+                    "network": name,
+                    "batch": batch,
+                    "kind": kind,
+                    "valid": found.valid,
+                    "commit": environment.commit,
+                    "rows": list(rows_of(kind, name, batch, found)),
+                }
+    places = itertools.product(NETWORKS, sorted({batch for _, batch, _ in done}), KINDS)
+    comparisons = [done[place] for place in places if place in done]
+    record = {
+        "environment": dataclasses.asdict(environment),
+        "about": description,
+        "comparisons": comparisons,
+        "rows": [row for one in comparisons for row in one["rows"]],
+    }
+    text = markdown(record)
     (arguments.out / "backends.md").write_text(text + "\n", encoding="utf-8")
-    record = {"environment": dataclasses.asdict(environment), "rows": rows}
-    (arguments.out / "backends.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(text)
 
 

@@ -21,8 +21,9 @@ from sparsebench import load_config, run_sweep
 from sparsebench.listing import plan_text
 from sparsebench.plan import Plan, Stage
 from sparsebench.records import Run, RunRecord, StageRecord, TrialRecord, TrialResult
-from sparsebench.runner import Watcher, plan_sweep
+from sparsebench.runner import plan_sweep
 from sparsebench.store import RESULT, RUN
+from sparsebench.watching import Watcher
 
 COMMAND = "python benchmarks/perf_overheads.py"
 THRESHOLDS, SEEDS = 50, 50

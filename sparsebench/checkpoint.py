@@ -48,7 +48,11 @@ def save_network(net: nn.Module, path: Path, structure: str = "") -> None:
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """Save with ``torch.save`` so that the file is there whole or not at all."""
+    """Save with ``torch.save`` so that the file is there whole or not at all.
+
+    Raises:
+        OSError: where the disk is full, for example.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -56,5 +60,10 @@ def save_atomically(content: Any, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except RuntimeError as error:
+        # When it cannot write, torch complains about what it finds in the file thereafter.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     finally:
         partial.unlink(missing_ok=True)

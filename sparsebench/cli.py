@@ -3,25 +3,22 @@
 Nothing heavy is imported before a command needs it: ``sparsebench --help`` must answer at once.
 """
 
-import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsebench import cli_decisions
 from sparsebench.errors import SparsebenchError
+from sparsebench.exit_codes import DONE, GATE_FAILED, NO_VERDICT, TRIALS_FAILED, USAGE
 
 if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
+    from sparsebench.executors import Executor
     from sparsebench.records import Run
-    from sparsebench.runner import Watcher
-
-DONE, GATE_FAILED, USAGE, TRIALS_FAILED, NO_VERDICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
-"""Exit codes. NO_VERDICT: timing was asked for a verdict and has none that can be trusted."""
+    from sparsebench.sharding import Shard
 
 app = typer.Typer(
     name="sparsebench",
@@ -41,6 +38,13 @@ class Kind(StrEnum):
     PRUNERS = "pruners"
     SCHEMES = "schemes"
     BACKENDS = "backends"
+
+
+class ExecutorName(StrEnum):
+    """Where ``sparsebench run`` can run stages."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class FileFormat(StrEnum):
@@ -65,6 +69,10 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=20.")
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Stages run at once, each with its share of the cores; 1.")
+]
+Where = Annotated[ExecutorName, typer.Option("--executor", help="Where stages run: on this machine, or on Ray.")]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where run directories lie.")]
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where reports are written.")]
 
@@ -74,27 +82,40 @@ def run(
     config: Config = None,
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its state; run nothing.")] = False,
+    jobs: Jobs = None,
+    executor: Where = ExecutorName.LOCAL,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Do one of N parts of the sweep: no timing, no report.")
+    ] = None,
     retry_failed: RetryFailed = False,
     runs_dir: RunsDir = Path("runs"),
     report_dir: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write records only.")] = False,
 ) -> None:
-    """Run a sweep, or go on with one that was stopped, and write its report."""
+    """Run a sweep, or go on with one that was stopped, and write its report.
+
+    Several processes may run the same sweep in the same directory at once; they share the work.
+    """
     from sparsebench.config import load_config
+    from sparsebench.sharding import parse_shard
 
     settings = load_config(config, overrides or ())
+    part = parse_shard(shard) if shard is not None else None
     if dry_run:
-        _print_plan(settings, runs_dir)
+        _print_plan(settings, runs_dir, part)
         return
-    result = _sweep(settings, runs_dir, retry_failed)
+    result = _sweep(settings, runs_dir, retry_failed, _executor(executor, jobs, settings), part)
     failed = [trial for trial in result.trials if trial.status == "failed"]
     done = sum(trial.status == "done" for trial in result.trials)
-    typer.echo(f"{done} of {len(result.trials)} trials done in {runs_dir / settings.name}.")
-    if not no_report:
+    whose = f"trials of shard {part}" if part else "trials"
+    typer.echo(f"{done} of {len(result.trials)} {whose} done in {runs_dir / settings.name}.")
+    if part:
+        _print_what_is_left(runs_dir / settings.name)
+    elif not no_report:
         _write_report(result, report_dir / settings.name)
     if failed:
         typer.echo(
-            f"sparsebench: {len(failed)} trials failed; the report lists their reasons. "
+            f"sparsebench: {len(failed)} {whose} failed; the report lists their reasons. "
             "Mend the cause and run again with --retry-failed.",
             err=True,
         )
@@ -122,18 +143,24 @@ def report(
 def sensitivity(
     config: Config = None,
     overrides: Overrides = None,
+    jobs: Jobs = None,
+    executor: Where = ExecutorName.LOCAL,
     retry_failed: RetryFailed = False,
     runs_dir: RunsDir = Path("runs"),
     report_dir: ReportDir = Path("reports"),
 ) -> None:
     """Prune each layer of the sweep's dense networks alone, without training, and report validation accuracy."""
     from sparsebench.config import load_config
+    from sparsebench.foreground import watching
     from sparsebench.report import write_sensitivity
     from sparsebench.runner import run_sensitivity
 
     settings = load_config(config, overrides or ())
-    with _watching(runs_dir / settings.name) as watcher:
-        records = run_sensitivity(settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher)
+    place = _executor(executor, jobs, settings)
+    with watching(runs_dir / settings.name) as watcher:
+        records = run_sensitivity(
+            settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, executor=place
+        )
     typer.echo(f"Report: {write_sensitivity(settings.name, records, report_dir / settings.name)}")
     failed = sum(record.status == "failed" for record in records)
     wanted = len(settings.seeds) * len(settings.model) * len(settings.data)
@@ -239,6 +266,9 @@ def list_command(
     typer.echo(as_json_text(rows) if as_json else as_table(rows))
 
 
+cli_decisions.register(app)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from sparsebench import __version__
@@ -256,28 +286,28 @@ def _options(
     del version  # the callback has done it
 
 
-def _sweep(settings: "SweepConfig", runs_dir: Path, retry_failed: bool) -> "Run":
+def _executor(name: ExecutorName, jobs: int | None, settings: "SweepConfig") -> "Executor":
+    from sparsebench.executors import build_executor
+
+    return build_executor(name.value, settings, jobs)
+
+
+def _sweep(
+    settings: "SweepConfig", runs_dir: Path, retry_failed: bool, executor: "Executor", shard: "Shard | None"
+) -> "Run":
+    from sparsebench.foreground import command_line, watching
     from sparsebench.runner import run_sweep
 
-    command = shlex.join(["sparsebench", *sys.argv[1:]])
-    with _watching(runs_dir / settings.name) as watcher:
-        return run_sweep(settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, command=command)
-
-
-@contextmanager
-def _watching(root: Path) -> "Iterator[Watcher]":
-    """Show progress; an interrupt says what is kept and how to go on."""
-    from sparsebench.progress import watcher_for
-
-    try:
-        with watcher_for() as watcher:
-            yield watcher
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nsparsebench: interrupted. All finished stages are kept in {root}; run the same command again to go on.",
-            err=True,
+    with watching(runs_dir / settings.name) as watcher:
+        return run_sweep(
+            settings,
+            runs_dir=runs_dir,
+            retry_failed=retry_failed,
+            watcher=watcher,
+            executor=executor,
+            shard=shard,
+            command=command_line(),
         )
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _write_report(result: "Run", out: Path, benchmarks: Path | None = None) -> None:
@@ -286,8 +316,18 @@ def _write_report(result: "Run", out: Path, benchmarks: Path | None = None) -> N
     typer.echo(f"Report: {write_report(result, out, benchmarks)}")
 
 
-def _print_plan(settings: "SweepConfig", runs_dir: Path) -> None:
+def _print_what_is_left(root: Path) -> None:
+    from sparsebench.foreground import command_line
+    from sparsebench.sharding import what_is_left
+    from sparsebench.store import load_run
+
+    typer.echo(f"{what_is_left(load_run(root))}: {command_line(without='--shard')}")
+
+
+def _print_plan(settings: "SweepConfig", runs_dir: Path, shard: "Shard | None") -> None:
     from sparsebench.listing import plan_text
     from sparsebench.runner import plan_sweep
+    from sparsebench.sharding import part_of
 
-    typer.echo(plan_text(plan_sweep(settings), runs_dir / settings.name))
+    plan = plan_sweep(settings)
+    typer.echo(plan_text(part_of(plan, shard) if shard else plan, runs_dir / settings.name))

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -169,6 +170,17 @@ class PrunerConfig(Component):
 
     name: Annotated[str, _named(PRUNERS)] = Field(description="The pruner, from 'sparsebench list pruners'.")
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the pruner.")
+    thresholds: (
+        Annotated[
+            tuple[Threshold, ...], BeforeValidator(_sequence), AfterValidator(_unique), AfterValidator(_increasing)
+        ]
+        | None
+    ) = Field(None, min_length=1, description="Its own thresholds, in place of the sweep's.")
+
+    @property
+    def what_matters(self) -> dict[str, Any]:
+        """What a network that it prunes depends on, beside the threshold."""
+        return self.model_dump(mode="json", exclude={"thresholds"})
 
 
 class BackendConfig(Component):
@@ -251,6 +263,14 @@ class TrainConfig(Section):
         description="Whether threshold 0 continues from the dense network for as many epochs as the sparse ones do "
         "(equal budgets), or is the dense network as it was trained. Only start_from='dense' makes a difference.",
     )
+    dense_epochs: Positive | None = Field(
+        None,
+        description="Epochs of the dense network that sparse training starts from; as many as epochs by default. Only "
+        "start_from='dense' makes a difference.",
+    )
+    dense_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Learning rate of that dense network; learning_rate by default."
+    )
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
         "cuda:0", description="Where training runs; the CPU where no such GPU exists."
     )
@@ -271,8 +291,14 @@ class TrainConfig(Section):
     @property
     def what_matters(self) -> dict[str, Any]:
         """What a trained network depends on. How fast and where it is trained may change from one start to the next."""
-        how = {"device", "start_from", "dense_control", *HOW_TRAINING_RUNS}
+        how = {"device", "start_from", "dense_control", "dense_epochs", "dense_learning_rate", *HOW_TRAINING_RUNS}
         return self.model_dump(mode="json", exclude=how)
+
+    @property
+    def of_dense(self) -> dict[str, Any]:
+        """In what the training of the dense network that sparse ones start from differs from theirs."""
+        own = {"epochs": self.dense_epochs, "learning_rate": self.dense_learning_rate}
+        return {key: value for key, value in own.items() if value is not None}
 
 
 HOW_TRAINING_RUNS = ("channels_last", "compile", "checkpoint_seconds")
@@ -352,6 +378,43 @@ class MeasureConfig(Section):
     all_seeds: bool = Field(False, description="Whether the networks of every seed are timed, not only the first's.")
 
 
+class RunConfig(Section):
+    """How stages are run. Nothing of it is part of a stage's key: a run may go on with other settings."""
+
+    threads: Positive | None = Field(
+        None,
+        description="Threads inside one operation of torch; by default all cores, shared among --jobs. Results differ "
+        "in the last digits between numbers of threads.",
+    )
+    stage_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="A stage that runs for longer is ended and has failed; no limit by default."
+    )
+
+
+class RayConfig(Section):
+    """What tasks ask of a Ray cluster, for ``--executor ray``. Nothing of it makes another network."""
+
+    cpus: Positive = Field(1, description="Processors, and threads, of each task; timing has all of its node.")
+    gpus: Annotated[float, Field(gt=0, le=64)] = Field(
+        1.0, description="GPUs of each training; 0.25 lets four share one. Without effect in a cluster without GPUs."
+    )
+    measure_resource: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Networks are timed on a node that was started with this custom resource; on the driver's node by "
+        "default.",
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        3, description="How often a task whose worker or node was lost is tried again."
+    )
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("Ray gives out a part of one GPU, or whole GPUs.")
+        return gpus
+
+
 class SweepConfig(Section):
     """Everything a run is made from. The axes stand first; their product is the set of trials."""
 
@@ -392,6 +455,8 @@ class SweepConfig(Section):
     quantize: QuantizeConfig = QuantizeConfig()
     qat: QatConfig = QatConfig()
     measure: MeasureConfig = MeasureConfig()
+    run: RunConfig = RunConfig()
+    ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
     def _checkpoints_are_used(self) -> "SweepConfig":
@@ -507,6 +572,8 @@ def _sections() -> Mapping[str, type[Section]]:
         "quantize": QuantizeConfig,
         "qat": QatConfig,
         "measure": MeasureConfig,
+        "run": RunConfig,
+        "ray": RayConfig,
     }
 
 
@@ -565,6 +632,8 @@ _RANGES = {
     "train.label_smoothing": "allowed is 0 up to, not including, 1",
     "train.distill.alpha": "allowed is above 0, at most 1",
     "train.checkpoint_seconds": "allowed is 0 and above",
+    "ray.gpus": "allowed is above 0, at most 64",
+    "ray.retries": "allowed is 0 to 100",
 }
 
 

@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +41,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "torch-pruning",
+    "timm",
     "torchao",
     "onnxruntime",
     "onnx",
@@ -47,12 +49,21 @@ PACKAGES = (
     "openvino",
     "nncf",
     "numpy",
+    "scikit-learn",
+    "safetensors",
 )
+"""Packages that networks, data and figures come from; records name the versions of those that are installed."""
 
 
-def describe_environment() -> EnvironmentRecord:
-    """Return what the current process runs on. Threads are torch's, where torch is loaded."""
+def describe_environment(threads: int | None = None) -> EnvironmentRecord:
+    """Return what the current process runs on.
+
+    Args:
+        threads: threads of torch inside one operation; by default those of this process, where torch is loaded.
+    """
     torch = sys.modules.get("torch")
+    if threads is None:
+        threads = int(torch.get_num_threads()) if torch is not None else available_cores()
     gpu = None
     if torch is not None and torch.cuda.is_available():
         gpu = str(torch.cuda.get_device_name(0))
@@ -66,7 +77,7 @@ def describe_environment() -> EnvironmentRecord:
         os=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions=_versions(),
-        threads=int(torch.get_num_threads()) if torch is not None else available_cores(),
+        threads=threads,
         commit=_commit(str(Path.cwd())),
     )
 
@@ -80,6 +91,36 @@ def machine_identity() -> dict[str, str]:
         "os": f"{platform.system()} {platform.machine()}",
         "torch": _versions().get("torch", ""),
     }
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of these packages that are installed, by package; none of them is imported."""
+    return {package: found for package in packages if (found := _version(package))}
+
+
+def changes(before: EnvironmentRecord, now: EnvironmentRecord) -> tuple[str, ...]:
+    """Return in what a machine and its versions differ from those of before; each as ``torch 2.13.0, now 2.14.1``.
+
+    Threads, and the GPU, are known only once torch is loaded, and are left to the records of stages.
+    """
+    packages = tuple(dict.fromkeys((*before.versions, *now.versions)))
+    compared = [
+        ("", _machine_of(before), _machine_of(now)),
+        ("Python ", before.python, now.python),
+        *((f"{name} ", before.versions.get(name), now.versions.get(name)) for name in packages),
+    ]
+    # What one of them does not name was not installed there, or was not looked for by that version of ours.
+    return tuple(f"{what}{old}, now {new}" for what, old, new in compared if old and new and new != old)
+
+
+def moved(before: EnvironmentRecord, here: EnvironmentRecord) -> tuple[str, ...]:
+    """Return what a person should know of a run that was begun elsewhere, or with other versions; nothing otherwise."""
+    found = "; ".join(changes(before, here))
+    text = (
+        f"This run was begun elsewhere ({found}). What is done is kept, and the rest is done here; latencies are "
+        "compared only with those of the same machine and versions."
+    )
+    return (text,) if found else ()
 
 
 def cpu_flags() -> tuple[str, ...]:
@@ -119,13 +160,19 @@ def _memory_bytes() -> int:
 
 @lru_cache
 def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return versions_of(PACKAGES)
+
+
+@lru_cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine_of(environment: EnvironmentRecord) -> str:
+    return f"{environment.cpu} / {environment.logical_cores} cores / {environment.os}"
 
 
 @lru_cache

@@ -66,8 +66,33 @@ class VariantError(SparsebenchError):
         return VariantError, (self.variant, str(self))
 
 
+class WorkerError(SparsebenchError):
+    """A process that carried out a task and died, or was ended because it took too long."""
+
+
 class StoreError(SparsebenchError):
     """A run directory or a record in it that cannot be written or read."""
+
+
+class LostError(StoreError):
+    """What a stage builds on is missing or damaged; the run makes it again.
+
+    Attributes:
+        stage: the kind of the stage that is lost.
+        key: its key.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, stage: str, key: str, why: str, text: str) -> None:
+        self.stage, self.key, self.why = stage, key, why
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type["LostError"], tuple[str, str, str, str]]:
+        return LostError, (self.stage, self.key, self.why, str(self))
+
+
+class UnreadableRecordError(StoreError):
+    """A record that is no record any more: it was cut off, or something else was written over it."""
 
 
 class RecordSchemaError(StoreError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from sparsebench.backends import Backend, build_backend
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
-from sparsebench.environment import machine_identity
+from sparsebench.environment import machine_identity, versions_of
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import published_as
 from sparsebench.plan import EAGER, FP32, Facts
@@ -42,6 +42,7 @@ def gather_facts(config: SweepConfig) -> Facts:
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
         training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.load(scheme), "trains", False)),
         machine=machine_identity(),
+        runtimes={label: versions_of(getattr(backend, "runtime", ())) for label, backend in backends.items()},
     )
 
 
@@ -69,11 +70,17 @@ def reachable_thresholds(pruner: PrunerConfig) -> tuple[float, ...] | None:
     if pruner.name not in ONLY_THRESHOLDS:
         return None
     try:
-        return tuple(ONLY_THRESHOLDS.load(pruner.name)(**pruner.options))
+        reached = tuple(ONLY_THRESHOLDS.load(pruner.name)(**pruner.options))
     except TypeError as error:
         takes = ", ".join(inspect.signature(ONLY_THRESHOLDS.load(pruner.name)).parameters)
         problem = f"pruners: Pruner {pruner.name!r} cannot be built with these options: {error}. It takes {takes}."
         raise ConfigError("The run was not started:", [problem]) from error
+    beyond = [threshold for threshold in pruner.thresholds or () if threshold not in (0, *reached)]
+    if beyond:
+        found, allowed = (", ".join(f"{value:g}" for value in values) for values in (beyond, sorted(reached)))
+        problem = f"pruners: {pruner.label} has thresholds {found}; it reaches {allowed} alone. Leave thresholds out."
+        raise ConfigError("The run was not started:", [problem])
+    return reached
 
 
 def source_digest(reference: str) -> str:

@@ -15,7 +15,7 @@ from sparsebench.records import STAGE_KINDS
 from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
 
 if TYPE_CHECKING:
-    from sparsebench.runner import StageStatus
+    from sparsebench.graph import StageStatus
 
 Row = dict[str, str]
 

@@ -18,6 +18,7 @@ from sparsebench.stages import Outcome, Workbench
 from sparsebench.store import Store
 from sparsebench.timing.comparing import compare_variants
 from sparsebench.timing.comparison import Comparison, Ratio, Timing, worst_conditions
+from sparsebench.timing.conditions import OtherWork
 from sparsebench.timing.session import RoundRecord
 from sparsebench.timing.settings import Settings
 from sparsebench.timing.variants import Built, Variant
@@ -73,6 +74,7 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
         names = {key: networks.names[key] for key in networks.names if key not in failed}
         try:
             variants = [Variant(name, networks.built(key), inputs) for key, name in names.items()]
+            others = OtherWork()
             found = compare_variants(variants, names[networks.baseline], second and names[second], timing)
         except VariantError as error:
             key = networks.key_of(error.variant)
@@ -82,7 +84,7 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
             if key == networks.second:
                 warnings.append(f"Latency could not be compared with dense fp32 on eager: {error}")
             continue
-        recorder = _Recorder(found, settings, networks, second, workbench.store)
+        recorder = _Recorder(found, settings, networks, second, workbench.store, others.read())
         outcomes: dict[str, Outcome | Exception] = {stage.key: recorder.outcome(stage) for stage in left}
         return Timed({**_failures(stages, failed), **outcomes}, tuple(warnings))
     return Timed(_failures(stages, failed), tuple(warnings))
@@ -168,10 +170,16 @@ class _Recorder:
     """Turns a comparison into the records of its stages."""
 
     def __init__(
-        self, found: Comparison, settings: Mapping[str, Any], networks: _Networks, second: str | None, store: Store
+        self,
+        found: Comparison,
+        settings: Mapping[str, Any],
+        networks: _Networks,
+        second: str | None,
+        store: Store,
+        foreign_cores: float | None,
     ) -> None:
         self._found, self._settings, self._networks, self._store = found, settings, networks, store
-        self._second = second
+        self._second, self._foreign_cores = second, foreign_cores
         self._id = uuid.uuid4().hex[:12]
 
     def outcome(self, stage: Stage) -> Outcome:
@@ -212,6 +220,8 @@ class _Recorder:
         found, rounds = self._found, self._rounds(timing)
         control = found.controls[timing.group]
         conditions = {name: float(value) for name, value in worst_conditions(rounds).items()}
+        if self._foreign_cores is not None:
+            conditions["foreign_cores"] = self._foreign_cores
         return SessionResult(
             id=f"{self._id}-{timing.group}",
             seed=found.seed,

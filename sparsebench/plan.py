@@ -33,6 +33,8 @@ class Facts:
         calibrating: the schemes that read calibration batches.
         training: the schemes that train the network further.
         machine: the identity of the machine; it joins the keys of ``measure`` alone.
+        runtimes: versions of what runs the networks of a backend, beside torch, by the backend's label; they join the
+            keys of its ``measure`` alone, so that another version is timed anew.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Facts:
     calibrating: frozenset[str] = frozenset({"static", "both"})
     training: frozenset[str] = frozenset({"qat"})
     machine: Mapping[str, str] = field(default_factory=dict)
+    runtimes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +164,11 @@ class _Planner:
         return self.config.quantize.calibration_batches[::-1]
 
     def _thresholds(self, pruner: PrunerConfig) -> tuple[float, ...]:
-        """Return the thresholds of one pruner: the sweep's, or the dense control and the only ones it can reach."""
-        own = self.facts.thresholds.get(pruner.label)
-        if own is None:
-            return self.config.thresholds
-        return (*(threshold for threshold in self.config.thresholds if threshold == 0), *sorted(own))
+        """Return the thresholds of one pruner: its own, the sweep's, or the control and those it can reach."""
+        reached = self.facts.thresholds.get(pruner.label)
+        if pruner.thresholds is not None or reached is None:
+            return pruner.thresholds or self.config.thresholds
+        return (*(threshold for threshold in self.config.thresholds if threshold == 0), *sorted(reached))
 
     def _add(self, kind: StageKind, settings: Mapping[str, Any], parent: str | None, label: str) -> Stage:
         key = stage_key(kind, settings, parent)
@@ -203,7 +206,8 @@ class _Planner:
     def _dense(self, model: ModelConfig, data: DataConfig, seed: int) -> Stage:
         """Return the stage that brings forth the dense network: it trains one, or loads the checkpoint."""
         if model.weights is None:
-            return self._train_stage(model, data, None, 0.0, seed, None, "dense, from scratch")
+            own = self.config.train.of_dense if self.config.train.start_from == "dense" else {}
+            return self._train_stage(model, data, None, 0.0, seed, None, "dense, from scratch", own=own)
         weights = {
             "source": model.weights,
             "sha256": self.facts.weights.get(model.weights),
@@ -222,6 +226,7 @@ class _Planner:
         parent: str | None,
         how: str,
         weights: Mapping[str, Any] | None = None,
+        own: Mapping[str, Any] | None = None,
     ) -> Stage:
         train, facts = self.config.train, self.facts
         settings: dict[str, Any] = {
@@ -234,10 +239,10 @@ class _Planner:
             },
             # Where training runs is no part of what is trained, so that a run may go on on another machine.
             # Nor is a teacher of a network that has none, because nothing was trained before it.
-            "train": train.what_matters | ({} if parent else {"distill": None}),
+            "train": train.what_matters | ({} if parent else {"distill": None}) | dict(own or {}),
             "trainer_source": facts.sources.get(train.trainer),
             "prune": self.config.prune.model_dump(mode="json") if pruner else None,
-            "pruner": pruner.model_dump(mode="json") if pruner else None,
+            "pruner": pruner.what_matters if pruner else None,
             "threshold": threshold,
             "seed": seed,
         }
@@ -368,7 +373,7 @@ class _Planner:
             "baseline": baselines[trial.model, trial.data, trial.backend],
             "eager_baseline": baselines[trial.model, trial.data, EAGER],
             **measure.model_dump(mode="json", exclude={"batch_sizes", "threads", "all_seeds", "hang_seconds"}),
-            "machine": dict(self.facts.machine),
+            "machine": {**self.facts.machine, **self.facts.runtimes.get(trial.backend, {})},
         }
         label = f"{trial.label} · batch {batch_size} · {threads} thread{'s' * (threads > 1)}"
         return self._add("measure", settings, trial.compress, label)

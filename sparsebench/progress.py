@@ -1,18 +1,21 @@
 """What a person sees while a run goes on: a live bar in a terminal, plain lines elsewhere. Both go to stderr."""
 
 import sys
-from collections import Counter, defaultdict
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from sparsebench.forecast import Tally, clock
+from sparsebench.graph import StageStatus
 from sparsebench.plan import Plan, Stage
 from sparsebench.records import EpochRecord, EvaluateResult, MeasureResult, StageRecord, TrainResult, failure_line
-from sparsebench.runner import StageStatus, Watcher
+from sparsebench.watching import Watcher
 
 VERBS = {
     "train": "training",
@@ -22,6 +25,9 @@ VERBS = {
     "sensitivity": "pruning layer by layer",
 }
 
+_MOST_LINES = 12
+"""Of the stages that are run at once, so many are shown."""
+
 
 def watcher_for(stream: TextIO | None = None) -> "Bar | Lines":
     """Return the live bar where ``stream`` (stderr by default) is a terminal, plain lines elsewhere."""
@@ -29,57 +35,40 @@ def watcher_for(stream: TextIO | None = None) -> "Bar | Lines":
     return Bar(stream) if stream.isatty() else Lines(stream)
 
 
-class Forecast:
-    """Time left, from the mean seconds that each kind of stage took in this run."""
-
-    def __init__(self) -> None:
-        self.left: Counter[str] = Counter()
-        self._seconds: dict[str, list[float]] = defaultdict(list)
-
-    def finished(self, kind: str, seconds: float) -> None:
-        """Take one stage off what is left and learn from it."""
-        self.left[kind] -= 1
-        self._seconds[kind].append(seconds)
-
-    def seconds_left(self) -> float | None:
-        """Return the seconds left, None while a kind that is still to come has never run."""
-        total = 0.0
-        for kind, count in self.left.items():
-            if count > 0 and not self._seconds[kind]:
-                return None
-            if count > 0:
-                total += count * sum(self._seconds[kind]) / len(self._seconds[kind])
-        return total
-
-
 class Lines(Watcher):
     """One line for each finished stage, for logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.total = 0
-        self.done = 0
-        self.forecast = Forecast()
+        self.tally = Tally()
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
         """Say what is done and what is left."""
-        self.total = len(plan.stages)
-        self.done = sum(state == "done" for state in status.values())
-        self.forecast.left = Counter(stage.kind for stage in plan.stages if status[stage.key] != "done")
+        self.tally.planned(plan.stages, status)
         self._say(opening(plan, status))
+
+    def parallel(self, slots: int) -> None:
+        """Expect the end the sooner."""
+        self.tally.forecast.slots = slots
+
+    def said(self, line: str) -> None:
+        """Pass on what the user's code wrote."""
+        self._say(line)
+
+    def noted(self, text: str) -> None:
+        """Say what else there is to know."""
+        self._say(text)
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Say how a stage ended."""
-        self.done += 1
-        self.forecast.finished(stage.kind, record.seconds)
-        left = self.forecast.seconds_left()
+        self.tally.finished(stage, record)
+        left = self.tally.forecast.seconds_left()
         ahead = f", {clock(left)} left" if left is not None else ""
-        self._say(f"[{self.done}/{self.total}{ahead}] {outcome(stage, record)}")
+        self._say(f"[{self.tally.settled}/{self.tally.total}{ahead}] {outcome(stage, record)}")
 
     def skipped(self, stage: Stage) -> None:
         """Count a stage that cannot run."""
-        self.done += 1
-        self.forecast.left[stage.kind] -= 1
+        self.tally.skip(stage)
 
     def __enter__(self) -> "Lines":
         return self
@@ -92,73 +81,125 @@ class Lines(Watcher):
 
 
 class Bar(Watcher):
-    """Two live lines: how far the sweep is with time spent and left, and below it the stage in hand."""
+    """Live lines: how far the sweep is with time spent and left, and below it each stage that is run now."""
 
     def __init__(self, stream: TextIO) -> None:
         self.console = Console(file=stream)
-        self.forecast = Forecast()
+        self.tally = Tally()
         self.bar = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TextColumn("stages ·"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[counts]} ·"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            _LeftColumn(),
             console=self.console,
         )
-        self.sweep = self.bar.add_task("sweep", total=None, left="")
-        self.now = Text(no_wrap=True, overflow="ellipsis", style="dim")
-        self.label = ""
+        self.sweep = self.bar.add_task("sweep", total=None, counts="checking", end=None)
+        self.now = _Running()
         self.live = Live(Group(self.bar, self.now), console=self.console, refresh_per_second=8)
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
         """Set the bar to the state in which the run was found."""
-        self.forecast.left = Counter(stage.kind for stage in plan.stages if status[stage.key] != "done")
-        done = sum(state == "done" for state in status.values())
-        self.console.print(opening(plan, status), highlight=False, markup=False)
-        self.bar.update(self.sweep, total=len(plan.stages), completed=done)
+        self.tally.planned(plan.stages, status)
+        self._say(opening(plan, status))
+        self._advance()
+
+    def parallel(self, slots: int) -> None:
+        """Expect the end the sooner."""
+        self.tally.forecast.slots = slots
 
     def started(self, stage: Stage) -> None:
-        """Name the stage in hand."""
-        self.label = f"  {VERBS[stage.kind]} {stage.label}"
-        self.now.plain = self.label
+        """Give a stage a line of its own."""
+        self.tally.running.add(stage.key)
+        self.now.begin(stage.key, f"{VERBS[stage.kind]} {stage.label}")
+        self._advance()
 
     def together(self, stages: Sequence[Stage]) -> None:
-        """Say how many networks are timed together."""
+        """Give stages that are timed together one line."""
         batch, threads = (stages[0].settings[name] for name in ("batch_size", "threads"))
-        self.now.plain = f"  timing {len(stages)} networks together · batch {batch} · threads {threads}"
+        for stage in stages:
+            self.now.end(stage.key)
+        self.now.begin(stages[0].key, f"timing {len(stages)} networks together · batch {batch} · threads {threads}")
 
-    def epoch(self, epoch: EpochRecord, epochs: int) -> None:
+    def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
         """Show how training goes."""
-        self.now.plain = (
-            f"{self.label} · epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
-            f" · sparsity {100 * epoch.threshold:.0f} %"
-        )
+        state = f"epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
+        self.now.go_on(stage.key, f"{state} · sparsity {100 * epoch.threshold:.0f} %")
+
+    def said(self, line: str) -> None:
+        """Let what the user's code wrote scroll by above the bar."""
+        self._say(line)
+
+    def noted(self, text: str) -> None:
+        """Say above the bar what else there is to know."""
+        self._say(text, style="yellow")
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Move on; a failure stays on the screen above the bar."""
-        self.forecast.finished(stage.kind, record.seconds)
+        self.tally.finished(stage, record)
+        self.now.end(stage.key)
         if record.status == "failed":
-            self.console.print(outcome(stage, record), style="red", highlight=False, markup=False)
+            self._say(outcome(stage, record), style="red")
         self._advance()
 
     def skipped(self, stage: Stage) -> None:
         """Count a stage that cannot run."""
-        self.forecast.left[stage.kind] -= 1
+        self.tally.skip(stage)
         self._advance()
 
+    def _say(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
     def _advance(self) -> None:
-        left = self.forecast.seconds_left()
-        self.bar.update(self.sweep, advance=1, left="" if left is None else f"· {clock(left)} left")
+        left = self.tally.forecast.seconds_left()
+        end = None if left is None else time.monotonic() + left
+        settled, total = self.tally.settled, self.tally.total
+        self.bar.update(self.sweep, completed=settled, total=total, counts=str(self.tally), end=end)
 
     def __enter__(self) -> "Bar":
         self.live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.now.plain = ""
-        self.bar.update(self.sweep, left="")
+        self.now.clear()
+        self.bar.update(self.sweep, end=None)
         self.live.stop()
+
+
+class _LeftColumn(ProgressColumn):
+    """The time left, which runs down between two forecasts."""
+
+    def render(self, task: Task) -> Text:
+        end = task.fields["end"]
+        return Text("" if end is None else f"· {clock(max(0.0, end - time.monotonic()))} left")
+
+
+class _Running:
+    """One line for each stage that is run now: what it is, how its training goes, and for how long it has run."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[float, str, str]] = {}
+
+    def begin(self, key: str, label: str) -> None:
+        self._lines[key] = time.monotonic(), label, ""
+
+    def go_on(self, key: str, state: str) -> None:
+        since, label, _ = self._lines[key]
+        self._lines[key] = since, label, f" · {state}"
+
+    def end(self, key: str) -> None:
+        self._lines.pop(key, None)
+
+    def clear(self) -> None:
+        self._lines.clear()
+
+    def __rich__(self) -> Group:
+        # Drawn by a thread of its own; the copy is made at once.
+        lines = list(self._lines.values())
+        shown = [f"  {label}{state} · {clock(time.monotonic() - since)}" for since, label, state in lines[:_MOST_LINES]]
+        if len(lines) > _MOST_LINES:
+            shown.append(f"  … and {len(lines) - _MOST_LINES} more")
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in shown))
 
 
 def opening(plan: Plan, status: Mapping[str, StageStatus]) -> str:
@@ -188,10 +229,3 @@ def outcome(stage: Stage, record: StageRecord) -> str:
         case _:
             tail = "done"
     return f"{head}{tail} ({record.seconds:.1f} s)"
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

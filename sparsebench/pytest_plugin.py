@@ -25,9 +25,9 @@ import pytest
 if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
     from sparsebench.records import Run, TrialRecord, TrialResult
-    from sparsebench.runner import Watcher
     from sparsebench.stages import Workbench
     from sparsebench.trial_network import TrialNetwork
+    from sparsebench.watching import Watcher
 
 _TRIAL = "_sparsebench_trial"
 _NOT_MACHINE = {"commit", "threads", "gpu"}
@@ -316,7 +316,7 @@ def compressed_network(request: pytest.FixtureRequest, _sparsebench_trial: "Tria
 
 def _announcer(config: pytest.Config, root: Path) -> "Watcher":
     """Return a watcher that says what is being run: a sweep may take long, and pytest is silent meanwhile."""
-    from sparsebench.runner import Watcher
+    from sparsebench.watching import Watcher
 
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")

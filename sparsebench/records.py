@@ -8,13 +8,24 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 SCHEMA_VERSION = 2
 
 StageKind = Literal["train", "compress", "evaluate", "measure", "sensitivity"]
 STAGE_KINDS: tuple[StageKind, ...] = ("train", "compress", "evaluate", "measure")
 """The stages of a sweep, in their order; ``sensitivity`` is asked for by itself."""
+
+PARENTS: Mapping[StageKind, StageKind] = {
+    "train": "train",
+    "compress": "train",
+    "evaluate": "compress",
+    "measure": "compress",
+    "sensitivity": "train",
+}
+"""What kind of stage each kind builds on."""
 
 COLLAPSED_SPARSITY = 0.995
 """A layer with at least this fraction of zeros counts as collapsed: hardly any signal passes it."""
@@ -265,7 +276,8 @@ class SessionResult:
     narrower than ``precision`` to either side, or time or rounds ran out before. ``conditions`` are the largest values
     over the rounds, of what the system tells: ``load_1min``, ``steal_share``, ``voluntary_switches``,
     ``involuntary_switches``, ``frequency_mhz``, ``throttle_events`` and ``gpu_clock_mhz``; the artifact has them for
-    each round. ``in_process_because`` says why no worker processes timed, None where they did.
+    each round. ``foreign_cores`` among them is how many cores other processes kept busy, in the mean over the session.
+    ``in_process_because`` says why no worker processes timed, None where they did.
     """
 
     id: str
@@ -340,7 +352,10 @@ class SensitivityResult:
     points: tuple[SensitivityPoint, ...]
 
 
-Result = TrainResult | CompressResult | EvaluateResult | MeasureResult | SensitivityResult
+Result = Annotated[
+    TrainResult | CompressResult | EvaluateResult | MeasureResult | SensitivityResult, Field(discriminator="kind")
+]
+"""What a stage brought forth; which of them it is, ``kind`` says when a record is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +369,12 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """One stage, done or failed. ``artifacts`` maps file names in the stage's directory to their SHA-256."""
+    """One stage, done or failed. ``artifacts`` maps file names in the stage's directory to their SHA-256.
+
+    ``seed`` is that of all random number generators of the stage; stages that build on a training have that of the
+    training. ``built_on`` is the SHA-256 over the artifacts of the parent, as they were when this was made. Both are
+    None in records of earlier versions.
+    """
 
     stage: StageKind
     key: str
@@ -369,6 +389,8 @@ class StageRecord:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     result: Result | None = None
     failure: Failure | None = None
+    seed: int | None = None
+    built_on: str | None = None
     schema_version: int = SCHEMA_VERSION
 
 

@@ -154,7 +154,8 @@ def digest(settings: Mapping[str, Any], *nets: nn.Module | None) -> str:
             found.update(name.encode())
             if isinstance(value, Tensor):
                 # As bytes in row-major order: the layout in memory, and the device, make no other training.
-                found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+                # A copy, for numpy() ties a tensor's memory down, and observers of fake quantization resize theirs.
+                found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).clone().numpy().data)
     return found.hexdigest()
 
 

@@ -24,7 +24,7 @@ from sparsebench.backends import Backend, Compressed, build_backend
 from sparsebench.config import PruneConfig, PrunerConfig, TrainConfig
 from sparsebench.contract import TrainerLike, apply_settings, check_evaluated, check_trained
 from sparsebench.data import Splits, load_splits
-from sparsebench.errors import ContractError, ModelError, NoEffectWarning, StoreError
+from sparsebench.errors import ContractError, LostError, ModelError, NoEffectWarning, StoreError
 from sparsebench.metrics.accuracy import wilson_interval
 from sparsebench.metrics.compute import count_macs
 from sparsebench.metrics.memory import working_memory
@@ -130,11 +130,14 @@ class Workbench:
         # All schemes and backends of a trained network calibrate on the same batches, and follow each other.
         self._recording: tuple[str, Recording] | None = None
 
-    def do(self, stage: Stage) -> Outcome:
-        """Do the work of one stage; whatever goes wrong is raised."""
+    def use_threads(self, threads: int | None) -> None:
+        """Give torch so many threads inside one operation; as many as it had when the bench was made where None."""
         # Results depend on the number of threads. Setting it, even to what it is, also takes from MKL the freedom to
         # use fewer, which it has until somebody sets it: a resumed run would train otherwise than an undisturbed one.
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(threads or self.threads)
+
+    def do(self, stage: Stage) -> Outcome:
+        """Do the work of one stage; whatever goes wrong is raised."""
         work = {
             "train": self.train,
             "compress": self.compress,
@@ -434,7 +437,8 @@ class Workbench:
     def _record(self, kind: Any, key: str | None) -> StageRecord:
         record = self.store.read(kind, key) if key else None
         if record is None or record.status != "done":
-            raise StoreError(f"The {kind} stage {key} that this one builds on is not there; start the run again.")
+            text = f"The {kind} stage {key} that this one builds on is not there; start the run again."
+            raise LostError(kind, str(key), "it was not there", text)
         return record
 
     def _tell(self, settings: Mapping[str, Any]) -> Callable[[Any], None] | None:

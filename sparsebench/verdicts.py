@@ -49,7 +49,8 @@ def verdict(ratio: float, low: float, high: float, p_adjusted: float, band: floa
     EQUIVALENT comes first: the interval lies inside the band, so that whatever difference there is does not matter. It
     is the confidence-interval form of two one-sided tests (Schuirmann 1987, "A comparison of the two one-sided tests
     procedure and the power approach for assessing the equivalence of average bioavailability"), for one variant at a
-    time. FASTER and SLOWER need an interval that excludes 1 and a p-value that stands among all variants.
+    time. FASTER and SLOWER need an interval that excludes 1, a p-value that stands among all variants, and a ratio
+    that is itself beyond the band: a difference that is certain, and too small to matter, is nobody's reason to choose.
 
     Args:
         ratio: latency divided by the baseline's.
@@ -60,7 +61,9 @@ def verdict(ratio: float, low: float, high: float, p_adjusted: float, band: floa
     """
     if 1 - band <= low and high <= 1 + band:
         return Verdict.EQUIVALENT
-    if (low > 1 or high < 1) and p_adjusted <= ERROR_LEVEL:
+    # Written so that a ratio on the edge of the band is beyond it, as the decimals say.
+    matters = ratio <= 1 - band or ratio >= 1 + band
+    if matters and (low > 1 or high < 1) and p_adjusted <= ERROR_LEVEL:
         return Verdict.SLOWER if ratio > 1 else Verdict.FASTER
     return Verdict.INCONCLUSIVE
 

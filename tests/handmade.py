@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from sparsebench.records import (
@@ -25,6 +26,7 @@ from sparsebench.records import (
     TrialResult,
     pack_bits,
 )
+from sparsebench.store import Store
 
 ENVIRONMENT = EnvironmentRecord(
     cpu="Example CPU 9000",
@@ -391,3 +393,13 @@ def stage_record(**changes):
         "environment": ENVIRONMENT,
     }
     return StageRecord(**{**fields, **changes})
+
+
+def stored(run: Run, root: Path) -> Path:
+    """Write a run as ``sparsebench run`` leaves it, without artifacts, and return its directory."""
+    store = Store(root)
+    for trial in run.trials:
+        for record in (*trial.ancestors, *trial.stages):
+            store.write(record)
+    store.write_run(run.record)
+    return root

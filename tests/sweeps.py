@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparsebench import load_config
 from sparsebench.records import flat_row
-from sparsebench.runner import Watcher
+from sparsebench.watching import Watcher
 
 TINY = (
     "name=tiny",
@@ -85,5 +85,5 @@ class Recorder(Watcher):
     def started(self, stage):
         self.ran.append(stage.kind)
 
-    def epoch(self, epoch, epochs):
+    def epoch(self, stage, epoch, epochs):
         self.epochs.append((epoch.epoch, epochs))

@@ -112,6 +112,36 @@ def test_a_multiplied_run_is_read_back_with_as_many_records(tmp_path):
     assert len({trial.trial.evaluate for trial in read.trials}) == len(read.trials)
 
 
+def test_a_scaled_run_is_done_to_the_last_trial_and_can_be_reported(tmp_path):
+    from scaled_run import axes, write_scaled_run
+
+    from sparsebench import load_config, load_run, write_report
+    from sparsebench.runner import stage_status
+    from sparsebench.store import Store
+
+    config = load_config(None, axes(seeds=2, thresholds=3))
+    plan, records = write_scaled_run(config, tmp_path, tiny=("model.options={width=8}", "train.epochs=1"))
+    assert len(plan.trials) == (1 + 4 * 3) * 4 * 2
+    assert records == len(list((tmp_path / "scaled").glob("*/*/result.json")))
+    assert set(stage_status(plan, Store(tmp_path / "scaled")).values()) == {"done"}
+    run = load_run(tmp_path / "scaled")
+    assert {trial.status for trial in run.trials} == {"done"}
+    assert len({trial.evaluated.correct_bits for trial in run.trials}) == len(run.trials)
+    assert "Timing is VALID" in write_report(run, tmp_path / "report").read_text()
+
+
+def test_several_writers_at_once_are_timed_from_the_moment_at_which_all_are_ready(tmp_path):
+    from handmade import stage_record
+    from perf_scale import WRITERS, writes_per_second
+
+    from sparsebench.store import Store
+
+    source = Store(tmp_path / "source")
+    source.write(stage_record())
+    assert writes_per_second(tmp_path / "target", tmp_path / "source", count=5) > 0
+    assert len(list((tmp_path / "target").glob("evaluate/*/result.json"))) == WRITERS * 5
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # as the document has it
 def test_the_document_s_loop_and_the_trainer_do_the_same_work(tmp_path):
     import torch
@@ -127,3 +157,34 @@ def test_the_document_s_loop_and_the_trainer_do_the_same_work(tmp_path):
     trainer = train_with_trainer(net(), images, epochs=1, folder=str(tmp_path), amp="none")
     assert sparsity(document) == pytest.approx(THRESHOLD, abs=0.01)
     assert sparsity(trainer) == pytest.approx(THRESHOLD, abs=0.01)
+
+
+def test_runs_are_compared_without_what_a_clock_measured():
+    from dataclasses import replace
+
+    from handmade import Bench
+    from perf_jobs import results
+
+    def trained_with(**changes):
+        run = Bench(thresholds=(0.0,), schemes=("fp32",), seeds=(0,)).build()
+        (trial,) = run.trials
+        train = replace(trial.train, seconds=99.0, result=replace(trial.train.result, **changes))
+        return results(replace(run, trials=(replace(trial, train=train),)))
+
+    assert trained_with(samples_per_second=1.0) == trained_with(samples_per_second=2.0)
+    assert trained_with(prunable_zeros=1) != trained_with(prunable_zeros=2)
+
+
+def test_the_page_of_several_jobs_says_how_much_time_they_take_and_whether_the_records_are_the_same():
+    import numpy as np
+    from perf_jobs import markdown, share_of_jobs
+
+    seconds = {
+        case: {"one": np.array([10.0, 12.0, 11.0]), "several": np.array([5.0, 6.0, 5.5])}
+        for case in ("default", "one thread")
+    }
+    found = {case: share_of_jobs(taken) for case, taken in seconds.items()}
+    text = markdown(2, 3, seconds, found, equal=True)
+    assert "| 1 in either case | 11.0 | 5.5 | 0.50× [0.50, 0.50] | 3 |" in text
+    assert "the records of one job and of 2 are the same" in text
+    assert "are NOT the same" in markdown(2, 3, seconds, found, equal=False)

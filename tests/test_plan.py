@@ -5,7 +5,9 @@ from collections import Counter
 import pytest
 
 from sparsebench import load_config
+from sparsebench.errors import ConfigError
 from sparsebench.plan import Facts, make_plan, stage_key
+from sparsebench.runner import plan_sweep
 
 FACTS = Facts(data={"digits": {"version": "1"}}, machine={"cpu": "a"})
 
@@ -26,6 +28,10 @@ def test_a_key_is_pinned_so_that_a_change_of_keys_is_a_decision():
     assert stage_key("train", {"threshold": 0.5, "seed": 1}, None) == (
         "ce899b78d2c71d3a9368170752b8bc6d675b30e6bd798c5dfb05c7ade8f07fe7"
     )
+
+
+def test_how_stages_are_run_is_no_part_of_any_key():
+    assert plan("run.threads=3", "run.stage_seconds=60").stages == plan().stages
 
 
 def test_the_default_sweep_trains_each_network_once_and_shares_it_among_all_schemes():
@@ -135,6 +141,19 @@ def test_the_dense_control_may_be_the_dense_network_as_it_was_trained():
     assert found.trials[0].train == found.stages[0].key
 
 
+def test_the_dense_network_may_be_trained_longer_than_what_continues_from_it():
+    asked = ("train.epochs=2", "train.dense_epochs=20", "train.dense_learning_rate=0.5")
+    found = plan("seeds=0", "schemes=fp32", *asked)
+    dense, *others = [stage.settings["train"] for stage in found.stages if stage.kind == "train"]
+    assert (dense["epochs"], dense["learning_rate"]) == (20, 0.5)
+    assert {(train["epochs"], train["learning_rate"]) for train in others} == {(2, 2e-3)}
+
+
+def test_a_dense_network_of_its_own_length_is_no_part_of_the_keys_where_it_makes_no_difference():
+    longer = ("train.dense_epochs=20", "train.start_from=scratch")
+    assert plan("train.start_from=scratch").stages == plan(*longer).stages
+
+
 def test_training_from_scratch_has_no_parents():
     found = plan("train.start_from=scratch")
     assert kinds(found)["train"] == 15
@@ -155,6 +174,30 @@ def test_a_pruner_with_certain_thresholds_only_has_those_in_place_of_the_sweeps(
         *(("magnitude", threshold) for threshold in (0.5, 0.8, 0.9, 0.95)),
         ("n_m(m=4, n=1)", 0.75),
     ]
+
+
+def test_a_pruner_may_have_thresholds_of_its_own():
+    random = '{name="random", thresholds=[0.5, 0.9]}'
+    found = plan("seeds=0", "schemes=fp32", "thresholds=0,0.5,0.8", f'pruners=["magnitude", {random}]')
+    assert [(trial.pruner, trial.threshold) for trial in found.trials] == [
+        (None, 0),
+        ("magnitude", 0.5),
+        ("magnitude", 0.8),
+        ("random", 0.5),
+        ("random", 0.9),
+    ]
+
+
+def test_a_pruners_own_thresholds_leave_the_keys_as_they_are():
+    random = '{name="random", thresholds=[0.5, 0.8]}'
+    one = plan("thresholds=0.5,0.8", "pruners=random")
+    other = plan("thresholds=0.1,0.9", f"pruners=[{random}]")
+    assert keys(one, "train") == keys(other, "train")
+
+
+def test_a_threshold_that_a_pruner_cannot_reach_is_refused_with_those_it_can():
+    with pytest.raises(ConfigError, match=r"n_m has thresholds 0.3; it reaches 0.5 alone. Leave thresholds out."):
+        plan_sweep(load_config(None, ['pruners=[{name="n_m", thresholds=[0, 0.3]}]']))
 
 
 def test_all_pruners_share_the_dense_control():

@@ -159,8 +159,8 @@ def test_static_int8_keeps_the_zeros_of_a_pruned_network_and_makes_some_in_a_den
 
 def test_zeros_stand_in_the_report_and_in_the_data(swept):
     (section,) = found = sections(swept)
-    assert "| magnitude 0.8 | static" in zeros_table(section)
-    assert zeros_table(section) in readme(swept, found, {})
+    assert "| magnitude 0.8 | static" in zeros_table(section.shown)
+    assert zeros_table(section.shown) in readme(swept, found, {})
     rows = {float(row["threshold"]): row for row in csv.DictReader(io.StringIO(csv_text(swept, found)))}
     for point in section.shown:
         row = rows[point.threshold]

@@ -133,7 +133,7 @@ def test_another_baseline_than_dense_fp32_and_an_uneasy_machine_are_warned_of():
     run = changed(ONE_SEED, with_ratio(baseline="magnitude 0.5 · fp32 · eager"))
     uneasy = session(
         "s",
-        conditions={"steal_share": 0.2, "throttle_events": 12.0},
+        conditions={"steal_share": 0.2, "foreign_cores": 1.25, "throttle_events": 12.0},
         in_process_because="asked for by workers=False",
     )
     run = changed(run, lambda m: replace(m, session=uneasy))
@@ -142,6 +142,7 @@ def test_another_baseline_than_dense_fp32_and_an_uneasy_machine_are_warned_of():
         "eager, batch 1, 1 thread was timed in the process of the sweep (asked for by workers=False): what depends on "
         "how a process lays out its memory is not averaged out.",
         "Timing of eager, batch 1, 1 thread: a hypervisor took up to 20 % of the cores' time in a round.",
+        "Timing of eager, batch 1, 1 thread: other processes kept 1.2 cores busy in the mean.",
         "Timing of eager, batch 1, 1 thread: cores were slowed down for heat up to 12 times in a round.",
     ]
 

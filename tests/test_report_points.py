@@ -7,6 +7,7 @@ from handmade import LOST_BY_QUANTIZATION, SAMPLES, Bench, lost_by_pruning, with
 
 from sparsebench.records import EvaluateResult, Run, TrainResult, pack_bits
 from sparsebench.report.comparisons import Comparer
+from sparsebench.report.drops import Correctness
 from sparsebench.report.pareto import Spot, front
 from sparsebench.report.picks import answer, pick
 from sparsebench.report.points import Point, Section, sections
@@ -69,9 +70,8 @@ def test_correctness_that_contradicts_the_accuracy_is_not_paired():
 
 
 def test_the_fast_reading_of_correctness_agrees_with_the_record():
-    trial = Bench().build().trials[17]
-    compared = Comparer([trial])
-    assert compared._correct(trial.evaluated).bit_count() == sum(trial.evaluated.correct)
+    scored = Bench().build().trials[17].evaluated
+    assert Correctness().bits(scored).bit_count() == sum(scored.correct)
 
 
 def test_interaction_is_the_joint_drop_beyond_the_sum_of_both():

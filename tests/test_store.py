@@ -6,7 +6,7 @@ import pytest
 from handmade import stage_record
 
 from sparsebench.errors import RecordSchemaError, StoreError
-from sparsebench.records import EvaluateResult, pack_bits, unpack_bits
+from sparsebench.records import EvaluateResult, Failure, pack_bits, unpack_bits
 from sparsebench.store import Store, load_run
 
 
@@ -54,7 +54,7 @@ def test_a_record_that_is_no_json_is_refused_with_the_remedy(tmp_path):
     record = stage_record()
     store.write(record)
     (store.directory("evaluate", record.key) / "result.json").write_text('{"schema_version": 1, ')
-    with pytest.raises(StoreError, match=r"is no record: .*Delete .* and start again\."):
+    with pytest.raises(StoreError, match=r"is no record: .*Delete it and start again\."):
         store.read("evaluate", record.key)
 
 
@@ -73,7 +73,7 @@ def test_an_artifact_that_was_changed_is_found_by_its_digest(tmp_path):
     record = stage_record(key="k", artifacts={"a.bin": digest})
     assert store.artifact(record, "a.bin").read_bytes() == b"right"
     (store.directory("evaluate", "k") / "a.bin").write_bytes(b"wrong")
-    with pytest.raises(StoreError, match=r"is not what was recorded: its SHA-256 differs\. Delete"):
+    with pytest.raises(StoreError, match=r"is not what was recorded: its SHA-256 differs\. Start the run again"):
         store.artifact(record, "a.bin")
 
 
@@ -97,3 +97,41 @@ def test_a_directory_without_a_run_says_what_to_give(tmp_path):
 @pytest.mark.parametrize("flags", [[], [True], [False] * 9, [True, False] * 50, [True] * 8])
 def test_correctness_bits_survive_packing(flags):
     assert unpack_bits(pack_bits(flags), len(flags)) == tuple(flags)
+
+
+def test_where_a_stage_stands_is_told_without_reading_its_record_whole(tmp_path):
+    store = Store(tmp_path)
+    assert store.standing("evaluate", "ab" * 32) is None
+    store.write(stage_record())
+    assert store.standing("evaluate", "ab" * 32) == "done"
+    store.write(stage_record(status="failed", failure=Failure(error="E", message="no", traceback="")))
+    assert store.standing("evaluate", "ab" * 32) == "failed"
+
+
+@pytest.mark.parametrize("settings", [{"status": "done"}, {'"status": "done",': "\n"}, {"x": '\n "status": "done",\n'}])
+def test_no_text_in_a_record_passes_for_its_state(tmp_path, settings):
+    store = Store(tmp_path)
+    failure = Failure(error="E", message="no", traceback='\n "status": "done",\n')
+    store.write(stage_record(status="failed", settings=settings, failure=failure))
+    assert store.standing("evaluate", "ab" * 32) == "failed"
+
+
+def test_a_record_that_was_laid_out_by_others_is_read_all_the_same(tmp_path):
+    store = Store(tmp_path)
+    store.write(stage_record())
+    path = store.directory("evaluate", "ab" * 32) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert store.standing("evaluate", "ab" * 32) == "done"
+    assert store.read("evaluate", "ab" * 32) == stage_record()
+    content = json.loads(path.read_text()) | {"schema_version": 999}
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordSchemaError):
+        store.standing("evaluate", "ab" * 32)
+
+
+def test_a_full_disk_that_a_library_in_another_language_tells_of_is_known_as_one(tmp_path):
+    def write(path):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(StoreError, match=r"Cannot write .*: No space left on device\. Free some space or mend"):
+        Store(tmp_path).save_artifact("train", "k", "a.bin", write)

@@ -71,8 +71,15 @@ def test_whole_sessions_cover_the_truth_as_their_statistics_promise(monkeypatch)
 def test_a_noisy_session_ends_at_the_cap():
     result = compared(Machine(2, noise=0.2), {"fp32": 60, "same": 60})
     assert result.stopped == "cap"
-    assert result["same"].n_rounds == 48
+    assert result["same"].n_rounds == 3 * 8 + 3 * 48
     assert "Stopped (cap): time or rounds ran out before every interval reached less than 1 %" in str(result)
+
+
+def test_a_session_that_is_not_precise_at_the_first_look_takes_the_time_it_was_given():
+    result = compared(Machine(2, noise=0.2), {"fp32": 120, "same": 120})
+    assert result.stopped == "cap"
+    assert 50 < result.seconds <= 60
+    assert result["same"].n_rounds > 48
 
 
 def test_the_time_cap_is_kept_between_the_looks():

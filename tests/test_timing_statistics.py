@@ -93,6 +93,7 @@ def test_holm_gives_the_published_steps():
         (1.00, 0.995, 1.005, 1.0, Verdict.EQUIVALENT),
         (0.996, 0.993, 0.999, 0.001, Verdict.EQUIVALENT),  # faster, by what does not matter
         (0.99, 0.985, 0.995, 0.001, Verdict.FASTER),
+        (0.992, 0.986, 0.998, 0.001, Verdict.INCONCLUSIVE),  # faster for certain, by what may not matter
         (1.00, 0.98, 1.02, 1.0, Verdict.INCONCLUSIVE),
     ],
 )

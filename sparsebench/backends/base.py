@@ -77,6 +77,9 @@ class Backend(Protocol):
 
     Attributes:
         name: the name under which configs and records know the backend.
+
+    A class may also have ``runtime``, the packages beside torch on whose versions it depends how fast its networks run:
+    where one is upgraded, they are timed anew.
     """
 
     name: str

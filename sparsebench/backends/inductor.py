@@ -41,6 +41,7 @@ class Inductor:
     """
 
     name = "inductor"
+    runtime = ("torchao",)  # the passes that make int8 kernels of a graph are its own
 
     def __init__(self, device: str = "cpu", reduce_range: bool = True) -> None:
         self.device = check_device(device)

@@ -53,6 +53,7 @@ class ONNXRuntime:
     """
 
     name = "onnxruntime"
+    runtime = ("onnxruntime",)
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class OpenVINO:
     """
 
     name = "openvino"
+    runtime = ("openvino",)
 
     def __init__(
         self,

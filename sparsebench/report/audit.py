@@ -1,6 +1,6 @@
 """What each scheme really quantized: shares of weights and MACs, layer by layer, and zeros before and after."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sparsebench.records import LayerAudit
@@ -53,7 +53,7 @@ def shares_table(section: Section) -> str:
     return markdown_table(headings, rows, [False] * 3 + [True] * 3 + [False])
 
 
-def zeros_table(section: Section) -> str:
+def zeros_table(points: Sequence[Point]) -> str:
     """Return sparsity before and after quantization, one row an operating point; empty where nothing was quantized."""
     rows = [
         [
@@ -62,7 +62,7 @@ def zeros_table(section: Section) -> str:
             escape(point.backend),
             *(percent(share, 4) for share in point.zeros),
         ]
-        for point in section.shown
+        for point in points
         if point.zeros and point.scheme != FP32
     ]
     headings = [

@@ -25,17 +25,24 @@ class Check(NamedTuple):
     evidence: str
 
 
+TOYS = ("digits", "digits_rows", "mnist", "fashion_mnist", "kmnist")
+"""Data sets on which nearly everything works; the paper finds that results on MNIST do not carry over."""
+
+TOY_SAMPLES = 10_000
+"""Training samples below which a data set counts as a toy, whatever it is called."""
+
+
 def checklist(run: Run, sections: tuple[Section, ...]) -> list[Check]:
-    """Return every point of practice with what the records say to it."""
+    """Return every point of practice with what the records say to it, and what is missing where it is not kept."""
     points = [point for section in sections for point in section.shown if point.top1]
-    trained = [record for _, record in trained_records(run).values()]
+    found = [record for _, record in trained_records(run).values()]
     return [
-        *_subjects(sections),
+        *_subjects(run, sections, points),
         *_operating_points(sections, points),
         *_seeds(points),
-        *_metrics(points, trained),
-        *_controls(run, points),
-        *_provenance(run, trained),
+        *_metrics(points, found),
+        *_controls(points),
+        *_provenance(run, found),
     ]
 
 
@@ -46,10 +53,17 @@ def checklist_markdown(checks: list[Check]) -> str:
     return "\n".join([f"{kept} of {len(checks)} kept.", "", *lines])
 
 
-def _subjects(sections: tuple[Section, ...]) -> Iterator[Check]:
+def _subjects(run: Run, sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
     pairs = [f"{escape(s.model)} on {escape(s.data)}" for s in sections if s.shown]
-    yield Check(bool(pairs), "architectures and data sets are named", listing(pairs[:6]) or "nothing has finished")
-    yield Check(len(pairs) >= 3, "at least 3 (data set, architecture) pairs", f"{len(pairs)} of 3")
+    metrics = "top-1 and top-5" if any(point.top5 for point in points) else "top-1"
+    named = f"{listing(pairs[:6])}; {metrics} accuracy" if pairs else "nothing has finished"
+    yield Check(bool(pairs), "architectures, data sets and metrics are named", named)
+    others = "" if len(pairs) >= 3 else " in this run; reports of other runs may supply the others"
+    yield Check(len(pairs) >= 3, "at least 3 (data set, architecture) pairs", f"{len(pairs)} of 3{others}")
+    sizes = {trial.trial.data: record.train_samples for trial, record in trained_records(run).values()}
+    real = [data for data, samples in sizes.items() if data not in TOYS and samples >= TOY_SAMPLES]
+    toys = f"{listing([escape(data) for data in sizes][:6])} alone in this run" if sizes else "nothing has finished"
+    yield Check(bool(real), "not on toy data sets alone", listing([escape(data) for data in real][:6]) or toys)
 
 
 def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
@@ -60,10 +74,12 @@ def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Ite
     # The dense control is one end of every trade-off curve.
     controls = {(p.model, p.data) for p in points if p.dense}
     fewest = min((len(found) + (key[:2] in controls) for key, found in amounts.items()), default=len(controls and {0}))
-    yield Check(fewest >= 5, "at least 5 operating points on each trade-off curve", f"{fewest} of 5")
+    more = "" if fewest >= 5 else "; add thresholds"
+    yield Check(fewest >= 5, "at least 5 operating points on each trade-off curve", f"{fewest} of 5{more}")
     ratios = [p.compression_ratio for p in points if p.compression_ratio and not p.is_baseline]
     spans = bool(ratios) and min(ratios) <= LOW_RATIO and max(ratios) >= HIGH_RATIO
     found = f"{min(ratios):.3g}× to {max(ratios):.3g}×" if ratios else "none"
+    found += "" if spans else "; add thresholds towards the missing end"
     yield Check(spans, f"compression ratios span {LOW_RATIO:g}× to {HIGH_RATIO:g}× or more", found)
     curves = any(len(section.thresholds) > 1 for section in sections)
     yield Check(curves, "trade-off curves", "plotted" if curves else "missing")
@@ -71,7 +87,8 @@ def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Ite
 
 def _seeds(points: list[Point]) -> Iterator[Check]:
     fewest = min((point.top1.n for point in points if point.top1), default=0)
-    yield Check(fewest >= 3, "at least 3 seeds for every point", f"{fewest} of 3 at the point with fewest")
+    more = "" if fewest >= 3 else "; add seeds"
+    yield Check(fewest >= 3, "at least 3 seeds for every point", f"{fewest} of 3 at the point with fewest{more}")
     spread = fewest >= 2
     evidence = "printed, n stated, error bars defined" if spread else "a single seed has no deviation"
     yield Check(spread, "mean and sample standard deviation", evidence)
@@ -103,19 +120,30 @@ def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]
         evidence = f"{valid:,} of {counted(len(sessions), 'session')} VALID"
         yield Check(valid == len(sessions), "speedups from paired timing, with a control", evidence)
     else:
-        yield Check(False, "speedups from paired timing, with a control", "no latency was measured")
+        missing_timing = "no latency was measured; set measure.batch_sizes"
+        yield Check(False, "speedups from paired timing, with a control", missing_timing)
 
 
-def _controls(run: Run, points: list[Point]) -> Iterator[Check]:
+def _controls(points: list[Point]) -> Iterator[Check]:
     without = sum(point.drop is None for point in points)
     kept = bool(points) and not without
-    lacking = f"missing at {counted(without, 'point')}" if points else "none"
+    lacking = f"missing at {counted(without, 'point')}; add threshold 0 and scheme fp32" if points else "none"
     yield Check(kept, "dense control made by the same code", "same code, seed and backend" if kept else lacking)
-    pruners = {trial.trial.pruner for trial in run.trials if trial.trial.pruner}
-    yield Check("random" in pruners, "random pruning as a baseline", "run" if "random" in pruners else "missing")
+    pruners = _pruners(points)
+    random = "random" in pruners
+    yield Check(random, "random pruning as a baseline", "run" if random else 'missing; add "random" to pruners')
     wanted = {"magnitude": "global", "layer_magnitude": "layer-wise"}
-    missing = [f"{kind} missing" for name, kind in wanted.items() if name not in pruners]
+    missing = [f'{kind} missing; add "{name}" to pruners' for name, kind in wanted.items() if name not in pruners]
     yield Check(not missing, "magnitude baselines, global and layer-wise", ", ".join(missing) or "both run")
+
+
+def _pruners(points: list[Point]) -> set[str]:
+    """Return the pruners, without their options, that networks with an accuracy were really pruned by.
+
+    A trainer of the user's own may prune in its own way, whatever it was asked for.
+    """
+    trained = (seed.trial.trained for point in points if not point.dense for seed in point.seeds)
+    return {record.pruned_by.partition("(")[0] for record in trained if record}
 
 
 def _provenance(run: Run, trained: list[TrainResult]) -> Iterator[Check]:

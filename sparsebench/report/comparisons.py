@@ -1,31 +1,15 @@
 """Each trial against its baselines: the dense fp32 trial of the same seed, on its own backend and on eager."""
 
-import base64
-import math
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from sparsebench.records import EvaluateResult, SizeResult, TrialResult
-from sparsebench.report.intervals import Interval, paired_difference, unpaired_difference
+from sparsebench.records import SizeResult, TrialResult
+from sparsebench.report.drops import Correctness, Drop, scored
 from sparsebench.report.latency import Judge, SeedTiming
 from sparsebench.report.zeros import Zeros, zeros_of
 
 FP32 = "fp32"
 EAGER = "eager"
-
-
-class Drop(NamedTuple):
-    """Accuracy lost against a baseline, in percentage points, with its 95 % limits; positive is a loss.
-
-    ``paired`` says whether both sides left per-sample correctness, so that the interval is the paired one.
-    """
-
-    pp: float
-    low_pp: float
-    high_pp: float
-    paired: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +56,7 @@ class Comparer:
     """Compares trials of one run; finds their baselines by name, so that all is done in one pass."""
 
     def __init__(self, trials: Iterable[TrialResult]) -> None:
-        self._bits: dict[str, int] = {}
+        self._correctness = Correctness()
         self._index = {identity(trial): trial for trial in trials}
         self._judge = Judge(self._index.values())
         self._dense = {
@@ -128,44 +112,12 @@ class Comparer:
         return 100.0 * ((dense - joint) - ((dense - by_pruning) + (dense - by_quantization)))
 
     def _drop(self, base: TrialResult | None, trial: TrialResult) -> Drop | None:
-        before, after = base.evaluated if base else None, trial.evaluated
-        if before is None or after is None or _top1(base) is None or _top1(trial) is None:
-            return None
-        limits = self._paired(before, after)
-        paired = limits is not None
-        if limits is None:
-            limits = unpaired_difference(
-                before.top1 * before.samples, before.samples, after.top1 * after.samples, after.samples
-            )
-        return Drop(100.0 * (before.top1 - after.top1), 100.0 * limits.low, 100.0 * limits.high, paired)
-
-    def _paired(self, before: EvaluateResult, after: EvaluateResult) -> Interval | None:
-        first, second = self._correct(before), self._correct(after)
-        if first is None or second is None or before.samples != after.samples:
-            return None
-        both = (first & second).bit_count()
-        only_first, only_second = first.bit_count() - both, second.bit_count() - both
-        return paired_difference(both, only_first, only_second, after.samples - both - only_first - only_second)
-
-    def _correct(self, scored: EvaluateResult) -> int | None:
-        """Return per-sample correctness as the bits of one integer, or None where it is not there or does not fit.
-
-        It is read here without unpacking it to a tuple (``EvaluateResult.correct``), which a report of thousands of
-        trials would spend most of its time on. Bits that do not add up to the accuracy come from a trainer that left
-        them over from another evaluation; such a trial is compared unpaired.
-        """
-        packed = scored.correct_bits
-        if packed is None:
-            return None
-        if packed not in self._bits:
-            self._bits[packed] = int.from_bytes(zlib.decompress(base64.b64decode(packed)), "big")
-        bits = self._bits[packed]
-        return bits if abs(bits.bit_count() - scored.top1 * scored.samples) < 0.5 else None
+        return self._correctness.drop(base.evaluated if base else None, trial.evaluated)
 
 
 def _top1(trial: TrialResult | None) -> float | None:
-    scored = trial.evaluated if trial else None
-    return scored.top1 if scored and math.isfinite(scored.top1) and scored.samples else None
+    result = trial.evaluated if trial else None
+    return result.top1 if result and scored(result) else None
 
 
 def _size(trial: TrialResult | None) -> SizeResult | None:

@@ -1,11 +1,16 @@
 """What a run cost: seconds by stage, each stage counted once however many trials share it."""
 
+from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 
 from sparsebench.records import STAGE_KINDS, CompressResult, Run
 from sparsebench.report.findings import stages
-from sparsebench.report.numbers import decimal
+from sparsebench.report.numbers import decimal, percent
 from sparsebench.report.tables import markdown_table
+
+PAUSE_SECONDS = 60.0
+"""Where no stage ran for longer than this, the run was stopped and started again."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,48 @@ def costs_table(run: Run) -> str:
     total = [sum(cost.stages for cost in found), sum(cost.failed for cost in found)]
     rows.append(["total", f"{total[0]:,}", f"{total[1]:,}", decimal(sum(cost.seconds for cost in found), 1)])
     return markdown_table(["stage", "stages", "failed", "seconds"], rows, [False, True, True, True])
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """Seconds from the start of the first stage to the end of the last, without ``pauses``; in ``idle`` none ran."""
+
+    seconds: float
+    idle: float
+    pauses: int
+
+
+def elapsed(run: Run) -> Elapsed | None:
+    """Return how long a run took, None where its records do not say exactly when their stages began."""
+    records = stages(run).values()
+    if not records or not all("." in record.started_at for record in records):
+        return None
+    # Each of the networks that were timed together has its share of the seconds since their common start.
+    taken: dict[tuple[str, ...], float] = defaultdict(float)
+    for record in records:
+        own = () if record.stage == "measure" else (record.key,)
+        taken[record.started_at, record.stage, *own] += record.seconds
+    spans = sorted((datetime.fromisoformat(of[0]).timestamp(), seconds) for of, seconds in taken.items())
+    begin = end = spans[0][0]
+    idle, pauses, paused = 0.0, 0, 0.0
+    for start, seconds in spans:
+        gap = max(0.0, start - end)
+        if gap > PAUSE_SECONDS:
+            pauses, paused = pauses + 1, paused + gap
+        else:
+            idle += gap
+        end = max(end, start + seconds)
+    return Elapsed(end - begin - paused, idle, pauses)
+
+
+def elapsed_sentence(run: Run) -> str:
+    """Return how long a run took and how much of that no stage ran, as a sentence; empty where it is not known."""
+    found = elapsed(run)
+    if found is None or not found.seconds:
+        return ""
+    pauses = f", {found.pauses} pause{'s' * (found.pauses > 1)} left out" if found.pauses else ""
+    share = percent(found.idle / found.seconds, 1)
+    return (
+        f"From the start of the first stage to the end of the last it took {decimal(found.seconds, 1)} s{pauses}; "
+        f"{share} % of that passed outside of stages."
+    )

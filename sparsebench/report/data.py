@@ -4,44 +4,60 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sparsebench.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, flat_row
 from sparsebench.report.audit import examples
-from sparsebench.report.comparisons import Drop
 from sparsebench.report.costs import costs
+from sparsebench.report.drops import Drop
 from sparsebench.report.latency import Speed, sessions
 from sparsebench.report.layers import networks
 from sparsebench.report.points import Point, Section, Timing
-from sparsebench.report.provenance import facts
+from sparsebench.report.provenance import environments, facts
 from sparsebench.report.zeros import zeros_row
 
 _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
+
+Row = dict[str, Any]
 
 COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None))
 """Columns of data.csv; they stand there even where a run has no trial."""
 
 
-def csv_text(run: Run, sections: Sequence[Section]) -> str:
-    """Return one row a trial, with a heading; what was not measured is empty."""
+def csv_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
+    """Return one row a trial, with a heading; what was not measured is empty.
+
+    Args:
+        run: the records.
+        sections: the run's models and data sets.
+        rows: what ``trial_rows`` returns for them, where that is at hand.
+    """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(finite(row) for row in _rows(run, sections))
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(row.values() for row in rows or trial_rows(run, sections))
     return buffer.getvalue()
 
 
-def _rows(run: Run, sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
-    """Yield one row a trial, with what only a comparison with the dense network tells."""
+def trial_rows(run: Run, sections: Sequence[Section]) -> list[Row]:
+    """Return one row a trial with ``COLUMNS``, with what only a comparison with the dense network tells."""
     zeros = {id(seed.trial): seed.zeros for section in sections for point in section.points for seed in point.seeds}
-    for trial in run.trials:
-        yield {**flat_row(trial), **zeros_row(zeros.get(id(trial)))}
+    return [_finite({**flat_row(trial), **zeros_row(zeros.get(id(trial)))}) for trial in run.trials]
 
 
-def json_text(run: Run, sections: Sequence[Section]) -> str:
-    """Return points, trials, costs, audited and trained layers as JSON; NaN and infinity, which it lacks, are null."""
+def _finite(row: Row) -> Row:
+    """Return a row of plain values with numbers that are not finite replaced by None."""
+    odd = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
+    return {**row, **dict.fromkeys(odd)} if odd else row
+
+
+def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
+    """Return points, trials, costs, audited and trained layers as JSON; NaN and infinity, which it lacks, are null.
+
+    Of what there may be thousands, each stands on a line of its own. Arguments are those of ``csv_text``.
+    """
     record = run.record
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -53,8 +69,9 @@ def json_text(run: Run, sections: Sequence[Section]) -> str:
             "environment": asdict(record.environment),
             **asdict(facts(run)),
         },
+        "environments": [asdict(place) for place in environments(run)],
         "points": [point_row(point) for section in sections for point in section.points],
-        "trials": list(_rows(run, sections)),
+        "trials": list(rows or trial_rows(run, sections)),
         "sessions": [
             {
                 "model": row.model,
@@ -79,9 +96,25 @@ def json_text(run: Run, sections: Sequence[Section]) -> str:
             for network in networks(section)
         ],
     }
-    return (
-        json.dumps(finite(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    )
+    parts = [f"{json.dumps(name)}: {_member(content[name])}" for name in sorted(content)]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _member(value: Any) -> str:
+    """Return a member of the whole: a list with a line for each of its objects, anything else indented."""
+    if not isinstance(value, list) or not value:
+        return _dumped(value, indent=1)
+    return "[\n" + ",\n".join(map(_dumped, value)) + "\n]"
+
+
+def _dumped(value: Any, indent: int | None = None) -> str:
+    def dumps(value: Any) -> str:
+        return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str)
+
+    try:
+        return dumps(value)
+    except ValueError:  # Hardly ever is there a number that is not finite; looking for one takes longer than writing.
+        return dumps(finite(value))
 
 
 def point_row(point: Point) -> dict[str, Any]:

@@ -20,6 +20,9 @@ BACKEND_TOLERANCE_PP = 0.5
 STEAL_TOLERANCE = 0.05
 """Share of the cores' time in a round that a hypervisor may give to others unremarked."""
 
+FOREIGN_TOLERANCE = 0.5
+"""How many cores other processes may keep busy during a session, in the mean, unremarked."""
+
 ALSO_LISTED = 8
 """How many names a warning spells out."""
 
@@ -146,12 +149,24 @@ def _own_pruning(run: Run) -> Iterator[str]:
 
 
 def _machines(run: Run) -> Iterator[str]:
+    yield from _trained_elsewhere(run)
     counts = Counter(record.environment.machine for trial in run.trials for record in trial.measure if record.result)
     if len(counts) > 1:
         names, shown = listing([escape(name) for name in counts]), escape(counts.most_common(1)[0][0])
         yield (
             f"Latency was measured on {len(counts)} machines ({names}); only that of {shown} is shown, for latencies "
             "of two machines are not compared."
+        )
+
+
+def _trained_elsewhere(run: Run) -> Iterator[str]:
+    """Yield that not all networks were trained on one machine: a run may go on on another, but should say so."""
+    counts = Counter(record.environment.machine for record in stages(run).values() if record.stage == "train")
+    if len(counts) > 1:
+        where = listing([f"{count:,} on {escape(machine)}" for machine, count in counts.most_common()])
+        yield (
+            f"Networks were trained on {len(counts)} machines ({where}). Rounding differs between machines, so that "
+            "the same seed may train to a slightly different network; no latency depends on it."
         )
 
 
@@ -174,6 +189,9 @@ def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
         steal, throttled = (session.conditions.get(field) or 0.0 for field in ("steal_share", "throttle_events"))
         if steal > STEAL_TOLERANCE:
             yield f"Timing of {name}: a hypervisor took up to {percent(steal, 0)} % of the cores' time in a round."
+        foreign = session.conditions.get("foreign_cores") or 0.0
+        if foreign > FOREIGN_TOLERANCE:
+            yield f"Timing of {name}: other processes kept {decimal(foreign, 1)} cores busy in the mean."
         if throttled:
             yield f"Timing of {name}: cores were slowed down for heat up to {throttled:,.0f} times in a round."
 

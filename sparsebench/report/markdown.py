@@ -6,7 +6,8 @@ from sparsebench.records import Run
 from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.checklist import checklist, checklist_markdown
-from sparsebench.report.costs import costs_table
+from sparsebench.report.costs import costs_table, elapsed_sentence
+from sparsebench.report.excerpt import excerpt, excerpt_note
 from sparsebench.report.failures import unfinished_table
 from sparsebench.report.findings import findings
 from sparsebench.report.layers import layer_tables
@@ -62,6 +63,7 @@ def readme(
     parts += ["## Failed and not offered", unfinished_table(run) or "Every trial is done and none was left out."]
     parts += ["## Reporting practice", _PRACTICE, checklist_markdown(checklist(run, found))]
     parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_table(run)]
+    parts += filter(None, [elapsed_sentence(run)])
     parts += ["## Details", *_details(found, several)]
     parts += ["## Provenance", provenance(run)]
     return "\n\n".join(parts) + "\n"
@@ -93,7 +95,8 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
     if not section.shown:
         return [f"{level} Results", "No trial has finished yet; there is nothing to show."]
     shown = {drawing.kind: _image(drawing) for drawing in drawings}
-    parts = [f"{level} Results", _main_table(section), _notes(section)]
+    note = excerpt_note(section)
+    parts = [f"{level} Results", *([note] if note else []), _main_table(section), _notes(section)]
     trade_offs = [shown[kind] for kind in ("pareto-size", "pareto-latency", "pareto-macs") if kind in shown]
     if trade_offs:
         parts += [f"{level} Trade-offs", *trade_offs]
@@ -108,7 +111,7 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         parts += [
             folded(
                 f"Latency at batch {setting[0]}, {counted(setting[1], 'thread')}",
-                f"{latency_table(section, setting)}\n\n{_TIMED}",
+                f"{latency_table(section, setting, excerpt(section, section.shown))}\n\n{_TIMED}",
             )
             for setting in section.settings
         ]
@@ -123,7 +126,7 @@ def _main_table(section: Section) -> str:
     if len(section.shown) <= MOST_POINTS:
         return points_table(section, section.shown)
     return "\n\n".join(
-        folded(f"{escape(backend)}: {counted(len(points), 'point')}", points_table(section, points))
+        folded(f"{escape(backend)}: {counted(len(points), 'point')}", points_table(section, excerpt(section, points)))
         for backend, points in ((b, section.on(b)) for b in section.backends)
     )
 
@@ -180,7 +183,7 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
         if audited:
             body = "\n\n".join([_SHARES, shares_table(section), _AUDIT, *audited])
             parts.append(folded(f"{where}what was really quantized, layer by layer", body))
-        zeros = zeros_table(section)
+        zeros = zeros_table(excerpt(section, section.shown))
         if zeros:
             parts.append(folded(f"{where}zeros before and after quantization", f"{_ZEROS}\n\n{zeros}"))
     return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sparsebench.report.choosing import Choice, Question, choose
 from sparsebench.report.comparisons import EAGER
 from sparsebench.report.latency import SessionRow, Speed, sessions
 from sparsebench.report.numbers import decimal, kilobytes, limits, ratio, significant
@@ -26,12 +27,15 @@ class Picks:
     """The chosen points; None where nothing qualifies. ``candidates`` counts the points chosen from.
 
     ``timed`` is whether any of them was timed; where it was and ``fastest`` is None, none was found FASTER.
+    ``as_small`` and ``as_fast`` are the others that ``smallest`` and ``fastest`` cannot be told from.
     """
 
     smallest: Point | None
     fastest: Point | None
     timed: bool
     candidates: int
+    as_small: tuple[Point, ...] = ()
+    as_fast: tuple[Point, ...] = ()
 
 
 def pick(section: Section) -> Picks:
@@ -42,32 +46,41 @@ def pick(section: Section) -> Picks:
     fastest: than that of eager, or where that was not timed along, than that of its own backend.
     """
     reference = section.shown[0].backend if section.shown else None
-    kept = [
-        point
-        for point in section.shown
-        if point.drop is not None
-        and point.drop.pp <= MAX_DROP_PP
-        and not (point.is_baseline and point.backend == reference)
-    ]
-    sized = [(p.deflated_file_bytes, _drop(p), i) for i, p in enumerate(kept) if p.deflated_file_bytes is not None]
-    timings = [(p.timing(section.setting), _drop(p), i) for i, p in enumerate(kept)]
-    faster = [(-t.reference.speedup, drop, i) for t, drop, i in timings if t and t.reference.is_faster]
+
+    def compressed(point: Point) -> bool:
+        return not (point.is_baseline and point.backend == reference)
+
+    def chosen(objective: str) -> Choice:
+        limits = {"drop": MAX_DROP_PP}
+        return choose(section, Question(objective=objective, limits=limits, only_faster=True, eligible=compressed))
+
+    size, speed = chosen("deflated_size"), chosen("latency")
     return Picks(
-        smallest=kept[min(sized)[2]] if sized else None,
-        fastest=kept[min(faster)[2]] if faster else None,
-        timed=any(timing for timing, _, _ in timings),
-        candidates=len(kept),
+        smallest=size.leader,
+        fastest=speed.leader,
+        timed=any(point.timing(section.setting) for point in size.candidates),
+        candidates=len(size.candidates),
+        as_small=size.steps[0].rivals,
+        as_fast=speed.steps[0].rivals,
     )
+
+
+def no_answer(section: Section) -> str:
+    """Return why nothing of a section can be chosen, as a sentence; empty where something can."""
+    if not section.shown:
+        return "No trial has finished, so there is no answer yet."
+    if all(point.drop is None for point in section.shown):
+        return "No answer: without a finished dense fp32 trial, nothing can be compared."
+    if any(point.is_baseline and point.chance for point in section.shown):
+        return "No answer: the dense network cannot be told from guessing, so there is no accuracy to lose."
+    return ""
 
 
 def answer(section: Section) -> str:
     """Return the section's answer as one paragraph of Markdown."""
-    if not section.shown:
-        return "**No trial has finished, so there is no answer yet.**"
-    if all(point.drop is None for point in section.shown):
-        return "**No answer: without a finished dense fp32 trial, nothing can be compared.**"
-    if any(point.is_baseline and point.chance for point in section.shown):
-        return "**No answer: the dense network cannot be told from guessing, so there is no accuracy to lose.**"
+    none = no_answer(section)
+    if none:
+        return f"**{none}**"
     picks = pick(section)
     if picks.candidates == 0:
         least = min((p for p in section.shown if p.drop and not p.is_baseline), key=_drop, default=None)
@@ -77,7 +90,7 @@ def answer(section: Section) -> str:
             f"**Nothing stays within {MAX_DROP_PP:g} pp of dense fp32.** "
             f"The smallest loss is that of {_named(least)}: {_lost(least)}."
         )
-    size, speed = _size(picks.smallest), _speed(picks.fastest, section)
+    size, speed = _size(picks), _speed(picks, section)
     if size and speed and picks.smallest is picks.fastest and picks.smallest:
         found = f"{_named(picks.smallest)} is both smallest and fastest: {size}; {speed}; {_lost(picks.smallest)}"
     else:
@@ -149,24 +162,37 @@ def _named(point: Point) -> str:
     return f"**{escape(point.label)}**"
 
 
-def _size(point: Point | None) -> str:
+def _size(picks: Picks) -> str:
+    point = picks.smallest
     if point is None:
         return ""
-    text = f"{kilobytes(point.deflated_file_bytes)} kB deflated"
-    return f"{text} ({ratio(point.deflated_ratio)} smaller than dense fp32)" if point.deflated_ratio else text
+    compared = [f"{ratio(point.deflated_ratio)} smaller than dense fp32"] if point.deflated_ratio else []
+    if picks.as_small:
+        compared.append(f"but not than {_others(picks.as_small)} for every seed")
+    return _with(f"{kilobytes(point.deflated_file_bytes)} kB deflated", compared)
 
 
-def _speed(point: Point | None, section: Section) -> str:
+def _speed(picks: Picks, section: Section) -> str:
+    point = picks.fastest
     timing = point.timing(section.setting) if point else None
     if timing is None or point is None:
         return ""
-    text = f"{significant(timing.median_ms.mean)} ms at batch {timing.batch_size}"
     compared = []
     if timing.own.verdict is not Verdict.BASELINE:
         compared.append(f"{speedup_text(timing.own)} against {_baseline(timing.own, point)}")
     if timing.eager and point.backend != EAGER:
         compared.append(f"{speedup_text(timing.eager)} against {_baseline(timing.eager, point)}")
-    return f"{text} ({', '.join(compared)})" if compared else text
+    if picks.as_fast:
+        compared.append(f"not told apart from {_others(picks.as_fast)}, for the intervals overlap")
+    return _with(f"{significant(timing.median_ms.mean)} ms at batch {timing.batch_size}", compared)
+
+
+def _with(figure: str, compared: Sequence[str]) -> str:
+    return f"{figure} ({', '.join(compared)})" if compared else figure
+
+
+def _others(points: Sequence[Point]) -> str:
+    return escape(points[0].label) if len(points) == 1 else f"{len(points):,} others"
 
 
 def _baseline(speed: Speed, point: Point) -> str:

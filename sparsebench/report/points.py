@@ -2,12 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 from sparsebench.records import CompressResult, Run, TrialResult
-from sparsebench.report.comparisons import EAGER, FP32, Comparer, Drop, SeedResult
+from sparsebench.report.comparisons import EAGER, FP32, Comparer, SeedResult
+from sparsebench.report.drops import Drop, mean_drop
 from sparsebench.report.latency import Setting, Speed, joined
 from sparsebench.report.spread import Spread, geometric_mean, mean
 from sparsebench.report.zeros import Zeros, mean_zeros
@@ -45,9 +46,7 @@ class Point:
     """One operating point over its seeds.
 
     Accuracies and sparsities are fractions, drops and the interaction percentage points. Sizes and MACs (of the trained
-    network, for one sample) are means over seeds, ratios geometric means. ``drop`` has the limits averaged over seeds:
-    every seed reads the same test samples, so counting them once for each seed would make the interval look narrower
-    than it is.
+    network, for one sample) are means over seeds, ratios geometric means. ``drop`` has the limits averaged over seeds.
     """
 
     model: str
@@ -119,12 +118,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Section:
-    """All of one model on one data set: its points, baseline first, and its trials as they were planned."""
+    """All of one model on one data set: its points, baseline first, and its trials as they were planned.
+
+    ``preferred`` is the batch size and number of threads whose latencies are read, that of most points where it is
+    None.
+    """
 
     model: str
     data: str
     points: tuple[Point, ...]
     trials: tuple[TrialResult, ...]
+    preferred: Setting | None = None
 
     @cached_property
     def measured(self) -> tuple[Point, ...]:
@@ -174,7 +178,11 @@ class Section:
     @property
     def setting(self) -> Setting | None:
         """The batch size and number of threads that tables and figures show, or None where nothing was timed."""
-        return self.settings[0] if self.settings else None
+        return self.preferred or (self.settings[0] if self.settings else None)
+
+    def at(self, setting: Setting) -> "Section":
+        """Return the same section, with its latencies read at this batch size and number of threads."""
+        return replace(self, preferred=setting)
 
     def latency_ms(self, point: Point) -> float | None:
         """Return a point's latency as the paired rounds saw it: that of dense fp32 / speedup, in milliseconds.
@@ -268,9 +276,9 @@ def _point(
         planned=len(seeds),
         top1=Spread.of(result.top1 for result in scored),
         top5=Spread.of(result.top5 for result in scored),
-        drop=_mean_drop(drops),
+        drop=mean_drop(drops),
         drop_std_pp=spread.std if spread else None,
-        drop_eager=_mean_drop([seed.drop_eager for seed in seeds if seed.drop_eager]),
+        drop_eager=mean_drop([seed.drop_eager for seed in seeds if seed.drop_eager]),
         interaction=Spread.of(seed.interaction_pp for seed in seeds),
         sparsity_asked=mean(result.asked_sparsity for result in trained),
         sparsity=Spread.of(result.sparsity for result in trained),
@@ -294,14 +302,6 @@ def _point(
 
 def _int8_fraction(packed: CompressResult) -> float:
     return packed.int8_weights / packed.weights if packed.weights else 0.0
-
-
-def _mean_drop(drops: Sequence[Drop]) -> Drop | None:
-    if not drops:
-        return None
-    n = len(drops)
-    pp, low, high = (sum(values) / n for values in list(zip(*drops, strict=True))[:3])
-    return Drop(pp, low, high, all(drop.paired for drop in drops))
 
 
 def _timings(seeds: Sequence[SeedResult]) -> tuple[Timing, ...]:

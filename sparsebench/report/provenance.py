@@ -1,9 +1,11 @@
 """Where the numbers come from: machine, versions, seeds, config, command."""
 
 import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsebench.records import EnvironmentRecord, Run
+from sparsebench.records import STAGE_KINDS, EnvironmentRecord, Run
 from sparsebench.report.findings import stages, trained_records
 from sparsebench.report.latency import sessions
 from sparsebench.report.numbers import decimal, limits, percent
@@ -24,9 +26,13 @@ def provenance(run: Run) -> str:
     timed = _sessions(run)
     if timed:
         parts.append(folded("Timing sessions", timed))
-    others = _environments(run)[1:]
-    for number, environment in enumerate(others, start=2):
-        parts.append(folded(f"Environment {number}", _table(_environment_rows(environment))))
+    places = environments(run)
+    if len(places) > 1:
+        parts[1:1] = [_several(places)]
+        parts += [
+            folded(f"Environment {number}", _table(_environment_rows(place.environment)))
+            for number, place in enumerate(places[1:], start=2)
+        ]
     return "\n\n".join(parts)
 
 
@@ -61,7 +67,7 @@ def facts(run: Run) -> Facts:
 
 def _facts(run: Run) -> str:
     found = facts(run)
-    rows = _environment_rows(run.record.environment)
+    rows = _environment_rows(environments(run)[0].environment)
     rows.append(("sparsebench", escape(run.record.sparsebench)))
     rows.append(("seeds", ", ".join(map(str, found.seeds)) or "none"))
     rows.append(("trainer", ", ".join(map(escape, found.trainers)) or "none"))
@@ -104,12 +110,54 @@ def _sessions(run: Run) -> str:
     return markdown_table(headings, rows, [place not in texts for place in range(len(headings))]) if rows else ""
 
 
-def _environments(run: Run) -> list[EnvironmentRecord]:
-    """Return the distinct environments, the run's own first."""
-    found = {_key(run.record.environment): run.record.environment}
+@dataclass(frozen=True)
+class Place:
+    """Where stages ran: an environment, and how many of each kind ran in it."""
+
+    environment: EnvironmentRecord
+    stages: dict[str, int]
+
+
+def environments(run: Run) -> tuple[Place, ...]:
+    """Return the distinct environments, that of most stages first; that of the run itself where none has run yet."""
+    found: dict[tuple[object, ...], EnvironmentRecord] = {}
+    counts: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     for record in stages(run).values():
-        found.setdefault(_key(record.environment), record.environment)
-    return list(found.values())
+        key = _key(record.environment)
+        found.setdefault(key, record.environment)
+        counts[key][record.stage] += 1
+    if not found:
+        return (Place(run.record.environment, {}),)
+    most = sorted(found, key=lambda key: -counts[key].total())
+    return tuple(Place(found[key], {kind: counts[key][kind] for kind in STAGE_KINDS}) for key in most)
+
+
+def _several(places: Sequence[Place]) -> str:
+    """Return what a reader must know of a run that went on on another machine, or with other versions or threads."""
+    machines = {place.environment.machine for place in places}
+    where = f"on {len(machines)} machines" if len(machines) > 1 else "on one machine, in several environments"
+    timed = {place.environment.machine for place in places if place.stages["measure"]}
+    latencies = " Latencies of different machines are not compared." if len(timed) > 1 else ""
+    headings = ["", "machine", "threads", "Python", "versions", "commit", *STAGE_KINDS]
+    usual = places[0].environment.versions
+    rows = []
+    for number, place in enumerate(places, start=1):
+        here = place.environment
+        versions = sorted(here.versions.items() - usual.items()) if number > 1 else [("torch", usual.get("torch", "–"))]
+        rows.append(
+            [
+                str(number),
+                escape(here.machine),
+                str(here.threads),
+                escape(here.python),
+                ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions) or "the same",
+                escape((here.commit or "unknown")[:12]),
+                *(f"{place.stages[kind]:,}" for kind in STAGE_KINDS),
+            ]
+        )
+    table = markdown_table(headings, rows, [True, False, True, *[False] * 3, *[True] * len(STAGE_KINDS)])
+    text = f"The stages of this run were run {where}; the table above is of the first of these.{latencies}"
+    return f"{text}\n\n{table}"
 
 
 def _key(environment: EnvironmentRecord) -> tuple[object, ...]:

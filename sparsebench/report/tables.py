@@ -6,7 +6,8 @@ from typing import NamedTuple, cast
 
 from tabulate import tabulate
 
-from sparsebench.report.comparisons import Drop, SeedResult
+from sparsebench.report.comparisons import SeedResult
+from sparsebench.report.drops import Drop
 from sparsebench.report.latency import INVALID, Setting, Speed
 from sparsebench.report.numbers import (
     DASH,
@@ -142,14 +143,14 @@ def verdict_text(speed: Speed | None) -> str:
     return speed.said
 
 
-def latency_table(section: Section, setting: Setting) -> str:
+def latency_table(section: Section, setting: Setting, points: Sequence[Point]) -> str:
     """Return all about the latency at one batch size and number of threads; one row an operating point."""
     elsewhere = any(backend != "eager" for backend in section.backends)
     headings = ["pruner", "sparsity asked", "scheme", "backend", "median ms", "p95 ms", "p99 ms", "samples/s"]
     headings += ["speedup [95 %]", "verdict", *(["× eager fp32 [95 %]", "against eager"] if elsewhere else [])]
     headings.append("peak memory MB")
     rows = []
-    for point in section.shown:
+    for point in points:
         timing = point.timing(setting)
         if timing is None:
             continue

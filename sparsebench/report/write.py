@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sparsebench.records import Run
-from sparsebench.report.data import csv_text, json_text
+from sparsebench.report.data import csv_text, json_text, trial_rows
 from sparsebench.report.files import explained, remove_stale, write_files
 from sparsebench.report.markdown import readme
 from sparsebench.report.plots import FIGURES, drawings
@@ -40,9 +40,10 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         for drawing in drawn
         for ending, content in drawing.files.items()
     }
+    rows = trial_rows(run, found)
     texts = {
-        "data.csv": csv_text(run, found),
-        "data.json": json_text(run, found),
+        "data.csv": csv_text(run, found, rows),
+        "data.json": json_text(run, found, rows),
         "README.md": readme(run, found, figures, beside),
     }
     with explained(folder):

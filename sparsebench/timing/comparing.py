@@ -46,9 +46,9 @@ def compare(
     """Compare latencies in pairs, so that they are right on a machine that does other things too.
 
     Complete rounds in random order hold a block of every variant and several of the baseline; each is compared with
-    the baseline's blocks beside it, and the median over rounds is the ratio. Three to six worker processes time eight
-    rounds each, or up to sixteen where these are short. After the third and at the end it looks at the intervals, and
-    stops where all are narrow enough.
+    the baseline's blocks beside it, and the median over rounds is the ratio. Three worker processes time eight rounds
+    each, or up to sixteen where these are short. It stops there where all intervals are narrow enough; where one is
+    not, up to three more take what is left of the time.
     A second copy of the baseline runs along; see ``Comparison.valid``.
 
     Networks are timed on the CPU, or on one CUDA GPU: by its own events, and with a cold L2 cache.

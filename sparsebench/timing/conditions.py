@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,40 @@ class Watch:
             throttle_events=throttles,
             gpu_clock_mhz=_gpu_clock_mhz(),
         )
+
+
+class OtherWork:
+    """Counts, from when it is made to when it is read, how busy others keep the machine.
+
+    Own work is that of this process and of those that it has started and that have ended. What a hypervisor takes is
+    no part of it.
+    """
+
+    def __init__(self) -> None:
+        self._busy, self._own, self._began = _busy_seconds(), _own_seconds(), time.monotonic()
+
+    def read(self) -> float | None:
+        """Return how many cores others kept busy in the mean; None where the system does not tell."""
+        busy, own, seconds = _busy_seconds(), _own_seconds(), time.monotonic() - self._began
+        if self._busy is None or busy is None or self._own is None or own is None or seconds <= 0:
+            return None
+        return max(0.0, ((busy - self._busy) - (own - self._own)) / seconds)
+
+
+def _busy_seconds() -> float | None:
+    """Return for how long all cores together did something, by the columns of proc(5), /proc/stat."""
+    fields = _text(Path("/proc/stat")).split("\n", 1)[0].split()
+    if len(fields) < 9:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float | None:
+    if resource is None:
+        return None
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _difference(before: tuple[int | None, ...], after: tuple[int | None, ...]) -> list[int | None]:

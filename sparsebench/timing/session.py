@@ -22,7 +22,10 @@ ROUNDS = 8
 """Rounds of a generation, or more of few and short blocks, so that it times for as long as it took to start."""
 
 MOST_ROUNDS = 16
-"""Rounds of a generation at most."""
+"""Rounds of a generation at most, up to the first look."""
+
+MOST_LATER_ROUNDS = 48
+"""Rounds of a generation at most after it, where intervals are known to be too wide."""
 
 FEWEST_ROUNDS = 3
 """Rounds of a generation where calls are so slow that more would not fit."""
@@ -37,7 +40,7 @@ class Plan:
             give no interval.
         precision: it stops at a look at which all intervals reach less than this to either side.
         looks: numbers of generations after which it looks, rising; the last ends it.
-        rounds: rounds of a generation; twice as many where they are short.
+        rounds: rounds of a generation; more where they are short.
     """
 
     seconds_cap: float = 60.0
@@ -146,8 +149,10 @@ def run_session(
                 if not must and clock() + round_ns > deadline:
                     break
                 _time_round(session, timer, draw_order(items, random), generation, group)
-        if generation + 1 in plan.looks[:-1] and session.is_precise(plan.precision):
-            break
+        if generation + 1 in plan.looks[:-1]:
+            if session.is_precise(plan.precision):
+                break
+            rounds = _later_rounds(deadline - clock(), plan.looks[-1] - generation - 1, ready - began, round_ns, rounds)
     session.stopped = "precise" if session.is_precise(plan.precision) else "cap"
     session.seconds = (clock() - begin) / 1e9
     return session
@@ -168,6 +173,21 @@ def _rounds_that_fit(plan: Plan, left_ns: float, cost_ns: float, round_ns: float
     """
     wanted = np.clip(cost_ns // round_ns, plan.rounds, plan.rounds * MOST_ROUNDS // ROUNDS)
     return int(np.clip(left_ns // round_ns, min(FEWEST_ROUNDS, plan.rounds), wanted))
+
+
+def _later_rounds(left_ns: float, generations: int, start_ns: float, round_ns: float, rounds: int) -> int:
+    """Return how many rounds each of the generations after a look has, so that they take the time that is left.
+
+    It depends on time alone, and not on what was measured, so that it costs the intervals nothing.
+
+    Args:
+        left_ns: time until the cap.
+        generations: how many are to come.
+        start_ns: how long one takes to start.
+        round_ns: how long a round lasts.
+        rounds: rounds of a generation before the look; there are not fewer of them after it.
+    """
+    return int(np.clip((left_ns / generations - start_ns) // round_ns, rounds, MOST_LATER_ROUNDS))
 
 
 def _time_round(session: Session, timer: RoundTimer, order: np.ndarray, generation: int, group: int) -> None:

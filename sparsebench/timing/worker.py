@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.errors import SparsebenchError, VariantError
+from sparsebench.spawning import how_it_ended, without_main
 from sparsebench.timing.bench import Bench, Loaded, RoundSample, built
 from sparsebench.timing.cores import idlest_cores
 from sparsebench.timing.variants import Sent, Variant, unpickled
@@ -129,7 +128,7 @@ class Generations:
         # Written by the worker without waking anybody: the variant in hand, and how often that changed.
         current = context.RawArray("q", [_NOTHING_YET, 0])
         process = context.Process(target=_serve, args=(theirs, current, self._order), daemon=True)
-        with nullcontext() if any(b"__main__" in payload for payload in self._sent.variants) else _without_main():
+        with nullcontext() if any(b"__main__" in payload for payload in self._sent.variants) else without_main():
             process.start()
         theirs.close()
         return WorkerTimer(process, ours, current, self._order)
@@ -238,8 +237,7 @@ class WorkerTimer:
 
     def _died(self) -> NoReturn:
         self._process.join(_SECONDS_TO_END)
-        code, number = self._process.exitcode, int(self._current[0])
-        how = f"exit code {code}" if code is None or code >= 0 else f"signal {-code}, {_signal_name(-code)}"
+        how, number = how_it_ended(self._process.exitcode), int(self._current[0])
         if number == _NOTHING_YET:
             raise SparsebenchError(
                 f"A timing worker died before it loaded a variant ({how}). Workers import the script that started "
@@ -251,27 +249,6 @@ class WorkerTimer:
             f"The timing worker died at variant {name!r} ({how}). Call that variant once by itself; "
             "where memory ran out, compare fewer at a time with group_size.",
         )
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep a spawned process from running the script that started it, where no variant is defined there.
-
-    It would run it up to where it is now, and again, unless it has an ``if __name__ == "__main__":``.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
 
 
 def _serve(connection: "Connection[Any, Any]", current: Any, order: Order) -> None:

@@ -1,0 +1,62 @@
+"""Which points tables show where a sweep has more of them than a person reads."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from sparsebench.report.picks import pick
+from sparsebench.report.points import Point, Section
+from sparsebench.report.text import counted, evenly
+
+MOST_ROWS = 200
+"""Points up to which every one of a section has its row in each table."""
+
+
+def excerpt(section: Section, points: Sequence[Point]) -> tuple[Point, ...]:
+    """Return the points themselves, or of too many those between which is decided, in their order.
+
+    These are the dense networks, the picks, and what no other point beats in accuracy and one of size, latency and
+    MACs. The rest of the rows goes to other points, evenly spaced in the order of the table, so that it can be seen how
+    things go in between. Of too many of the former, evenly spaced ones are kept too.
+    """
+    most = max(2, MOST_ROWS * len(points) // max(1, len(section.shown)))
+    if len(section.shown) <= MOST_ROWS or len(points) <= most:
+        return tuple(points)
+    picks = pick(section)
+    wanted = {id(point) for point in (picks.smallest, picks.fastest) if point}
+    wanted |= {id(point) for point in points if point.dense}
+    for cost in _costs(section):
+        wanted |= {id(point) for point in unbeaten(points, cost)}
+    first = evenly([point for point in points if id(point) in wanted], most)
+    room = most - len(first)
+    rest = evenly([point for point in points if id(point) not in wanted], room) if room > 1 else []
+    kept = {id(point) for point in (*first, *rest)}
+    return tuple(point for point in points if id(point) in kept)
+
+
+def unbeaten(points: Iterable[Point], cost: Callable[[Point], float | None]) -> list[Point]:
+    """Return the points than which no other is both cheaper and more accurate."""
+    placed = [(found, -point.top1.mean, point) for point in points if point.top1 and (found := cost(point)) is not None]
+    best: list[tuple[float, Point]] = []
+    for _, loss, point in sorted(placed, key=lambda one: one[:2]):
+        if not best or loss < best[-1][0]:
+            best.append((loss, point))
+    return [point for _, point in best]
+
+
+def excerpt_note(section: Section) -> str:
+    """Return the sentence that says what tables leave out; empty where they leave out nothing."""
+    if len(section.shown) <= MOST_ROWS:
+        return ""
+    shown = sum(len(excerpt(section, section.on(backend))) for backend in section.backends)
+    return (
+        f"Tables show {shown:,} of {counted(len(section.shown), 'point')}: the dense networks, the picks, what no "
+        "other point beats in accuracy and one of size, latency and MACs, and evenly spaced ones of the others. Every "
+        "point is in [data.json](data.json), and every trial in [data.csv](data.csv)."
+    )
+
+
+def _costs(section: Section) -> tuple[Callable[[Point], float | None], ...]:
+    return (
+        lambda point: point.deflated_file_bytes,
+        section.latency_ms,
+        lambda point: point.effective_macs,
+    )

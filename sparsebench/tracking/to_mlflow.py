@@ -1,0 +1,180 @@
+"""A run's records as runs of MLflow."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sparsebench.errors import SparsebenchError
+from sparsebench.records import Run
+from sparsebench.report import write_report
+from sparsebench.tracking.entries import Entry, sweep_entry, trial_entries
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+STORE = "mlruns"
+"""The folder of the file store that is written where nothing else is named."""
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Schemes of stores that MLflow reaches through SQLAlchemy."""
+
+BATCH = 90
+"""Entries of one request; MLflow takes 100 parameters or tags."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What was written, in trials: how many are new, were brought up to date, and were there as they are."""
+
+    uri: str
+    experiment: str
+    created: int
+    updated: int
+    unchanged: int
+
+
+def track_in_mlflow(run: Run, *, uri: str | None = None, experiment: str | None = None) -> Tracked:
+    """Write the records of a run as runs of MLflow: one for the sweep, and below it one for each trial.
+
+    A trial is known by the key of its evaluation, which says all it depends on: what is there already is not written
+    again, what has changed since (a failed trial that was done in the end) is brought up to date, and other settings
+    make other runs. Trials that have not been run or are not offered are left out; the report, an artifact of the
+    sweep's run, lists them. MLflow's telemetry is turned off.
+
+    Args:
+        run: the records.
+        uri: of the tracking store; by default what MLFLOW_TRACKING_URI says, or else the folder ``mlruns`` here. A path
+            is a file store.
+        experiment: its name; ``sparsebench/<name of the run>`` by default.
+
+    Raises:
+        SparsebenchError: where MLflow is not installed, or the store cannot be written.
+    """
+    if find_spec("mlflow") is None:
+        raise SparsebenchError("MLflow is not installed. Install it with pip install 'sparsebench[mlflow]'.")
+    store = _store(uri or os.environ.get("MLFLOW_TRACKING_URI") or STORE)
+    if urlsplit(store).scheme.partition("+")[0] in DATABASES and find_spec("sqlalchemy") is None:
+        raise SparsebenchError(
+            f"{store} is a database, for which MLflow needs its full package: pip install mlflow. The extra "
+            "sparsebench[mlflow] writes file stores and to servers."
+        )
+    _prepare(store)
+    name = experiment or f"sparsebench/{run.record.name}"
+    with _explained(store):
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=store)
+        writer = _Writer(client, _experiment(client, name))
+        sweep = sweep_entry(run)
+        parent, _ = writer.write(sweep, {})
+        entries = list(trial_entries(run))
+        done = [writer.write(entry, {"mlflow.parentRunId": parent})[1] for entry in entries]
+        writer.attach(parent, run, [entry.digest for entry in entries])
+    return Tracked(store, name, done.count("created"), done.count("updated"), done.count("unchanged"))
+
+
+def _store(uri: str) -> str:
+    """Return the address of a store; a path becomes that of a file store."""
+    # The scheme of C:\mlruns is a drive.
+    return uri if len(urlsplit(uri).scheme) > 1 else Path(uri).absolute().as_uri()
+
+
+def _prepare(store: str) -> None:
+    """Say to MLflow, before it is imported, what it only reads from the environment."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    if store.startswith("file:"):
+        # It maintains file stores and develops them no further, and refuses them unless it is asked for them.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+
+
+@contextmanager
+def _explained(store: str) -> Iterator[None]:
+    """Turn an error of MLflow or of the disk into a sentence."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        text = " ".join(str(error).split())
+        raise SparsebenchError(f"The MLflow store {store} cannot be written: {text}") from error
+
+
+def _experiment(client: "MlflowClient", name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name))
+    if found.lifecycle_stage != "active":
+        raise SparsebenchError(
+            f"The experiment {name!r} was deleted in MLflow. Restore it there, or name another with --experiment."
+        )
+    return str(found.experiment_id)
+
+
+class _Writer:
+    """Writes entries to one experiment; what is there already is found by the tag that holds its key."""
+
+    def __init__(self, client: "MlflowClient", experiment_id: str) -> None:
+        self._client, self._experiment_id = client, experiment_id
+        self._there = {found.data.tags["sparsebench.key"]: found for found in self._search()}
+
+    def _search(self) -> Iterator["MlflowRun"]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                "tags.`sparsebench.key` LIKE '%'",
+                max_results=1000,
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def write(self, entry: Entry, tags: Mapping[str, str]) -> tuple[str, str]:
+        """Write an entry, unless it is there as it is; return the run's id and what was done."""
+        found = self._there.get(entry.key)
+        if found is not None and found.data.tags.get("sparsebench.digest") == entry.digest:
+            return str(found.info.run_id), "unchanged"
+        identity = {"sparsebench.key": entry.key, "sparsebench.kind": entry.kind, **tags}
+        if found is None:
+            found = self._client.create_run(
+                self._experiment_id, start_time=entry.started_ms, tags=identity, run_name=entry.name
+            )
+            said = "created"
+        else:
+            said = "updated"
+        self._log(str(found.info.run_id), entry)
+        return str(found.info.run_id), said
+
+    def _log(self, run_id: str, entry: Entry) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [Metric(name, value, entry.ended_ms, 0) for name, value in entry.metrics.items()]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        params = [Param(name, value) for name, value in entry.params.items()]
+        for start in range(0, len(params), BATCH):
+            self._client.log_batch(run_id, params=params[start : start + BATCH])
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in entry.tags.items()])
+        self._client.set_terminated(run_id, entry.status, entry.ended_ms)
+        # The digest comes last: what was interrupted before is written again.
+        self._client.set_tag(run_id, "sparsebench.digest", entry.digest)
+
+    def attach(self, run_id: str, run: Run, digests: list[str]) -> None:
+        """Write the report as artifacts, unless the trials are the same as when it was written last."""
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+        if self._client.get_run(run_id).data.tags.get("sparsebench.report") == digest:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            write_report(run, Path(folder) / "report")
+            self._client.log_artifacts(run_id, folder)
+        self._client.set_tag(run_id, "sparsebench.report", digest)
