@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench perf test lint format clean
+.PHONY: bench perf docs test lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench   run the default sweep, write reports/default/, time every trial with pytest-benchmark"
 	@echo "make perf    measure our own speed against peers, write reports/performance/"
+	@echo "make docs    make the tables of the documentation anew and build it as a site, in site/"
 	@echo "make test    lint, types and tests"
 	@echo "make format  format the code"
 	@echo "make clean   remove the environment, caches and run directories"
@@ -29,6 +30,10 @@ perf: $(VENV)/.installed
 	set -e; for script in benchmarks/perf_*.py; do $(BIN)/python $$script --out reports/performance; done
 	$(BIN)/python benchmarks/performance_page.py reports/performance
 
+docs: $(VENV)/.installed
+	$(BIN)/python -m tools.tables
+	$(BIN)/python -m zensical build --strict --clean
+
 # Files stay whole, so that what their tests share is made once.
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
@@ -43,4 +48,4 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) runs site .cache .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

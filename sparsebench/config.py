@@ -133,7 +133,9 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """A network by name or as ``package.module:callable``, and the arguments it is built with."""
 
-    name: Annotated[str, _named(MODELS)] = "small_cnn"
+    name: Annotated[str, _named(MODELS)] = Field(
+        "small_cnn", description="The network: a name from 'sparsebench list models', or 'package.module:callable'."
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the network's factory.")
     weights: str | None = Field(
         None,
@@ -166,7 +168,7 @@ class Component(Section):
 class PrunerConfig(Component):
     """A pruner by name and its options, such as ``{ name = "n_m", options = { n = 1, m = 4 } }``."""
 
-    name: Annotated[str, _named(PRUNERS)]
+    name: Annotated[str, _named(PRUNERS)] = Field(description="The pruner, from 'sparsebench list pruners'.")
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the pruner.")
     thresholds: (
         Annotated[
@@ -184,14 +186,16 @@ class PrunerConfig(Component):
 class BackendConfig(Component):
     """A backend by name and its options, such as ``{ name = "openvino", options = { preset = "mixed" } }``."""
 
-    name: Annotated[str, _named(BACKENDS)]
+    name: Annotated[str, _named(BACKENDS)] = Field(description="The backend, from 'sparsebench list backends'.")
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the backend.")
 
 
 class DataConfig(Section):
     """A dataset by name or as ``package.module:callable``, and the arguments it is loaded with."""
 
-    name: Annotated[str, _named(DATASETS)] = "digits"
+    name: Annotated[str, _named(DATASETS)] = Field(
+        "digits", description="The data: a name from 'sparsebench list datasets', or 'package.module:callable'."
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the dataset's loader.")
     collate: str | None = Field(None, description="Collate function as 'package.module:callable'; none by default.")
 
@@ -199,14 +203,14 @@ class DataConfig(Section):
 class OptimizerConfig(Section):
     """An optimizer by name and its options, such as ``{ name = "sgd", options = { momentum = 0.9 } }``."""
 
-    name: Annotated[str, _named(OPTIMIZERS)]
+    name: Annotated[str, _named(OPTIMIZERS)] = Field(description="'adam', 'adamw' or 'sgd'.")
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the optimizer.")
 
 
 class LearningScheduleConfig(Section):
     """How the learning rate changes, by name, and its options."""
 
-    name: Annotated[str, _named(LEARNING_SCHEDULES)]
+    name: Annotated[str, _named(LEARNING_SCHEDULES)] = Field(description="'step', 'constant', 'cosine' or 'one_cycle'.")
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the schedule.")
 
 
@@ -222,12 +226,14 @@ class DistillConfig(Section):
 
 
 class TrainConfig(Section):
-    """How networks are trained. ``learning_rate``, ``_step`` and ``_gamma`` are the seed document's parameters."""
+    """How networks are trained. ``learning_rate``, ``_step`` and ``_gamma`` are parameters of the trainer contract."""
 
-    trainer: Annotated[str, _named(TRAINERS)] = "default"
-    epochs: Positive = 10
-    batch_size: Positive = 64
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    trainer: Annotated[str, _named(TRAINERS)] = Field(
+        "default", description="'default', or a trainer class of your own as 'package.module:Class'."
+    )
+    epochs: Positive = Field(10, description="Passes over the training split, of each training.")
+    batch_size: Positive = Field(64, description="Samples in a training batch; also of the other splits.")
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(1e-3, description="Rate at the start.")
     learning_step: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         1.0, description="Thousands of training steps between two decays of the learning rate."
     )
@@ -302,7 +308,9 @@ HOW_TRAINING_RUNS = ("channels_last", "compile", "checkpoint_seconds")
 class PruneConfig(Section):
     """How sparsity grows during training."""
 
-    schedule: Annotated[str, _named(SCHEDULES)] = "linear"
+    schedule: Annotated[str, _named(SCHEDULES)] = Field(
+        "linear", description="How sparsity rises to the threshold: 'linear', 'cubic', 'constant' or 'one_shot'."
+    )
     hold: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Fraction of training, at its end, that is spent at full sparsity so that the network recovers.",
@@ -347,7 +355,7 @@ class MeasureConfig(Section):
         (1,), description="Samples in one call; none at all to time nothing."
     )
     threads: Annotated[tuple[Positive, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = Field(
-        (1,), min_length=1
+        (1,), min_length=1, description="Threads inside one operation."
     )
     seconds_cap: Annotated[float, Field(gt=0, le=86_400)] = Field(
         45.0, description="About how long one session of networks that are timed together may last."
@@ -410,27 +418,37 @@ class RayConfig(Section):
 class SweepConfig(Section):
     """Everything a run is made from. The axes stand first; their product is the set of trials."""
 
-    name: Annotated[str, AfterValidator(_run_name)] = "default"
+    name: Annotated[str, AfterValidator(_run_name)] = Field(
+        "default", description="Names the run directory and the report: letters, digits, '.', '_' and '-'."
+    )
     thresholds: Annotated[
         tuple[Threshold, ...], BeforeValidator(_sequence), AfterValidator(_unique), AfterValidator(_increasing)
-    ] = Field((0.0, 0.5, 0.8, 0.9, 0.95), min_length=1)
+    ] = Field(
+        (0.0, 0.5, 0.8, 0.9, 0.95),
+        min_length=1,
+        description="Fractions of the prunable weights that are zero, or removed, at the end; 0 is the dense control.",
+    )
     schemes: Annotated[
         tuple[Annotated[str, _named(SCHEMES)], ...], BeforeValidator(_sequence), AfterValidator(_unique)
-    ] = Field(("fp32", "dynamic", "static", "both"), min_length=1)
+    ] = Field(
+        ("fp32", "dynamic", "static", "both"),
+        min_length=1,
+        description="Numeric formats; see 'sparsebench list schemes'.",
+    )
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_sequence), AfterValidator(_unique)] = Field(
-        (0, 1, 2), min_length=1
+        (0, 1, 2), min_length=1, description="Each is a training of its own; three or more give error bars."
     )
     pruners: Annotated[
         tuple[PrunerConfig, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique_labels)
-    ] = Field((PrunerConfig(name="magnitude"),), min_length=1)
+    ] = Field((PrunerConfig(name="magnitude"),), min_length=1, description="How weights are chosen: names, or tables.")
     backends: Annotated[
         tuple[BackendConfig, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique_labels)
-    ] = Field((BackendConfig(name="eager"),), min_length=1)
+    ] = Field((BackendConfig(name="eager"),), min_length=1, description="What runs the network: names, or tables.")
     model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_tables), AfterValidator(_unique_names)] = Field(
-        (ModelConfig(),), min_length=1
+        (ModelConfig(),), min_length=1, description="The network, or several."
     )
     data: Annotated[tuple[DataConfig, ...], BeforeValidator(_tables), AfterValidator(_unique_names)] = Field(
-        (DataConfig(),), min_length=1
+        (DataConfig(),), min_length=1, description="The data, or several sets."
     )
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()

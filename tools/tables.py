@@ -1,0 +1,227 @@
+"""Rewrite the tables of README.md and docs/ that are made from records, from the config and from the command line.
+
+    python -m tools.tables            # rewrite them
+    python -m tools.tables --check    # fail where one is not what it should be
+
+Such a table stands between ``<!-- table: KIND ARGUMENTS -->`` and ``<!-- end of table -->``. Numbers that were measured
+are never copied by hand: KIND ``results`` takes them from the data.json of a committed report.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsebench.report.numbers import DASH, decimal, kilobytes, limits, percent, significant
+
+ROOT = Path(__file__).parent.parent
+
+_MARKED = re.compile(r"(<!-- table: (?P<what>[^>]+?) -->\n)(?P<body>.*?)(<!-- end of table -->)", re.DOTALL)
+
+
+def pages(root: Path = ROOT) -> Iterator[Path]:
+    """Yield the pages that may have such tables."""
+    yield root / "README.md"
+    yield from sorted((root / "docs").rglob("*.md"))
+
+
+def marked(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what each marked table is made from, and its text."""
+    for match in _MARKED.finditer(text):
+        yield match["what"], match["body"].strip()
+
+
+def rewritten(text: str, root: Path = ROOT) -> str:
+    """Return a page with its marked tables made anew."""
+    return _MARKED.sub(lambda match: f"{match[1]}\n{table(match['what'], root)}\n\n{match[4]}", text)
+
+
+def table(what: str, root: Path = ROOT) -> str:
+    """Return the table that a marker asks for."""
+    kind, *words = shlex.split(what)
+    options = dict(word.split("=", 1) for word in words if "=" in word)
+    return _KINDS[kind](root, [word for word in words if "=" not in word], options)
+
+
+def results(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+    """Return operating points of a report: ``results REPORT/data.json thresholds=0,0.8 schemes=fp32,static``."""
+    data = json.loads((root / words[0]).read_text(encoding="utf-8"))
+    thresholds = [float(value) for value in options["thresholds"].split(",")]
+    schemes = options["schemes"].split(",")
+    points = [p for p in data["points"] if p["threshold"] in thresholds and p["scheme"] in schemes]
+    several = len({point["backend"] for point in points}) > 1
+    latency = points[0]["latency"][0]
+    heading = [
+        *("pruning", "scheme", *(("backend",) if several else ())),
+        *("top-1 %", "drop, pp [95 %]", "deflated kB", "latency ms", "speedup [95 %]", "verdict"),
+    ]
+    rows = [_point(point, several) for point in points]
+    return f"{grid(heading, rows, numbers_from=3 if several else 2)}\n\n{_made_on(data, points[0], several, latency)}"
+
+
+def config(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+    """Return every key of the config, section by section: ``config``."""
+    del root, words, options
+    from sparsebench.config import _sections
+
+    return "\n\n".join(_section(name, model) for name, model in _sections().items())
+
+
+def default(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+    """Return the embedded default config: ``default``."""
+    del root, words, options
+    from sparsebench.config import default_toml
+
+    return f"```toml\n{default_toml().rstrip()}\n```"
+
+
+def commands(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+    """Return every command with its arguments and options: ``commands``."""
+    del root, words, options
+    import typer
+
+    from sparsebench.cli import app
+
+    group: Any = typer.main.get_command(app)
+    overview = [[f"[`{name}`](#{name})", _text(found.short_help or "")] for name, found in group.commands.items()]
+    parts = [grid(["command", "what it does"], overview)]
+    for name, found in group.commands.items():
+        rows = [[_spelled(each), _text(each.help or DASH)] for each in found.params if not each.hidden]
+        parts += [f"## {name}", _text(found.help or ""), grid(["argument or option", "meaning"], rows)]
+    return "\n\n".join(parts)
+
+
+_KINDS: Mapping[str, Callable[[Path, Sequence[str], Mapping[str, str]], str]] = {
+    "results": results,
+    "config": config,
+    "default": default,
+    "commands": commands,
+}
+
+
+def grid(heading: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
+    """Return a Markdown table; columns from ``numbers_from`` on are set to the right."""
+    right = len(heading) if numbers_from is None else numbers_from
+    rule = ["---:" if right <= place < len(heading) - 1 else "---" for place in range(len(heading))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heading, rule, *rows))
+
+
+def _point(point: Mapping[str, Any], with_backend: bool) -> list[str]:
+    top1, drop = point["top1"], point["drop"]
+    latency = next(iter(point["latency"]), None)
+    own = latency and latency["own"]
+    dense = point["pruner"] == "dense"
+    cells = [
+        "dense" if dense else f"{point['pruner']} {point['threshold']:g}",
+        point["scheme"],
+        *([point["backend"]] if with_backend else []),
+        f"{percent(top1['mean'])} ± {percent(top1['std'])}",
+        "baseline" if dense and point["scheme"] == "fp32" else _drop(drop),
+        kilobytes(point["deflated_file_bytes"]),
+        significant(latency["median_ms"]["mean"]) if latency else DASH,
+        _speedup(own),
+        own["verdict"].replace("BASELINE", "baseline") if own else DASH,
+    ]
+    return [cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells]
+
+
+def _speedup(own: Mapping[str, Any] | None) -> str:
+    if not own or own["verdict"] == "BASELINE":
+        return DASH
+    return f"{decimal(own['speedup'], 3)}× {limits(own['low'], own['high'], 3)}"
+
+
+def _drop(drop: Mapping[str, Any] | None) -> str:
+    return f"{decimal(drop['pp'])} {limits(drop['low_pp'], drop['high_pp'])}" if drop else DASH
+
+
+def _made_on(data: Mapping[str, Any], point: Mapping[str, Any], several: bool, latency: Mapping[str, Any]) -> str:
+    environment, versions = data["run"]["environment"], data["run"]["environment"]["versions"]
+    seeds, cores, threads = len(data["run"]["seeds"]), environment["logical_cores"], latency["threads"]
+    where = "" if several else f", {point['backend']}"
+    return (
+        f"*{point['model']} on {point['data']}{where}, {seeds} seed"
+        f"{'s' * (seeds != 1)}; batch {latency['batch_size']}, {threads} thread{'s' * (threads != 1)}; "
+        f"{environment['cpu']}, {cores} cores; torch {versions['torch']}.*"
+    )
+
+
+def _section(name: str, model: Any) -> str:
+    schema = model.model_json_schema()
+    heading = f"## {name}" if name else "## The axes"
+    about = _text(model.__doc__ or "")
+    rows = [
+        [f"`{key}`", _default(field), _allowed(field), _text(field.get("description", DASH))]
+        for key, field in schema["properties"].items()
+        if not _is_section(field)
+    ]
+    return f"{heading}\n\n{about}\n\n{grid(['key', 'default', 'allowed', 'meaning'], rows)}"
+
+
+def _is_section(field: Mapping[str, Any]) -> bool:
+    """Whether a field holds keys of its own, which have a section of their own."""
+    default = field.get("default")
+    return isinstance(default, dict) and bool(default) and "name" not in default
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    value = field.get("default")
+    if isinstance(value, dict) and "name" in value:
+        value = value["name"]
+    elif isinstance(value, list):
+        value = [part["name"] if isinstance(part, dict) else part for part in value]
+    return DASH if value in (None, {}) else f"`{json.dumps(value)}`"
+
+
+def _allowed(field: Mapping[str, Any]) -> str:
+    """Return what a key may be, from its JSON schema; None, which stands for the default, is left out."""
+    (one,) = [choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"][:1]
+    if "enum" in one:
+        return ", ".join(f"`{value}`" for value in one["enum"])
+    if "$ref" in one:
+        return "a name or a table"
+    if one.get("type") == "array":
+        return f"a list; each {_allowed(one.get('items', {}))}"
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "`true` or `false`", "object": "a table"}
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits_of_it = [f"{sign} {one[key]:.12g}" for key, sign in signs.items() if key in one]
+    return " ".join(filter(None, (kinds.get(one.get("type", ""), "text"), " and ".join(limits_of_it))))
+
+
+def _spelled(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.metavar or parameter.name.upper()}`"
+    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.opts[-1].lstrip('-').upper()}"
+    return f"`{', '.join(parameter.opts)}{value}`"
+
+
+def _text(words: str) -> str:
+    """Return text of the code as Markdown: quoted words as code, and nothing that a table would take for its own."""
+    marked_up = re.sub(r"(?<!\w)'([^'`]+)'(?!\w)", r"`\1`", words.replace("``", "`"))
+    return " ".join(marked_up.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def main() -> int:
+    """Rewrite or check all pages."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where a table is not up to date")
+    only_check = parser.parse_args().check
+    stale = []
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = rewritten(before)
+        if after != before:
+            stale.append(page.relative_to(ROOT).as_posix())
+            if not only_check:
+                page.write_text(after, encoding="utf-8")
+    if stale:
+        print(f"{'Not up to date' if only_check else 'Rewritten'}: {', '.join(stale)}.")
+    return int(only_check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
