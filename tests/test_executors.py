@@ -245,6 +245,8 @@ def test_a_run_that_is_told_to_end_does_so_within_seconds_with_all_its_workers(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whatever started these tests may ignore interrupts, as shells do for what runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     # Dense networks are trained, then the trainer hangs.
     wait_until(lambda: len(list(folder.glob("*.pid"))) == (workers or 1))

@@ -54,12 +54,12 @@ def suite(pytester):
 
     # Asking the processor what it is takes a second, several times a session.
     pytester.syspathinsert()
-    pytester.mkpydir("quick").joinpath("machine.py").write_text(
+    pytester.mkpydir("quick_benchmarks").joinpath("machine.py").write_text(
         "def pytest_benchmark_generate_machine_info():\n    return {}\n"
     )
 
     def run(*arguments):
-        return pytester.runpytest_inprocess(*PLUGIN, *QUICK, "-p", "quick.machine", *map(str, arguments))
+        return pytester.runpytest_inprocess(*PLUGIN, *QUICK, "-p", "quick_benchmarks.machine", *map(str, arguments))
 
     return run
 
