@@ -89,15 +89,19 @@ def made_ready(folder):
     gc.freeze()  # Collecting in every process would copy what they share.
 
 
-def main():
+def soak(killed):
+    """Kill sweeps by ``killed(folder, seconds, dice)``, which returns how often, and print what came of it.
+
+    The command line holds a folder, how many kills are wanted, and the seed of the dice.
+    """
     folder, wanted, dice = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     made_ready(folder)
     seconds = undisturbed(folder / "undisturbed")
     kills = []
     while sum(kills) < wanted:
-        kills.append(killed_until_finished(folder / f"killed-{len(kills)}", seconds, dice))
+        kills.append(killed(folder / f"killed-{len(kills)}", seconds, dice))
     print(json.dumps({"kills": kills, "seconds": seconds}))
 
 
 if __name__ == "__main__":
-    main()
+    soak(killed_until_finished)

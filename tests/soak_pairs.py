@@ -3,15 +3,11 @@
 Run as a script: ``soak_pairs.py FOLDER KILLS SEED``.
 """
 
-import json
 import os
-import random
 import signal
-import sys
 import time
-from pathlib import Path
 
-from soak import SECONDS_TO_END, ended_within, made_ready, sweep, undisturbed
+from soak import SECONDS_TO_END, ended_within, soak, sweep
 
 LIFE = 0.6
 """A process lives for up to this share of the time that a sweep takes, and longer the more were killed."""
@@ -42,15 +38,5 @@ def killed_until_both_finished(folder, seconds, dice):
     return kills
 
 
-def main():
-    folder, wanted, dice = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    made_ready(folder)
-    seconds = undisturbed(folder / "undisturbed")
-    kills = []
-    while sum(kills) < wanted:
-        kills.append(killed_until_both_finished(folder / f"killed-{len(kills)}", seconds, dice))
-    print(json.dumps({"kills": kills, "seconds": seconds}))
-
-
 if __name__ == "__main__":
-    main()
+    soak(killed_until_both_finished)
