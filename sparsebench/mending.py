@@ -55,9 +55,9 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
     found: dict[str, str] = {}
     looked_at = set()
     waiting = list(stages)
+    standings = store.standings((stage.kind, stage.key) for stage in waiting)
     for stage in waiting:
-        standing = store.standing(stage.kind, stage.key)
-        if standing == "unreadable":
+        if standings.get(stage.key) == "unreadable":
             set_aside(store, stage.kind, stage.key, None, UNREADABLE)
             found[stage.key] = UNREADABLE
     while waiting:
@@ -123,7 +123,7 @@ def still_open(plan: Plan, store: Store) -> frozenset[str]:
     """Return the keys of the plan's stages that were set aside and have not been made again, done or failed."""
     listed = dict.fromkeys(_listed(store))
     here = [(stage.kind, stage.key) for stage in plan.stages if (stage.kind, stage.key) in listed] if listed else []
-    return frozenset(key for kind, key in here if store.standing(kind, key) is None)
+    return frozenset(key for _, key in here) - store.standings(here).keys()
 
 
 def digest_of(record: StageRecord | None) -> str | None:

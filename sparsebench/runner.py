@@ -38,10 +38,9 @@ def plan_sweep(config: SweepConfig, machine: Mapping[str, str] | None = None) ->
 def stage_status(plan: Plan, store: Store) -> dict[str, StageStatus]:
     """Return where each stage of the plan stands in the store, by key."""
     status: dict[str, StageStatus] = {}
-    # Looking for a file that is not there takes as long as planning it did.
-    there = {kind: store.keys(kind) for kind in {stage.kind for stage in plan.stages}}
+    standings = store.standings((stage.kind, stage.key) for stage in plan.stages)
     for stage in plan.stages:
-        standing = store.standing(stage.kind, stage.key) if stage.key in there[stage.kind] else None
+        standing = standings.get(stage.key)
         if standing == "done" or standing == "failed":
             status[stage.key] = standing
         elif stage.parent and status[stage.parent] in ("failed", "skipped"):

@@ -99,6 +99,22 @@ class Store:
             return "unreadable"
         return record.status
 
+    def standings(self, stages: Iterable[tuple[StageKind, str]]) -> dict[str, Standing]:
+        """Return where each of many stages stands, by key; those that have not been committed are missing.
+
+        Raises: as ``standing`` does.
+        """
+        # Looking for a file that is not there takes as long as planning it did.
+        there: dict[StageKind, frozenset[str]] = {}
+        found: dict[str, Standing] = {}
+        for kind, key in stages:
+            if kind not in there:
+                there[kind] = self.keys(kind)
+            standing = self.standing(kind, key) if key in there[kind] else None
+            if standing is not None:
+                found[key] = standing
+        return found
+
     def write(self, record: StageRecord) -> None:
         """Commit a stage: its artifacts must have been written before."""
         folder = self.directory(record.stage, record.key)

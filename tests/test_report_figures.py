@@ -177,6 +177,22 @@ def test_an_interaction_that_seeds_do_not_agree_on_is_not_outlined():
     assert not np.isnan(grid.cells).any()
 
 
+@pytest.mark.parametrize(("samples", "outlined"), [(2, True), (1, False)])
+def test_seeds_that_agree_are_no_more_certain_than_whole_test_samples_allow(samples, outlined):
+    run = Bench(thresholds=(0.0, 0.95), schemes=("fp32", "static")).build()  # together they cost two samples more
+    trials = []
+    for trial in run.trials:
+        result = trial.evaluate.result
+        if trial.trial.threshold and trial.trial.scheme == "static":
+            top1 = result.top1 + (2 - samples) / result.samples
+            result = replace(result, top1=top1, correct_bits=None)
+        trials.append(replace(trial, evaluate=replace(trial.evaluate, result=result)))
+    (grid,) = interaction_map(section_of(replace(run, trials=tuple(trials)))).grids
+    assert grid.cells.tolist() == [[pytest.approx(100 * samples / result.samples)]]
+    # Of three seeds that agree, the limit is 4.30 · √(4 / 12) / √3 = 1.43 samples.
+    assert bool(grid.outlined) is outlined
+
+
 def test_without_quantization_there_is_no_interaction_to_draw():
     assert interaction_map(section_of(Bench(schemes=("fp32",)).build())) is None
 

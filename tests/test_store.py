@@ -104,6 +104,9 @@ def test_where_a_stage_stands_is_told_without_reading_its_record_whole(tmp_path)
     assert store.standing("evaluate", "ab" * 32) is None
     store.write(stage_record())
     assert store.standing("evaluate", "ab" * 32) == "done"
+    store.directory("evaluate", "cd" * 32).mkdir()  # begun and not committed
+    asked = [("evaluate", "ab" * 32), ("evaluate", "cd" * 32), ("train", "ef" * 32)]
+    assert store.standings(asked) == {"ab" * 32: "done"}
     store.write(stage_record(status="failed", failure=Failure(error="E", message="no", traceback="")))
     assert store.standing("evaluate", "ab" * 32) == "failed"
 

@@ -29,7 +29,8 @@ def interaction(section: Section) -> Figure | None:
 def interaction_map(section: Section) -> HeatMap | None:
     """Return the interactions of a section, means over seeds with their sample standard deviations.
 
-    Those whose 95 % interval over seeds (Student's t) excludes zero are outlined.
+    Those whose 95 % interval over seeds (Student's t) excludes zero are outlined; however well seeds agree, the
+    interval is as wide as the rounding of accuracies to whole test samples alone makes it.
     """
     known = [point for point in section.shown if point.interaction]
     if not known:
@@ -68,12 +69,23 @@ def _grid(pruner: str, points: list[Point], rows: list[tuple[str, str]], thresho
         cells[row, column] = found.mean
         spread = f" ± {decimal(found.std)}" if found.std is not None else ""
         texts[row][column] = f"{decimal(found.mean)}{spread}"
-        if _excludes_zero(found):
+        if _excludes_zero(point, found):
             outlined.add((row, column))
     return Grid(pruner, cells, tuple(map(tuple, texts)), frozenset(outlined))
 
 
-def _excludes_zero(found: Spread) -> bool:
+def _excludes_zero(point: Point, found: Spread) -> bool:
     if found.std is None:
         return False
-    return abs(found.mean) > float(stdtrit(found.n - 1, 0.975)) * found.std / math.sqrt(found.n)
+    deviation = max(found.std, _rounding_pp(point))
+    return abs(found.mean) > float(stdtrit(found.n - 1, 0.975)) * deviation / math.sqrt(found.n)
+
+
+def _rounding_pp(point: Point) -> float:
+    """Return the standard deviation that an interaction has by rounding alone, in percentage points.
+
+    An accuracy comes in steps of one test sample, which has a standard deviation of step / √12 (Sheppard 1897), and
+    four of them make an interaction. Seeds that agree to the last sample are no more certain than that.
+    """
+    read = [seed.trial.evaluated.samples for seed in point.seeds if seed.trial.evaluated]
+    return math.sqrt(4 / 12) * 100.0 / min(read) if read else 0.0

@@ -84,7 +84,8 @@ FIGURES: dict[str, Kind] = {
         "What pruning and quantization cost together beyond the sum of what they cost apart, by scheme and threshold",
         "Drop − (drop by pruning alone + drop by quantization alone), percentage points, mean ± sample standard "
         "deviation over seeds; orange: together they cost more than the sum, purple: less. Outlined: the 95 % interval "
-        "over seeds (Student's t) of this cell by itself excludes 0, as one cell in twenty does by chance.",
+        "over seeds (Student's t) of this cell by itself excludes 0, as one cell in twenty does by chance; seeds that "
+        "agree count as differing by the rounding to whole test samples.",
     ),
     "accuracy-calibration": Kind(
         calibration.accuracy_against_batches,
