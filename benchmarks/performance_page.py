@@ -12,9 +12,11 @@ from typing import Any
 INTRODUCTION = (
     "How fast sparsebench itself is: each figure is a ratio against its peer, measured in the same process or in "
     "interleaved processes, or a time with the limit it must keep. `make perf` measures all of them. Intervals are "
-    "95 %, bootstrapped over rounds; a figure without one was measured once."
+    "95 %, bootstrapped over rounds; a figure without one was measured once. *Not certain*: the interval reaches past the "
+    "target."
 )
 NOT_CERTAIN = ", not certain"
+NONE = "–"
 
 
 def page(folder: Path) -> str:
@@ -28,11 +30,21 @@ def page(folder: Path) -> str:
             continue
         rows += [cells(row) for row in found]
         machines.setdefault(machine(content.get("environment") or {}), []).append(path.name)
-    heading = ["what", "figure [95 %]", "target", "met", "command"]
-    table = [heading, ["---", "---:", "---:", "---", "---"], *rows]
-    lines = ["| " + " | ".join(row) + " |" for row in table]
+    aimed = [row for row in rows if row[2] != NONE]
+    others = [[what, figure, command] for what, figure, wanted, _, command in rows if wanted == NONE]
     told = [f"- {', '.join(links(folder, name) for name in names)}: {where}" for where, names in machines.items()]
-    return "\n\n".join(["# Performance", INTRODUCTION, "\n".join(lines), "## Measured on", "\n".join(told)]) + "\n"
+    parts = ["# Performance", INTRODUCTION]
+    parts += [table(["what", "figure [95 %]", "target", "met", "command"], "-rr--", aimed)] if aimed else []
+    if others:
+        shown = table(["what", "figure [95 %]", "command"], "-r-", others)
+        parts += [f"<details>\n<summary>figures without a target ({len(others)})</summary>", shown, "</details>"]
+    return "\n\n".join([*parts, "## Measured on", "\n".join(told)]) + "\n"
+
+
+def table(heading: list[str], sides: str, rows: list[list[str]]) -> str:
+    """Return a table; ``sides`` has an r for each column that is aligned to the right."""
+    lines = [heading, ["---:" if side == "r" else "---" for side in sides], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def links(folder: Path, name: str) -> str:
@@ -46,11 +58,11 @@ def cells(row: dict[str, Any]) -> list[str]:
     unit, low, high = str(row.get("unit") or ""), row.get("low"), row.get("high")
     interval = "" if low is None or high is None else f" [{number(low, unit)}, {number(high, unit)}]"
     return [
-        text(row.get("what", "–")),
-        f"{number(row.get('figure', '–'), unit)}{interval}",
+        text(row.get("what", NONE)),
+        f"{number(row.get('figure', NONE), unit)}{interval}",
         target(row, unit),
         met(row),
-        f"`{text(row['command'])}`" if row.get("command") else "–",
+        f"`{text(row['command'])}`" if row.get("command") else NONE,
     ]
 
 
@@ -58,7 +70,7 @@ def target(row: dict[str, Any], unit: str) -> str:
     """Return the target with its direction, or as the script wrote it."""
     wanted = row.get("target")
     if not isinstance(wanted, int | float):
-        return text(wanted) if wanted else "–"
+        return text(wanted) if wanted else NONE
     sign = {True: "≥ ", False: "≤ ", None: ""}[row.get("at_least")]
     shown = wanted * 100 if unit == "%" else wanted
     return f"{sign}{shown:g}{' ' if unit and unit != '×' else ''}{unit}"
@@ -67,7 +79,7 @@ def target(row: dict[str, Any], unit: str) -> str:
 def met(row: dict[str, Any]) -> str:
     """Return whether the target is met, and whether the whole interval says so."""
     if row.get("met") is None:
-        return "–"
+        return NONE
     answer = "yes" if row["met"] else "no"
     wanted, ends = row.get("target"), (row.get("low"), row.get("high"))
     if not isinstance(wanted, int | float) or None in ends or row.get("at_least") is None:

@@ -40,15 +40,30 @@ def table(folder):
             {"figure": 0.041, "low": None, "high": None, "unit": "%", "target": 0.05, "at_least": False, "met": True},
             ["4.10 %", "≤ 5 %", "yes"],
         ),
-        ({"figure": 2, "unit": "s", "target": None, "met": None}, ["2.00 s", "–", "–"]),
+        ({"figure": 2, "unit": "s", "target": None, "met": None}, ["2.00 s"]),
         ({"figure": "18 of 20", "target": "≥ 18 of 20", "met": True}, ["18 of 20", "≥ 18 of 20", "yes"]),
-        ({"figure": "not measured: | no", "unit": "×", "met": None}, ["not measured: \\| no", "–", "–"]),
+        ({"figure": "not measured: | no", "unit": "×", "met": None}, ["not measured: \\| no"]),
+        (
+            {"figure": "not here", "unit": "×", "target": 2.5, "at_least": True, "met": None},
+            ["no", "≥ 2.5×", "–"],
+        ),
     ],
 )
 def test_a_row_shows_its_figure_its_target_and_whether_it_is_met(tmp_path, row, shown):
     row_in(tmp_path, **row)
     (cells,) = table(tmp_path)
     assert cells == ["a", *shown, "`python a.py`"]
+
+
+def test_figures_without_a_target_stand_apart_from_those_that_have_one(tmp_path):
+    from performance_page import page
+
+    rows = [{"what": "plain", "figure": 1}, {"what": "aimed", "figure": 2, "target": 3, "at_least": False, "met": True}]
+    (tmp_path / "a.json").write_text(json.dumps({"rows": rows}))
+    first, folded = page(tmp_path).split("<summary>figures without a target (1)</summary>")
+    assert "| aimed |" in first
+    assert "| plain |" not in first
+    assert "| plain | 1.00 | – |" in folded
 
 
 def test_the_page_gathers_all_files_with_rows_and_names_their_machines(tmp_path):
@@ -95,21 +110,6 @@ def test_an_estimate_is_a_median_with_an_interval_where_there_are_rounds():
     assert Row("x", Estimate(2, 1, 3), "×", 2.5).met is False
     assert Row("x", None, "×", 2.5, why_not="no GPU").met is None
     assert Row("x", None, "×", 2.5, why_not="no GPU").as_json("c")["figure"] == "no GPU"
-
-
-def test_a_multiplied_run_is_read_back_with_as_many_records(tmp_path):
-    from handmade import Bench
-    from perf_overheads import multiplied, store
-
-    from sparsebench import load_run
-
-    many = multiplied(Bench(thresholds=(0.0, 0.8), schemes=("fp32",), seeds=(0,)).build(), records=50)
-    written = store(many, tmp_path / "many")
-    assert written >= 50
-    read = load_run(tmp_path / "many")
-    assert len(read.trials) == len(many.trials)
-    assert all(trial.status == "done" for trial in read.trials)
-    assert len({trial.trial.evaluate for trial in read.trials}) == len(read.trials)
 
 
 def test_a_scaled_run_is_done_to_the_last_trial_and_can_be_reported(tmp_path):
