@@ -12,8 +12,8 @@ from typing import Any
 INTRODUCTION = (
     "How fast sparsebench itself is: each figure is a ratio against its peer, measured in the same process or in "
     "interleaved processes, or a time with the limit it must keep. `make perf` measures all of them. Intervals are "
-    "95 %, bootstrapped over rounds; a figure without one was measured once. *Not certain*: the interval reaches past the "
-    "target."
+    "95 %, bootstrapped over rounds; a figure without one was measured once. *Not certain*: the interval reaches "
+    "past the target."
 )
 NOT_CERTAIN = ", not certain"
 NONE = "–"
