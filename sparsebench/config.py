@@ -231,8 +231,13 @@ class TrainConfig(Section):
     trainer: Annotated[str, _named(TRAINERS)] = Field(
         "default", description="'default', or a trainer class of your own as 'package.module:Class'."
     )
-    epochs: Positive = Field(10, description="Passes over the training split, of each training.")
+    epochs: Positive = Field(10, description="Epochs of each training: passes over the training split.")
     batch_size: Positive = Field(64, description="Samples in a training batch; also of the other splits.")
+    steps_per_epoch: Positive | None = Field(
+        None,
+        description="Training steps after which an epoch ends, with batches that are drawn anew in each; all of the "
+        "training split by default.",
+    )
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(1e-3, description="Rate at the start.")
     learning_step: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         1.0, description="Thousands of training steps between two decays of the learning rate."

@@ -28,6 +28,7 @@ SETTINGS: tuple[str, ...] = (
     "learning_schedule",
     "learning_schedule_options",
     "learning_warmup",
+    "steps_per_epoch",
     "label_smoothing",
     "clip_norm",
     "distill",
@@ -120,6 +121,11 @@ def check_trainer(cls: object) -> None:
         problems += _method_faults(_TRAIN_LOOP, cls, by_position=True)
     if problems:
         raise ContractError(f"{cls.__name__} does not keep the trainer contract:", problems)
+
+
+def steps_of_epoch(trainer: TrainerLike) -> int:
+    """Return the training steps of an epoch: what the trainer declares, or the batches of its training split."""
+    return getattr(trainer, "steps_per_epoch", None) or len(trainer.dataloader["train"])
 
 
 def check_trained(returned: object, net_name: str = "") -> nn.Module:

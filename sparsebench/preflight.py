@@ -11,11 +11,14 @@ from sparsebench.loaders import to_device, training_device
 from sparsebench.models import build_model, check_outputs
 from sparsebench.optimizers import optimizer_problem
 from sparsebench.precision import amp_problem
-from sparsebench.pruning import build_pruner
+from sparsebench.pruning.setup import pruner_of_training
 from sparsebench.rates import rates_problem
 from sparsebench.registry import TRAINERS, import_reference
 from sparsebench.stages import Workbench
 from sparsebench.weights import load_weights
+
+_ANY_THRESHOLD = 0.5
+"""What a pruner is and takes does not depend on it."""
 
 
 def check_all(config: SweepConfig, workbench: Workbench) -> None:
@@ -32,7 +35,9 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
     problems += _training_problems(config.train)
     for pruner in config.pruners:
         try:
-            build_pruner(pruner.name, pruner.options)
+            pruner_of_training(
+                pruner.name, pruner.options, config.prune.per_layer, config.prune.include_classifier, _ANY_THRESHOLD
+            )
         except SparsebenchError as error:
             problems.append(f"pruners: {error}")
     for data in config.data:
@@ -48,6 +53,12 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
             problems.append(
                 f"train.batch_size = {config.train.batch_size} is larger than the training split of {data.name!r} "
                 f"({samples} samples), so that no batch could be made; lower it to that or less."
+            )
+        elif (config.train.steps_per_epoch or 1) > (batches := samples // config.train.batch_size):
+            problems.append(
+                f"train.steps_per_epoch = {config.train.steps_per_epoch} is more than the training split of "
+                f"{data.name!r} has batches of {config.train.batch_size} ({batches}); lower it, or leave it out for "
+                "all of them."
             )
         for model in config.model:
             try:

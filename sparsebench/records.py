@@ -137,6 +137,8 @@ class TrainResult:
     parameter_zeros: int
     layers: tuple[LayerSparsity, ...]
     samples_per_second: float
+    epoch_samples: int | None = None
+    """Training samples read in an epoch; None for all of them."""
     macs: int | None = None
     """Multiply-accumulates for one sample, of all that the network computes; None where they could not be counted."""
     effective_macs: int | None = None

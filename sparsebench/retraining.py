@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from sparsebench.contract import TrainerLike, check_trained
+from sparsebench.contract import TrainerLike, check_trained, steps_of_epoch
 from sparsebench.pruning import Masks
 from sparsebench.quantization import settling
 
@@ -56,7 +56,7 @@ class Retraining:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="sparsebench-") as folder:
             trainer = self._build_trainer(folder)
-            steps = self._asked * len(trainer.dataloader["train"])
+            steps = self._asked * steps_of_epoch(trainer)
             with self._zeros.kept(prepared), settling(prepared, steps):
                 returned = trainer.train(
                     net=prepared,

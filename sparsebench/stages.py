@@ -72,13 +72,15 @@ EXAMPLE = "example.pt"
 EXAMPLE_SAMPLES = 8
 """Training samples that are kept with a trained network, for what follows its graph or times it."""
 
+_BY_THEIR_NAMES = ("steps_per_epoch", "learning_warmup", "label_smoothing", "clip_norm", "distill", "amp")
+
 # How the settings of training are found in those of a stage, by the names under which trainers declare them.
 _TRAINING: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
     "optimizer_name": lambda train: train["optimizer"]["name"],
     "optimizer_options": lambda train: train["optimizer"]["options"],
     "learning_schedule": lambda train: train["learning_schedule"]["name"],
     "learning_schedule_options": lambda train: train["learning_schedule"]["options"],
-    **{key: itemgetter(key) for key in ("learning_warmup", "label_smoothing", "clip_norm", "distill", "amp")},
+    **{key: itemgetter(key) for key in _BY_THEIR_NAMES},
 }
 
 
@@ -598,6 +600,8 @@ def _train_result(
     history = tuple(EpochRecord(**asdict(epoch)) for epoch in getattr(trainer, "history", ()))
     best = getattr(trainer, "best_epoch", None)
     epochs = 0 if loaded and loaded.complete else settings["train"]["epochs"]
+    steps = getattr(trainer, "steps_per_epoch", None)
+    epoch_samples = steps * settings["train"]["batch_size"] if steps else None
     pruner = PrunerConfig(**settings["pruner"]).label if settings["pruner"] else "none"
     return TrainResult(
         trainer=settings["train"]["trainer"],
@@ -622,7 +626,8 @@ def _train_result(
             LayerSparsity(name=name, kind=kind, weights=weights, zeros=zeros, prunable=may)
             for (name, kind, may), (weights, zeros) in layers.items()
         ),
-        samples_per_second=epochs * splits.samples["train"] / seconds,
+        samples_per_second=epochs * (epoch_samples or splits.samples["train"]) / seconds,
+        epoch_samples=epoch_samples,
         loaded=loaded,
     )
 

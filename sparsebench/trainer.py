@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.checkpoint import checkpoint_path, save_network
 from sparsebench.config import MAX_CALIBRATION_BATCHES
+from sparsebench.contract import steps_of_epoch
 from sparsebench.epochs import BestEpoch, Epoch
 from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
 from sparsebench.layout import channels_last, channels_last_weights, wants_channels_last
@@ -149,7 +150,7 @@ class Trainer(TrainingSettings):
                 multiplied by ``learning_gamma``; ``prune_threshold``, the fraction of prunable weights that is zero at
                 the end (used only where ``pruning`` is on).
             name: the network is saved as ``models_path/name.pth``.
-            epochs: passes over the training split, at least 1.
+            epochs: passes over the training split, or over ``steps_per_epoch`` batches of it, at least 1.
             reload: whether training starts from the weights of ``old_net``.
             old_net: a network or a state dict; shapes may differ, see ``copy_weights``.
 
@@ -176,7 +177,7 @@ class Trainer(TrainingSettings):
         try:
             with channels_last_weights(net, self._channels_last):
                 optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
-                scheduler = self.build_scheduler(optimizer, parameters, epochs * len(self._loader("train")))
+                scheduler = self.build_scheduler(optimizer, parameters, epochs * self._steps)
                 # By position, because a subclass may name the parameters of its loop as it likes.
                 return self.train_loop(
                     net, optimizer, scheduler, name, epochs, parameters.get("prune_threshold") or 0.0
@@ -246,7 +247,7 @@ class Trainer(TrainingSettings):
         if epochs < 1:
             raise TrainingError(f"epochs is {epochs}; train for at least 1.")
         path = checkpoint_path(self.models_path, name)
-        steps = len(self._loader("train"))
+        steps = self._steps
         precision = Precision(self.amp, self.devicy, self.clip_norm)
         self._training_criterion = smoothed(self.criterion, self.label_smoothing)
         self._distillation = distillation(self.distill, self.teacher, self.devicy, self.dtype)
@@ -261,7 +262,8 @@ class Trainer(TrainingSettings):
         self.history = checkpoints.resume(progress) if checkpoints else ()
         self.best_epoch = best.number
         for epoch in range(len(self.history) + 1, epochs + 1):
-            train_loss = training.epoch(self._batches("train", self.devicy), epoch, steps, self.devicy)
+            batches = itertools.islice(self._batches("train", self.devicy), steps)
+            train_loss = training.epoch(batches, epoch, steps, self.devicy)
             val_loss, val_accuracy = self.validate(model)
             if math.isnan(val_loss):
                 raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
@@ -397,6 +399,17 @@ class Trainer(TrainingSettings):
     def _kept(self) -> tuple[str, ...]:
         """Patterns of the layers that stay dense by their own threshold."""
         return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)
+
+    @property
+    def _steps(self) -> int:
+        """Training steps of an epoch."""
+        batches = len(self._loader("train"))
+        if self.steps_per_epoch is not None and not 1 <= self.steps_per_epoch <= batches:
+            raise TrainingError(
+                f"steps_per_epoch is {self.steps_per_epoch}; the training split has {batches} batches, so that 1 to "
+                f"{batches} are allowed, or None for all of them."
+            )
+        return steps_of_epoch(self)
 
     def _loader(self, split: str) -> DataLoader[Any]:
         if not self.dataloader:

@@ -41,6 +41,8 @@ class TrainingSettings:
     """Further keyword arguments of the learning schedule."""
     learning_warmup: float = 0.0
     """Fraction of training, at its beginning, over which the learning rate rises linearly; in [0, 1)."""
+    steps_per_epoch: int | None = None
+    """Training steps after which an epoch ends; None for a pass over the training split."""
     label_smoothing: float = 0.0
     """Share of each label, in [0, 1), that is spread evenly over all classes in training."""
     clip_norm: float | None = None
@@ -76,6 +78,7 @@ class TrainingSettings:
             "prune_every": self.prune_every,
             "include_classifier": self.include_classifier,
             "keep_zeros": self.keep_zeros,
+            "steps_per_epoch": self.steps_per_epoch,
             "label_smoothing": self.label_smoothing,
             "clip_norm": self.clip_norm,
             "distill": None if self.distill is None else dict(self.distill),

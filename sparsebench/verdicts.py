@@ -12,7 +12,11 @@ STOPPING_RESERVE = 0.005
 """Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.timing.statistics``."""
 
 ERROR_LEVEL = 1 - CONFIDENCE - STOPPING_RESERVE
-"""Share of intervals and of families of verdicts that may be wrong at one look."""
+"""Share of intervals that may be wrong at one look."""
+
+VERDICT_LEVEL = 0.01
+"""Share of sessions in which a FASTER or SLOWER may be wrong at all: decisions are made by it, and it is not looked at
+again, as an interval is."""
 
 
 class Verdict(StrEnum):
@@ -63,7 +67,7 @@ def verdict(ratio: float, low: float, high: float, p_adjusted: float, band: floa
         return Verdict.EQUIVALENT
     # Written so that a ratio on the edge of the band is beyond it, as the decimals say.
     matters = ratio <= 1 - band or ratio >= 1 + band
-    if matters and (low > 1 or high < 1) and p_adjusted <= ERROR_LEVEL:
+    if matters and (low > 1 or high < 1) and p_adjusted <= VERDICT_LEVEL:
         return Verdict.SLOWER if ratio > 1 else Verdict.FASTER
     return Verdict.INCONCLUSIVE
 

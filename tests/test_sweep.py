@@ -171,6 +171,14 @@ def one_class():
             ["train.batch_size=5000"],
             "train.batch_size = 5000 is larger than the training split of 'digits' (1077 samples)",
         ),
+        (
+            ["train.batch_size=100", "train.steps_per_epoch=11"],
+            "train.steps_per_epoch = 11 is more than the training split of 'digits' has batches of 100 (10); lower it",
+        ),
+        (
+            ["pruners=structured", "prune.per_layer={conv1=0.5}"],
+            "pruners: Pruner 'structured' cannot bring conv1 to thresholds of their own, because layers lose channels",
+        ),
         (["model.options={widht=3}"], "Model 'small_cnn' cannot be built with these options"),
         (["data.options={test_fraction=2}"], "each must be above 0 and their sum below 1"),
     ],

@@ -99,11 +99,24 @@ def test_a_slow_call_is_warmed_up_by_four_calls():
 
 
 def test_a_block_times_units_and_divides_by_their_calls():
-    ticking = Ticking(1, 2, 3, 4, 5, 6)
-    assert time_block(ticking.call, BlockSize(units=2, calls=3), ticking.clock).tolist() == [2.0, 5.0]
+    ticking = Ticking(1, 2, 3, 4, 5, 6, 100)
+    assert time_block(ticking.call, BlockSize(units=2, calls=3), ticking.clock, 7).tolist() == [2.0, 5.0]
+
+
+@pytest.mark.parametrize("foreseen", [1, 2, 5, 20])
+def test_a_block_lasts_as_long_whatever_the_warm_up_foresaw(foreseen):
+    quiet, busy = Ticking(12), Ticking(24)
+    assert len(time_block(quiet.call, BlockSize(foreseen, 1), quiet.clock, 50)) == 5
+    assert len(time_block(busy.call, BlockSize(foreseen, 1), busy.clock, 50)) == 3
+
+
+def test_a_clock_that_stands_still_ends_no_block_later_than_eight_times_what_was_foreseen():
+    still = Ticking(0)
+    assert len(time_block(still.call, BlockSize(10, 1), still.clock, 50)) == 80
 
 
 def test_a_block_is_summed_up_by_its_median_because_a_burst_leaves_it_alone():
     ticking = Ticking(*[1000] * 10, *[9000] * 4, 1000)
-    taken = time_block(ticking.call, BlockSize(units=50, calls=1), ticking.clock)
+    taken = time_block(ticking.call, BlockSize(units=50, calls=1), ticking.clock, 82_000)
+    assert len(taken) == 50
     assert np.median(taken) == 1000 < 1.5 * 1000 < np.mean(taken)

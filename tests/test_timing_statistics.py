@@ -120,20 +120,20 @@ def test_twenty_copies_of_the_baseline_are_rarely_called_different(noise):
     estimate, p_values, _ = finished_sessions(np.random.default_rng(5), 150, 21, noise, looks=SWEEP)
     verdicts = verdicts_of(estimate, p_values)
     different = (verdicts == Verdict.FASTER) | (verdicts == Verdict.SLOWER)
-    assert different.any(axis=1).mean() <= 0.05
+    assert different.any(axis=1).mean() <= 0.02
     invalid = [
         not is_valid(low, high, 0.01) for low, high in np.exp(np.stack([estimate.low, estimate.high])[:, :, 0].T)
     ]
     assert np.mean(invalid) <= 0.05
 
 
-@pytest.mark.parametrize("noise", [0.011, 0.015])
-def test_a_difference_of_two_percent_is_found_among_twenty_variants(noise):
+@pytest.mark.parametrize(("noise", "power"), [(0.011, 0.95), (0.015, 0.75)])
+def test_a_difference_of_two_percent_is_found_among_twenty_variants(noise, power):
     ratios = np.array([1.0] + [0.98, 1.02] * 10)
     estimate, p_values, _ = finished_sessions(np.random.default_rng(6), 100, 21, noise, ratios, looks=SWEEP)
     verdicts = verdicts_of(estimate, p_values)
-    assert (verdicts[:, 0::2] == Verdict.FASTER).mean() >= 0.9
-    assert (verdicts[:, 1::2] == Verdict.SLOWER).mean() >= 0.9
+    assert (verdicts[:, 0::2] == Verdict.FASTER).mean() >= power
+    assert (verdicts[:, 1::2] == Verdict.SLOWER).mean() >= power
 
 
 def test_a_noisy_machine_gives_no_verdict_rather_than_a_wrong_one():

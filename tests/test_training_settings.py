@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from sweeps import tiny
-from test_trainer import PARAMETERS, blobs, fit, make, mlp
+from test_trainer import PARAMETERS, Counter, blobs, fit, make, mlp
 from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
@@ -88,6 +88,41 @@ def test_a_network_learns_sparsely_with_every_optimizer(tmp_path, name):
     net = fit(trainer, mlp(), epochs=8, prune_threshold=0.5, learning_rate=0.02, learning_step=1)
     assert sparsity(net) == 0.5
     assert trainer.history[-1].val_accuracy > 0.8
+
+
+class Noting(Trainer):
+    """Notes which samples each training step has seen."""
+
+    def training_step(self, model, inputs, labels):
+        self.seen = [*getattr(self, "seen", []), {sample.sum().item() for sample in inputs}]
+        return super().training_step(model, inputs, labels)
+
+
+def test_an_epoch_ends_after_as_many_steps_as_asked_and_draws_others_the_next_time(tmp_path):
+    trainer = make(tmp_path, trainer_class=Noting, pruning=True, steps_per_epoch=2)  # of 4 batches
+    net = fit(trainer, mlp(), epochs=5, prune_threshold=0.5)
+    assert [len(samples) for samples in trainer.seen] == [16] * 10
+    assert not trainer.seen[0] & trainer.seen[1]
+    assert len(set().union(*trainer.seen)) > 32
+    assert len(trainer.history) == 5
+    assert sparsity(net) == 0.5
+    calibrated = Counter()
+    trainer.evaluate(calibrated, quant_mode=True)
+    assert len(calibrated.sizes) == 4, "calibration is not training"
+
+
+def test_an_epoch_cannot_have_more_steps_than_there_are_batches(tmp_path):
+    with pytest.raises(TrainingError, match=r"steps_per_epoch is 5; the training split has 4 batches, so that 1 to 4"):
+        fit(make(tmp_path, steps_per_epoch=5), mlp())
+
+
+def test_short_epochs_hold_for_a_whole_sweep_and_its_records_say_how_many_samples_were_read(tmp_path):
+    asked = ("train.steps_per_epoch=2", "train.epochs=3", "thresholds=0,0.5", "schemes=fp32,qat")
+    run = run_sweep(tiny(*asked), runs_dir=tmp_path)
+    assert {trial.status for trial in run.trials} == {"done"}
+    for trial in run.trials:
+        batch_size = trial.train.settings["train"]["batch_size"]
+        assert (len(trial.trained.history), trial.trained.epoch_samples) == (3, 2 * batch_size)
 
 
 # -- learning rates ----------------------------------------------------------------------------------------------------

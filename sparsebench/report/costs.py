@@ -86,7 +86,7 @@ def _rate(records: Iterable[StageRecord]) -> float | None:
     for record in records:
         result = record.result
         if isinstance(result, TrainResult) and result.epochs and result.samples_per_second > 0:
-            read = result.epochs * result.train_samples
+            read = result.epochs * (result.epoch_samples or result.train_samples)
             samples, seconds = samples + read, seconds + read / result.samples_per_second
         elif isinstance(result, EvaluateResult):
             samples, seconds = samples + result.samples, seconds + record.seconds

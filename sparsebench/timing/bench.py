@@ -109,6 +109,7 @@ class Bench:
     _variants: list[_Warm]
     _threads: int
     _clock: Clock
+    _least_block_ns: float
     _on_block: Callable[[int], None] = field(default=_tell_nobody)
 
     @classmethod
@@ -152,7 +153,7 @@ class Bench:
                 block_ns.append(call_ns * (size.calls * size.units + settling))
         # On a GPU every call has events of its own.
         together = tuple(1 if one.call.device else one.size.calls for one in warm)
-        return cls(Loaded(tuple(block_ns), together, tuple(peaks)), warm, threads, clock, on_block)
+        return cls(Loaded(tuple(block_ns), together, tuple(peaks)), warm, threads, clock, least_block_ns, on_block)
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
@@ -174,7 +175,7 @@ class Bench:
                 call.call()
             if call.device:
                 return time_gpu_block(call.call, warm.size, call.device)
-            return time_block(call.call, warm.size, self._clock)
+            return time_block(call.call, warm.size, self._clock, self._least_block_ns)
 
 
 @contextmanager

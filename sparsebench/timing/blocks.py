@@ -22,6 +22,9 @@ SETTLED = 0.1
 LONGEST_WARM_UP = 6
 """It goes on for at most so many blocks."""
 
+MOST_UNITS = 8
+"""A block has at most so many times the units that the warm-up foresaw, should the clock stand still."""
+
 
 def warm_up(call: Callable[[], object], clock: Clock, block_ns: float) -> float:
     """Return one call's nanoseconds, after a first call and then at least ``block_ns`` and ``WARM_UP_CALLS`` of them.
@@ -53,12 +56,27 @@ def _unsettled(taken: list[int]) -> bool:
     return abs(first - second) > SETTLED * second
 
 
-def time_block(call: Callable[[], object], size: BlockSize, clock: Clock) -> Floats:
-    """Return the nanoseconds of one call, for each unit of a block; shape (units,)."""
-    taken = np.empty(size.units)
-    for unit in range(size.units):
+def time_block(call: Callable[[], object], size: BlockSize, clock: Clock, block_ns: float) -> Floats:
+    """Return the nanoseconds of one call, for each unit of a block; shape (units,).
+
+    The block goes on until it has lasted ``block_ns``, and not for a number of calls that a warm-up foresaw: one that
+    falls into a burst of other work foresees half as many. The median of two calls is spread otherwise than that of
+    four, so that of two copies of a network the one with more calls would look faster beside such bursts.
+
+    Args:
+        call: what is timed.
+        size: how many calls are timed together; and how many units are foreseen, ``MOST_UNITS`` times which end the
+            block in any case.
+        clock: returns nanoseconds.
+        block_ns: how long the block shall last.
+    """
+    taken: list[int] = []
+    begin = clock()
+    while True:
         start = clock()
         for _ in repeat(None, size.calls):
             call()
-        taken[unit] = clock() - start
-    return taken / size.calls
+        now = clock()
+        taken.append(now - start)
+        if now - begin >= block_ns or len(taken) >= MOST_UNITS * size.units:
+            return np.array(taken, dtype=np.float64) / size.calls

@@ -31,10 +31,10 @@ SETTLED_UNITS = 5
 
 @dataclass(frozen=True)
 class BlockSize:
-    """How many calls make up a block.
+    """How many calls make up a block, as foreseen.
 
     Attributes:
-        units: how often the clock is read.
+        units: how often the clock is read; on a CPU, more or less often where calls turn out faster or slower.
         calls: calls between two readings.
     """
 
