@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.checkpoint import checkpoint_path, save_network
 from sparsebench.config import MAX_CALIBRATION_BATCHES
-from sparsebench.contract import steps_of_epoch
 from sparsebench.epochs import BestEpoch, Epoch
 from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
 from sparsebench.layout import channels_last, channels_last_weights, wants_channels_last
@@ -409,7 +408,7 @@ class Trainer(TrainingSettings):
                 f"steps_per_epoch is {self.steps_per_epoch}; the training split has {batches} batches, so that 1 to "
                 f"{batches} are allowed, or None for all of them."
             )
-        return steps_of_epoch(self)
+        return self.steps_per_epoch or batches
 
     def _loader(self, split: str) -> DataLoader[Any]:
         if not self.dataloader:

@@ -17,6 +17,7 @@ from sparsebench.report.points import Point, Section
 from sparsebench.report.provenance import provenance
 from sparsebench.report.tables import UNPAIRED, latency_table, points_table, seeds_table
 from sparsebench.report.text import counted, escape, folded
+from sparsebench.verdicts import VERDICT_LEVEL
 
 MOST_POINTS = 60
 """Points from which on the main table is folded by backend."""
@@ -31,7 +32,8 @@ UNSTRUCTURED = (
 PAIRED = (
     "All networks of one backend, batch size and number of threads are timed together, in rounds of random order; "
     "speedup = latency of the dense fp32 network of the same backend / latency, the median over rounds of paired "
-    "ratios, with a 95 % interval for each by itself. FASTER and SLOWER hold for all of them together (Holm); "
+    "ratios, with a 95 % interval for each by itself. FASTER and SLOWER hold for all of them together (Holm, at "
+    f"{100 * VERDICT_LEVEL:.0f} %); "
     "EQUIVALENT: the interval lies inside the band; INCONCLUSIVE: neither. INVALID: a second copy of the baseline was "
     "found different, so that nothing is said."
 )
