@@ -263,10 +263,11 @@ def test_short_calls_settle_before_they_are_timed_and_long_ones_are_long_enough(
         clock=machine.clock,
         seconds_cap=20,
     )
-    # Five blocks of the baseline and its second copy a round; two calls before each of 50, and none before three.
+    # Four blocks of the baseline and its second copy a round, and one untimed before them; two calls before each of 50,
+    # and none before three.
     loads, blocks = 3, len(result.rounds)
     warm_up = loads * (1 + 50)
-    assert calls["short"] == 2 * warm_up + blocks * 4 * (50 + 2)
+    assert calls["short"] == 2 * warm_up + blocks * (4 + 1) * (50 + 2)
     assert calls["long"] == loads * (1 + 3) + blocks * 3
 
 
