@@ -7,9 +7,10 @@ machine drifts by 20 % during a session, and one block in twenty is hit by other
 
 import numpy as np
 import pytest
+import timing_machines
 from timing_machines import finished_sessions, simulated_blocks
 
-from sparsebench.timing.schedule import BASELINE
+from sparsebench.timing.schedule import BASELINE, log_ratios
 from sparsebench.timing.statistics import ERROR_LEVEL, is_precise, median_interval, sign_test
 from sparsebench.verdicts import Verdict, holm, is_valid, verdict
 
@@ -80,6 +81,25 @@ def test_the_sign_test_counts_rounds_on_which_both_neighbours_agree():
     assert sign_test(np.zeros((5, 2))) == 1
 
 
+def test_a_burst_of_other_work_does_not_outvote_the_rounds_of_a_faster_variant():
+    faster = np.random.default_rng(1).normal(-0.2, 0.01, (20, 2))
+    on_the_variant, on_a_neighbour = faster.copy(), faster.copy()
+    on_the_variant[:4] += 0.6
+    on_a_neighbour[:4, 0] -= 0.6
+    assert sign_test(faster) == sign_test(on_a_neighbour) == pytest.approx(2 / 2**20)
+    assert sign_test(on_the_variant) == pytest.approx(2 / 2**16)
+
+
+def test_copies_on_a_machine_full_of_bursts_have_p_values_no_smaller_than_they_should_be(monkeypatch):
+    monkeypatch.setattr(timing_machines, "BURSTS", 0.15)
+    for rounds in (24, 96):
+        latencies, order = simulated_blocks(np.random.default_rng(11), 400, rounds, 10, 0.015)
+        p_values = sign_test(np.moveaxis(log_ratios(latencies, order), 1, 2))
+        for level in (0.001, 0.01, 0.05):
+            allowed = level + 3 * np.sqrt(level / p_values.size)
+            assert (p_values <= level).mean() <= allowed, (rounds, level)
+
+
 def test_holm_gives_the_published_steps():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
@@ -127,7 +147,7 @@ def test_twenty_copies_of_the_baseline_are_rarely_called_different(noise):
     assert np.mean(invalid) <= 0.05
 
 
-@pytest.mark.parametrize(("noise", "power"), [(0.011, 0.95), (0.015, 0.75)])
+@pytest.mark.parametrize(("noise", "power"), [(0.011, 0.97), (0.015, 0.8)])
 def test_a_difference_of_two_percent_is_found_among_twenty_variants(noise, power):
     ratios = np.array([1.0] + [0.98, 1.02] * 10)
     estimate, p_values, _ = finished_sessions(np.random.default_rng(6), 100, 21, noise, ratios, looks=SWEEP)
