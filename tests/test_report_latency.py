@@ -56,7 +56,7 @@ def test_a_speedup_is_the_inverse_of_the_recorded_ratio_with_its_limits():
 
 
 def test_a_p_value_that_is_small_for_one_is_not_small_among_twenty():
-    narrow = with_ratio(ratio=0.97, low=0.96, high=0.98, p_value=0.01)
+    narrow = with_ratio(ratio=0.97, low=0.96, high=0.98, p_value=0.003)
     same = with_ratio(ratio=1.03, low=0.98, high=1.08, p_value=0.5)
 
     def others(t):
