@@ -111,11 +111,31 @@ class Claims:
         if self._make(path):
             return True
         found = _read(path)
-        if found is not None:
-            if not self._is_abandoned(path, found):
-                return False
-            _put_aside(path, found[0])
-        return self._make(path)
+        if found is None:
+            return self._make(path)
+        return self._is_abandoned(path, found) and self._take_over(path, found[0])
+
+    def _take_over(self, path: Path, abandoned: bytes) -> bool:
+        """Replace an abandoned claim, unless another driver does, or did since it was read.
+
+        A claim on the taking over, beside it, lets one driver alone replace it, and becomes the claim itself: there is
+        no moment without one in which a third could make its own. Who dies in between leaves the claim on the taking
+        over, which is taken over like any other.
+        """
+        guard = path.with_name(f".{path.name}")
+        if not self._take(guard):
+            return False
+        found = _read(path)
+        if found is not None and found[0] == abandoned:
+            # Windows replaces no file that somebody is reading; another attempt will find nobody at it.
+            with contextlib.suppress(OSError):
+                guard.replace(path)
+                self._held.discard(guard)
+                self._held.add(path)
+                self._seen.pop(path, None)
+                return True
+        self._release([guard])
+        return False
 
     def _make(self, path: Path) -> bool:
         """Make a claim where there is none, and return whether it was made."""
@@ -225,21 +245,6 @@ def _read(path: Path) -> tuple[bytes, int] | None:
             return file.read(), os.fstat(file.fileno()).st_mtime_ns
     except OSError:
         return None
-
-
-def _put_aside(path: Path, content: bytes) -> None:
-    """Remove an abandoned claim, unless another driver took it over since it was read."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.rename(aside)
-    except OSError:
-        return
-    found = _read(aside)
-    if found is not None and found[0] != content:
-        # It is another driver's own, made in between: it goes back, unless there is one again.
-        with contextlib.suppress(OSError):
-            os.link(aside, path)
-    aside.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:

@@ -95,13 +95,27 @@ def test_of_several_processes_one_gets_each_claim(takers):
 
 
 def test_claims_of_a_killed_process_are_taken_over_at_once_and_by_one_alone(takers):
-    (dead,), (all_of_them,) = takers(processes=1, stages=100)
+    (dead,), (all_of_them,) = takers(processes=1, stages=300)
     dead.send_signal(signal.SIGKILL)  # Not waited for: a process that is dead but not buried has no claims either.
     while (Path("/proc") / str(dead.pid) / "stat").exists() and dead.poll() is None:
         time.sleep(0.01)
-    _, taken = takers(processes=3, stages=100)
-    assert len(all_of_them) == 100
+    _, taken = takers(processes=3, stages=300)
+    assert len(all_of_them) == 300
     assert sorted(key for keys in taken for key in keys) == sorted(all_of_them)
+
+
+def test_who_dies_while_taking_over_leaves_a_claim_that_is_taken_over_too(store, takers):
+    (dead,), (keys,) = takers(processes=1, stages=20)
+    dead.kill()
+    dead.wait()
+    for key in keys:
+        claim = claim_file(store, key)
+        claim.with_name(f".{claim.name}").write_bytes(claim.read_bytes())
+    started, taken = takers(processes=3, stages=20)
+    assert sorted(key for keys in taken for key in keys) == sorted(keys)
+    owners = {json.loads(claim_file(store, key).read_text())["pid"] for key in keys}
+    assert owners <= {process.pid for process in started}
+    assert {path.name for path in store.root.rglob("*claim*")} == {CLAIM}
 
 
 def test_a_claim_of_a_living_process_stays_its_own_however_long_it_is_untouched(store, driver):
