@@ -255,11 +255,11 @@ def markdown(rows: Sequence[Mapping], sweep: Sequence[Mapping], details: str) ->
         "A process beside the timed ones works in bursts of half a second on average, half of the time, on one core. "
         f"The baseline runs a convolution {REPEATS} times; the copy does the same, and the slower variant runs it so "
         "many times more that its work, and so its latency, is larger by exactly the share given. *In pairs* is what "
-        "`sparsebench.timing.compare` says with its defaults, but for the budget of 120 s where that stands. *One after the other* "
-        "judges the very same samples as a plain loop would have had them: the baseline's of the first half of the "
-        "session against the variant's of the second, with a 95 % bootstrap interval of the ratio of medians. A "
-        "verdict on the copy is wrong where it is "
-        "FASTER or SLOWER; one on the slower variant where it is FASTER or EQUIVALENT.",
+        "`sparsebench.timing.compare` says with its defaults, but for the budget of 120 s where that stands. *One "
+        "after the other* judges the very same samples as a plain loop would have had them: the baseline's of the "
+        "first half of the session against the variant's of the second, with a 95 % bootstrap interval of the ratio of "
+        "medians. A verdict on the copy is wrong where it is FASTER or SLOWER; one on the slower variant where it is "
+        "FASTER or EQUIVALENT.",
         "\n".join(neighbour),
         f"INVALID sessions: {invalid}." if rows else "",
         "The networks of the default sweep's first seed, all schemes and thresholds, timed together without a "
