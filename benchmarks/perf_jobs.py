@@ -67,8 +67,7 @@ def markdown(jobs: int, rounds: int, seconds: Mapping[str, Any], found: Mapping[
         [
             "# Several jobs",
             "The default sweep without timing, by the command, from an empty directory to the last record, start of "
-            "Python included. Rounds of both ways in random order; ratios are taken within rounds. Worker processes "
-            "import torch side by side before they begin, which a small sweep feels most.",
+            "Python included. Rounds of both ways in random order; ratios are taken within rounds.",
             "\n".join(lines),
             f"With one thread a stage, the records of one job and of {jobs} are {same}: every accuracy, sparsity, "
             "size and layer.",

@@ -1,10 +1,84 @@
 """Processes of our own: how they are started, and how they ended."""
 
+import multiprocessing
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from types import ModuleType
+from typing import Any
+
+_IMPORTED_ONCE = ("sparsebench.stages", "torch.ao.quantization.quantize_fx")
+"""What every worker needs and what takes seconds to import. None of it asks for a GPU, and the only threads that it starts
+are those of OpenBLAS, which sees to forks itself."""
+
+
+class Starter:
+    """Starts processes in which everything is to be done anew but the imports.
+
+    On Linux they are forked from a process that has imported what all of them need, and does nothing else; that is
+    what Python itself does there from 3.14 on. Elsewhere each of them starts from nothing. Neither is a copy of this
+    process, whose threads and locks would be in an unknown state.
+    """
+
+    def __init__(self) -> None:
+        method = "forkserver" if sys.platform == "linux" else "spawn"
+        self._context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            self._context.set_forkserver_preload(list(_IMPORTED_ONCE))
+
+    def get_ready(self) -> None:
+        """Begin to import, beside this process, what the first process to be started will need."""
+        if self._context.get_start_method() == "forkserver":
+            from multiprocessing import forkserver
+
+            with _interrupts_kept_from_children():
+                forkserver.ensure_running()
+
+    def pipe(self) -> "tuple[Connection[Any, Any], Connection[Any, Any]]":
+        """Return both ends of a channel, one of which can be an argument of ``start``."""
+        return self._context.Pipe()
+
+    def start(self, main: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
+        """Start a process that calls ``main``, in the environment of this one."""
+        started = self._context.Process(target=_in_environment, args=(dict(os.environ), main, *arguments), name=name)
+        with without_main(), _interrupts_kept_from_children():
+            started.start()
+        return started
+
+
+@cache
+def starter() -> Starter:
+    """Return that of this process."""
+    return Starter()
+
+
+def _in_environment(environment: dict[str, str], main: Callable[..., None], *arguments: object) -> None:
+    """Call the main function of a process; the one that it was forked from may have an older environment."""
+    if dict(os.environ) != environment:
+        os.environ.clear()
+        os.environ.update(environment)
+    main(*arguments)
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """Keep an interrupt in the terminal from processes that are just starting; this one gets it a moment later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # It is started with the first process, and would unblock the signal.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

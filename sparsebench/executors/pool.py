@@ -12,6 +12,7 @@ from sparsebench.executors.limits import over_limit
 from sparsebench.executors.process import Worker
 from sparsebench.executors.worker import Answer, Broken, Ready
 from sparsebench.records import Failure
+from sparsebench.spawning import starter
 from sparsebench.tasks import Said, Setup, Started, Task, Tell, Trained
 from sparsebench.work import record_failure
 
@@ -48,6 +49,8 @@ class Pool:
         self._failed_starts = 0
         self._may_start: MayStart = at_once
         self._refused = False
+        # What workers import takes as long as it takes to read the config, to plan and to check.
+        starter().get_ready()
 
     def machine(self) -> Mapping[str, str] | None:
         """Return None, for it times on this machine."""

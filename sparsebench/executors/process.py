@@ -1,17 +1,14 @@
 """A worker process as the driver sees it."""
 
 import math
-import multiprocessing
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from contextlib import suppress
 
 from sparsebench.executors.worker import Ready, serve
-from sparsebench.spawning import how_it_ended, without_main
+from sparsebench.spawning import how_it_ended, starter
 from sparsebench.tasks import Said, Setup, Started, Task
 
 _KEPT_LINES = 20
@@ -34,12 +31,8 @@ class Worker:
     """
 
     def __init__(self, setup: Setup) -> None:
-        # A forked process would have the driver's threads and locks in an unknown state.
-        context = multiprocessing.get_context("spawn")
-        self.channel, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, setup), name="sparsebench worker")
-        with without_main(), _interrupts_kept_from_children():
-            self._process.start()
+        self.channel, theirs = starter().pipe()
+        self._process = starter().start(serve, theirs, setup, name="sparsebench worker")
         theirs.close()
         self.sentinel = self._process.sentinel
         self.ready = self.gpu = False
@@ -129,18 +122,3 @@ class Worker:
         self._process.kill()
         self._process.join()
         self.channel.close()
-
-
-@contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """Keep an interrupt in the terminal from processes that are just starting; this one gets it a moment later."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # It is started with the first process, and would unblock the signal.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
