@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 _IMPORTED_ONCE = ("sparsebench.stages", "torch.ao.quantization.quantize_fx")
-"""What every worker needs and what takes seconds to import. None of it asks for a GPU, and the only threads that it starts
-are those of OpenBLAS, which sees to forks itself."""
+"""What every worker needs and what takes seconds to import. None of it asks for a GPU, and the only threads that it
+starts are those of OpenBLAS, which sees to forks itself."""
 
 
 class Starter:
@@ -27,14 +27,15 @@ class Starter:
     """
 
     def __init__(self) -> None:
-        method = "forkserver" if sys.platform == "linux" else "spawn"
-        self._context = multiprocessing.get_context(method)
-        if method == "forkserver":
+        self._is_forking = sys.platform == "linux"
+        # Any: what contexts have in common is typed without their processes.
+        self._context: Any = multiprocessing.get_context("forkserver" if self._is_forking else "spawn")
+        if self._is_forking:
             self._context.set_forkserver_preload(list(_IMPORTED_ONCE))
 
     def get_ready(self) -> None:
         """Begin to import, beside this process, what the first process to be started will need."""
-        if self._context.get_start_method() == "forkserver":
+        if self._is_forking:
             from multiprocessing import forkserver
 
             with _interrupts_kept_from_children():
@@ -42,11 +43,12 @@ class Starter:
 
     def pipe(self) -> "tuple[Connection[Any, Any], Connection[Any, Any]]":
         """Return both ends of a channel, one of which can be an argument of ``start``."""
-        return self._context.Pipe()
+        ours, theirs = self._context.Pipe()
+        return ours, theirs
 
     def start(self, main: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
         """Start a process that calls ``main``, in the environment of this one."""
-        started = self._context.Process(target=_in_environment, args=(dict(os.environ), main, *arguments), name=name)
+        started: BaseProcess = self._context.Process(target=_in_environment, args=(dict(os.environ), main, *arguments), name=name)
         with without_main(), _interrupts_kept_from_children():
             started.start()
         return started
