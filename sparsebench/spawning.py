@@ -48,7 +48,9 @@ class Starter:
 
     def start(self, main: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
         """Start a process that calls ``main``, in the environment of this one."""
-        started: BaseProcess = self._context.Process(target=_in_environment, args=(dict(os.environ), main, *arguments), name=name)
+        started: BaseProcess = self._context.Process(
+            target=_in_environment, args=(dict(os.environ), main, *arguments), name=name
+        )
         with without_main(), _interrupts_kept_from_children():
             started.start()
         return started
