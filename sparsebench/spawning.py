@@ -13,9 +13,10 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-_IMPORTED_ONCE = ("sparsebench.stages", "torch.ao.quantization.quantize_fx")
-"""What every worker needs and what takes seconds to import. None of it asks for a GPU, and the only threads that it
-starts are those of OpenBLAS, which sees to forks itself."""
+_IMPORTED_ONCE = ("sparsebench.stages", "torch._dynamo", "torch.ao.quantization.quantize_fx", "sklearn.datasets")
+"""What nearly every worker needs and what takes seconds to import; the first step of any of torch's optimizers imports
+dynamo. None of it asks for a GPU, and the only threads that it starts are those of OpenBLAS, which sees to forks
+itself. What cannot be imported is left out."""
 
 
 class Starter:
@@ -24,18 +25,21 @@ class Starter:
     On Linux they are forked from a process that has imported what all of them need, and does nothing else; that is
     what Python itself does there from 3.14 on. Elsewhere each of them starts from nothing. Neither is a copy of this
     process, whose threads and locks would be in an unknown state.
+
+    Attributes:
+        is_quick: whether they are forked.
     """
 
     def __init__(self) -> None:
-        self._is_forking = sys.platform == "linux"
+        self.is_quick = sys.platform == "linux"
         # Any: what contexts have in common is typed without their processes.
-        self._context: Any = multiprocessing.get_context("forkserver" if self._is_forking else "spawn")
-        if self._is_forking:
+        self._context: Any = multiprocessing.get_context("forkserver" if self.is_quick else "spawn")
+        if self.is_quick:
             self._context.set_forkserver_preload(list(_IMPORTED_ONCE))
 
     def get_ready(self) -> None:
         """Begin to import, beside this process, what the first process to be started will need."""
-        if self._is_forking:
+        if self.is_quick:
             from multiprocessing import forkserver
 
             with _interrupts_kept_from_children():
@@ -47,7 +51,7 @@ class Starter:
         return ours, theirs
 
     def start(self, main: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
-        """Start a process that calls ``main``, in the environment of this one."""
+        """Start a process that calls ``main``, in the environment of this one; a forked one waits for the imports."""
         started: BaseProcess = self._context.Process(
             target=_in_environment, args=(dict(os.environ), main, *arguments), name=name
         )

@@ -57,9 +57,10 @@ class Pool:
         return None
 
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
-        """Start workers, as many as there can be work for at once."""
+        """Start workers, as many as there can be work for at once, where that takes long; else they start with work."""
         self._setup, self._may_start = setup, may_start
-        self._start(min(self.slots, most))
+        if not starter().is_quick:
+            self._start(min(self.slots, most))
 
     def submit(self, task: Task) -> None:
         """Take a task; it is handed out by ``wait``."""
