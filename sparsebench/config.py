@@ -363,7 +363,9 @@ class MeasureConfig(Section):
         (1,), min_length=1, description="Threads inside one operation."
     )
     seconds_cap: Annotated[float, Field(gt=0, le=86_400)] = Field(
-        45.0, description="About how long one session of networks that are timed together may last."
+        45.0,
+        description="About how long one session of networks that are timed together may last; up to twice as long "
+        "where there are so many networks that no verdict would be possible otherwise.",
     )
     precision: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="Half-width of the intervals at which a session stops before its cap, as a fraction."

@@ -19,6 +19,20 @@ VERDICT_LEVEL = 0.01
 again, as an interval is."""
 
 
+def fewest_rounds(variants: int) -> int:
+    """Return how many rounds it takes to call one of so many variants FASTER or SLOWER, with one round against it.
+
+    The sign test over n rounds gives 2 (n + 1) / 2ⁿ then, which has to be small enough for the first step of ``holm``.
+
+    Args:
+        variants: that are compared with the baseline, at least 1.
+    """
+    rounds = 2
+    while 2 * (rounds + 1) / 2**rounds > VERDICT_LEVEL / variants:
+        rounds += 1
+    return rounds
+
+
 class Verdict(StrEnum):
     """What a session says about one variant against the baseline."""
 

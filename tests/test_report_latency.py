@@ -147,6 +147,19 @@ def test_another_baseline_than_dense_fp32_and_an_uneasy_machine_are_warned_of():
     ]
 
 
+def test_a_session_with_too_few_rounds_for_any_verdict_is_warned_of_with_what_to_set():
+    def timed(rounds):
+        short = session("s", networks=42, rounds=rounds, seconds=50.0)
+        run = changed(ONE_SEED, lambda m: replace(m, session=short))
+        return findings(run, sections(run))
+
+    assert timed(18) == []
+    assert timed(9) == [
+        "Timing of eager, batch 1, 1 thread: 9 rounds are too few to call any of 42 networks FASTER or SLOWER, "
+        "whatever they measured; that takes 18. Set measure.seconds_cap to 100."
+    ]
+
+
 def test_sessions_are_listed_with_their_rounds_control_and_conditions(tmp_path):
     text = re.sub(" +", " ", write_report(ONE_SEED, tmp_path).read_text())
     table = text[text.index("<summary>Timing sessions</summary>") :].splitlines()

@@ -103,6 +103,18 @@ def test_twenty_variants_have_verdicts_within_a_minute_of_blocks():
     assert sum(result[name].verdict is Verdict.FASTER for name in result) >= 18
 
 
+def test_of_many_variants_a_session_lasts_beyond_its_cap_until_it_can_say_anything_of_them():
+    variants = {"fp32": 5.0} | {f"variant {number}": 4.0 for number in range(80)}
+    result = compared(Machine(5, noise=0.011), variants, seconds_cap=60)
+    assert result["variant 1"].n_rounds == 18
+    assert 60 < result.seconds <= 120
+    assert {result[name].verdict for name in variants if name != "fp32"} == {Verdict.FASTER}
+    hurried = compared(Machine(5, noise=0.011), variants, seconds_cap=20)
+    assert hurried["variant 1"].n_rounds < 18
+    assert hurried.seconds <= 45
+    assert {hurried[name].verdict for name in variants if name != "fp32"} == {Verdict.INCONCLUSIVE}
+
+
 def test_a_control_that_differs_makes_the_session_invalid():
     machine = Machine(6)
     calls = []

@@ -8,11 +8,12 @@ machine drifts by 20 % during a session, and one block in twenty is hit by other
 import numpy as np
 import pytest
 import timing_machines
+from scipy.stats import binomtest
 from timing_machines import finished_sessions, simulated_blocks
 
 from sparsebench.timing.schedule import BASELINE, log_ratios
 from sparsebench.timing.statistics import ERROR_LEVEL, is_precise, median_interval, sign_test
-from sparsebench.verdicts import Verdict, holm, is_valid, verdict
+from sparsebench.verdicts import Verdict, fewest_rounds, holm, is_valid, verdict
 
 NOISES = (0.011, 0.015, 0.065)
 SWEEP = ((21, 3), (24, 4))
@@ -79,6 +80,13 @@ def test_the_sign_test_counts_rounds_on_which_both_neighbours_agree():
     assert sign_test(np.concatenate([agreeing, disagreeing])) == pytest.approx(2 / 2**10)
     assert sign_test(disagreeing) == 1
     assert sign_test(np.zeros((5, 2))) == 1
+
+
+@pytest.mark.parametrize("variants", [1, 3, 20, 41, 1000])
+def test_the_fewest_rounds_that_can_decide_are_those_of_a_binomial_test_with_one_round_against_it(variants):
+    rounds = fewest_rounds(variants)
+    p_values = [binomtest(1, n).pvalue * variants for n in (rounds - 1, rounds)]
+    assert p_values[1] <= 0.01 < p_values[0]
 
 
 def test_a_burst_of_other_work_does_not_outvote_the_rounds_of_a_faster_variant():

@@ -1,5 +1,6 @@
 """What a reader must know before believing the tables: warnings, odd accuracies, layers that died."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from sparsebench.report.numbers import decimal, limits, percent
 from sparsebench.report.picks import DENSE, session_name
 from sparsebench.report.points import Section
 from sparsebench.report.text import counted, escape, listing, shorten
+from sparsebench.verdicts import fewest_rounds
 
 ASKED_TOLERANCE = 1e-3
 """Difference between the sparsity asked for and reached, as a fraction, from which on it is reported."""
@@ -178,6 +180,13 @@ def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
             yield (
                 f"Timing of {name} is INVALID: a second copy of the baseline took {decimal(session.control_ratio, 3)} "
                 f"{limits(session.control_low, session.control_high, 3)} of its time."
+            )
+        needed = fewest_rounds(max(1, session.networks - 1))
+        if session.rounds < needed:
+            cap = math.ceil(session.seconds * needed / session.rounds / 10) * 10
+            yield (
+                f"Timing of {name}: {session.rounds} rounds are too few to call any of {session.networks} networks "
+                f"FASTER or SLOWER, whatever they measured; that takes {needed}. Set measure.seconds_cap to {cap}."
             )
         if not row.measured.against.baseline.startswith(DENSE):
             yield f"Timing of {name} is compared with {escape(row.measured.against.baseline)}, not with dense fp32."

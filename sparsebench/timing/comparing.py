@@ -18,6 +18,7 @@ from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Settings
 from sparsebench.timing.summary import summarise
 from sparsebench.timing.variants import Built, Sent, Variant, pickled, second_copy
 from sparsebench.timing.worker import Generations, Order
+from sparsebench.verdicts import fewest_rounds
 
 CONTROL = "{} (second copy)"
 
@@ -61,8 +62,9 @@ def compare(
         batch: samples in one call; ``inputs`` are cut or repeated to it. None leaves them as they are.
         threads: threads of torch inside one operation. A worker stays on as many cores.
         seconds_cap: about how long it may last. 20 variants have verdicts within 60 s on two cores unless a call takes
-            longer than a block, 50 ms; see ``sparsebench.timing.schedule`` for the arithmetic. Where three generations
-            of three rounds do not fit, they are timed nevertheless, for fewer give no interval.
+            longer than a block, 50 ms; see ``sparsebench.timing.schedule`` for the arithmetic. Many variants take more
+            rounds: for those without which none of them could be called FASTER or SLOWER it lasts up to twice as long.
+            Where three generations of three rounds do not fit, they are timed nevertheless, for fewer give no interval.
         precision: half-width of the intervals at which it stops, as a fraction.
         band: differences up to this fraction do not matter: EQUIVALENT is inside it, and a second copy of the baseline
             beyond it makes the session INVALID.
@@ -131,7 +133,9 @@ def compare_variants(variants: Sequence[Variant], baseline: str, second: str | N
         members = [baseline, baseline, *fixed[1:], *(variant.name for variant in group)]
         names = (baseline, CONTROL.format(baseline), *members[2:])
         plan = Plan(
-            seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1), precision=settings.precision
+            seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
+            precision=settings.precision,
+            decisive=fewest_rounds(max(1, len(given) - 1)),
         )
         begin = now()
         with _starter([given[name] for name in members], names, payloads, sent.inputs, because, settings, now) as start:

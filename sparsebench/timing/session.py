@@ -27,6 +27,9 @@ MOST_ROUNDS = 16
 MOST_LATER_ROUNDS = 48
 """Rounds of a generation at most after it, where intervals are known to be too wide."""
 
+MOST_OVER_CAP = 2.0
+"""A session may last so many times its cap, where it would otherwise end without being able to say anything."""
+
 FEWEST_ROUNDS = 3
 """Rounds of a generation where calls are so slow that more would not fit."""
 
@@ -37,16 +40,18 @@ class Plan:
 
     Attributes:
         seconds_cap: about how long it may last. Three generations of three rounds are timed in any case, for fewer
-            give no interval.
+            give no interval; and up to ``MOST_OVER_CAP`` times as long for as many rounds as verdicts take.
         precision: it stops at a look at which all intervals reach less than this to either side.
         looks: numbers of generations after which it looks, rising; the last ends it.
         rounds: rounds of a generation; more where they are short.
+        decisive: rounds without which no verdict is possible.
     """
 
     seconds_cap: float = 60.0
     precision: float = 0.01
     looks: Sequence[int] = LOOKS
     rounds: int = ROUNDS
+    decisive: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,10 @@ def _rounds_that_fit(plan: Plan, left_ns: float, cost_ns: float, round_ns: float
         round_ns: how long a round lasts.
     """
     wanted = np.clip(cost_ns // round_ns, plan.rounds, plan.rounds * MOST_ROUNDS // ROUNDS)
-    return int(np.clip(left_ns // round_ns, min(FEWEST_ROUNDS, plan.rounds), wanted))
+    fitting = int(np.clip(left_ns // round_ns, min(FEWEST_ROUNDS, plan.rounds), wanted))
+    generations = plan.looks[0]
+    more_ns = (MOST_OVER_CAP - 1) * plan.seconds_cap * 1e9 / generations
+    return max(fitting, min(-(-plan.decisive // generations), int((left_ns + more_ns) // round_ns)))
 
 
 def _later_rounds(left_ns: float, generations: int, start_ns: float, round_ns: float, rounds: int) -> int:
