@@ -147,7 +147,7 @@ def test_another_baseline_than_dense_fp32_and_an_uneasy_machine_are_warned_of():
     ]
 
 
-def test_a_session_with_too_few_rounds_for_any_verdict_is_warned_of_with_what_to_set():
+def test_a_session_with_few_rounds_for_its_networks_is_warned_of_with_what_to_set():
     def timed(rounds):
         short = session("s", networks=42, rounds=rounds, seconds=50.0)
         run = changed(ONE_SEED, lambda m: replace(m, session=short))
@@ -155,8 +155,8 @@ def test_a_session_with_too_few_rounds_for_any_verdict_is_warned_of_with_what_to
 
     assert timed(18) == []
     assert timed(9) == [
-        "Timing of eager, batch 1, 1 thread: 9 rounds are too few to call any of 42 networks FASTER or SLOWER, "
-        "whatever they measured; that takes 18. Set measure.seconds_cap to 100."
+        "Timing of eager, batch 1, 1 thread: 9 rounds are few for 42 networks. Where a single round speaks against "
+        "it, none of them can be called FASTER or SLOWER; 18 rounds allow for one. Set measure.seconds_cap to 100."
     ]
 
 

@@ -109,9 +109,9 @@ def test_of_many_variants_a_session_lasts_beyond_its_cap_until_it_can_say_anythi
     assert result["variant 1"].n_rounds == 18
     assert 60 < result.seconds <= 120
     assert {result[name].verdict for name in variants if name != "fp32"} == {Verdict.FASTER}
-    hurried = compared(Machine(5, noise=0.011), variants, seconds_cap=20)
+    hurried = compared(Machine(5, noise=0.011), variants, seconds_cap=40)
     assert hurried["variant 1"].n_rounds < 18
-    assert hurried.seconds <= 45
+    assert hurried.seconds <= 80
     assert {hurried[name].verdict for name in variants if name != "fp32"} == {Verdict.INCONCLUSIVE}
 
 

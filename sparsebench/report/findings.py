@@ -185,8 +185,9 @@ def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
         if session.rounds < needed:
             cap = math.ceil(session.seconds * needed / session.rounds / 10) * 10
             yield (
-                f"Timing of {name}: {session.rounds} rounds are too few to call any of {session.networks} networks "
-                f"FASTER or SLOWER, whatever they measured; that takes {needed}. Set measure.seconds_cap to {cap}."
+                f"Timing of {name}: {session.rounds} rounds are few for {session.networks} networks. Where a single "
+                f"round speaks against it, none of them can be called FASTER or SLOWER; {needed} rounds allow for one. "
+                f"Set measure.seconds_cap to {cap}."
             )
         if not row.measured.against.baseline.startswith(DENSE):
             yield f"Timing of {name} is compared with {escape(row.measured.against.baseline)}, not with dense fp32."

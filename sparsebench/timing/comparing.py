@@ -63,7 +63,7 @@ def compare(
         threads: threads of torch inside one operation. A worker stays on as many cores.
         seconds_cap: about how long it may last. 20 variants have verdicts within 60 s on two cores unless a call takes
             longer than a block, 50 ms; see ``sparsebench.timing.schedule`` for the arithmetic. Many variants take more
-            rounds: for those without which none of them could be called FASTER or SLOWER it lasts up to twice as long.
+            rounds: for those that ``sparsebench.verdicts.fewest_rounds`` counts it lasts up to twice as long.
             Where three generations of three rounds do not fit, they are timed nevertheless, for fewer give no interval.
         precision: half-width of the intervals at which it stops, as a fraction.
         band: differences up to this fraction do not matter: EQUIVALENT is inside it, and a second copy of the baseline

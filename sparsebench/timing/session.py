@@ -28,7 +28,7 @@ MOST_LATER_ROUNDS = 48
 """Rounds of a generation at most after it, where intervals are known to be too wide."""
 
 MOST_OVER_CAP = 2.0
-"""A session may last so many times its cap, where it would otherwise end without being able to say anything."""
+"""A session may last so many times its cap, where it would otherwise end without enough rounds for verdicts."""
 
 FEWEST_ROUNDS = 3
 """Rounds of a generation where calls are so slow that more would not fit."""
@@ -44,7 +44,7 @@ class Plan:
         precision: it stops at a look at which all intervals reach less than this to either side.
         looks: numbers of generations after which it looks, rising; the last ends it.
         rounds: rounds of a generation; more where they are short.
-        decisive: rounds without which no verdict is possible.
+        decisive: rounds that verdicts take.
     """
 
     seconds_cap: float = 60.0
