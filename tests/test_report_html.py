@@ -157,6 +157,32 @@ def _filtered(driver, place, typed):
     return rows(driver)
 
 
+OVERLAPPING_TITLES = """
+const found = [];
+for (const chart of document.querySelectorAll(".chart")) {
+  const titles = [...chart.querySelectorAll("text[class*='title']")]
+    .filter(text => text.textContent.trim())
+    .map(text => [text.textContent, text.getBoundingClientRect()]);
+  const frame = chart.getBoundingClientRect();
+  titles.forEach(([name, box], place) => {
+    if (box.left < frame.left || box.right > frame.right || box.bottom > frame.bottom) found.push(name);
+    for (const [other, there] of titles.slice(place + 1))
+      if (box.left < there.right && there.left < box.right && box.top < there.bottom && there.top < box.bottom)
+        found.push(name + " / " + other);
+  });
+}
+return found;
+"""
+
+
+def test_titles_of_axes_run_neither_into_each_other_nor_over_the_edge_of_their_chart(browser, tmp_path):
+    write_report(crowded(6, 2, seeds=(0,)), tmp_path, html=True)
+    browser.get((tmp_path / "index.html").as_uri())
+    browser.execute_async_script(WAIT)
+    assert browser.execute_script("return document.querySelectorAll('.chart text.xtitle').length") > 0
+    assert browser.execute_script(OVERLAPPING_TITLES) == []
+
+
 def test_names_in_a_page_run_no_script_and_are_shown_as_they_are(browser, tmp_path):
     name = "<img src=x onerror=window.pwned=1></script><script>window.pwned=1</script>%{x}$a$"
     run = nasty_run(name, f"{name} again")
