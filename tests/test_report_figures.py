@@ -1,5 +1,6 @@
 """The figures of a report: what they show, and that nothing in them is cut off or covered."""
 
+import io
 import itertools
 import re
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from crowded import crowded
 from handmade import Bench
+from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sparsebench.report import bars, curves, pareto, tradeoffs
@@ -84,6 +86,18 @@ def test_no_label_is_cut_off_and_no_legend_covers_anything(backends, thresholds)
             assert figure is not None, name
             found[name] = list(faults(figure))
     assert found == {name: [] for name in FIGURES}
+
+
+@pytest.mark.parametrize(("backends", "thresholds"), [(1, 2), (6, 12)])
+def test_nothing_touches_the_edge_of_a_picture(backends, thresholds):
+    section = section_of(crowded(backends, thresholds, seeds=(0, 1, 2)))
+    touching = []
+    for drawing in drawings(section):
+        pixels = image.imread(io.BytesIO(drawing.files["png"]))[..., :3]
+        edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+        if not all((edge == 1).all() for edge in edges):
+            touching.append(drawing.kind)
+    assert touching == []
 
 
 def test_long_names_are_cut_where_they_would_not_fit():

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import style
@@ -22,6 +23,9 @@ from sparsebench.report.text import clean
 
 POINTS = 72
 """Points to an inch."""
+
+_LETTERS_OF_A_ROW = 120
+"""How many letters of axis titles have room side by side, in a figure as in a window of 1,280 points."""
 
 _LOOK: dict[str, Any] = {
     "svg.hashsalt": "sparsebench",  # otherwise the ids in an SVG are random
@@ -142,10 +146,15 @@ def label_axes(axes: Sequence[Axes], x: str, y: str) -> None:
     columns = columns_of(len(axes))
     for number, axis in enumerate(axes):
         if number + columns >= len(axes):  # nothing below it: the last row may not be full
-            axis.set_xlabel(x)
+            axis.set_xlabel("\n".join(lines_of_title(x, columns)))
             axis.tick_params(labelbottom=True)
         if number % columns == 0:
             axis.set_ylabel(y)
+
+
+def lines_of_title(title: str, columns: int) -> list[str]:
+    """Return the lines of an axis title, so short that those of panels side by side do not meet."""
+    return wrap(title, _LETTERS_OF_A_ROW // columns)
 
 
 def log_range(values: Sequence[float]) -> tuple[float, float]:
@@ -199,7 +208,8 @@ def percent_range(lows: Sequence[float], highs: Sequence[float]) -> tuple[float,
 def png_and_svg(figure: Figure) -> dict[str, bytes]:
     """Return a figure as PNG and SVG; the same figure gives the same bytes, without dates or version numbers."""
     found = {}
-    metadata: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+    # The PNG comes first, and with it the layout: its letters, fitted to pixels, are a little wider.
+    metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     for kind, without in metadata.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=without)

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
 from matplotlib.colors import to_rgba
 from plotly.subplots import make_subplots
 
-from sparsebench.report.canvas import columns_of, log_range, log_ticks, percent_range
+from sparsebench.report.canvas import columns_of, lines_of_title, log_range, log_ticks, percent_range
 from sparsebench.report.html.hover import safe
 from sparsebench.report.palette import GRID, INK, MUTED, Palette
 from sparsebench.report.points import Section
@@ -25,9 +24,6 @@ _SYMBOLS = {
     "*": "star",
 }
 _OPEN = {"full": "", "none": "-open", "left": "-dot", "right": "-open-dot", "top": "-dot", "bottom": "-open-dot"}
-_LETTERS_OF_A_ROW = 120
-"""How many letters of an axis title have room side by side in a window of 1,280 points."""
-
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -48,8 +44,7 @@ def panels(title: str, names: Sequence[str], x: str, y: str) -> go.Figure:
     figure.update_xaxes(gridcolor=GRID, linecolor=MUTED, zeroline=False)
     figure.update_yaxes(gridcolor=GRID, linecolor=MUTED, zeroline=False)
     figure.update_annotations(font_size=13)
-    # Panels side by side leave no room for a long line.
-    title_of_axis = "<br>".join(wrap(x, _LETTERS_OF_A_ROW // columns))
+    title_of_axis = "<br>".join(lines_of_title(x, columns))
     for number in range(len(names)):
         if number + columns >= len(names):  # nothing below it: the last row may not be full
             figure.update_xaxes(title_text=title_of_axis, showticklabels=True, **place_in(number, len(names)))
