@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from markdown_it import MarkdownIt
 from nasty import FRAGMENTS, names, nasty_run
 
@@ -111,6 +111,7 @@ def test_no_name_tears_a_row_of_a_table(name):
 
 @few
 @given(names, names)
+@example("<script>", "\rl\r\nl\n")
 def test_csv_and_json_give_names_back_letter_by_letter(name, other):
     assume(name != other)
     run = nasty_run(name, other)

@@ -34,11 +34,24 @@ def csv_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None =
         sections: the run's models and data sets.
         rows: what ``trial_rows`` returns for them, where that is at hand.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    buffer = _Rows()
+    writer = csv.writer(buffer, lineterminator=_Rows.ENDED)
     writer.writerow(COLUMNS)
     writer.writerows(row.values() for row in rows or trial_rows(run, sections))
     return buffer.getvalue()
+
+
+class _Rows(io.StringIO):
+    """Rows of a CSV file that end with a newline.
+
+    Up to Python 3.12 the module csv puts quotation marks around a carriage return only where rows end with one.
+    """
+
+    ENDED = "\r\n"
+
+    def write(self, row: str) -> int:
+        """Write one row, which is how csv hands them over."""
+        return super().write(row.removesuffix(self.ENDED) + "\n")
 
 
 def trial_rows(run: Run, sections: Sequence[Section]) -> list[Row]:
