@@ -38,12 +38,11 @@ class Starter:
             self._context.set_forkserver_preload(list(_IMPORTED_ONCE))
 
     def get_ready(self) -> None:
-        """Begin to import, beside this process, what the first process to be started will need."""
-        if self.is_quick:
-            from multiprocessing import forkserver
+        """Begin to import, beside this process, what all processes will need; only for those that are forked."""
+        from multiprocessing import forkserver
 
-            with _interrupts_kept_from_children():
-                forkserver.ensure_running()
+        with _interrupts_kept_from_children():
+            forkserver.ensure_running()
 
     def pipe(self) -> "tuple[Connection[Any, Any], Connection[Any, Any]]":
         """Return both ends of a channel, one of which can be an argument of ``start``."""

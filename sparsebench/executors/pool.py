@@ -49,8 +49,6 @@ class Pool:
         self._failed_starts = 0
         self._may_start: MayStart = at_once
         self._refused = False
-        # What workers import takes as long as it takes to read the config, to plan and to check.
-        starter().get_ready()
 
     def machine(self) -> Mapping[str, str] | None:
         """Return None, for it times on this machine."""
@@ -59,7 +57,10 @@ class Pool:
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
         """Start workers, as many as there can be work for at once, where that takes long; else they start with work."""
         self._setup, self._may_start = setup, may_start
-        if not starter().is_quick:
+        if starter().is_quick:
+            # What they import takes as long as the checks that come before any work.
+            starter().get_ready()
+        else:
             self._start(min(self.slots, most))
 
     def submit(self, task: Task) -> None:
