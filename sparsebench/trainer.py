@@ -9,7 +9,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,17 +172,11 @@ class Trainer(TrainingSettings):
         trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if not trainable:
             raise TrainingError(f"{type(net).__name__} has no parameter to train; set requires_grad on some.")
-        self._channels_last = wants_channels_last(self.channels_last, net, self.devicy, self.amp)
-        try:
-            with channels_last_weights(net, self._channels_last):
-                optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
-                scheduler = self.build_scheduler(optimizer, parameters, epochs * self._steps)
-                # By position, because a subclass may name the parameters of its loop as it likes.
-                return self.train_loop(
-                    net, optimizer, scheduler, name, epochs, parameters.get("prune_threshold") or 0.0
-                )
-        finally:
-            self._channels_last = False
+        with self._laid_out(net, wants_channels_last(self.channels_last, net, self.devicy, self.amp)):
+            optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
+            scheduler = self.build_scheduler(optimizer, parameters, epochs * self._steps)
+            # By position, because a subclass may name the parameters of its loop as it likes.
+            return self.train_loop(net, optimizer, scheduler, name, epochs, parameters.get("prune_threshold") or 0.0)
 
     def build_optimizer(self, parameters: Sequence[nn.Parameter], learning_rate: float) -> Optimizer:
         """Return the optimizer of a training, as ``optimizer_name`` and ``optimizer_options`` ask for it."""
@@ -338,7 +332,9 @@ class Trainer(TrainingSettings):
             return float(torch.cat(hits).double().mean()), net
         device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
         hits, hits5 = [], []
-        with torch.inference_mode():
+        # Networks of other runtimes have no convolutions of torch, and no layout to choose.
+        faster = self.channels_last != "off" and wants_channels_last("auto", net, device, "none")
+        with self._laid_out(net, faster), torch.inference_mode():
             for inputs, labels in self._batches("test", device):
                 outputs = net(inputs)
                 hits.append(outputs.argmax(1) == labels)
@@ -393,6 +389,20 @@ class Trainer(TrainingSettings):
         """Return inputs of two validation samples on the CPU, with which a network can be followed."""
         inputs, _ = next(self._batches("val", torch.device("cpu")))
         return inputs[:2] if isinstance(inputs, Tensor) else inputs
+
+    @contextmanager
+    def _laid_out(self, net: nn.Module, wanted: bool) -> Iterator[None]:
+        """Keep the weights of a network and the inputs of its batches with their channels last, where that is wanted.
+
+        Inside itself, where a training evaluates, it changes nothing.
+        """
+        before = self._channels_last
+        self._channels_last = before or wanted
+        try:
+            with channels_last_weights(net, wanted and not before):
+                yield
+        finally:
+            self._channels_last = before
 
     @property
     def _kept(self) -> tuple[str, ...]:
