@@ -131,8 +131,7 @@ class Claims:
             with contextlib.suppress(OSError):
                 guard.replace(path)
                 self._held.discard(guard)
-                self._held.add(path)
-                self._seen.pop(path, None)
+                self._hold(path)
                 return True
         self._release([guard])
         return False
@@ -152,12 +151,15 @@ class Claims:
         except OSError as error:
             path.unlink(missing_ok=True)
             raise _unwritable(path, error) from error
+        self._hold(path)
+        return True
+
+    def _hold(self, path: Path) -> None:
         self._held.add(path)
         self._seen.pop(path, None)
         if self._heart is None:
             self._heart = threading.Thread(target=self._beat, name="sparsebench-claims", daemon=True)
             self._heart.start()
-        return True
 
     def _is_abandoned(self, path: Path, found: tuple[bytes, int]) -> bool:
         """Whether the driver that claimed a stage is gone."""

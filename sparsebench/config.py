@@ -284,7 +284,9 @@ class TrainConfig(Section):
     )
     amp: Literal["none", "bf16", "fp16"] = Field("none", description="Autocast during training; fp16 on a GPU only.")
     channels_last: Literal["auto", "on", "off"] = Field(
-        "auto", description="Whether images have their channels last in memory during training: where that is faster."
+        "auto",
+        description="Whether images have their channels last in memory in training, and in evaluation unless 'off': "
+        "where that is faster.",
     )
     compile: bool = Field(False, description="Whether torch.compile compiles networks for their training.")
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(

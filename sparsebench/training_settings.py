@@ -55,7 +55,7 @@ class TrainingSettings:
     """Autocast during training: ``none``, ``bf16`` or, on a GPU, ``fp16``."""
     channels_last: str = "auto"
     """Whether images and weights have their channels last during training: ``auto`` where that is faster, ``on``,
-    ``off``. Evaluation on a CPU does where that is faster, unless ``off``."""
+    ``off``. They have in evaluation where that is faster, unless ``off``."""
     compile: bool = False
     """Whether ``torch.compile`` compiles the network for its training steps."""
     checkpoint_seconds: float | None = None

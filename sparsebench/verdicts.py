@@ -19,15 +19,15 @@ VERDICT_LEVEL = 0.01
 again, as an interval is."""
 
 
-def fewest_rounds(variants: int) -> int:
-    """Return how many rounds it takes to call one of so many variants FASTER or SLOWER, with one round against it.
+def fewest_rounds(networks: int) -> int:
+    """Return how many rounds it takes to call one of so many networks FASTER or SLOWER, with one round against it.
 
     The sign test over n rounds gives 2 (n + 1) / 2ⁿ then, which has to be small enough for the first step of ``holm``.
 
     Args:
-        variants: that are compared with the baseline, at least 1.
+        networks: that are timed together, the baseline among them, at least 1.
     """
-    rounds = 2
+    variants, rounds = max(1, networks - 1), 2
     while 2 * (rounds + 1) / 2**rounds > VERDICT_LEVEL / variants:
         rounds += 1
     return rounds

@@ -103,8 +103,8 @@ def test_a_row_gives_loss_interaction_size_and_speed(text):
 def test_a_theoretical_speedup_is_said_to_be_counted_and_not_measured(text):
     assert "- **theoretical speedup (MACs)**: multiply-accumulates of the dense network" in text
     assert (
-        "It is counted on the trained network and not measured. Unstructured zeros do not speed up dense kernels: a "
-        "pruned network without removed channels runs as long as the dense one."
+        "It is counted on the trained network and not measured. Unstructured zeros do not speed up dense kernels: "
+        "without removed channels, convolutions and matrix products take as long as in the dense network."
     ) in text
 
 

@@ -324,6 +324,69 @@ def test_layout_changes_neither_the_result_nor_the_layout_of_what_is_returned(tm
     assert all(value.is_contiguous() for value in saved.values())
 
 
+class NotingLayouts(nn.Module):
+    """Notes whether inputs and weights had their channels last."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.layouts = net, set()
+
+    def forward(self, inputs):
+        last = {"memory_format": torch.channels_last}
+        weight = self.net.features[0].weight
+        self.layouts.add((inputs.is_contiguous(**last), weight.is_contiguous(**last)))
+        return self.net(inputs)
+
+
+@pytest.mark.parametrize(("setting", "last"), [("auto", True), ("on", True), ("off", False)])
+@pytest.mark.parametrize("own_layout", [torch.contiguous_format, torch.channels_last])
+def test_evaluation_of_convolutions_has_channels_last_and_leaves_the_network_as_it_was(
+    tmp_path, setting, last, own_layout
+):
+    torch.manual_seed(5)
+    trainer = make(tmp_path, [images(64), images(20), images(20)], channels_last=setting)
+    net = NotingLayouts(convolutional().to(memory_format=own_layout))
+    accuracy, same = trainer.evaluate(net, quant_mode=False)
+    assert same is net
+    assert net.layouts == {(last, last or own_layout is torch.channels_last)}
+    assert net.net.features[0].weight.is_contiguous(memory_format=own_layout)
+    net.layouts.clear()
+    with torch.no_grad():
+        labels = net.eval()(trainer.datasets[2].tensors[0]).argmax(1)
+    assert accuracy == (labels == trainer.datasets[2].tensors[1]).double().mean()
+
+
+def test_evaluation_leaves_inputs_of_networks_without_convolutions_of_torch_alone(tmp_path):
+    trainer = make(tmp_path, [images(64), images(20), images(20)], channels_last="on")
+    seen = []
+    trainer.evaluate(Foreign(seen), quant_mode=False)
+    assert set(seen) == {True}
+
+
+class Foreign(nn.Module):
+    """Stands for a network of another runtime, which may read the memory of its inputs as it lies."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, inputs):
+        self.seen.append(inputs.is_contiguous())
+        return inputs.flatten(1)[:, :4]
+
+
+def test_an_evaluation_within_training_leaves_the_layout_of_training_alone(tmp_path):
+    class Evaluating(Trainer):
+        def validate(self, model):
+            self.evaluate(model, quant_mode=False)
+            assert model.features[0].weight.is_contiguous(memory_format=torch.channels_last)
+            assert next(self._batches("val", CPU))[0].is_contiguous(memory_format=torch.channels_last)
+            return super().validate(model)
+
+    _, net = train_images(tmp_path, trainer_class=Evaluating)
+    assert all(value.is_contiguous() for value in net.state_dict().values())
+
+
 def test_channels_are_last_by_default_where_that_is_faster():
     net = convolutional()
     assert wants_channels_last("auto", net, CPU, "none")

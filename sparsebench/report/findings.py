@@ -181,7 +181,7 @@ def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
                 f"Timing of {name} is INVALID: a second copy of the baseline took {decimal(session.control_ratio, 3)} "
                 f"{limits(session.control_low, session.control_high, 3)} of its time."
             )
-        needed = fewest_rounds(max(1, session.networks - 1))
+        needed = fewest_rounds(session.networks)
         if session.rounds < needed:
             cap = math.ceil(session.seconds * needed / session.rounds / 10) * 10
             yield (

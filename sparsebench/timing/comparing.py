@@ -135,7 +135,7 @@ def compare_variants(variants: Sequence[Variant], baseline: str, second: str | N
         plan = Plan(
             seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
             precision=settings.precision,
-            decisive=fewest_rounds(max(1, len(given) - 1)),
+            decisive=fewest_rounds(len(given)),
         )
         begin = now()
         with _starter([given[name] for name in members], names, payloads, sent.inputs, because, settings, now) as start:

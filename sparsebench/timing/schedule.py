@@ -2,8 +2,8 @@
 
 A round holds one block of every variant and blocks of the baseline at its begin, at its end and in between, never more
 than ``SEGMENT`` variants apart. With 20 variants and the control that is 21 + 5 blocks of 50 ms, 1.35 s a round with
-what comes before each block; the first look comes after 24 rounds, 33 s. Starting three workers side by side on
-two cores takes about 10 s and warming each up 2 s, so that 20 variants have their first verdicts after 49 s.
+what comes before each block; the first look comes after 18 rounds, 25 s. Starting three workers side by side on
+two cores takes about 10 s and warming each up 2 s, so that 20 variants have their first verdicts after 48 s.
 """
 
 from dataclasses import dataclass
