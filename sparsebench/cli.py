@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsebench import cli_decisions
+from sparsebench import cli_decisions, cli_files
+from sparsebench.cli_arguments import RUNS_DIR, RunArgument, RunsDir, directory_of
 from sparsebench.errors import SparsebenchError
-from sparsebench.exit_codes import DONE, GATE_FAILED, NO_VERDICT, TRIALS_FAILED, USAGE
+from sparsebench.exit_codes import TRIALS_FAILED, USAGE
 
 if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
@@ -47,14 +48,6 @@ class ExecutorName(StrEnum):
     RAY = "ray"
 
 
-class FileFormat(StrEnum):
-    """What ``sparsebench export`` can write."""
-
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-    PT2 = "pt2"
-
-
 def main() -> None:
     """Run the command line; an error of ours is a sentence on stderr, never a traceback."""
     try:
@@ -73,7 +66,6 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Stages run at once, each with its share of the cores; 1.")
 ]
 Where = Annotated[ExecutorName, typer.Option("--executor", help="Where stages run: on this machine, or on Ray.")]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where run directories lie.")]
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where reports are written.")]
 
 
@@ -88,7 +80,7 @@ def run(
         str | None, typer.Option("--shard", metavar="I/N", help="Do one of N parts of the sweep: no timing, no report.")
     ] = None,
     retry_failed: RetryFailed = False,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = RUNS_DIR,
     report_dir: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write records only.")] = False,
 ) -> None:
@@ -124,7 +116,7 @@ def run(
 
 @app.command(short_help="Write the report of a run from its records.")
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")],
+    run: RunArgument,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; reports/<name> by default.")] = None,
     benchmarks: Annotated[
         Path | None,
@@ -133,12 +125,12 @@ def report(
     html: Annotated[
         bool, typer.Option("--html", help="Also write index.html: sortable tables and charts in one file.")
     ] = False,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Write the Markdown report of a run from its records."""
     from sparsebench.store import load_run
 
-    found = load_run(run if run.is_dir() else runs_dir / run)
+    found = load_run(directory_of(run, runs_dir))
     _write_report(found, out or Path("reports") / found.record.name, benchmarks, html)
 
 
@@ -149,7 +141,7 @@ def sensitivity(
     jobs: Jobs = None,
     executor: Where = ExecutorName.LOCAL,
     retry_failed: RetryFailed = False,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = RUNS_DIR,
     report_dir: ReportDir = Path("reports"),
 ) -> None:
     """Prune each layer of the sweep's dense networks alone, without training, and report validation accuracy."""
@@ -172,77 +164,7 @@ def sensitivity(
         raise typer.Exit(TRIALS_FAILED)
 
 
-@app.command(short_help="Write a trial as a file for its runtime, verified, with a model card.")
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")],
-    trial: Annotated[
-        str,
-        typer.Argument(metavar="TRIAL", help="Beginning of its key, or parts of its label: 'static 0.8'."),
-    ],
-    to: Annotated[FileFormat, typer.Option("--to", help="Format of the file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The file: .onnx, .xml or .pt2; a card lands beside it.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    runs_dir: RunsDir = Path("runs"),
-) -> None:
-    """Write a trial as a file for its runtime, reload it in a fresh process, compare, and write a model card."""
-    from sparsebench.exporting import export_trial
-
-    done = export_trial(run if run.is_dir() else runs_dir / run, trial, to.value, out, force=force)
-    found = done.verification
-    bits = "same bits" if found.bit_equal else f"outputs within {found.max_abs_difference:.3g}"
-    typer.echo(
-        f"{', '.join(map(str, done.files))}: verified on {found.samples:,} test samples, {bits}, "
-        f"top-1 {100 * found.top1:.2f} % (recorded {100 * found.recorded_top1:.2f} %)."
-    )
-
-
-@app.command("time", short_help="Compare the latencies of exported networks in pairs.")
-def time_command(
-    files: Annotated[list[Path], typer.Argument(metavar="A B …", help="Exported networks: .pt2, .onnx, .xml.")],
-    baseline: Annotated[str | None, typer.Option("--baseline", help="The file to compare with; the first.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in one call.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads inside one operation.")] = 1,
-    seconds_cap: Annotated[float, typer.Option("--seconds-cap", help="About how long it may last.")] = 60.0,
-    precision: Annotated[float, typer.Option("--precision", help="Half-width of intervals at which it stops.")] = 0.01,
-    band: Annotated[float, typer.Option("--band", help="Differences up to this fraction do not matter.")] = 0.01,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random order of the rounds.")] = 0,
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option("--input-shape", metavar="N,C,H,W", help="Shape of an input, where files leave it open."),
-    ] = None,
-    fail_unless: Annotated[
-        str | None,
-        typer.Option("--fail-unless", metavar="VERDICTS", help="Verdicts every file must have: FASTER,EQUIVALENT."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Compare the latencies of exported networks in pairs: interleaved, with 95 % intervals and verdicts.
-
-    A .pt2 is run by PyTorch as it is, without a compiler; .onnx by ONNX Runtime, .xml by OpenVINO. Exit code 4: the
-    session is INVALID, or a verdict was asked for with --fail-unless and is INCONCLUSIVE. 1: another verdict.
-    """
-    from sparsebench.exported.comparing import compare_files, differing_feeds, open_files
-    from sparsebench.exported.verdicts import json_text, judge, parse_shapes, parse_verdicts
-
-    wanted, given = parse_verdicts(fail_unless), parse_shapes(shapes or ())
-    opened = open_files(files, batch=batch, shapes=given)
-    if note := differing_feeds(opened):
-        typer.echo(f"sparsebench: {note}", err=True)
-    typer.echo(f"sparsebench: timing {len(opened)} files, about {seconds_cap:g} s at most …", err=True)
-    comparison = compare_files(
-        opened,
-        baseline=baseline,
-        threads=threads,
-        seconds_cap=seconds_cap,
-        precision=precision,
-        band=band,
-        seed=seed,
-    )
-    typer.echo(json_text(comparison, opened) if as_json else str(comparison))
-    judgement, why = judge(comparison, wanted)
-    if why:
-        typer.echo(f"sparsebench: {why}", err=True)
-    raise typer.Exit({"as asked": DONE, "otherwise": GATE_FAILED, "open": NO_VERDICT}[judgement])
+cli_files.register(app)
 
 
 @app.command("check-trainer", short_help="Check a trainer class of your own.")

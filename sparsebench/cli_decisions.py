@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsebench.cli_arguments import RUNS_DIR, RunArgument, RunsDir, directory_of
 from sparsebench.errors import SparsebenchError
 from sparsebench.exit_codes import DONE, GATE_FAILED, NO_VERDICT, TRIALS_FAILED
 
 if TYPE_CHECKING:
     from sparsebench.records import Run
     from sparsebench.report.decision import Decision
-
-RUNS_DIR = Path("runs")
-
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where run directories lie.")]
 
 
 class TableFormat(StrEnum):
@@ -218,7 +214,7 @@ def track(
 def _load(run: Path, runs_dir: Path) -> "Run":
     from sparsebench.store import load_run
 
-    return load_run(run if run.is_dir() else runs_dir / run)
+    return load_run(directory_of(run, runs_dir))
 
 
 def _named(run: Path, runs_dir: Path) -> Sequence[str]:
