@@ -19,6 +19,7 @@ class FileFormat(StrEnum):
     ONNX = "onnx"
     OPENVINO = "openvino"
     PT2 = "pt2"
+    SAFETENSORS = "safetensors"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,11 +35,16 @@ def export(
         typer.Argument(metavar="TRIAL", help="Beginning of its key, or parts of its label: 'static 0.8'."),
     ],
     to: Annotated[FileFormat, typer.Option("--to", help="Format of the file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The file: .onnx, .xml or .pt2; a card lands beside it.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The file: .onnx, .xml, .pt2 or .safetensors; a card lands beside it.")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
-    """Write a trial as a file for its runtime, reload it in a fresh process, compare, and write a model card."""
+    """Write a trial as a file for its runtime, reload it in a fresh process, compare, and write a model card.
+
+    Of fp32 trials, --to safetensors writes the weights alone: for code of one's own, or for model.weights of a sweep.
+    """
     from sparsebench.exporting import export_trial
 
     done = export_trial(directory_of(run, runs_dir), trial, to.value, out, force=force)

@@ -387,6 +387,22 @@ class Workbench:
         safetensors.torch.load_model(network, str(self.store.artifact(record, NETWORK)))
         return network.eval()
 
+    def fresh(self, record: StageRecord, weights: Path) -> nn.Module:
+        """Return a network as it was before a training stage, but for its weights, which are read from a file.
+
+        Raises:
+            ModelError: where they cannot be read, or do not fit.
+        """
+        result, model = record.result, record.settings["model"]
+        assert isinstance(result, TrainResult)  # noqa: S101 - only training stages are asked for
+        network = _build(record.settings, result.classes, result.input_shape)
+        load_weights(network, str(weights), model["name"], result.input_shape, model["options"])
+        return network.eval()
+
+    def weights_of(self, record: StageRecord) -> bytes:
+        """Return the weights that a training stage saved, as safetensors."""
+        return self.store.artifact(record, NETWORK).read_bytes()
+
     def _save(self, kind: StageKind, key: str, name: str, content: bytes) -> str:
         """Save an artifact and return its SHA-256."""
 

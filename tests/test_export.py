@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from handmade import Bench
+from safetensors.torch import load_file, save
 from small_nets import packed
 from sweeps import TIMED, sparsebench, tiny
 
@@ -105,6 +106,58 @@ def test_a_file_that_does_not_load_in_a_fresh_process_is_refused_and_not_kept(ru
     with pytest.raises(SparsebenchError, match="does not run in a fresh process: "):
         export_trial(run, "0.8 fp32", "pt2", tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_fp32_are_those_that_were_measured_and_the_code_of_the_card_loads_them(run, tmp_path):
+    done = sparsebench("export", run, "0.8 fp32", "--to", "safetensors", "-o", "net.safetensors", cwd=tmp_path)
+    assert "verified on 360 test samples, same bits" in done.stdout, done.stderr
+    weights = load_file(tmp_path / "net.safetensors")
+    pruned = [weights[name] for name in ("features.0.weight", "features.4.weight", "features.8.weight")]
+    count = sum(weight.numel() for weight in pruned)
+    assert sum(int((weight == 0).sum()) for weight in pruned) == round(0.8 * count)
+    card = (tmp_path / "net.md").read_text()
+    assert "The file was reloaded into a freshly built network" in card
+    said = subprocess.run([sys.executable, "-c", snippet(card)], cwd=tmp_path, capture_output=True, text=True)
+    assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
+
+
+def test_a_sweep_begins_with_exported_weights(run, tmp_path):
+    done = export_trial(run, "dense fp32", "safetensors", tmp_path / "dense.safetensors")
+    other = run_sweep(
+        tiny("thresholds=0", "schemes=fp32", f"model.weights={done.path}", "train.dense_control=as_trained"),
+        runs_dir=tmp_path,
+    )
+    (trial,) = other.trials
+    assert trial.trained.epochs == 0
+    assert trial.evaluated.top1 == done.verification.recorded_top1
+
+
+def test_weights_that_compute_something_else_are_refused_and_not_kept(run, tmp_path, monkeypatch):
+    from sparsebench.stages import Workbench
+
+    def spoiled(self, record):
+        network = self.trained(record)
+        with torch.no_grad():
+            next(network.parameters()).mul_(1.5)
+        return save(dict(network.state_dict()))
+
+    monkeypatch.setattr(Workbench, "weights_of", spoiled)
+    with pytest.raises(SparsebenchError, match=r"should have the same bits, and differ by up to .* Nothing was kept"):
+        export_trial(run, "0.8 fp32", "safetensors", tmp_path / "net.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_int8_and_of_networks_with_channels_removed_are_refused(run, tmp_path):
+    with pytest.raises(
+        SparsebenchError, match=r"no longer the small_cnn that was trained.*those of fp32 can"
+    ) as caught:
+        export_trial(run, "0.8 static", "safetensors", tmp_path / "net.safetensors")
+    assert "magnitude 0.8 · fp32" in str(caught.value)
+    run_sweep(tiny("pruners=structured", "thresholds=0.5", "schemes=fp32"), runs_dir=tmp_path)
+    with pytest.raises(
+        SparsebenchError, match=r"fewer channels than a fresh small_cnn.*as \.pt2 it keeps its structure\.$"
+    ):
+        export_trial(tmp_path / "tiny", "structured", "safetensors", tmp_path / "net.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -37,16 +37,16 @@ def export_trial(
 ) -> Exported:
     """Write a trial of a run as a file for its runtime, verify it, and write a model card beside it.
 
-    The file is reloaded in a fresh process that has the runtime and torch only, and the whole test set is run through
-    it: outputs are compared with those of the trial's own network, and the accuracy with the recorded one. Only then is
-    it moved to its place.
+    The file is reloaded in a fresh process that has the runtime and torch only, or, of weights, into a freshly built
+    network. The whole test set is run through it: outputs are compared with those of the trial's own network, and the
+    accuracy with the recorded one. Only then is it moved to its place.
 
     Args:
         run: the run's directory, ``runs/<name>``.
         trial: the beginning of its key, or parts of its label: ``magnitude 0.8 static openvino seed 0``.
-        to: ``onnx``, ``openvino`` or ``pt2``.
-        out: the file to write, ending in ``.onnx``, ``.xml`` or ``.pt2``; anywhere the caller may write. The card has
-            the same name with ``.md``, and for OpenVINO the weights that with ``.bin``.
+        to: ``onnx``, ``openvino``, ``pt2``, or ``safetensors`` for the weights of fp32 alone.
+        out: the file to write, ending in ``.onnx``, ``.xml``, ``.pt2`` or ``.safetensors``; anywhere the caller may
+            write. The card has the same name with ``.md``, and for OpenVINO the weights that with ``.bin``.
         force: whether files that exist are replaced.
 
     Raises:

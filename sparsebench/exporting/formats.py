@@ -50,7 +50,11 @@ FORMATS = {
         "openvino", ".xml", ("openvino",), ("openvino", "openvino"), (".bin",), {"INFERENCE_PRECISION_HINT": "f32"}
     ),
     "pt2": Format("pt2", ".pt2", ("inductor",), ("", "torch")),
+    # Weights by name, for the class that they were trained in: no backend's networks are that.
+    "safetensors": Format("safetensors", ".safetensors", (), ("", "safetensors")),
 }
+
+WEIGHTS = "safetensors"
 
 _TORCH_AO = ("dynamic", "static", "both", "qat")
 """Schemes that eager quantizes by torch.ao, whose int8 layers hold weights packed for the CPU they run on."""
@@ -75,6 +79,11 @@ def refusal(trial: TrialRecord, to: Format) -> str | None:
     """Return why a trial cannot become such a file, a sentence; None where it can. Imports no torch."""
     if trial.scheme == FP32 or _name(trial.backend) in to.backends:
         return None
+    if to.name == WEIGHTS:
+        return (
+            f"A {trial.scheme} network is no longer the {trial.model} that was trained, so that its weights cannot "
+            f"become {to.suffix}; those of fp32 can."
+        )
     if trial.backend == "eager" and trial.scheme in _TORCH_AO:
         return (
             f"A {trial.scheme} int8 network of eager cannot become {to.suffix}: its layers are torch.ao's, with "
@@ -94,16 +103,27 @@ def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult
     if trial.status not in ("done", "pending") or trial.compressed is None or trial.evaluated is None:
         why = {"not offered": trial.trial.not_offered, "failed": "it failed; the report says why"}.get(trial.status)
         raise SparsebenchError(f"{trial.trial.label} cannot be exported: {why or 'it has not been evaluated yet'}.")
-    reason = refusal(trial.trial, to)
+    reason = _refusal(trial, to)
     if reason:
-        others = [t.trial for t in trials if t.evaluated and t.compressed and refusal(t.trial, to) is None]
+        others = [t.trial for t in trials if t.evaluated and t.compressed and _refusal(t, to) is None]
         others.sort(key=lambda t: t.train != trial.trial.train)
         instead = "".join(f"\n  {named(other)}" for other in others[:5])
-        advice = f"These can be:{instead}" if others else f"Run the sweep with backend {to.backends[0]!r} for that."
-        raise SparsebenchError(f"{reason} {advice}")
+        run_with = f" Run the sweep with backend {to.backends[0]!r} for that." if to.backends else ""
+        advice = f" These can be:{instead}" if others else run_with
+        raise SparsebenchError(f"{reason}{advice}")
     missing = not_installed(*to.needs)
     if missing:
         raise SparsebenchError(missing)
+
+
+def _refusal(trial: TrialResult, to: Format) -> str | None:
+    """Return why the network of a trial cannot become such a file."""
+    if to.name == WEIGHTS and trial.trial.scheme == FP32 and trial.trained and trial.trained.structured:
+        return (
+            f"{trial.trial.label} has fewer channels than a fresh {trial.trial.model}, so that its weights fit none "
+            f"and cannot become {to.suffix}; as .pt2 it keeps its structure."
+        )
+    return refusal(trial.trial, to)
 
 
 def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
@@ -119,7 +139,7 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
 
     record = trial.compress
     assert record is not None  # noqa: S101 - require_exportable has seen to it
-    own = _own_files(workbench, record, to)
+    own = _own_files(workbench, record, to) if to.backends else {}
     if own:
         # torch compiles its graph where it runs; as it stands in the file, it computes a little otherwise.
         settings = getattr(workbench.restored(record.key), "settings", {})
@@ -134,6 +154,8 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
             f"{trial.trial.model} is fed a {type(example).__name__}, not a tensor, and an exported file takes tensors "
             "only. Feed it padded sequences (collate without packing) to export it."
         )
+    if to.name == WEIGHTS:
+        return Content({to.suffix: workbench.weights_of(parent)}, exact=_name(trial.trial.backend) == "eager")
     net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
     files = _WRITERS[to.name](net, example)
     return Content(files, exact=False, settings={**to.settings, **_operations(trial.trial, to)})

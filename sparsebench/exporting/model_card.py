@@ -6,7 +6,7 @@ Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting", as far
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.exporting.formats import OPERATIONS, Format
+from sparsebench.exporting.formats import OPERATIONS, WEIGHTS, Format
 from sparsebench.exporting.verify import Verification
 from sparsebench.records import EnvironmentRecord, Run, TrialResult
 from sparsebench.report.comparisons import FP32, Comparer, SeedResult
@@ -21,6 +21,7 @@ RUNTIMES = {
     "onnx": ("ONNX Runtime", ("onnxruntime",)),
     "openvino": ("OpenVINO", ("openvino",)),
     "pt2": ("PyTorch", ("torch",)),
+    WEIGHTS: ("PyTorch, as the weights of its class", ("torch", "safetensors", "sparsebench")),
 }
 
 SNIPPETS = {
@@ -51,7 +52,21 @@ with torch.no_grad():
     scores = network(inputs)
 print(tuple(scores.shape))
 """,
+    WEIGHTS: """\
+import torch
+from safetensors.torch import load_model
+from sparsebench.models import build_model
+
+network = build_model({model!r}, {classes}, {sample}, {options!r}).eval()
+load_model(network, {file!r})
+inputs = torch.zeros({shape}, dtype=torch.{dtype})
+with torch.no_grad():
+    scores = network(inputs)
+print(tuple(scores.shape))
+""",
 }
+
+_GO_ON = "With `weights = {file!r}` in `[model]`, a sweep begins with this network in place of training a dense one."
 
 
 def model_card(
@@ -93,11 +108,12 @@ def model_card(
         _table(_results(trial, compared, verification)),
         _RESULTS,
         "## How to run it",
-        fence(_snippet(kind, file, example, settings).rstrip(), "python"),
+        fence(_snippet(run, trial, kind, file, example, settings).rstrip(), "python"),
+        *([_GO_ON.format(file=_code(file))] if kind.name == WEIGHTS else []),
         f"The first dimension is the batch and may be of any length. Inputs are prepared as those of "
         f"{escape(t.data)} were for training.",
         "## How it was verified",
-        _verified(verification),
+        _verified(verification, kind),
         "## Versions",
         _table(_versions(trial, kind, settings, here)),
     ]
@@ -112,8 +128,7 @@ _RESULTS = (
 
 def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tuple[str, str]]:
     t, trained, packed = trial.trial, trial.trained, trial.compressed
-    model: Mapping[str, Any] = next((m for m in run.record.config.get("model", ()) if m.get("name") == t.model), {})
-    options = ", ".join(f"{key}={value}" for key, value in sorted(model.get("options", {}).items()))
+    options = ", ".join(f"{key}={value}" for key, value in sorted(_options(run, t.model).items()))
     yield "architecture", escape(f"{t.model}({options})" if options else t.model)
     yield "input", f"{escape(str(example.dtype).removeprefix('torch.'))}, shape (batch, {_dimensions(example)})"
     if trained:
@@ -186,11 +201,12 @@ def _versions(
     yield "needs to run", ", ".join([*RUNTIMES[kind.name][1], *libraries])
 
 
-def _verified(found: Verification) -> str:
+def _verified(found: Verification, kind: Format) -> str:
     samples = counted(found.samples, "test sample")
+    how = "into a freshly built network" if kind.name == WEIGHTS else "in a fresh process with its runtime alone"
     text = (
-        f"The file was reloaded in a fresh process with its runtime alone, and all {samples} were run through it and "
-        "through the network that the benchmark measured. "
+        f"The file was reloaded {how}, and all {samples} were run through it and through the network that the "
+        "benchmark measured. "
     )
     if found.bit_equal:
         text += "All outputs have the same bits. "
@@ -222,13 +238,30 @@ def _pruning(trial: TrialResult) -> str:
     return "dense" if t.pruner is None else f"{t.pruner} {t.threshold:g}"
 
 
-def _snippet(kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]) -> str:
+def _options(run: Run, model: str) -> Mapping[str, Any]:
+    """Return the options that a network of the run was built with."""
+    found: Mapping[str, Any] = next((m for m in run.record.config.get("model", ()) if m.get("name") == model), {})
+    options: Mapping[str, Any] = found.get("options", {})
+    return options
+
+
+def _snippet(
+    run: Run, trial: TrialResult, kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]
+) -> str:
     dtype = str(example.dtype).removeprefix("torch.")
     module = settings.get(OPERATIONS)
     imports = f"import {module}  # registers the int8 operations\n" if module else ""
     kept = {key: value for key, value in settings.items() if key != OPERATIONS}
     return SNIPPETS[kind.name].format(
-        file=file, shape=(1, *example.shape[1:]), dtype=dtype, settings=kept, imports=imports
+        file=file,
+        shape=(1, *example.shape[1:]),
+        sample=tuple(example.shape[1:]),
+        dtype=dtype,
+        settings=kept,
+        imports=imports,
+        model=trial.trial.model,
+        options=dict(_options(run, trial.trial.model)),
+        classes=trial.trained.classes if trial.trained else 0,
     )
 
 

@@ -1,4 +1,4 @@
-"""What an exported file really computes: reloaded in a fresh process, against the trial's own network and record."""
+"""What an exported file really computes, loaded again, against the trial's own network and record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from sparsebench.contract import check_evaluated
 from sparsebench.errors import SparsebenchError
 from sparsebench.exporting import child
-from sparsebench.exporting.formats import Content
+from sparsebench.exporting.formats import WEIGHTS, Content
 from sparsebench.records import TrialResult
 from sparsebench.stages import Workbench, seed_everything
 
@@ -111,7 +112,7 @@ class Child:
 class Side(nn.Module):
     """Gives out what the exported file does, and compares it with the trial's own network on the way."""
 
-    def __init__(self, own: nn.Module, exported: Child) -> None:
+    def __init__(self, own: nn.Module, exported: Callable[[Tensor], Any]) -> None:
         super().__init__()
         # Held apart from the module, so that a trainer which moves or casts its network leaves it alone.
         self._pair = (own, exported)
@@ -126,7 +127,7 @@ class Side(nn.Module):
         own, exported = self._pair
         with torch.no_grad():
             ours = own(inputs)
-        theirs = exported(inputs.detach().cpu())
+            theirs = exported(inputs.detach().cpu())
         first, second = _tensors(ours), _tensors(theirs)
         if [tensor.shape for tensor in first] != [tensor.shape for tensor in second]:
             raise SparsebenchError(
@@ -147,7 +148,9 @@ class Side(nn.Module):
 
 
 def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made: Content) -> Verification:
-    """Reload an exported file in a fresh process and run the whole test set through it and the trial's own network.
+    """Load an exported file again and run the whole test set through it and the trial's own network.
+
+    It is loaded in a fresh process by its runtime alone; weights are loaded into a freshly built network.
 
     The trainer's own ``evaluate`` reads the test set and computes the accuracy. Nothing is chosen by it: the test set
     is read again to see that the file gives the accuracy that ``evaluate`` recorded.
@@ -169,7 +172,13 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
     torch.set_num_threads(workbench.threads)
     trainer, _ = workbench.trainer(parent.settings, workbench.store.directory("train", parent.key))
     seed_everything(parent.settings["seed"])
-    with Child(kind, file, workbench.threads, made.settings) as exported:
+    with ExitStack() as stack:
+        exported: Callable[[Tensor], Any]
+        if kind == WEIGHTS:
+            # Only with its class, which may be the user's own, are weights a network.
+            exported = workbench.fresh(parent, file)
+        else:
+            exported = stack.enter_context(Child(kind, file, workbench.threads, made.settings))
         side = Side(workbench.restored(packed.key), exported)
         accuracy, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False))
     found = Verification(
