@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sparsebench.graph import StageStatus
 from sparsebench.plan import Stage
-from sparsebench.records import StageKind, StageRecord
+from sparsebench.records import StageRecord
 
 
 class Tally:
@@ -30,12 +30,12 @@ class Tally:
         counts = Counter(status.values())
         self.total = len(stages)
         self.done, self.failed, self.skipped = (counts[state] for state in ("done", "failed", "skipped"))
-        self.forecast.expect([stage for stage in stages if status[stage.key] == "pending"])
+        self.forecast.expect(stages, status)
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Take a stage that ended."""
         self.running.discard(stage.key)
-        self.forecast.finished(stage.kind, record.seconds)
+        self.forecast.finished(stage, record)
         if record.status == "done":
             self.done += 1
         else:
@@ -44,7 +44,7 @@ class Tally:
     def skip(self, stage: Stage) -> None:
         """Take a stage that cannot run."""
         self.skipped += 1
-        self.forecast.dropped(stage.kind)
+        self.forecast.dropped(stage)
 
     @property
     def settled(self) -> int:
@@ -62,34 +62,52 @@ class Tally:
         return " · ".join([f"{self.settled}/{self.total} stages", *parts])
 
 
+Sort = tuple[str, ...]
+"""What stages have in common that take equally long: their kind first, then what they are about."""
+
+
 class Forecast:
-    """Time left, from the mean seconds that each kind of stage took in this run.
+    """Time left, from the seconds that stages of the same sort took in this run.
+
+    Training lasts as long as it has epochs. Networks of another pruner, scheme or backend are taken for like those that
+    have run, until one of their own has.
 
     Attributes:
-        left: how many stages of each kind have not ended.
         slots: how many stages may run at once; timing always runs alone.
     """
 
     def __init__(self) -> None:
-        self.left: Counter[StageKind] = Counter()
         self.slots = 1
-        self._seconds: dict[StageKind, list[float]] = defaultdict(list)
+        self._sorts: dict[str, tuple[Sort, int]] = {}
+        self._left: dict[Sort, int] = defaultdict(int)
+        self._seconds: dict[Sort, float] = defaultdict(float)
+        self._amounts: dict[Sort, int] = defaultdict(int)
         self._most_for_timing = 0.0
 
-    def expect(self, stages: Sequence[Stage]) -> None:
-        """Set what is to be run."""
-        self.left = Counter(stage.kind for stage in stages)
-        sessions = {stage.session: float(stage.settings["seconds_cap"]) for stage in stages if stage.kind == "measure"}
-        self._most_for_timing = sum(sessions.values()) / max(1, self.left["measure"])
+    def expect(self, stages: Sequence[Stage], status: Mapping[str, StageStatus]) -> None:
+        """Set what is to be run: the pending ones of all stages of a plan, parents first."""
+        for stage in stages:
+            self._sorts[stage.key] = _sort(stage, self._sorts[stage.parent][0] if stage.parent else ()), _amount(stage)
+            if status[stage.key] == "pending":
+                sort, amount = self._sorts[stage.key]
+                self._left[sort] += amount
+        timed = [stage for stage in stages if stage.kind == "measure" and status[stage.key] == "pending"]
+        sessions = {stage.session: float(stage.settings["seconds_cap"]) for stage in timed}
+        self._most_for_timing = sum(sessions.values()) / max(1, len(timed))
 
-    def finished(self, kind: StageKind, seconds: float) -> None:
-        """Take one stage off what is left and learn from it."""
-        self.dropped(kind)
-        self._seconds[kind].append(seconds)
+    def finished(self, stage: Stage, record: StageRecord) -> None:
+        """Take one stage off what is left and, where it did what it should, learn from it."""
+        self.dropped(stage)
+        if record.status == "done":
+            sort, amount = self._sorts[stage.key]
+            for known in (sort, sort[:1]):
+                self._seconds[known] += record.seconds if amount else 0.0
+                self._amounts[known] += amount
 
-    def dropped(self, kind: StageKind) -> None:
+    def dropped(self, stage: Stage) -> None:
         """Take one stage off what is left."""
-        self.left[kind] -= 1
+        sort, amount = self._sorts[stage.key]
+        self._left[sort] -= amount
 
     def seconds_left(self) -> float | None:
         """Return the seconds left, None while a kind that is still to come has never run.
@@ -97,23 +115,46 @@ class Forecast:
         Timing that has never run is taken to last as long as it may.
         """
         shared = alone = 0.0
-        for kind, count in self.left.items():
-            if count < 1:
+        for sort, amount in self._left.items():
+            if amount < 1:
                 continue
-            each = self._mean(kind)
+            each = self._each(sort)
             if each is None:
                 return None
-            if kind == "measure":
-                alone += count * each
+            if sort[0] == "measure":
+                alone += amount * each
             else:
-                shared += count * each
+                shared += amount * each
         return shared / self.slots + alone
 
-    def _mean(self, kind: StageKind) -> float | None:
-        taken = self._seconds[kind]
-        if taken:
-            return sum(taken) / len(taken)
-        return self._most_for_timing if kind == "measure" else None
+    def _each(self, sort: Sort) -> float | None:
+        for known in (sort, sort[:1]):
+            if self._amounts[known]:
+                return self._seconds[known] / self._amounts[known]
+        return self._most_for_timing if sort[0] == "measure" else None
+
+
+def _sort(stage: Stage, parent: Sort) -> Sort:
+    settings = stage.settings
+    match stage.kind:
+        case "train":
+            pruner = settings["pruner"]["name"] if settings["pruner"] else ""
+            return stage.kind, settings["model"]["name"], settings["data"]["name"], pruner
+        case "compress":
+            return stage.kind, *parent[1:3], settings["scheme"], settings["backend"]["name"]
+        case "evaluate":
+            return stage.kind, *parent[1:]
+        case _:
+            return (stage.kind,)
+
+
+def _amount(stage: Stage) -> int:
+    """Return how much there is to do in a stage: the epochs of a training, of anything else one."""
+    if stage.kind != "train":
+        return 1
+    # A checkpoint is loaded, not trained.
+    epochs: int = 0 if stage.settings.get("weights") else stage.settings["train"]["epochs"]
+    return epochs
 
 
 def clock(seconds: float) -> str:

@@ -110,33 +110,94 @@ def test_a_failure_stays_on_the_screen_with_its_reason():
     assert "evaluate failed (attempt 1): TrainingError: loss is nan" in plain(screen)
 
 
-def forecast(**left):
-    found = Forecast()
-    found.left.update(left)
-    return found
+class Course:
+    """A sweep of a network that is trained for 100 epochs and pruned in 5, whose stages end as they are told to."""
+
+    def __init__(self, *overrides):
+        sweep = ["seeds=0", "thresholds=0,0.5,0.9", "schemes=fp32,static", "measure.batch_sizes=1"]
+        training = ["train.epochs=5", "train.dense_epochs=100", "train.start_from=dense"]
+        settings = [*sweep, *training, "train.dense_control=as_trained", *overrides]
+        self.stages = make_plan(load_config(None, settings), FACTS).stages
+        self.forecast = Forecast()
+        self.forecast.expect(self.stages, dict.fromkeys((stage.key for stage in self.stages), "pending"))
+        self.ended = set()
+
+    def end(self, kind, seconds, words="", status="done", count=1):
+        """End the next stages of a kind whose labels have the words in them."""
+        fitting = [s for s in self.stages if s.kind == kind and words in s.label and s.key not in self.ended]
+        for stage in fitting[:count]:
+            self.ended.add(stage.key)
+            self.forecast.finished(stage, stage_record(stage=kind, seconds=seconds, status=status, failure=WHY))
+
+    @property
+    def left(self):
+        return self.forecast.seconds_left()
+
+
+WHY = Failure(error="Error", message="why", traceback="")
+UNTIMED = "measure.batch_sizes=[]"
 
 
 def test_the_time_left_is_unknown_until_each_kind_of_stage_has_run_once():
-    found = forecast(train=2, evaluate=2)
-    found.finished("train", 10.0)
-    assert found.seconds_left() is None
-    found.finished("evaluate", 1.0)
-    assert found.seconds_left() == 11.0
+    course = Course(UNTIMED)
+    course.end("train", 200.0, "dense")
+    course.end("compress", 1.0)
+    assert course.left is None
+    course.end("evaluate", 3.0)
+    assert course.left == pytest.approx(2 * 5 * 2.0 + 5 * 1.0 + 5 * 3.0)
+
+
+def test_networks_that_are_pruned_in_few_epochs_are_not_expected_to_take_as_long_as_the_dense_one():
+    course = Course(UNTIMED, "schemes=fp32")
+    course.end("train", 200.0, "dense")
+    course.end("compress", 0.0)
+    course.end("evaluate", 0.0)
+    assert course.left == pytest.approx(2 * 10.0)
+    course.end("train", 15.0, "magnitude 0.5")  # Pruning takes time too, as is now known.
+    assert course.left == pytest.approx(15.0)
+
+
+def test_schemes_are_expected_to_take_as_long_as_their_own_did():
+    course = Course(UNTIMED)
+    course.end("train", 0.0, count=3)
+    course.end("evaluate", 0.0, count=6)
+    course.end("compress", 1.0, "fp32")
+    course.end("compress", 20.0, "static")
+    assert course.left == pytest.approx(2 * 1.0 + 2 * 20.0)
+
+
+def test_a_checkpoint_that_was_loaded_says_nothing_of_how_long_training_takes():
+    course = Course(UNTIMED, "model.weights=dense.pt")
+    course.end("train", 0.5, "dense")
+    course.end("compress", 1.0)
+    course.end("evaluate", 1.0)
+    assert course.left is None
+    course.end("train", 10.0)
+    assert course.left == pytest.approx(10.0 + 5 + 5)
+
+
+def test_what_failed_says_nothing_of_how_long_it_takes():
+    course = Course(UNTIMED, "schemes=fp32")
+    course.end("train", 200.0, "dense")
+    course.end("compress", 0.1, status="failed")
+    course.end("evaluate", 1.0)
+    assert course.left is None
 
 
 def test_several_jobs_share_the_time_left_but_for_timing_which_runs_alone():
-    found = forecast(train=5, measure=2)
-    found.slots = 4
-    found.finished("train", 10.0)
-    found.finished("measure", 3.0)
-    assert found.seconds_left() == 4 * 10 / 4 + 3
+    course = Course("schemes=fp32")
+    course.forecast.slots = 4
+    course.end("train", 200.0, "dense")
+    course.end("compress", 0.0, count=3)
+    course.end("evaluate", 8.0)
+    course.end("measure", 3.0)
+    assert course.left == pytest.approx((2 * 10.0 + 2 * 8.0) / 4 + 2 * 3.0)
 
 
 def test_timing_that_has_never_run_is_expected_to_last_as_long_as_it_may():
-    found = Forecast()
     overrides = ["measure.batch_sizes=1,32", "measure.seconds_cap=20"]
-    stages = [s for s in make_plan(load_config(None, overrides), FACTS).stages if s.kind == "measure"]
-    found.expect(stages)
+    found, stages = Forecast(), make_plan(load_config(None, overrides), FACTS).stages
+    found.expect(stages, {stage.key: "pending" if stage.kind == "measure" else "done" for stage in stages})
     assert found.seconds_left() == pytest.approx(2 * 20)
 
 
