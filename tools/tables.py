@@ -47,12 +47,22 @@ def table(what: str, root: Path = ROOT) -> str:
     return _KINDS[kind](root, [word for word in words if "=" not in word], options)
 
 
+_COLUMNS = ("pruner", "scheme", "backend")
+
+
 def results(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
-    """Return operating points of a report: ``results REPORT/data.json thresholds=0,0.8 schemes=fp32,static``."""
+    """Return operating points of a report: ``results REPORT/data.json thresholds=0,0.8 schemes=fp32,static``.
+
+    ``pruners=dense,magnitude`` and ``backends=eager`` leave out others.
+    """
     data = json.loads((root / words[0]).read_text(encoding="utf-8"))
     thresholds = [float(value) for value in options["thresholds"].split(",")]
-    schemes = options["schemes"].split(",")
-    points = [p for p in data["points"] if p["threshold"] in thresholds and p["scheme"] in schemes]
+    wanted = {column: options[f"{column}s"].split(",") for column in _COLUMNS if f"{column}s" in options}
+    points = [
+        point
+        for point in data["points"]
+        if point["threshold"] in thresholds and all(point[column] in values for column, values in wanted.items())
+    ]
     several = len({point["backend"] for point in points}) > 1
     latency = points[0]["latency"][0]
     heading = [
