@@ -172,8 +172,8 @@ def test_schemes_of_one_network_stand_apart_where_they_need_the_same_compute():
 
 def test_interactions_are_mapped_by_scheme_and_threshold():
     shown = interaction_map(section_of(Bench().build()))
-    assert (shown.rows, shown.columns) == (("dynamic", "static", "both"), ("0.5", "0.8", "0.9", "0.95"))
     (grid,) = shown.grids
+    assert (shown.rows, grid.columns) == (("dynamic", "static", "both"), ("0.5", "0.8", "0.9", "0.95"))
     assert grid.cells[1].tolist() == pytest.approx([0.0, 0.0, 0.0, 0.5])
     assert grid.texts[1][3] == "0.50 ± 0.00"
     assert grid.outlined == {(1, 3)}
@@ -217,6 +217,16 @@ def test_collapsed_layers_are_outlined_and_the_classifier_stands_in_brackets():
     assert shown.rows == ("conv1", "conv2", "(fc)")
     assert grid.outlined == {(0, 2)}
     assert grid.texts[0] == ("0", "50", "100")
+
+
+def test_heat_maps_of_a_pruner_have_the_thresholds_that_it_was_asked_for():
+    run = Bench(pruners=("magnitude", "random"), thresholds=(0.0, 0.5, 0.8, 0.9), schemes=("fp32", "static")).build()
+    trials = tuple(t for t in run.trials if (t.trial.pruner, t.trial.threshold) != ("random", 0.8))
+    section = section_of(replace(run, trials=trials))
+    assert [grid.columns for grid in interaction_map(section).grids] == [("0.5", "0.8", "0.9"), ("0.5", "0.9")]
+    layers = layer_map(section).grids
+    assert [grid.columns for grid in layers] == [("0", "0.5", "0.8", "0.9"), ("0", "0.5", "0.9")]
+    assert not any(np.isnan(grid.cells).any() for grid in layers)
 
 
 def test_many_thresholds_are_drawn_as_lines_in_bands_and_thousands_of_points_without_bars():

@@ -1,4 +1,4 @@
-"""Heat maps: grids of cells side by side that share their rows, columns and colours."""
+"""Heat maps: grids of cells side by side that share their rows and colours."""
 
 import math
 from collections.abc import Sequence
@@ -30,12 +30,13 @@ MOST_NAMES = 80
 
 @dataclass(frozen=True)
 class Grid:
-    """One grid: its title, its cells (rows × columns, NaN where there is nothing), and what is written in them.
+    """One grid: its title and columns, its cells (rows × columns, NaN where there is nothing), and what stands in them.
 
     ``outlined`` cells are to be noticed.
     """
 
     title: str
+    columns: tuple[str, ...]
     cells: np.ndarray
     texts: tuple[tuple[str, ...], ...]
     outlined: frozenset[tuple[int, int]] = frozenset()
@@ -43,12 +44,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Grids side by side, the names of their rows and columns, and what their colours mean."""
+    """Grids side by side, the names of the rows that they share, and what their colours mean."""
 
     subject: str
     grids: tuple[Grid, ...]
     rows: tuple[str, ...]
-    columns: tuple[str, ...]
     x_label: str
     colours: str
     low: float
@@ -78,9 +78,9 @@ def draw_heat_map(shown: HeatMap) -> Figure:
         axis.pcolormesh(
             grid.cells, cmap=shown.colours, vmin=shown.low, vmax=shown.high, edgecolors="white", linewidth=0.4
         )
-        _texts(axis, grid, shown, written=text <= width / len(shown.columns))
-        axis.set_xticks(np.arange(len(shown.columns)) + 0.5, shown.columns, fontsize=8.5)
-        axis.tick_params(axis="x", rotation=90 if len(shown.columns) > MOST_UPRIGHT else 0)
+        _texts(axis, grid, shown, written=text <= width / len(grid.columns))
+        axis.set_xticks(np.arange(len(grid.columns)) + 0.5, grid.columns, fontsize=8.5)
+        axis.tick_params(axis="x", rotation=90 if len(grid.columns) > MOST_UPRIGHT else 0)
         axis.grid(visible=False)
         axis.tick_params(length=0)
         axis.set_xlabel(shown.x_label)
@@ -100,10 +100,11 @@ def _widest_text(shown: HeatMap) -> float:
 
 
 def _grid_width(shown: HeatMap, text: float) -> float:
-    """Return how wide a grid is, in inches; its texts fit into its cells, unless there are many columns."""
-    if len(shown.columns) > MOST_UPRIGHT:
-        return 0.3 * len(shown.columns)
-    return max(1.8, max(0.45, text) * len(shown.columns))
+    """Return how wide grids are, in inches; their texts fit into their cells, unless there are many columns."""
+    columns = max(len(grid.columns) for grid in shown.grids)
+    if columns > MOST_UPRIGHT:
+        return 0.3 * columns
+    return max(1.8, max(0.45, text) * columns)
 
 
 def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:

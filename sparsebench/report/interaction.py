@@ -37,17 +37,15 @@ def interaction_map(section: Section) -> HeatMap | None:
         return None
     several = len(section.backends) > 1
     rows = {(p.backend, p.scheme): f"{p.scheme} · {p.backend}" if several else p.scheme for p in known}
-    thresholds = evenly(sorted({point.threshold for point in known}), MOST_COLUMNS)
     high = max(LEAST_SCALE_PP, *(abs(point.interaction.mean) for point in known if point.interaction))
     return HeatMap(
         subject=f"{section.title}: interaction{'' if several else f' on {known[0].backend}'}",
         grids=tuple(
-            _grid(pruner, [p for p in known if p.pruner == pruner], list(rows), thresholds)
+            _grid(pruner, [p for p in known if p.pruner == pruner], list(rows))
             for pruner in section.pruners
             if any(p.pruner == pruner for p in known)
         ),
         rows=tuple(rows.values()),
-        columns=tuple(f"{threshold:.4g}" for threshold in thresholds),
         x_label="threshold",
         colours="PuOr_r",
         low=-high,
@@ -57,7 +55,8 @@ def interaction_map(section: Section) -> HeatMap | None:
     )
 
 
-def _grid(pruner: str, points: list[Point], rows: list[tuple[str, str]], thresholds: list[float]) -> Grid:
+def _grid(pruner: str, points: list[Point], rows: list[tuple[str, str]]) -> Grid:
+    thresholds = evenly(sorted({point.threshold for point in points}), MOST_COLUMNS)
     cells = np.full((len(rows), len(thresholds)), np.nan)
     texts = [[""] * len(thresholds) for _ in rows]
     outlined = set()
@@ -71,7 +70,8 @@ def _grid(pruner: str, points: list[Point], rows: list[tuple[str, str]], thresho
         texts[row][column] = f"{decimal(found.mean)}{spread}"
         if _excludes_zero(point, found):
             outlined.add((row, column))
-    return Grid(pruner, cells, tuple(map(tuple, texts)), frozenset(outlined))
+    columns = tuple(f"{threshold:.4g}" for threshold in thresholds)
+    return Grid(pruner, columns, cells, tuple(map(tuple, texts)), frozenset(outlined))
 
 
 def _excludes_zero(point: Point, found: Spread) -> bool:

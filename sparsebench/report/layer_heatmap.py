@@ -27,12 +27,10 @@ def layer_map(section: Section) -> HeatMap | None:
     networks, prunable = _networks(section)
     if not section.pruners or not prunable:
         return None
-    thresholds = evenly(sorted({threshold for _, threshold in networks}), MOST_COLUMNS)
     return HeatMap(
         subject=f"{section.title}: zeros by layer",
-        grids=tuple(_grid(pruner, networks, list(prunable), thresholds) for pruner in section.pruners),
+        grids=tuple(_grid(pruner, networks, list(prunable)) for pruner in section.pruners),
         rows=tuple(name if may_prune else f"({name})" for name, may_prune in prunable.items()),
-        columns=tuple(f"{threshold:.4g}" for threshold in thresholds),
         x_label="threshold",
         colours="cividis",
         low=0.0,
@@ -42,18 +40,19 @@ def layer_map(section: Section) -> HeatMap | None:
     )
 
 
-def _grid(
-    pruner: str, networks: dict[tuple[str | None, float], Layers], names: list[str], thresholds: list[float]
-) -> Grid:
+def _grid(pruner: str, networks: dict[tuple[str | None, float], Layers], names: list[str]) -> Grid:
+    # The dense network belongs to every pruner.
+    own = {threshold: layers for (name, threshold), layers in networks.items() if name in (pruner, None)}
+    thresholds = evenly(sorted(own), MOST_COLUMNS)
     cells = np.full((len(names), len(thresholds)), np.nan)
     for column, threshold in enumerate(thresholds):
-        # The dense network belongs to every pruner.
-        layers = networks.get((pruner if threshold else None, threshold), {})
+        layers = own[threshold]
         for row, name in enumerate(names):
             if layers.get(name):
                 cells[row, column] = sum(layers[name]) / len(layers[name])
     return Grid(
         title=pruner,
+        columns=tuple(f"{threshold:.4g}" for threshold in thresholds),
         cells=cells,
         texts=tuple(tuple(_percent(value) for value in row) for row in cells),
         outlined=frozenset((int(row), int(column)) for row, column in np.argwhere(cells >= COLLAPSED_SPARSITY)),

@@ -118,6 +118,7 @@ def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
     means = np.array([[row[t].mean if t in row else np.nan for t in thresholds] for row in cells.values()])
     grid = Grid(
         title="",
+        columns=tuple(f"{threshold:g}" for threshold in thresholds),
         cells=means,
         texts=tuple(tuple("" if np.isnan(value) else f"{value:.1f}" for value in row) for row in means),
     )
@@ -128,7 +129,6 @@ def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
                     subject=subject,
                     grids=(grid,),
                     rows=tuple(cells),
-                    columns=tuple(f"{threshold:g}" for threshold in thresholds),
                     x_label="threshold of this layer alone",
                     colours="cividis",
                     low=0.0,

@@ -23,14 +23,14 @@ def heat_chart(shown: HeatMap | None, unit: str) -> go.Figure | None:
         figure.add_trace(
             go.Heatmap(
                 z=[[None if math.isnan(value) else float(value) for value in row] for row in grid.cells],
-                x=list(range(len(shown.columns))),
+                x=list(range(len(grid.columns))),
                 y=rows,
                 text=texts,
                 texttemplate="%{text}" if grid.cells.size <= MOST_NUMBERS else None,
                 hovertext=[
                     [f"{safe(name)}<br>threshold {column}<br>{text or '–'} {unit}" for column, text in cells]
                     for name, cells in (
-                        (name, list(zip(shown.columns, row, strict=True)))
+                        (name, list(zip(grid.columns, row, strict=True)))
                         for name, row in zip(shown.rows, texts, strict=True)
                     )
                 ],
@@ -42,6 +42,8 @@ def heat_chart(shown: HeatMap | None, unit: str) -> go.Figure | None:
             row=1,
             col=number + 1,
         )
+        names = {"tickvals": list(range(len(grid.columns))), "ticktext": list(grid.columns)}
+        figure.update_xaxes(**names, row=1, col=number + 1)
         for outlined_row, outlined in sorted(grid.outlined):
             box = {"x0": outlined - 0.44, "x1": outlined + 0.44, "y0": outlined_row - 0.44, "y1": outlined_row + 0.44}
             figure.add_shape(type="rect", **box, line={"color": shown.outline, "width": 2}, row=1, col=number + 1)
@@ -52,8 +54,7 @@ def heat_chart(shown: HeatMap | None, unit: str) -> go.Figure | None:
     colours = {"colorscale": scale, "cmin": shown.low, "cmax": shown.high, "colorbar": bar}
     figure.update_layout(height=180 + max(16, min(32, 900 // len(rows))) * len(rows), **layout_of(shown.subject))
     figure.update_layout(coloraxis=colours)
-    columns = {"tickvals": list(range(len(shown.columns))), "ticktext": list(shown.columns)}
-    figure.update_xaxes(title_text=shown.x_label, showgrid=False, zeroline=False, **columns)
+    figure.update_xaxes(title_text=shown.x_label, showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.5])
     figure.update_yaxes(tickvals=rows, ticktext=[safe(name, 40) for name in shown.rows], automargin=True, col=1)
     return figure
