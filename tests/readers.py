@@ -21,6 +21,7 @@ import sparsebench.config
 import sparsebench.runner
 import sparsebench.timing
 from sparsebench import cli, registry
+from sparsebench.exit_codes import NO_VERDICT
 from sparsebench.timing import comparing
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -112,7 +113,7 @@ class Reader:
                 cli.main()
             except SystemExit as stop:
                 code = stop.code or 0
-        allowed = block.exit_codes | ({cli.NO_VERDICT} if arguments[0] == "time" else set())
+        allowed = block.exit_codes | ({NO_VERDICT} if arguments[0] == "time" else set())
         assert code in allowed, f"{block.where}: sparsebench {arguments} ended with {code}\n{heard.getvalue()}"
         assert self.said != before, f"{block.where}: sparsebench {arguments} said nothing"
 
