@@ -98,10 +98,10 @@ class Forecast:
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Take one stage off what is left and, where it did what it should, learn from it."""
         self.dropped(stage)
-        if record.status == "done":
-            sort, amount = self._sorts[stage.key]
+        sort, amount = self._sorts[stage.key]
+        if record.status == "done" and amount:
             for known in (sort, sort[:1]):
-                self._seconds[known] += record.seconds if amount else 0.0
+                self._seconds[known] += record.seconds
                 self._amounts[known] += amount
 
     def dropped(self, stage: Stage) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FP32 = "fp32"
 
+WEIGHTS = "safetensors"
+"""The format that holds no network, only the weights of one."""
+
 OPERATIONS = "operations"
 """The setting of a program that names the module to import before it is loaded; as ``child`` reads it."""
 
@@ -51,10 +54,8 @@ FORMATS = {
     ),
     "pt2": Format("pt2", ".pt2", ("inductor",), ("", "torch")),
     # Weights by name, for the class that they were trained in: no backend's networks are that.
-    "safetensors": Format("safetensors", ".safetensors", (), ("", "safetensors")),
+    WEIGHTS: Format(WEIGHTS, ".safetensors", (), ("", "safetensors")),
 }
-
-WEIGHTS = "safetensors"
 
 _TORCH_AO = ("dynamic", "static", "both", "qat")
 """Schemes that eager quantizes by torch.ao, whose int8 layers hold weights packed for the CPU they run on."""
