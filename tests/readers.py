@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import yaml
 from documents import ROOT
+from patience import LONG
 from plugin import PLUGIN
 from quick_sweeps import load_config
 
@@ -126,7 +127,7 @@ class Reader:
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=LONG,
         )
         assert done.returncode in block.exit_codes, f"{block.where}\n{done.stdout}{done.stderr}"
         assert "passed" in done.stdout

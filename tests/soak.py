@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from patience import LONG
 from quick import quick
 
 from sparsebench import run_sweep
@@ -25,7 +26,7 @@ LIVES = (0.25, 0.25, 0.25, 1.0)
 """A process lives for up to one of these shares of the time that a sweep takes. Most live shortly, so that many are
 killed before it ends; some live long, so that it ends though a stage should take longer than the others live."""
 
-SECONDS_TO_END = 120
+SECONDS_TO_END = LONG
 
 
 def sweep(folder):

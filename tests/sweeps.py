@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import LONG
+
 from sparsebench import load_config
 from sparsebench.records import flat_row
 from sparsebench.watching import Watcher
@@ -33,7 +35,7 @@ def tiny_arguments(*overrides):
     return [argument for override in (*TINY, *overrides) for argument in ("--set", override)]
 
 
-def sparsebench(*arguments, cwd, env=None, timeout=240):
+def sparsebench(*arguments, cwd, env=None, timeout=LONG):
     """Run the command line in a process of its own, as a user would, with the tests' own modules importable."""
     path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
     return subprocess.run(

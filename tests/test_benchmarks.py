@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import LONG
 from plugin import PLUGIN
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +37,7 @@ def test_each_trial_of_a_sweep_has_a_latency_benchmark_with_accuracy_sparsity_an
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=LONG,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     benchmarks = json.loads((tmp_path / "out.json").read_text())["benchmarks"]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import LONG
 from quick import QUICK
 from sweeps import TESTS, rows
 
@@ -37,7 +38,7 @@ def sweep(folder, *arguments, **keywords):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LONG,
         **keywords,
     )
 
@@ -76,7 +77,7 @@ def test_a_full_disk_ends_the_run_with_its_remedy_and_with_room_the_run_goes_on(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LONG,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+from patience import LONG
 from sweeps import TESTS, TIMED, rows, sparsebench
 
 from sparsebench import load_config, load_run, run_sweep
@@ -90,7 +91,7 @@ def folder(tmp_path):
 
 
 def ends_well(process):
-    stdout, stderr = process.communicate(timeout=200)
+    stdout, stderr = process.communicate(timeout=LONG)
     assert process.returncode == 0, stderr
     return stdout
 

@@ -254,9 +254,9 @@ def test_a_run_that_is_told_to_end_does_so_within_seconds_with_all_its_workers(
     assert (process.pid in pids) == (not workers)
     # As a terminal does at Ctrl-C: the signal is sent to the whole group. Others are meant for one process.
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=100)
     assert process.returncode == code, stderr
-    wait_until(lambda: not any(map(alive, pids)), seconds=10)
+    wait_until(lambda: not any(map(alive, pids)), seconds=60)
     assert stdout == ""
     assert "Traceback" not in stderr
     if word:

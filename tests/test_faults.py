@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from patience import LONG
 from quick import quick
 from sweeps import TESTS, TIMED, rows, sparsebench, tiny, tiny_arguments
 
@@ -69,7 +70,7 @@ def test_a_run_killed_while_a_result_is_written_is_finished_with_the_same_record
         cwd=tmp_path,
         env=ENVIRONMENT,
         capture_output=True,
-        timeout=240,
+        timeout=LONG,
     )
     assert killed.returncode == -signal.SIGKILL
     committed = list(tmp_path.glob("runs/tiny/*/*/result.json"))
@@ -84,7 +85,7 @@ def test_a_run_killed_while_a_session_is_recorded_times_the_rest_in_another(tmp_
         cwd=tmp_path,
         env=ENVIRONMENT,
         capture_output=True,
-        timeout=240,
+        timeout=LONG,
     )
     assert killed.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob("runs/tiny/measure/*/result.json"))) == 1

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import LONG
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the extra dev")
 
@@ -73,7 +74,7 @@ def carry_out(step, workspace):
         env=env,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=LONG,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from documents import ROOT
+from patience import LONG
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -34,7 +35,7 @@ measure = { batch_sizes = [] }
 
 
 def run(*command, **options):
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=280, **options)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=LONG, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import LONG
 from plugin import PLUGIN
 from sweeps import TIMED, stage_files, tiny
 
@@ -86,7 +87,7 @@ def test_every_trial_of_a_run_is_benchmarked_with_its_facts_beside_it(pytester, 
         cwd=pytester.path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=LONG,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout

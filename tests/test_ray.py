@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+from patience import LONG
 from sweeps import TESTS, TIMED, Recorder, rows, stage_files, tiny, tiny_arguments
 from test_graph import SETUP, task
 from test_imports import modules_after
@@ -145,7 +146,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_sweep_costs_nothing_but_time(c
     running = driver()
     until(lambda: any(where == "worker" for what, where, _ in notes() if what in ("train", "test")))
     cluster.remove_node(cluster.worker, allow_graceful=False)
-    stdout, stderr = running.communicate(timeout=200)
+    stdout, stderr = running.communicate(timeout=LONG)
     assert running.returncode == 0, stderr
     assert stdout == "4 of 4 trials done in runs/tiny.\n", "Ray is not heard of"
     lines = stderr.splitlines()
@@ -164,7 +165,7 @@ def test_a_driver_that_is_killed_is_started_again_and_does_only_the_rest(cluster
     assert before, "the first network had been trained"
 
     again = driver()
-    stdout, stderr = again.communicate(timeout=200)
+    stdout, stderr = again.communicate(timeout=LONG)
     assert again.returncode == 0, stderr
     assert rows(load_run(tmp_path / "runs/tiny")) == local
     assert before.items() <= stage_files(tmp_path / "runs/tiny").items(), "what was done was left alone"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import LONG
 from recordings import recorded, stored
 from small_nets import (
     ConvOnly,
@@ -153,7 +154,7 @@ def test_a_restored_network_gives_equal_bits_in_a_new_process(compressed, held_o
         folder = tmp_path / f"{backend}-{scheme}"
         stored(compressed(backend, scheme), folder)
         asked += f"{backend} {scheme} {folder}\n"
-    subprocess.run([sys.executable, "-c", RESTORE], input=asked, text=True, check=True, timeout=200)
+    subprocess.run([sys.executable, "-c", RESTORE], input=asked, text=True, check=True, timeout=LONG)
     for backend, scheme in OFFERED:
         found = torch.load(tmp_path / f"{backend}-{scheme}.out", weights_only=True)
         assert torch.equal(found, compressed(backend, scheme).network(held_out)), (backend, scheme)

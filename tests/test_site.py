@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from documents import ROOT
+from patience import LONG
 
 PARTS = ("docs", "tools", "sparsebench", "zensical.toml")
 
@@ -18,7 +19,7 @@ def build(folder):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=LONG,
     )
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import VERY_LONG
 from sweeps import TESTS, rows
 
 from sparsebench import load_run
@@ -24,7 +25,7 @@ def soak(script, folder, kills):
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=VERY_LONG,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])["kills"]
@@ -33,6 +34,8 @@ def soak(script, folder, kills):
 
 
 @forks
+@pytest.mark.slow
+@pytest.mark.timeout(VERY_LONG + 100)
 @pytest.mark.parametrize(
     ("script", "kills"), [("soak.py", KILLS), ("soak_pairs.py", KILLS_OF_PAIRS)], ids=["alone", "in pairs"]
 )

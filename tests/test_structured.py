@@ -13,6 +13,7 @@ import structured_nets
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import LONG
 from structured_nets import NETS, SMALL, Recurrent, build, example, plain
 from torch import nn
 from torch.nn.utils import parametrizations, prune
@@ -431,7 +432,7 @@ def test_a_network_loaded_in_another_process_gives_the_very_same_outputs(tmp_pat
         (tmp_path / f"{name}.json").write_text(changed_structure(net).to_json())
         safetensors.torch.save_model(net, str(tmp_path / f"{name}.safetensors"))
         expected[name] = logits(net)
-    subprocess.run([sys.executable, structured_nets.__file__, str(tmp_path)], check=True, timeout=200)
+    subprocess.run([sys.executable, structured_nets.__file__, str(tmp_path)], check=True, timeout=LONG)
     for name, outputs in expected.items():
         assert torch.equal(torch.load(tmp_path / f"{name}.pt"), outputs), name
 
