@@ -140,7 +140,10 @@ class ModelConfig(Section):
     weights: str | None = Field(
         None,
         min_length=1,
-        description="A checkpoint in place of dense training: a path, 'pretrained', or 'torchvision:IMAGENET1K_V2'.",
+        description=(
+            "A checkpoint in place of dense training: a path, in which '{seed}' stands for each seed, 'pretrained', or "
+            "'torchvision:IMAGENET1K_V2'."
+        ),
     )
     new_head: bool = Field(False, description="Whether the checkpoint's classifier is replaced by a fresh one.")
     strict: bool = Field(True, description="Whether the checkpoint must fit; otherwise what fits of it is loaded.")
@@ -150,6 +153,12 @@ class ModelConfig(Section):
         if self.weights is None and (self.new_head or not self.strict):
             raise ValueError("new_head and strict say how a checkpoint is loaded; give its path as weights.")
         return self
+
+    def weights_of(self, seeds: Iterable[int]) -> tuple[str, ...]:
+        """Return the checkpoints that the dense networks of ``seeds`` are loaded from, each once; none without any."""
+        if self.weights is None:
+            return ()
+        return tuple(dict.fromkeys(self.weights.replace("{seed}", str(seed)) for seed in seeds))
 
 
 class Component(Section):

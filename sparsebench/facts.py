@@ -109,9 +109,9 @@ def source_digest(reference: str) -> str:
 
 def _weights(config: SweepConfig) -> dict[str, str]:
     """Return the SHA-256 of each checkpoint file; what a library publishes is known by its name."""
-    paths = [model.weights for model in config.model if model.weights and published_as(model.weights) is None]
+    asked = [source for model in config.model for source in model.weights_of(config.seeds)]
     digests, problems = {}, []
-    for path in paths:
+    for path in (source for source in asked if published_as(source) is None):
         try:
             with Path(path).open("rb") as file:
                 digests[path] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -26,7 +26,7 @@ class Facts:
     Attributes:
         data: fingerprint of each dataset, by its name in the config.
         sources: digest of the user's own modules, by reference (``package.module:callable``).
-        weights: SHA-256 of each checkpoint file, by its path in the config.
+        weights: SHA-256 of each checkpoint file, by its path.
         not_offered: why a backend does not offer a scheme, by (label of the backend, scheme); offered pairs
             are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
@@ -205,12 +205,13 @@ class _Planner:
 
     def _dense(self, model: ModelConfig, data: DataConfig, seed: int) -> Stage:
         """Return the stage that brings forth the dense network: it trains one, or loads the checkpoint."""
-        if model.weights is None:
+        checkpoint = next(iter(model.weights_of([seed])), None)
+        if checkpoint is None:
             own = self.config.train.of_dense if self.config.train.start_from == "dense" else {}
             return self._train_stage(model, data, None, 0.0, seed, None, "dense, from scratch", own=own)
         weights = {
-            "source": model.weights,
-            "sha256": self.facts.weights.get(model.weights),
+            "source": checkpoint,
+            "sha256": self.facts.weights.get(checkpoint),
             "new_head": model.new_head,
             "strict": model.strict,
         }

@@ -1,5 +1,7 @@
 """What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.utils.data import default_collate
 
@@ -62,7 +64,7 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
             )
         for model in config.model:
             try:
-                _check_model(model, data, splits, own_trainer=config.train.trainer != "default")
+                _check_model(model, data, splits, config.seeds, own_trainer=config.train.trainer != "default")
             except SparsebenchError as error:
                 problems.append(f"model.name = {model.name!r} on {data.name!r}: {error}")
     if problems:
@@ -80,16 +82,16 @@ def _training_problems(train: TrainConfig) -> list[str]:
     return [f"{key}: {problem}" for key, problem in found.items() if problem]
 
 
-def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, own_trainer: bool) -> None:
-    """Build a network, load its checkpoint, and let it look at two samples.
+def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, seeds: Sequence[int], own_trainer: bool) -> None:
+    """Build a network, load its checkpoints, and let it look at two samples.
 
     Raises:
         SparsebenchError: with the first thing that is wrong.
     """
     network = build_model(model.name, splits.classes, splits.input_shape, model.options)
-    if model.weights:
+    for checkpoint in model.weights_of(seeds):
         load_weights(
-            *(network, model.weights, model.name, splits.input_shape, model.options),
+            *(network, checkpoint, model.name, splits.input_shape, model.options),
             new_head=model.new_head,
             strict=model.strict,
         )

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import pytest
 from crowded import crowded
-from handmade import ENVIRONMENT, Bench, with_faults
+from handmade import ENVIRONMENT, Bench, stage, with_faults
 
 from sparsebench.errors import SparsebenchError
+from sparsebench.records import LoadedWeights
 from sparsebench.report import write_report
 from sparsebench.report.checklist import checklist
 from sparsebench.report.findings import findings
@@ -357,6 +358,37 @@ def test_latencies_of_several_machines_are_not_compared_silently():
         "Linux 6.1); only that of Example CPU 9000 / 2 cores / Linux 6.1 is shown, for latencies of two machines are "
         "not compared."
     ]
+
+
+def loaded_from(*checkpoints):
+    """Return a run whose dense networks of seeds 0, 1, … were loaded from files of these names and digests."""
+    run = Bench(thresholds=(0.0, 0.5), seeds=tuple(range(len(checkpoints)))).build()
+    trials = []
+    for trial in run.trials:
+        source, sha256 = checkpoints[trial.trial.seed]
+        weights = LoadedWeights(source=source, sha256=sha256, tensors=8)
+        dense = stage("train", f"dense-{source}", replace(trial.train.result, loaded=weights, epochs=0))
+        trials.append(replace(trial, ancestors=(dense,)) if trial.trial.threshold else replace(trial, train=dense))
+    return replace(run, trials=tuple(trials))
+
+
+def test_seeds_that_prune_one_dense_network_are_told_from_those_that_prune_one_each(tmp_path):
+    one = loaded_from(("net.pt", "ab12"), ("net.pt", "ab12"))
+    assert findings(one, sections(one)) == [
+        "small_cnn on digits: its 2 seeds prune one dense network, loaded from net.pt. Intervals leave out how much "
+        "another training of it would change; a checkpoint for each seed, as in model.weights = 'net-{seed}.pt', puts "
+        "it in."
+    ]
+    copied = loaded_from(("net-0.pt", "ab12"), ("net-1.pt", "ab12"))
+    assert len(findings(copied, sections(copied))) == 1, "the content decides, not the name"
+    each = loaded_from(("net-0.pt", "ab12"), ("net-1.pt", "cd34"))
+    assert findings(each, sections(each)) == []
+    text = re.sub(" +", " ", write_report(each, tmp_path).read_text())
+    assert "| dense weights loaded from | net-0.pt, SHA-256 ab12 |" in text
+    assert "| dense weights loaded from | net-1.pt, SHA-256 cd34 |" in text
+    assert "| dense weights loaded from | pretrained, as published |" in re.sub(
+        " +", " ", write_report(loaded_from(("pretrained", None)), tmp_path).read_text()
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path):

@@ -306,6 +306,25 @@ def test_keys_follow_the_content_of_a_checkpoint_and_nothing_else_changes_withou
     assert all("weights" not in stage.settings for stage in trains(tiny()))
 
 
+def test_each_seed_may_have_a_checkpoint_of_its_own(checkpoint):
+    for seed in (3, 4):
+        torch.save(build_model("small_cnn", 10, (1, 8, 8), {"width": 8}).state_dict(), f"mine-{seed}.pth")
+    loaded = [stage for stage in trains(tiny("model.weights=mine-{seed}.pth", "seeds=3,4")) if not stage.parent]
+    assert {stage.settings["seed"]: stage.settings["weights"]["source"] for stage in loaded} == {
+        3: "mine-3.pth",
+        4: "mine-4.pth",
+    }
+    digests = {hashlib.sha256(Path(f"mine-{seed}.pth").read_bytes()).hexdigest() for seed in (3, 4)}
+    assert {stage.settings["weights"]["sha256"] for stage in loaded} == digests
+    with pytest.raises(ConfigError) as told:
+        plan_sweep(tiny("model.weights=mine-{seed}.pth", "seeds=3,4,5,6"))
+    assert "model.weights = 'mine-5.pth' cannot be read" in str(told.value)
+    assert "model.weights = 'mine-6.pth' cannot be read" in str(told.value), "all at once"
+    Path("mine-4.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match=r"The checkpoint 'mine-4\.pth' cannot be read"):
+        run_sweep(tiny("model.weights=mine-{seed}.pth", "seeds=3,4"), runs_dir="runs")
+
+
 def test_where_each_threshold_starts_from_the_one_before_the_first_starts_from_the_checkpoint(checkpoint):
     loaded, sparse = trains(tiny("model.weights=mine.pth", "train.start_from=previous"))
     assert loaded.settings["weights"]

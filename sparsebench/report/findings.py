@@ -2,9 +2,9 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from sparsebench.records import Run, StageRecord, TrainResult, TrialResult
+from sparsebench.records import LoadedWeights, Run, StageRecord, TrainResult, TrialResult
 from sparsebench.report.comparisons import EAGER
 from sparsebench.report.latency import sessions
 from sparsebench.report.numbers import decimal, limits, percent
@@ -39,6 +39,7 @@ def findings(run: Run, sections: tuple[Section, ...]) -> list[str]:
         *_other_sparsity(run),
         *_collapsed(run),
         *_own_pruning(run),
+        *(text for section in sections for text in _one_dense_network(section)),
         *_machines(run),
         *_timing(sections),
     ]
@@ -51,6 +52,14 @@ def trained_records(run: Run) -> dict[str, tuple[TrialResult, TrainResult]]:
         if trial.trained is not None:
             found.setdefault(trial.trial.train, (trial, trial.trained))
     return found
+
+
+def loaded_weights(trials: Iterable[TrialResult]) -> Iterator[tuple[int, LoadedWeights]]:
+    """Yield the seed and the checkpoint of every dense network that was loaded, for each trial that comes of it."""
+    for trial in trials:
+        for record in (*trial.ancestors, *trial.stages):
+            if isinstance(record.result, TrainResult) and record.result.loaded is not None:
+                yield trial.trial.seed, record.result.loaded
 
 
 def stages(run: Run) -> dict[str, StageRecord]:
@@ -148,6 +157,18 @@ def _own_pruning(run: Run) -> Iterator[str]:
     }
     for trainer, asked, used in other:
         yield f"{escape(trainer)} was asked for {escape(asked)} pruning and used {escape(used)}."
+
+
+def _one_dense_network(section: Section) -> Iterator[str]:
+    """Yield that the seeds prune the same network: they tell less than seeds that train one each."""
+    loaded = {seed: weights for seed, weights in loaded_weights(section.trials) if weights.complete}
+    if len(loaded) > 1 and len({weights.sha256 or weights.source for weights in loaded.values()}) == 1:
+        source = escape(shorten(next(iter(loaded.values())).source))
+        yield (
+            f"{_where(section)}: its {len(loaded)} seeds prune one dense network, loaded from {source}. Intervals "
+            "leave out how much another training of it would change; a checkpoint for each seed, as in "
+            "model.weights = 'net-{seed}.pt', puts it in."
+        )
 
 
 def _machines(run: Run) -> Iterator[str]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparsebench.records import STAGE_KINDS, EnvironmentRecord, Run
-from sparsebench.report.findings import stages, trained_records
+from sparsebench.report.findings import loaded_weights, stages, trained_records
 from sparsebench.report.latency import sessions
 from sparsebench.report.numbers import decimal, limits, percent
 from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import escape, fence, folded
+from sparsebench.report.text import escape, fence, folded, shorten
 
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 """Processor flags that decide how fast int8 and bf16 run."""
@@ -38,11 +38,15 @@ def provenance(run: Run) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was trained on what, and when: trainers, samples of each data set's splits, first and last start."""
+    """What was trained on what, and when: trainers, samples of each data set's splits, first and last start.
+
+    ``checkpoints`` are the SHA-256 of what dense networks were loaded from, None for what a library publishes.
+    """
 
     seeds: tuple[int, ...]
     trainers: tuple[str, ...]
     splits: dict[str, dict[str, int]]
+    checkpoints: dict[str, str | None]
     stages_started: tuple[str, ...]
 
 
@@ -61,6 +65,7 @@ def facts(run: Run) -> Facts:
             }
             for trial, record in trained
         },
+        checkpoints={weights.source: weights.sha256 for _, weights in loaded_weights(run.trials)},
         stages_started=tuple(started[:: max(1, len(started) - 1)]),
     )
 
@@ -74,8 +79,14 @@ def _facts(run: Run) -> str:
     for data, counts in found.splits.items():
         samples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
         rows.append((f"samples of {escape(data)}", samples))
+    for source, sha256 in found.checkpoints.items():
+        rows.append(("dense weights loaded from", f"{escape(shorten(source))}, {_published_or(sha256)}"))
     rows.append(("stages started", escape(" to ".join(found.stages_started)) or "none"))
     return _table(rows)
+
+
+def _published_or(sha256: str | None) -> str:
+    return "as published" if sha256 is None else f"SHA-256 {sha256}"
 
 
 def _sessions(run: Run) -> str:
