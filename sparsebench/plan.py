@@ -349,8 +349,7 @@ class _Planner:
             return None
         rank = {scheme: place for place, scheme in enumerate(dict.fromkeys((FP32, *self.config.schemes)))}
         least = min(here, key=lambda trial: (rank[trial.scheme], trial.threshold))
-        pruning = "dense" if least.pruner is None else f"{least.pruner} {least.threshold:g}"
-        return {"network": f"{pruning} · {least.scheme} · {backend}", "compress": str(least.compress)}
+        return {"network": f"{least.pruning} · {least.scheme} · {backend}", "compress": str(least.compress)}
 
     def _dense_key(self, trials: Sequence[TrialRecord]) -> str | None:
         """Return the key of the stage that trains the dense network: the control, or what sparse ones start from."""

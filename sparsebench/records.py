@@ -397,6 +397,11 @@ class StageRecord:
     schema_version: int = SCHEMA_VERSION
 
 
+def pruning_in_short(pruner: str | None, threshold: float) -> str:
+    """Return pruner and threshold as they are named everywhere: ``magnitude 0.9``, or ``dense``."""
+    return f"{pruner} {threshold:g}" if threshold else "dense"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """One operating point of the plan and the keys of its stages.
@@ -423,10 +428,14 @@ class TrialRecord:
     not_offered: str | None = None
 
     @property
+    def pruning(self) -> str:
+        """Pruner and threshold in short: ``magnitude 0.9``, or ``dense``."""
+        return pruning_in_short(self.pruner, self.threshold)
+
+    @property
     def label(self) -> str:
         """One line that names the trial, for progress and messages."""
-        pruner = "dense" if self.pruner is None else f"{self.pruner} {self.threshold:g}"
-        return f"{self.model} · {self.data} · {pruner} · {self.scheme} · {self.backend} · seed {self.seed}"
+        return f"{self.model} · {self.data} · {self.pruning} · {self.scheme} · {self.backend} · seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)

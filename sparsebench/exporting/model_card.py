@@ -94,7 +94,7 @@ def model_card(
     t = trial.trial
     compared = Comparer(run.trials).compare(trial)
     runtime, _ = RUNTIMES[kind.name]
-    title = f"# {escape(t.model)}, {escape(_pruning(trial))}, {escape(t.scheme)}"
+    title = f"# {escape(t.model)}, {escape(t.pruning)}, {escape(t.scheme)}"
     intro = (
         f"`{_code(file)}` is a network for {runtime}, trained on {escape(t.data)}, made and measured by sparsebench "
         f"{escape(run.record.sparsebench)} in run {escape(run.record.name)}."
@@ -231,11 +231,6 @@ def _pruned(trial: TrialResult) -> str:
         return "none (dense)"
     how = "channels removed" if trained.structured else "weights set to zero"
     return f"{escape(trained.pruned_by)}, threshold {t.threshold:g}: {how}"
-
-
-def _pruning(trial: TrialResult) -> str:
-    t = trial.trial
-    return "dense" if t.pruner is None else f"{t.pruner} {t.threshold:g}"
 
 
 def _options(run: Run, model: str) -> Mapping[str, Any]:

@@ -233,5 +233,4 @@ def _where(section: Section) -> str:
 
 def _network(trial: TrialResult) -> str:
     t = trial.trial
-    pruning = "dense" if t.pruner is None else f"{t.pruner} {t.threshold:g}"
-    return f"{escape(t.model)} on {escape(t.data)}, {escape(pruning)}"
+    return f"{escape(t.model)} on {escape(t.data)}, {escape(t.pruning)}"

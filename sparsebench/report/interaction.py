@@ -70,7 +70,7 @@ def _grid(pruner: str, points: list[Point], rows: list[tuple[str, str]]) -> Grid
         texts[row][column] = f"{decimal(found.mean)}{spread}"
         if _excludes_zero(point, found):
             outlined.add((row, column))
-    columns = tuple(f"{threshold:.4g}" for threshold in thresholds)
+    columns = tuple(f"{threshold:g}" for threshold in thresholds)
     return Grid(pruner, columns, cells, tuple(map(tuple, texts)), frozenset(outlined))
 
 

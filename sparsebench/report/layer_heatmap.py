@@ -52,7 +52,7 @@ def _grid(pruner: str, networks: dict[tuple[str | None, float], Layers], names: 
                 cells[row, column] = sum(layers[name]) / len(layers[name])
     return Grid(
         title=pruner,
-        columns=tuple(f"{threshold:.4g}" for threshold in thresholds),
+        columns=tuple(f"{threshold:g}" for threshold in thresholds),
         cells=cells,
         texts=tuple(tuple(_percent(value) for value in row) for row in cells),
         outlined=frozenset((int(row), int(column)) for row, column in np.argwhere(cells >= COLLAPSED_SPARSITY)),

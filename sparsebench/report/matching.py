@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsebench.records import EnvironmentRecord, Run, TrialResult
+from sparsebench.records import EnvironmentRecord, Run, TrialResult, pruning_in_short
 from sparsebench.report.comparisons import EAGER, FP32, identity
 
 Spot = tuple[str, str, str | None, float, str, str, int | None]
@@ -47,7 +47,7 @@ class Group:
     def pruning(self) -> str:
         """Pruner and threshold in short: ``magnitude 0.9``, or ``dense``."""
         _, _, pruner, threshold, *_ = self.spot
-        return f"{pruner} {threshold:g}" if threshold else "dense"
+        return pruning_in_short(pruner, threshold)
 
     @property
     def seeds(self) -> tuple[int, ...]:

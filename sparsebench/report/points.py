@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
-from sparsebench.records import CompressResult, Run, TrialResult
+from sparsebench.records import CompressResult, Run, TrialResult, pruning_in_short
 from sparsebench.report.comparisons import EAGER, FP32, Comparer, SeedResult
 from sparsebench.report.drops import Drop, mean_drop
 from sparsebench.report.latency import Setting, Speed, joined
@@ -104,7 +104,7 @@ class Point:
     @property
     def pruning(self) -> str:
         """Pruner and threshold in short: ``magnitude 0.9``, or ``dense``."""
-        return "dense" if self.dense else f"{self.pruner} {self.threshold:g}"
+        return pruning_in_short(self.pruner, self.threshold)
 
     @property
     def label(self) -> str:

@@ -128,10 +128,9 @@ def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any]) -> list[str
         ),
         None,
     )
-    pruned = "dense" if trial.trial.pruner is None else f"{trial.trial.pruner} {trial.trial.threshold:g}"
     theirs = one.median_s * 1e3
     return [
-        escape(f"{trial.trial.model} · {trial.trial.data} · {pruned}"),
+        escape(f"{trial.trial.model} · {trial.trial.data} · {trial.trial.pruning}"),
         escape(str(row["scheme"])),
         escape(str(row["backend"])),
         str(row["seed"]),
