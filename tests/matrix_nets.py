@@ -12,51 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 from torchvision.models import mobilenet_v2, resnet18
-from torchvision.models.resnet import BasicBlock
 
 from sparsebench.models import build_model
-from sparsebench.registry import MODELS
 
 CLASSES = 10
-
-
-class ResNet20(nn.Module):
-    """Three stages of three basic blocks on 16, 32 and 64 channels, as in He et al. 2016 for CIFAR."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        blocks, channels = [], 16
-        for width, stride in ((16, 1), (32, 2), (64, 2)):
-            for step in (stride, 1, 1):
-                same = step == 1 and channels == width
-                shortcut = None
-                if not same:
-                    shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, step, bias=False), nn.BatchNorm2d(width))
-                blocks.append(BasicBlock(channels, width, step, shortcut))
-                channels = width
-        self.blocks = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(64, CLASSES)
-
-    def forward(self, x):
-        return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
-
-
-class LSTMClassifier(nn.Module):
-    """The last step of an LSTM, classified."""
-
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(12, 32, batch_first=True)
-        self.classifier = nn.Linear(32, CLASSES)
-
-    def forward(self, x):
-        return self.classifier(self.lstm(x)[0][:, -1])
-
-
-def _ours(name, shape, otherwise):
-    """Return a network of the package where it has one of that name."""
-    return build_model(name, CLASSES, shape, {}) if name in MODELS else otherwise()
 
 
 @dataclass(frozen=True)
@@ -70,11 +29,11 @@ class Net:
 
 NETS = {
     "small_cnn": Net(lambda: build_model("small_cnn", CLASSES, (3, 16, 16), {"width": 16}), (3, 16, 16)),
-    "resnet20": Net(lambda: _ours("resnet20", (3, 32, 32), ResNet20), (3, 32, 32)),
+    "resnet20": Net(lambda: build_model("resnet20", CLASSES, (3, 32, 32), {}), (3, 32, 32)),
     "resnet18": Net(lambda: resnet18(num_classes=CLASSES), (3, 64, 64), large=True),
     "mobilenet_v2": Net(lambda: mobilenet_v2(num_classes=CLASSES), (3, 64, 64), large=True),
     "gru": Net(lambda: build_model("gru_classifier", CLASSES, (8, 12), {"hidden": 32}), (8, 12)),
-    "lstm": Net(lambda: _ours("lstm_classifier", (8, 12), LSTMClassifier), (8, 12)),
+    "lstm": Net(lambda: build_model("lstm_classifier", CLASSES, (8, 12), {}), (8, 12)),
 }
 
 

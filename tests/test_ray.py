@@ -173,10 +173,10 @@ def test_a_driver_that_is_killed_is_started_again_and_does_only_the_rest(cluster
 
 
 def test_a_training_that_hangs_is_ended_with_its_worker_and_has_failed(cluster, notes, tmp_path):
-    config = tiny(*SWEEP, "train.trainer=counting:HangsWhenSparse", "schemes=fp32", "run.stage_seconds=6")
+    config = tiny(*SWEEP, "train.trainer=counting:HangsWhenSparse", "schemes=fp32", "run.stage_seconds=15")
     run = run_sweep(config, runs_dir=tmp_path, executor=RayExecutor(config.ray, cluster.address))
     assert [trial.status for trial in run.trials] == ["done", "failed"]
-    assert "It ran for longer than 6 s and was ended" in run.trials[1].failed_stage.failure.message
+    assert "It ran for longer than 15 s and was ended" in run.trials[1].failed_stage.failure.message
     ((_, _, worker),) = [note for note in notes() if note[0] == "hang"]
     until(lambda: not os.path.exists(f"/proc/{worker}"))
 

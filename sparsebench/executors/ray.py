@@ -20,7 +20,7 @@ from sparsebench.executors import Ended, Executor, MayStart, at_once
 from sparsebench.executors.limits import over_limit
 from sparsebench.executors.ray_cluster import Cluster, Node, cannot_run
 from sparsebench.executors.ray_room import Room, Running
-from sparsebench.executors.ray_worker import Mailbox, carry_out_here
+from sparsebench.executors.ray_worker import NEWS_SECONDS, Mailbox, carry_out_here
 from sparsebench.records import Failure
 from sparsebench.tasks import Said, Setup, Started, Task, Tell
 from sparsebench.work import record_failure
@@ -116,7 +116,9 @@ class RayExecutor:
         while not ended:
             ended += self._hand_over()
             done = self._some_done()
-            self._pass_on_news(tell)
+            # A worker ends when the mailbox has its news, which may be later than what was asked for last.
+            for patience in (NEWS_SECONDS, NEWS_SECONDS) if done else (0.0,):
+                self._pass_on_news(tell, patience)
             for ref in done:
                 ended += self._end(ref, tell)
             ended += self._end_overdue()
@@ -188,9 +190,9 @@ class RayExecutor:
             done += ray.wait(left, num_returns=len(left), timeout=0)[0]
         return list(done)
 
-    def _pass_on_news(self, tell: Tell) -> None:
+    def _pass_on_news(self, tell: Tell, patience: float) -> None:
         ray = self._cluster.ray
-        ready, _ = ray.wait([self._news], timeout=0)
+        ready, _ = ray.wait([self._news], timeout=patience)
         if not ready:
             return
         running = {one.task.key: one for one in self._running.values()}

@@ -16,6 +16,9 @@ from sparsebench.tasks import Started, Task, Trained
 
 News = Started | Trained
 
+NEWS_SECONDS = 2.0
+"""How long the end of a task waits for its news; what is later than that is left out."""
+
 
 class Mailbox:
     """An actor that holds news of tasks until the driver fetches them."""
@@ -68,12 +71,18 @@ def carry_out_here(task: Task, mailbox: Any, origin: Origin) -> list[StageRecord
     _check_version(origin)
     _move_in(task, origin)
     # Imported only in the driver's working directory, where modules of the user's own are found.
+    import ray
+
     from sparsebench.work import carry_out
 
+    sent: list[Any] = []
     try:
-        return carry_out(task, lambda event: mailbox.put.remote(event))
+        return carry_out(task, lambda event: sent.append(mailbox.put.remote(event)))
     except StoreError as error:
         return f"{error} (on node {platform.node()})"
+    finally:
+        if sent:
+            ray.wait(sent, num_returns=len(sent), timeout=NEWS_SECONDS)
 
 
 def _check_version(origin: Origin) -> None:
