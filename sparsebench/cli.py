@@ -3,6 +3,8 @@
 Nothing heavy is imported before a command needs it: ``sparsebench --help`` must answer at once.
 """
 
+import atexit
+import gc
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -50,6 +52,8 @@ class ExecutorName(StrEnum):
 
 def main() -> None:
     """Run the command line; an error of ours is a sentence on stderr, never a traceback."""
+    # The last collection of garbage would go through all that torch brought, for seconds.
+    atexit.register(gc.freeze)
     try:
         app()
     except SparsebenchError as error:

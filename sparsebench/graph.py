@@ -132,6 +132,8 @@ class Graph:
             needs=Needs(threads=self._threads, gpu=self._gpu and trains, exclusive=timed),
             priority=priority,
             affinity=self._affinity(stages[0]),
+            trains=trains,
+            opens_training=any(group.stages[0].kind == "train" for group in self._followers.get(stages[0].key, ())),
             limit_seconds=None if limit is None else limit * len(stages),
         )
 

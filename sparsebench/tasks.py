@@ -59,6 +59,8 @@ class Task:
         priority: of the tasks that wait, the one with the lowest runs first: the place in the plan.
         affinity: tasks of equal affinity share a trained network. A worker that goes on with the affinity that it had
             need not read training batches again.
+        trains: whether it trains a network, which takes longest.
+        opens_training: whether other networks are trained from what it trains.
         limit_seconds: it is ended when it runs for longer than this, and has failed; None for no limit.
     """
 
@@ -68,6 +70,8 @@ class Task:
     needs: Needs
     priority: int
     affinity: str
+    trains: bool = False
+    opens_training: bool = False
     limit_seconds: float | None = None
 
     @property

@@ -147,8 +147,17 @@ def test_however_stages_end_each_is_run_once_or_skipped_and_never_before_what_it
 # -- what a worker takes next -----------------------------------------------------------
 
 
-def task(priority, affinity="a", **needs):
-    return Task(stages=(), attempts=(), setup=SETUP, needs=Needs(**needs), priority=priority, affinity=affinity)
+def task(priority, affinity="a", trains=False, opens_training=False, **needs):
+    return Task(
+        stages=(),
+        attempts=(),
+        setup=SETUP,
+        needs=Needs(**needs),
+        priority=priority,
+        affinity=affinity,
+        trains=trains,
+        opens_training=opens_training,
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,6 +170,10 @@ def task(priority, affinity="a", **needs):
         ([task(1, "mine"), task(2, "b", gpu=True)], [], 2, "a GPU that idles costs most"),
         ([task(1, "b", gpu=True), task(2, "c")], [task(0, gpu=True)], 2, "one training at a time on the GPU"),
         ([task(1, "b", gpu=True)], [task(0, gpu=True)], None, "the GPU is taken"),
+        ([task(1, "mine"), task(2, "b", True, True)], [task(0)], 2, "training that others start from"),
+        ([task(1, "mine"), task(2, "b", True)], [task(0)], 2, "the last training"),
+        ([task(1, "mine"), task(2, "b", True), task(3, "c", True)], [task(0)], 1, "not the last training"),
+        ([task(1, "mine"), task(2, "b", True)], [], 1, "a worker alone has nobody to wait for"),
         ([task(1, exclusive=True), task(2)], [], 2, "timing comes when nothing else is left"),
         ([task(1, exclusive=True)], [task(0)], None, "timing waits for silence"),
         ([task(2, exclusive=True), task(1, exclusive=True)], [], 1, "then in the order of the plan"),

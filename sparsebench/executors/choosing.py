@@ -8,8 +8,10 @@ from sparsebench.tasks import Task
 def choose(waiting: Collection[Task], running: Collection[Task], affinity: str | None, has_gpu: bool) -> Task | None:
     """Return the task that an idle worker takes, or None where it had better wait.
 
-    What uses the GPU goes first, for a GPU that idles costs most, and one such task runs at a time. Then come tasks of
-    the network that the worker has in hand, then those of networks that no other has, in the order of the plan.
+    What uses the GPU goes first, for a GPU that idles costs most, and one such task runs at a time. Then comes the
+    training that others start from, and the last trainings, fewer than there are workers: were they left to the end,
+    workers would wait for them. Then come tasks of the network that the worker has in hand, then those of networks
+    that no other has, in the order of the plan.
     An exclusive task waits until nothing else is left, so that the machine falls silent once, not again and again.
 
     Args:
@@ -30,8 +32,10 @@ def choose(waiting: Collection[Task], running: Collection[Task], affinity: str |
     if any(map(on_gpu, running)):
         shared = [task for task in shared if not on_gpu(task)]
     in_hands = {task.affinity for task in running}
+    few = sum(task.trains for task in shared) <= len(running)
 
-    def rank(task: Task) -> tuple[bool, bool, bool, int]:
-        return not on_gpu(task), task.affinity != affinity, task.affinity in in_hands, task.priority
+    def rank(task: Task) -> tuple[bool, bool, bool, bool, int]:
+        urgent = task.opens_training or (few and task.trains)
+        return not on_gpu(task), not urgent, task.affinity != affinity, task.affinity in in_hands, task.priority
 
     return min(shared, key=rank, default=None)
