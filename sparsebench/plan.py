@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
-from sparsebench.records import SCHEMA_VERSION, StageKind, TrialRecord
+from sparsebench.records import SCHEMA_VERSION, StageKind, TrialRecord, pruning_in_short
 
 EAGER, FP32 = "eager", "fp32"
 
@@ -200,7 +200,7 @@ class _Planner:
             if dense:
                 return pretrained
             parent = pretrained.key
-        how = "dense" if dense else f"{pruner.label} {threshold:g}"
+        how = pruning_in_short(pruner.label, threshold)
         return self._train_stage(model, data, None if dense else pruner, threshold, seed, parent, how)
 
     def _dense(self, model: ModelConfig, data: DataConfig, seed: int) -> Stage:

@@ -226,10 +226,11 @@ def test_importing_the_package_does_not_import_torch():
 
 def test_checks_of_the_default_sweep_do_not_import_the_compiler_of_torch(tmp_path):
     loaded = modules_after(
+        "from pathlib import Path\n"
         "from sparsebench import load_config\n"
         "from sparsebench.preflight import check_all\n"
         "from sparsebench.stages import Workbench\n"
-        "from sparsebench.store import Store\nfrom pathlib import Path\n"
+        "from sparsebench.store import Store\n"
         f"check_all(load_config(), Workbench(Store(Path({str(tmp_path)!r})), 'cpu'))"
     )
     assert "torch" in loaded

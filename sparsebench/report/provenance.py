@@ -80,13 +80,10 @@ def _facts(run: Run) -> str:
         samples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
         rows.append((f"samples of {escape(data)}", samples))
     for source, sha256 in found.checkpoints.items():
-        rows.append(("dense weights loaded from", f"{escape(shorten(source))}, {_published_or(sha256)}"))
+        content = "as published" if sha256 is None else f"SHA-256 {sha256}"
+        rows.append(("dense weights loaded from", f"{escape(shorten(source))}, {content}"))
     rows.append(("stages started", escape(" to ".join(found.stages_started)) or "none"))
     return _table(rows)
-
-
-def _published_or(sha256: str | None) -> str:
-    return "as published" if sha256 is None else f"SHA-256 {sha256}"
 
 
 def _sessions(run: Run) -> str:
