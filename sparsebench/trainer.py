@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
+from sparsebench.allocator import keeping_freed
 from sparsebench.checkpoint import checkpoint_path, save_network
 from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.epochs import BestEpoch, Epoch
@@ -172,7 +173,8 @@ class Trainer(TrainingSettings):
         trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if not trainable:
             raise TrainingError(f"{type(net).__name__} has no parameter to train; set requires_grad on some.")
-        with self._laid_out(net, wants_channels_last(self.channels_last, net, self.devicy, self.amp)):
+        layout = wants_channels_last(self.channels_last, net, self.devicy, self.amp)
+        with self._laid_out(net, layout), keeping_freed():
             optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
             scheduler = self.build_scheduler(optimizer, parameters, epochs * self._steps)
             # By position, because a subclass may name the parameters of its loop as it likes.

@@ -1,6 +1,5 @@
 """How much memory a network takes while it runs, beside what it holds when it is loaded."""
 
-import ctypes
 import os
 import re
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from sparsebench.allocator import give_back
 from sparsebench.timing.blocks import WARM_UP_CALLS
 
 _STATUS = Path("/proc/self/status")
@@ -29,7 +29,7 @@ def peak_bytes(call: Callable[[], object]) -> int | None:
     """
     if not (_STATUS.is_file() and os.access(_RESET, os.W_OK)):
         return None
-    _give_back()
+    give_back()  # So that using it again is seen.
     try:
         before = _resident("RssAnon")
         call()
@@ -48,13 +48,6 @@ def wake_torch() -> None:
     with torch.inference_mode():
         torch.nn.functional.conv2d(torch.ones(1, 8, 8, 8), torch.ones(8, 8, 3, 3))
         torch.ones(8, 8) @ torch.ones(8, 8)
-
-
-def _give_back() -> None:
-    """Return freed memory to the system, so that using it again is seen."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-    if trim is not None:
-        trim(0)
 
 
 def _resident(field: str) -> int:
