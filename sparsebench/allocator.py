@@ -19,7 +19,8 @@ def keeping_freed() -> Iterator[None]:
     """Keep memory that is freed in the process, for what is allocated next.
 
     Each training step allocates what the step before has freed. Left alone, glibc returns much of it to the system, and
-    every page is then fetched and cleared anew.
+    every page is then fetched and cleared anew. The setting is that of the whole process; in the end all that is free
+    goes back, and glibc has the thresholds that it would have come to.
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is None:
