@@ -291,7 +291,9 @@ class TrainConfig(Section):
     distill: Annotated[DistillConfig | None, AfterValidator(_only_from_dense)] = Field(
         None, description="Learning from the dense network too; not by default."
     )
-    amp: Literal["none", "bf16", "fp16"] = Field("none", description="Autocast during training; fp16 on a GPU only.")
+    amp: Literal["none", "bf16", "fp16"] = Field(
+        "none", description="Autocast during training but that of qat; fp16 on a GPU only."
+    )
     channels_last: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether images have their channels last in memory in training, and in evaluation unless 'off': "
@@ -356,7 +358,7 @@ class QuantizeConfig(Section):
 
 
 class QatConfig(Section):
-    """How long and how fast scheme ``qat`` trains a network further."""
+    """How long and how fast scheme ``qat`` trains a network further, always in fp32."""
 
     epochs: Positive = 3
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(

@@ -333,7 +333,9 @@ class Workbench:
         """Return what trains a network further, for a scheme that asks for it; None for any other."""
         if qat is None:
             return None
-        train = {**record.settings["train"], "epochs": qat["epochs"]}
+        # In fp32 whatever the training before: the observers of int8 take nothing else, and half precision would round
+        # off what sets its grids.
+        train = {**record.settings["train"], "epochs": qat["epochs"], "amp": "none"}
         settings = {**record.settings, "train": train, "pruner": None, "threshold": 0.0}
 
         def build_trainer(folder: str) -> TrainerLike:

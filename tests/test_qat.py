@@ -83,6 +83,14 @@ def test_the_record_tells_how_much_it_trained_and_what_is_int8(swept):
     assert trial.evaluated.top1 >= fp32.evaluated.top1 - 0.05
 
 
+def test_a_network_that_was_trained_in_bf16_is_trained_further_in_fp32(tmp_path):
+    run = run_sweep(tiny("thresholds=0.8", "schemes=qat", "train.amp=bf16", "qat.epochs=1"), runs_dir=tmp_path)
+    trial = next(trial for trial in run.trials if trial.trial.scheme == "qat")
+    assert trial.status == "done"
+    assert trial.train.settings["train"]["amp"] == "bf16"
+    assert trial.compressed.training_epochs == 1
+
+
 def test_it_trains_the_weights_and_leaves_the_sparse_network_as_it_was(digits):
     net = prune_net(small_cnn(), 0.7)
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 
 from sparsebench.report.canvas import POINTS, fitting, legend, text_width, titles
 from sparsebench.report.numbers import ratio, significant
@@ -210,7 +209,8 @@ def _canvas(section: Section, layout: Layout) -> tuple[Figure, Axes]:
             textcoords="offset points",
             va="center",
             fontsize=8,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            # In front of the line of the baseline, which may run where a label stands.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
         )
     return figure, axis
 
