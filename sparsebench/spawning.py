@@ -13,10 +13,16 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-_IMPORTED_ONCE = ("sparsebench.stages", "torch._dynamo", "torch.ao.quantization.quantize_fx", "sklearn.datasets")
+_IMPORTED_ONCE = (
+    "sparsebench.stages",
+    "torch._dynamo",
+    "torch.ao.quantization.quantize_fx",
+    "sklearn.datasets",
+    "sparsebench.frozen",
+)
 """What nearly every worker needs and what takes seconds to import; the first step of any of torch's optimizers imports
 dynamo. None of it asks for a GPU, and the only threads that it starts are those of OpenBLAS, which sees to forks
-itself. What cannot be imported is left out."""
+itself. What cannot be imported is left out. The last is to find all others there."""
 
 
 class Starter:

@@ -1,6 +1,7 @@
 """Executors: several jobs bring forth what one does; workers that die, hang or talk; a run that is told to end."""
 
 import contextlib
+import gc
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ from sparsebench.errors import SparsebenchError, StoreError
 from sparsebench.executors import build_executor
 from sparsebench.executors.local import InProcess
 from sparsebench.executors.pool import Pool
+from sparsebench.spawning import starter
 
 ONE_THREAD = "run.threads=1"
 """Sums are added up in another order by another number of threads."""
@@ -282,6 +284,21 @@ def test_one_job_runs_in_the_process_itself_unless_stages_have_a_limit():
 def test_jobs_share_the_cores_of_the_machine(monkeypatch):
     monkeypatch.setattr("sparsebench.executors.local.available_cores", lambda: 8)
     assert [build_executor("local", tiny(), jobs=jobs).threads for jobs in (1, 3, 16)] == [None, 2, 1]
+
+
+def tell_of_garbage(channel):
+    channel.send((gc.get_freeze_count(), sum(module.partition(".")[0] == "torch" for module in sys.modules)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_what_workers_are_forked_with_is_not_searched_for_garbage():
+    ours, theirs = starter().pipe()
+    process = starter().start(tell_of_garbage, theirs, name="tells of garbage")
+    theirs.close()
+    frozen, modules = ours.recv()
+    process.join()
+    assert modules > 100
+    assert frozen > 100 * modules
 
 
 def test_an_executor_that_is_not_there_is_named_with_what_to_do(monkeypatch):

@@ -70,6 +70,7 @@ ALLOWED = {
     },
     "testing": {"config", "contract", "trainer", "data", "models", "pruning", "errors", "registry"},
     "spawning": set(),
+    "frozen": set(),
     "allocator": set(),
     "tasks": {"plan", "records"},
     "work": {"disk", "environment", "errors", "measuring", "mending", "plan", "records", "stages", "store", "tasks"},
