@@ -32,6 +32,9 @@ BEAT_SECONDS = 15.0
 PATIENCE_SECONDS = 120.0
 """A claim of another machine that was not touched for so long is taken over; NFS caches are stale for less."""
 
+UNWRITTEN_SECONDS = 5.0
+"""A claim that stays empty for so long is taken over: its driver died between making and writing it."""
+
 
 class Claims:
     """The claims of one driver on the stages of a run.
@@ -171,7 +174,7 @@ class Claims:
         if last != found:
             self._seen[path] = (found, now)
             return False
-        return now - since > self._patience_seconds
+        return now - since > (self._patience_seconds if found[0] else min(self._patience_seconds, UNWRITTEN_SECONDS))
 
     def _release(self, paths: Sequence[Path]) -> None:
         for path in paths:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsebench.claims import CLAIM, Claims
+from sparsebench.claims import CLAIM, UNWRITTEN_SECONDS, Claims
 from sparsebench.errors import StoreError
 from sparsebench.plan import Stage
 from sparsebench.store import Store
@@ -165,13 +165,18 @@ def test_a_clock_that_is_set_back_takes_no_claim_from_anybody(store):
             now[0] += 50
 
 
-def test_a_claim_that_was_never_written_whole_is_taken_over_in_the_same_way(store):
+@pytest.mark.parametrize(
+    ("content", "patience"), [(b"", UNWRITTEN_SECONDS), (b'{"driver": "', 60)], ids=["not at all", "in part"]
+)
+def test_a_claim_that_was_never_written_whole_is_taken_over_and_soon_where_it_is_empty(store, content, patience):
     path, now = claimed_elsewhere(store), [0.0]
-    path.write_bytes(b"")
+    path.write_bytes(content)
     with Claims(store, patience_seconds=60, clock=lambda: now[0]) as claims:
         assert not claims.take([stage()])
         assert claims.holder(stage()) is None
-        now[0] += 61
+        now[0] += patience
+        assert not claims.take([stage()])
+        now[0] += 1
         assert claims.take([stage()])
 
 
