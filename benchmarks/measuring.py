@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsebench.environment import describe_environment
+from sparsebench.store.environment import describe_environment
 
 RESAMPLES = 10_000
 

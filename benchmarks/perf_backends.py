@@ -21,10 +21,10 @@ import torchvision
 
 from sparsebench.backends import build_backend
 from sparsebench.backends.quiet import quiet
-from sparsebench.environment import available_cores, describe_environment
 from sparsebench.quantization import Recording
-from sparsebench.records import EnvironmentRecord
 from sparsebench.registry import BACKENDS
+from sparsebench.store.environment import available_cores, describe_environment
+from sparsebench.store.records import EnvironmentRecord
 from sparsebench.timing import Built, Comparison, compare
 
 # The script is its own; only OpenVINO's reports of its use, and its progress bars, are kept back.

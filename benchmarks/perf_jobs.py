@@ -15,8 +15,8 @@ import numpy as np
 from measuring import Estimate, Row, estimate, interleaved, parser_of, write_rows
 
 from sparsebench import load_run
-from sparsebench.environment import available_cores, describe_environment
-from sparsebench.records import Run
+from sparsebench.store.environment import available_cores, describe_environment
+from sparsebench.store.records import Run
 
 COMMAND = "python benchmarks/perf_jobs.py"
 

@@ -19,8 +19,8 @@ import torch
 from measuring import Estimate, Row, estimate, parser_of, seconds_of, write_rows
 from prune_nets import CASES, Case, TrainingStep, copy_prunable, differing_zeros, prune_with_torch
 
-from sparsebench.environment import describe_environment
 from sparsebench.pruning import Magnitude, prunable_weights, prune_net
+from sparsebench.store.environment import describe_environment
 
 WARM_UP = 3
 FIRST_SPARSITY = 0.5

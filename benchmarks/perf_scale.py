@@ -24,24 +24,24 @@ WRITERS = 4
 # leaves in ``found``.
 PROBES = {
     "dry_run": """
-from sparsebench.listing import plan_text
-from sparsebench.runner import plan_sweep
+from sparsebench.cli.listing import plan_text
+from sparsebench.runner.sequencer import plan_sweep
 begin()
 text = plan_text(plan_sweep(config), folder / "a run that is not there")
 found["dry_run_s"] = seconds()
 assert text.count("pending") >= trials
 """,
     "dry_run_done": """
-from sparsebench.listing import plan_text
-from sparsebench.runner import plan_sweep
+from sparsebench.cli.listing import plan_text
+from sparsebench.runner.sequencer import plan_sweep
 begin()
 text = plan_text(plan_sweep(config), folder / "scaled")
 found["dry_run_done_s"] = seconds()
 assert "pending" not in text.partition("trials in")[0]
 """,
     "scan": """
-from sparsebench.runner import plan_sweep, stage_status
-from sparsebench.store import Store
+from sparsebench.runner.sequencer import plan_sweep, stage_status
+from sparsebench.store.run_directory import Store
 plan = plan_sweep(config)
 store = Store(folder / "scaled")
 begin()
@@ -64,7 +64,7 @@ found["run_again_s"] = seconds()
 assert "torch" not in sys.modules
 """,
     "report": """
-from sparsebench.cli import app
+from sparsebench.cli.app import app
 begin()
 app(["report", str(folder / "scaled"), "--out", str(folder / "report")], standalone_mode=False)
 found["report_s"] = seconds()
@@ -103,7 +103,7 @@ WRITER = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from sparsebench.store import Store, load_run
+from sparsebench.store.run_directory import Store, load_run
 root, source, number, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 store = Store(root)
 kinds = {"train": [], "compress": [], "evaluate": []}

@@ -21,8 +21,8 @@ import numpy as np
 from timing_nets import REPEATS, busy_neighbour, inputs, repeated
 
 from sparsebench import load_config, run_sweep
-from sparsebench.environment import describe_environment
-from sparsebench.report.latency import Judge
+from sparsebench.points.latency import Judge
+from sparsebench.store.environment import describe_environment
 from sparsebench.timing import Built, Comparison, RoundRecord, compare
 
 COMMAND = "python benchmarks/perf_timing.py"

@@ -27,8 +27,8 @@ from torchvision.datasets import ImageFolder
 
 from sparsebench import Trainer
 from sparsebench.data.images import ImageTensors
-from sparsebench.environment import describe_environment
 from sparsebench.pruning import prunable_weights
+from sparsebench.store.environment import describe_environment
 
 BATCH = 128
 THRESHOLD = 0.8

@@ -12,10 +12,11 @@ from typing import Any
 
 from sparsebench import load_config, run_sweep
 from sparsebench.config import SweepConfig
-from sparsebench.environment import describe_environment
-from sparsebench.metrics.accuracy import wilson_interval
-from sparsebench.plan import Plan, Stage
-from sparsebench.records import (
+from sparsebench.runner.plan import Plan, Stage
+from sparsebench.runner.sequencer import plan_sweep
+from sparsebench.statistics.accuracy import wilson_interval
+from sparsebench.store.environment import describe_environment
+from sparsebench.store.records import (
     CompressResult,
     EvaluateResult,
     MeasureResult,
@@ -25,8 +26,7 @@ from sparsebench.records import (
     TrialResult,
     pack_bits,
 )
-from sparsebench.runner import plan_sweep
-from sparsebench.store import RESULT, Store, stage_adapter
+from sparsebench.store.run_directory import RESULT, Store, stage_adapter
 
 SCHEMES = ("fp32", "dynamic", "static", "both")
 PRUNERS = ("magnitude", "layer_magnitude", "random", "structured")

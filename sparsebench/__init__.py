@@ -11,25 +11,25 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sparsebench.config import SweepConfig, load_config
-    from sparsebench.contract import check_trainer
-    from sparsebench.morphism import copy_weights
     from sparsebench.pruning import prune_net
-    from sparsebench.records import Run
     from sparsebench.report import write_report
-    from sparsebench.runner import run_sweep
-    from sparsebench.store import load_run
-    from sparsebench.trainer import Trainer
+    from sparsebench.runner.sequencer import run_sweep
+    from sparsebench.store.records import Run
+    from sparsebench.store.run_directory import load_run
+    from sparsebench.training.contract import check_trainer
+    from sparsebench.training.morphism import copy_weights
+    from sparsebench.training.trainer import Trainer
 
 _HOMES = {
-    "Trainer": "sparsebench.trainer",
+    "Trainer": "sparsebench.training.trainer",
     "prune_net": "sparsebench.pruning",
-    "copy_weights": "sparsebench.morphism",
-    "check_trainer": "sparsebench.contract",
+    "copy_weights": "sparsebench.training.morphism",
+    "check_trainer": "sparsebench.training.contract",
     "SweepConfig": "sparsebench.config",
     "load_config": "sparsebench.config",
-    "run_sweep": "sparsebench.runner",
-    "load_run": "sparsebench.store",
-    "Run": "sparsebench.records",
+    "run_sweep": "sparsebench.runner.sequencer",
+    "load_run": "sparsebench.store.run_directory",
+    "Run": "sparsebench.store.records",
     "write_report": "sparsebench.report",
 }
 

@@ -24,10 +24,10 @@ import pytest
 
 if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
-    from sparsebench.records import Run, TrialRecord, TrialResult
-    from sparsebench.stages import Workbench
-    from sparsebench.trial_network import TrialNetwork
-    from sparsebench.watching import Watcher
+    from sparsebench.runner.stages import Workbench
+    from sparsebench.runner.trial_network import TrialNetwork
+    from sparsebench.runner.watching import Watcher
+    from sparsebench.store.records import Run, TrialRecord, TrialResult
 
 _TRIAL = "_sparsebench_trial"
 _NOT_MACHINE = {"commit", "threads", "gpu"}
@@ -136,8 +136,8 @@ class Suite:
             SparsebenchError: where there is no such run, the config cannot be used, or nothing of the run is wanted.
         """
         from sparsebench.errors import SparsebenchError
-        from sparsebench.runner import plan_sweep
-        from sparsebench.store import read_run
+        from sparsebench.runner.sequencer import plan_sweep
+        from sparsebench.store.run_directory import read_run
 
         if self._run_dir is None:
             trials = plan_sweep(self.settings).trials if self.settings else ()
@@ -168,8 +168,8 @@ class Suite:
     @cached_property
     def run(self) -> "Run":
         """The finished run; what is missing of it is run first."""
-        from sparsebench.runner import run_sweep
-        from sparsebench.store import load_run
+        from sparsebench.runner.sequencer import run_sweep
+        from sparsebench.store.run_directory import load_run
 
         if self.settings is None:
             return load_run(self.root)
@@ -180,8 +180,8 @@ class Suite:
     @cached_property
     def workbench(self) -> "Workbench":
         """Where networks are brought back."""
-        from sparsebench.stages import Workbench
-        from sparsebench.store import Store
+        from sparsebench.runner.stages import Workbench
+        from sparsebench.store.run_directory import Store
 
         return Workbench(Store(self.root, writable=False), device="cpu")
 
@@ -250,7 +250,7 @@ def cuda_timer() -> float:
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """Add processor flags, memory and versions to what pytest-benchmark notes of the machine."""
-    from sparsebench.environment import describe_environment
+    from sparsebench.store.environment import describe_environment
 
     found = asdict(describe_environment())
     machine_info["sparsebench"] = {key: _plain(value) for key, value in found.items() if key not in _NOT_MACHINE}
@@ -271,7 +271,7 @@ def sparsebench_run(pytestconfig: pytest.Config) -> "Run":
 def _sparsebench_trial(request: pytest.FixtureRequest, sparsebench_run: "Run") -> "TrialNetwork":
     """The network of one trial, brought back once for all tests that take it."""
     from sparsebench.errors import SparsebenchError
-    from sparsebench.trial_network import open_trial, why_unusable
+    from sparsebench.runner.trial_network import open_trial, why_unusable
 
     suite: Suite = _suite(request.config)
     record = suite.record(request.param, sparsebench_run)
@@ -300,7 +300,7 @@ def compressed_network(request: pytest.FixtureRequest, _sparsebench_trial: "Tria
     warmed up, benchmarks are grouped by backend, and accuracy, sparsity, size and the trial's key stand beside them.
     A trial that failed, or that its backend does not offer, is skipped with the reason.
     """
-    from sparsebench.trial_network import torch_threads
+    from sparsebench.runner.trial_network import torch_threads
 
     found = _sparsebench_trial
     with torch_threads(found.threads):
@@ -316,7 +316,7 @@ def compressed_network(request: pytest.FixtureRequest, _sparsebench_trial: "Tria
 
 def _announcer(config: pytest.Config, root: Path) -> "Watcher":
     """Return a watcher that says what is being run: a sweep may take long, and pytest is silent meanwhile."""
-    from sparsebench.watching import Watcher
+    from sparsebench.runner.watching import Watcher
 
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")

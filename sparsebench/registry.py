@@ -242,10 +242,10 @@ BACKENDS = Registry(
     "backend",
     "sparsebench.backends",
     {
-        "eager": "sparsebench.backends.eager:Eager",
-        "inductor": "sparsebench.backends.inductor:Inductor",
-        "onnxruntime": "sparsebench.backends.onnxruntime:ONNXRuntime",
-        "openvino": "sparsebench.backends.openvino:OpenVINO",
+        "eager": "sparsebench.backends.eager.backend:Eager",
+        "inductor": "sparsebench.backends.inductor.backend:Inductor",
+        "onnxruntime": "sparsebench.backends.onnxruntime.backend:ONNXRuntime",
+        "openvino": "sparsebench.backends.openvino.backend:OpenVINO",
     },
 )
 
@@ -294,7 +294,7 @@ DATASETS = Registry(
 TRAINERS = Registry(
     "trainer",
     "sparsebench.trainers",
-    {"default": "sparsebench.trainer:Trainer"},
+    {"default": "sparsebench.training.trainer:Trainer"},
     references=True,
 )
 
@@ -313,9 +313,9 @@ OPTIMIZERS = Registry(
     "optimizer",
     "sparsebench.optimizers",
     {
-        "adam": "sparsebench.optimizers:adam",
-        "adamw": "sparsebench.optimizers:adamw",
-        "sgd": "sparsebench.optimizers:sgd",
+        "adam": "sparsebench.training.optimizers:adam",
+        "adamw": "sparsebench.training.optimizers:adamw",
+        "sgd": "sparsebench.training.optimizers:sgd",
     },
 )
 
@@ -323,9 +323,9 @@ LEARNING_SCHEDULES = Registry(
     "learning schedule",
     "sparsebench.learning_schedules",
     {
-        "step": "sparsebench.rates:step",
-        "constant": "sparsebench.rates:constant",
-        "cosine": "sparsebench.rates:cosine",
-        "one_cycle": "sparsebench.rates:one_cycle",
+        "step": "sparsebench.training.rates:step",
+        "constant": "sparsebench.training.rates:constant",
+        "cosine": "sparsebench.training.rates:cosine",
+        "one_cycle": "sparsebench.training.rates:one_cycle",
     },
 )

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from sparsebench.config import MAX_CALIBRATION_BATCHES
-from sparsebench.contract import check_evaluated, check_trained, check_trainer
 from sparsebench.pruning import prunable_weights
+from sparsebench.training.contract import check_evaluated, check_trained, check_trainer
 
 _FEATURES = 8
 _CLASSES = 4

@@ -1,226 +1,138 @@
-"""Imports point one way, and the light parts stay light."""
+"""Imports point one way, without a circle, and the light parts stay light."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from modules import modules_after
 
-PACKAGE = Path(__file__).parent.parent / "sparsebench"
-LEAVES = {"errors", "registry", "records"}
+import sparsebench
 
-# What each part may import of the package. The leaves may be imported by everything but each other, except that
-# registry knows errors.
+PACKAGE = Path(sparsebench.__file__).parent
+
+# What everything may import, besides what stands below.
+COMMON = {"errors", "registry", "lazy", "statistics", "store", "wording"}
+
+# What each room may import besides. Order is that of the data: what is above knows nothing of what is below.
 ALLOWED = {
     "errors": set(),
-    "records": set(),
-    "registry": {"errors"},
-    "config": {"errors", "registry"},
-    "environment": {"records"},
-    "plan": {"config", "records"},
-    "disk": {"errors"},
-    "starts": {"errors"},
-    "store": {"disk", "errors", "records", "starts"},
-    "mending": {"disk", "errors", "plan", "records", "store"},
-    "morphism": {"errors"},
-    "contract": {"errors", "registry"},
-    "checkpoint": {"errors"},
-    "pruning": {"config", "errors", "lazy", "registry"},
-    "tensors": set(),
     "lazy": set(),
-    "quantization": {"config", "errors", "lazy", "registry", "tensors"},
-    "metrics": {"config", "errors", "registry", "tensors"},
-    "verdicts": set(),
-    "timing": {"allocator", "config", "errors", "lazy", "registry", "spawning", "verdicts"},
-    "backends": {"config", "environment", "errors", "registry", "quantization"},
-    "data": {"config", "errors", "registry"},
-    "models": {"config", "errors", "registry"},
-    "loaders": {"errors"},
-    "weights": {"errors", "models", "pruning", "registry"},
-    "epochs": set(),
-    "losses": {"errors"},
-    "optimizers": {"errors", "registry"},
-    "rates": {"errors", "registry"},
-    "precision": {"errors", "registry"},
-    "layout": {"errors", "registry"},
-    "compiling": {"errors"},
-    "resident": set(),
-    "resuming": {"checkpoint", "epochs", "pruning"},
-    "steps": {"compiling", "errors", "losses", "precision"},
-    "training_settings": {"config", "epochs"},
-    "trainer": {
-        "allocator",
-        "checkpoint",
-        "config",
-        "epochs",
-        "errors",
-        "layout",
-        "loaders",
-        "losses",
-        "morphism",
-        "optimizers",
-        "precision",
-        "pruning",
-        "rates",
-        "resident",
-        "resuming",
-        "steps",
-        "training_settings",
-    },
-    "testing": {"config", "contract", "trainer", "data", "models", "pruning", "errors", "registry"},
-    "spawning": set(),
-    "frozen": set(),
-    "allocator": set(),
-    "tasks": {"plan", "records"},
-    "work": {"disk", "environment", "errors", "measuring", "mending", "plan", "records", "stages", "store", "tasks"},
-    "sharding": {"errors", "plan", "records"},
-    "claims": {"errors", "plan", "store"},
-    "gate": {"claims", "errors", "plan", "store", "tasks"},
-    "watching": {"graph", "plan", "records"},
-    "executors": {"config", "environment", "errors", "loaders", "records", "spawning", "tasks", "work"},
-    "graph": {"plan", "records", "tasks"},
-    "facts": {"backends", "config", "data", "environment", "errors", "models", "plan", "registry"},
-    "retraining": {"contract", "pruning", "quantization"},
-    "stages": {
+    "tensors": set(),
+    "processes": set(),
+    "registry": {"errors"},
+    "statistics": {"errors"},
+    "store": {"errors"},
+    "wording": {"errors", "registry", "statistics"},
+    "config": COMMON,
+    "data": COMMON,
+    "models": COMMON,
+    "pruning": COMMON,
+    "quantization": COMMON | {"tensors"},
+    "measure": COMMON | {"tensors"},
+    "timing": COMMON | {"processes"},
+    "backends": COMMON | {"quantization"},
+    "training": COMMON | {"config", "models", "processes", "pruning"},
+    "testing": COMMON | {"config", "pruning", "training"},
+    "runner": COMMON
+    | {
         "backends",
         "config",
-        "contract",
         "data",
-        "errors",
-        "metrics",
+        "measure",
         "models",
-        "plan",
+        "processes",
         "pruning",
         "quantization",
-        "records",
-        "registry",
-        "retraining",
-        "store",
         "timing",
-        "weights",
+        "training",
     },
-    "preflight": {
-        "config",
-        "contract",
-        "data",
-        "errors",
-        "loaders",
-        "models",
-        "optimizers",
-        "precision",
-        "pruning",
-        "rates",
-        "registry",
-        "stages",
-        "weights",
-    },
-    "measuring": {"errors", "plan", "records", "stages", "store", "timing", "verdicts"},
-    "runner": {
-        "config",
-        "environment",
-        "errors",
-        "executors",
-        "facts",
-        "gate",
-        "graph",
-        "mending",
-        "plan",
-        "preflight",
-        "records",
-        "sharding",
-        "starts",
-        "store",
-        "tasks",
-        "watching",
-        "work",
-    },
-    "quantities": {"errors", "registry"},
-    "report": {"errors", "quantities", "records", "registry", "verdicts"},
-    "tracking": {"errors", "records", "report"},
-    "exporting": {"backends", "contract", "environment", "errors", "records", "registry", "report", "stages", "store"},
-    "exported": {"environment", "errors", "timing"},
-    "trial_network": {"errors", "records", "stages", "timing"},
-    "pytest_plugin": {
-        "config",
-        "environment",
-        "errors",
-        "records",
-        "registry",
-        "runner",
-        "stages",
-        "store",
-        "trial_network",
-        "watching",
-    },
-    "forecast": {"graph", "plan", "records"},
-    "progress": {"forecast", "graph", "plan", "records", "watching"},
-    "listing": {"graph", "plan", "records", "registry", "runner", "store"},
-    "foreground": {"exit_codes", "progress"},
+    "pytest_plugin": COMMON | {"config", "runner"},
+    "points": COMMON,
+    "decide": COMMON | {"points"},
+    "report": COMMON | {"decide", "points"},
+    "export": COMMON | {"backends", "models", "points", "runner", "timing", "training"},
+    "tracking": COMMON | {"points", "report"},
+    "cli": COMMON | {"config", "decide", "export", "points", "report", "runner", "tracking", "training"},
     "__main__": {"cli"},
-    "exit_codes": set(),
-    "cli_arguments": set(),
-    "cli_decisions": {
-        "cli_arguments",
-        "errors",
-        "exit_codes",
-        "exporting",
-        "records",
-        "report",
-        "store",
-        "tracking",
-    },
-    "cli_files": {"cli_arguments", "exit_codes", "exported", "exporting"},
-    "cli": {
-        "cli_arguments",
-        "cli_decisions",
-        "cli_files",
-        "config",
-        "contract",
-        "errors",
-        "exit_codes",
-        "executors",
-        "foreground",
-        "listing",
-        "records",
-        "registry",
-        "report",
-        "runner",
-        "sharding",
-        "store",
-    },
 }
 
-
-def part_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+MOST_AT_THE_TOP = 10
 
 
-def imported_parts(path):
+def name_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(module):
+    return module.split(".")[1]
+
+
+def imported(path):
+    """The modules of the package that a file imports, wherever in it; ``__version__`` is no module's business."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sparsebench"):
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sparsebench":
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                if alias.name != "__version__":
+                    yield inside if inside in FILES else node.module
         elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("sparsebench."))
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "sparsebench")
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+# The package itself hands out public names and imports none of them before they are used.
+IMPORTS = {name: set(imported(path)) - {name} for name, path in FILES.items() if name != "sparsebench"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_import_follows_the_direction_of_the_design(path):
-    part = part_of(path)
-    assert part in ALLOWED, f"{part} has no place in the design; give it one in this test"
-    found = {name for name in imported_parts(path) if name not in {part, "__version__"}}
-    assert found <= ALLOWED[part], f"{path.name} imports {sorted(found - ALLOWED[part])}"
+def circle(edges):
+    """Return names of which each imports the next and the last the first, or nothing where there are none."""
+    done, trail = set(), []
+
+    def walk(name):
+        if name in trail:
+            return trail[trail.index(name) :]
+        if name in done:
+            return []
+        trail.append(name)
+        found = next((found for other in sorted(edges.get(name, ())) if (found := walk(other))), [])
+        trail.pop()
+        done.add(name)
+        return found
+
+    return next((found for name in sorted(edges) if (found := walk(name))), [])
 
 
-def modules_after(code):
-    script = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
-    return set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    )
+@pytest.mark.parametrize("module", IMPORTS)
+def test_every_import_follows_the_direction_of_the_design(module):
+    room = room_of(module)
+    assert room in ALLOWED, f"{room} has no place in the design; give it one in this test"
+    found = {room_of(name) for name in IMPORTS[module]} - {room}
+    assert found <= ALLOWED[room], f"{module} imports {sorted(found - ALLOWED[room])}"
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    assert circle(IMPORTS) == []
+
+
+def test_no_room_imports_itself_by_way_of_others():
+    rooms = {}
+    for module, found in IMPORTS.items():
+        rooms.setdefault(room_of(module), set()).update({room_of(name) for name in found} - {room_of(module)})
+    assert circle(rooms) == []
+
+
+def test_a_circle_is_found_wherever_it_begins():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_the_hall_has_few_doors_and_no_room_bears_a_public_name():
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_TOP
+    rooms = {room_of(module) for module in IMPORTS}
+    assert not rooms & {*sparsebench.__all__, "sweep", "run_search"}
 
 
 def test_importing_the_package_does_not_import_torch():
@@ -231,9 +143,9 @@ def test_checks_of_the_default_sweep_do_not_import_the_compiler_of_torch(tmp_pat
     loaded = modules_after(
         "from pathlib import Path\n"
         "from sparsebench import load_config\n"
-        "from sparsebench.preflight import check_all\n"
-        "from sparsebench.stages import Workbench\n"
-        "from sparsebench.store import Store\n"
+        "from sparsebench.runner.preflight import check_all\n"
+        "from sparsebench.runner.stages import Workbench\n"
+        "from sparsebench.store.run_directory import Store\n"
         f"check_all(load_config(), Workbench(Store(Path({str(tmp_path)!r})), 'cpu'))"
     )
     assert "torch" in loaded
@@ -241,10 +153,14 @@ def test_checks_of_the_default_sweep_do_not_import_the_compiler_of_torch(tmp_pat
 
 
 def test_the_help_does_not_import_torch_pydantic_or_matplotlib():
-    loaded = modules_after("import sparsebench.cli as cli\ntry:\n    cli.app(['--help'])\nexcept SystemExit:\n    pass")
+    loaded = modules_after(
+        "import sparsebench.cli.app as cli\ntry:\n    cli.app(['--help'])\nexcept SystemExit:\n    pass"
+    )
     assert not loaded & {"torch", "pydantic", "matplotlib", "numpy", "sklearn"}
 
 
 def test_planning_the_default_sweep_does_not_import_torch():
-    loaded = modules_after("from sparsebench.runner import plan_sweep, load_config\nplan_sweep(load_config())")
+    loaded = modules_after(
+        "from sparsebench.runner.sequencer import plan_sweep, load_config\nplan_sweep(load_config())"
+    )
     assert not loaded & {"torch", "matplotlib", "sklearn"}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsebench.report.numbers import DASH, decimal, kilobytes, limits, percent, significant
+from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, significant
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,7 +94,7 @@ def commands(root: Path, words: Sequence[str], options: Mapping[str, str]) -> st
     del root, words, options
     import typer
 
-    from sparsebench.cli import app
+    from sparsebench.cli.app import app
 
     group: Any = typer.main.get_command(app)
     overview = [[f"[`{name}`](#{name})", _text(found.short_help or "")] for name, found in group.commands.items()]

@@ -4,8 +4,8 @@ import platform
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from sparsebench.environment import cpu_flags
 from sparsebench.registry import SCHEMES, unknown_name
+from sparsebench.store.environment import cpu_flags
 
 _DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 

@@ -16,7 +16,7 @@ from torch.sparse import SparseSemiStructuredTensor
 
 from sparsebench.errors import NoEffectWarning
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS
-from sparsebench.quantization.precision import SHORT_NAMES, InPrecision
+from sparsebench.quantization.half_precision import SHORT_NAMES, InPrecision
 from sparsebench.tensors import parts_of, tensors_in
 
 _LAYERS = (

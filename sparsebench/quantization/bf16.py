@@ -22,7 +22,7 @@ class BFloat16:
         """
         import torch
 
-        from sparsebench.quantization.precision import in_precision
+        from sparsebench.quantization.half_precision import in_precision
 
         return in_precision(net, torch.bfloat16, example)
 

@@ -25,7 +25,7 @@ class Sparse24:
 
         from sparsebench.errors import QuantizationError
         from sparsebench.quantization.base import float_copy
-        from sparsebench.quantization.precision import InPrecision
+        from sparsebench.quantization.half_precision import InPrecision
 
         copied = float_copy(net)
         if not any(isinstance(layer, nn.Linear) and is_2_4(layer.weight) for layer in copied.modules()):

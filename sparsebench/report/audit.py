@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sparsebench.records import LayerAudit
-from sparsebench.report.comparisons import FP32
-from sparsebench.report.numbers import DASH, percent
-from sparsebench.report.points import Point, Section
-from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import escape, shorten
+from sparsebench.points.baselines import FP32
+from sparsebench.points.points import Point, Section
+from sparsebench.store.records import LayerAudit
+from sparsebench.wording.numbers import DASH, percent
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import escape, shorten
 
 
 @dataclass(frozen=True)

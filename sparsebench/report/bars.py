@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from sparsebench.points.points import Point, Section
 from sparsebench.report.canvas import POINTS, fitting, legend, text_width, titles
-from sparsebench.report.numbers import ratio, significant
 from sparsebench.report.palette import INK, MUTED, Palette
-from sparsebench.report.points import Point, Section
-from sparsebench.report.text import counted, shorten
 from sparsebench.report.tradeoffs import Placed, latency_interval
+from sparsebench.wording.numbers import ratio, significant
+from sparsebench.wording.text import counted, shorten
 
 MOST_SPREAD = 12
 """Pruned networks of one bar up to which they stand one below another, each with its interval."""

@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sparsebench.points.points import Point, Section
 from sparsebench.report.canvas import fit_log, fit_percent, label_axes, legend, panels, plain_ticks, titles
 from sparsebench.report.curves import error_bars
-from sparsebench.report.numbers import DASH, mean_percent
 from sparsebench.report.palette import MUTED, Palette
-from sparsebench.report.points import Point, Section
-from sparsebench.report.spread import mean
-from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import counted, escape, evenly, listing
 from sparsebench.report.tradeoffs import error_bar
+from sparsebench.statistics.spread import mean
+from sparsebench.wording.numbers import DASH, mean_percent
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import counted, escape, evenly, listing
 
 _RAMP = colormaps["viridis"]
 _RAMP_END = 0.85

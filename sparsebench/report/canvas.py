@@ -19,7 +19,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sparsebench.report.palette import GRID, INK, MUTED
-from sparsebench.report.text import clean
+from sparsebench.wording.text import clean
 
 POINTS = 72
 """Points to an inch."""

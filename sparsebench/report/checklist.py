@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sparsebench.records import Run, TrainResult
-from sparsebench.report.findings import trained_records
-from sparsebench.report.points import Point, Section
-from sparsebench.report.text import counted, escape, listing
+from sparsebench.points.points import Point, Section
+from sparsebench.report.caveats import trained_records
+from sparsebench.store.records import Run, TrainResult
+from sparsebench.wording.text import counted, escape, listing
 
 LOW_RATIO, HIGH_RATIO = 2.0, 32.0
 """Compression ratios that operating points should span; the paper proposes 2, 4, 8, 16 and 32."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sparsebench.records import STAGE_KINDS, CompressResult, EvaluateResult, Run, StageRecord, TrainResult
-from sparsebench.report.findings import stages
-from sparsebench.report.numbers import DASH, decimal, percent
-from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import counted
+from sparsebench.report.caveats import stages
+from sparsebench.store.records import STAGE_KINDS, CompressResult, EvaluateResult, Run, StageRecord, TrainResult
+from sparsebench.wording.numbers import DASH, decimal, percent
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import counted
 
 Span = tuple[float, float]
 """Begin and end, in seconds since 1970."""

@@ -7,9 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.points.points import Point, Section
 from sparsebench.report.canvas import fit_percent, label_axes, legend, panels, plain_ticks, titles
 from sparsebench.report.palette import MUTED, Palette
-from sparsebench.report.points import Point, Section
 from sparsebench.report.tradeoffs import error_bar
 
 SIDEWAYS = 0.03

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from sparsebench.report.picks import pick
-from sparsebench.report.points import Point, Section
-from sparsebench.report.text import counted, evenly
+from sparsebench.decide.picks import pick
+from sparsebench.points.points import Point, Section
+from sparsebench.wording.text import counted, evenly
 
 MOST_ROWS = 200
 """Points up to which every one of a section has its row in each table."""

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sparsebench.records import Run, TrialResult, failure_line
-from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import escape, shorten
+from sparsebench.store.records import Run, TrialResult, failure_line
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import escape, shorten
 
 WAITING = "not run yet"
 

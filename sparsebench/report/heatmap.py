@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sparsebench.report.canvas import POINTS, fitting, text_width, titles
-from sparsebench.report.text import shorten
+from sparsebench.wording.text import shorten
 
 MOST_NUMBERS = 400
 """Cells up to which every cell carries its text."""

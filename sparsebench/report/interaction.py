@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
+from sparsebench.points.points import Point, Section
 from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
-from sparsebench.report.numbers import decimal
 from sparsebench.report.palette import INK
-from sparsebench.report.points import Point, Section
-from sparsebench.report.spread import Spread
-from sparsebench.report.text import evenly
+from sparsebench.statistics.spread import Spread
+from sparsebench.wording.numbers import decimal
+from sparsebench.wording.text import evenly
 
 MOST_COLUMNS = 12
 """Thresholds shown; of more, evenly spaced ones are."""

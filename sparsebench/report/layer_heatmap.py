@@ -5,10 +5,10 @@ from collections import defaultdict
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsebench.records import COLLAPSED_SPARSITY
+from sparsebench.points.points import Section
 from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
-from sparsebench.report.points import Section
-from sparsebench.report.text import evenly
+from sparsebench.store.records import COLLAPSED_SPARSITY
+from sparsebench.wording.text import evenly
 
 MOST_COLUMNS = 24
 """Thresholds shown; of more, evenly spaced ones are."""

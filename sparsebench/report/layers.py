@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sparsebench.records import LayerSparsity, TrainResult
-from sparsebench.report.numbers import DASH
-from sparsebench.report.points import Point, Section
-from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import escape, evenly, shorten
+from sparsebench.points.points import Point, Section
+from sparsebench.store.records import LayerSparsity, TrainResult
+from sparsebench.wording.numbers import DASH
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import escape, evenly, shorten
 
 MOST_NETWORKS = 8
 """Pruned networks that one table shows; of more, evenly spaced thresholds are."""

@@ -2,22 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
-from sparsebench.records import Run
+from sparsebench.points.points import Point, Section
+from sparsebench.points.text import UNPAIRED
+from sparsebench.report.answer import answer, invalid_note, timing_note
 from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.calibration import calibration_note, calibration_table
+from sparsebench.report.caveats import findings
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_markdown
 from sparsebench.report.excerpt import excerpt, excerpt_note
 from sparsebench.report.failures import unfinished_table
-from sparsebench.report.findings import findings
 from sparsebench.report.layers import layer_tables
-from sparsebench.report.picks import answer, invalid_note, timing_note
 from sparsebench.report.plots import Drawing
-from sparsebench.report.points import Point, Section
 from sparsebench.report.provenance import provenance
-from sparsebench.report.tables import UNPAIRED, latency_table, points_table, seeds_table
-from sparsebench.report.text import counted, escape, folded
-from sparsebench.verdicts import VERDICT_LEVEL
+from sparsebench.report.tables import latency_table, points_table, seeds_table
+from sparsebench.statistics.verdicts import VERDICT_LEVEL
+from sparsebench.store.records import Run
+from sparsebench.wording.text import counted, escape, folded
 
 MOST_POINTS = 60
 """Points from which on the main table is folded by backend."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 
-from sparsebench.report.text import shorten
+from sparsebench.wording.text import shorten
 
 INK, MUTED, GRID = "#222222", "#666666", "#dddddd"
 

@@ -6,11 +6,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.points.points import Point, Section
 from sparsebench.report import tradeoffs
 from sparsebench.report.canvas import fit_log, fit_percent, label_axes, legend, panels, titles
 from sparsebench.report.labels import Label, write_labels
 from sparsebench.report.palette import MUTED, Palette
-from sparsebench.report.points import Point, Section
 from sparsebench.report.tradeoffs import Spot, TradeOff, front
 
 FAINT = 0.3

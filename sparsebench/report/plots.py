@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from sparsebench.points.points import Section
 from sparsebench.report import bars, calibration, curves, interaction, layer_heatmap, pareto, tradeoffs
 from sparsebench.report.canvas import look, png_and_svg
-from sparsebench.report.numbers import decimal, significant
-from sparsebench.report.points import Section
-from sparsebench.report.text import evenly, slug
 from sparsebench.report.tradeoffs import TradeOff, front
+from sparsebench.wording.numbers import decimal, significant
+from sparsebench.wording.text import evenly, slug
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsebench.records import STAGE_KINDS, EnvironmentRecord, Run
-from sparsebench.report.findings import loaded_weights, stages, trained_records
-from sparsebench.report.latency import sessions
-from sparsebench.report.numbers import decimal, limits, percent
-from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import escape, fence, folded, shorten
+from sparsebench.points.latency import sessions
+from sparsebench.report.caveats import loaded_weights, stages, trained_records
+from sparsebench.store.records import STAGE_KINDS, EnvironmentRecord, Run
+from sparsebench.wording.numbers import decimal, limits, percent
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import escape, fence, folded, shorten
 
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 """Processor flags that decide how fast int8 and bf16 run."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.records import Run, TrialResult, flat_row
-from sparsebench.report.numbers import DASH, ratio, significant
-from sparsebench.report.tables import markdown_table
-from sparsebench.report.text import counted, escape, listing, shorten
+from sparsebench.store.records import Run, TrialResult, flat_row
+from sparsebench.wording.numbers import DASH, ratio, significant
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import counted, escape, listing, shorten
 
 _MOST_NAMED = 5
 _HOW = "Run the suite with --sparsebench-run RUN and --benchmark-json FILE, and give that file."

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from sparsebench.records import SensitivityResult, StageRecord, failure_line
 from sparsebench.report.canvas import look, png_and_svg
 from sparsebench.report.files import explained, write_files
 from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
-from sparsebench.report.spread import Spread
-from sparsebench.report.text import escape, slug
+from sparsebench.statistics.spread import Spread
+from sparsebench.store.records import SensitivityResult, StageRecord, failure_line
+from sparsebench.wording.text import escape, slug
 
 Cells = dict[str, dict[float, Spread]]
 """Drop of accuracy in percentage points, by layer and threshold."""

@@ -1,35 +1,26 @@
 """Tables of operating points and of trials, in Markdown."""
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
-from tabulate import tabulate
-
-from sparsebench.report.comparisons import SeedResult
-from sparsebench.report.drops import Drop
-from sparsebench.report.latency import INVALID, Setting, Speed
-from sparsebench.report.numbers import (
+from sparsebench.points.baselines import SeedResult
+from sparsebench.points.latency import Setting
+from sparsebench.points.points import Point, Section, Timing
+from sparsebench.points.text import drop_text, speedup_text, verdict_text
+from sparsebench.wording.numbers import (
     DASH,
     decimal,
     kilobytes,
-    limits,
     mean_percent,
     percent,
     ratio,
     significant,
 )
-from sparsebench.report.points import Point, Section, Timing
-from sparsebench.report.text import counted, escape
-from sparsebench.verdicts import Verdict
-
-UNPAIRED = "†"
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import counted, escape
 
 TOGETHER = "‡"
 """Marks percentiles of calls so short that several are timed together."""
-
-MOST_PADDED = 60
-"""Rows up to which cells are padded so that the text lines up; GitHub cuts pages off that are padded beyond reason."""
 
 
 class Column(NamedTuple):
@@ -38,17 +29,6 @@ class Column(NamedTuple):
     heading: str
     cell: Callable[[Point], str]
     numeric: bool = True
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool]) -> str:
-    """Return a table of texts that are escaped already; columns of numbers are aligned to the right."""
-    align = ["right" if number else "left" for number in numeric]
-    listed = list(rows)
-    table = tabulate(listed, list(headings), tablefmt="pipe", colalign=align, disable_numparse=True)
-    if len(listed) <= MOST_PADDED:
-        return table
-    head, rule, *body = table.splitlines()
-    return "\n".join(re.sub(" +", " ", line) for line in (head, re.sub("-+", "-", rule), *body))
 
 
 def points_table(section: Section, points: Sequence[Point]) -> str:
@@ -111,36 +91,9 @@ def _columns(section: Section) -> list[Column]:
     ]
 
 
-def drop_text(drop: Drop | None) -> str:
-    """Return a drop with its interval; a dagger marks an interval that is not paired."""
-    if drop is None:
-        return DASH
-    return f"{decimal(drop.pp)} {limits(drop.low_pp, drop.high_pp)}{'' if drop.paired else UNPAIRED}"
-
-
 def _seeds(point: Point) -> str:
     evaluated = point.top1.n if point.top1 else 0
     return str(evaluated) if evaluated == point.planned else f"{evaluated} of {point.planned}"
-
-
-def speedup_text(speed: Speed | None) -> str:
-    """Return a speedup with its interval; that of a baseline over itself has none."""
-    if speed is None:
-        return DASH
-    if speed.verdict is Verdict.BASELINE:
-        return "1"
-    # As many digits as a difference of one percent needs.
-    digits = 3 if speed.speedup < 10 else 1
-    return f"{decimal(speed.speedup, digits)}× {limits(speed.low, speed.high, digits)}"
-
-
-def verdict_text(speed: Speed | None) -> str:
-    """Return what is said of a speedup: a verdict, INVALID, or that it is the baseline's."""
-    if speed is None:
-        return DASH
-    if speed.verdict is Verdict.BASELINE:
-        return "baseline" if speed.valid else f"baseline, {INVALID}"
-    return speed.said
 
 
 def latency_table(section: Section, setting: Setting, points: Sequence[Point]) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sparsebench.report.picks import pick
-from sparsebench.report.points import Point, Section
-from sparsebench.report.text import counted
-from sparsebench.verdicts import Verdict
+from sparsebench.decide.picks import pick
+from sparsebench.points.points import Point, Section
+from sparsebench.statistics.verdicts import Verdict
+from sparsebench.wording.text import counted
 
 Placed = tuple[float, float, float]
 """A value and the two ends of its interval; all the same where there is none."""

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sparsebench.records import Run
+from sparsebench.points.points import Section, sections
 from sparsebench.report.data import csv_text, json_text, trial_rows
 from sparsebench.report.files import explained, remove_page, remove_stale, write_files
 from sparsebench.report.html import check_installed
 from sparsebench.report.markdown import readme
 from sparsebench.report.plots import FIGURES, Drawing, drawings
-from sparsebench.report.points import Section, sections
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
+from sparsebench.store.records import Run
 
 PAGE = "index.html"
 

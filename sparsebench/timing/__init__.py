@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from sparsebench.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from sparsebench.statistics.verdicts import Verdict
     from sparsebench.timing.batch import batch_of
-    from sparsebench.timing.comparing import compare
     from sparsebench.timing.comparison import Comparison, Ratio, Timing
     from sparsebench.timing.conditions import Conditions
+    from sparsebench.timing.protocol import compare
     from sparsebench.timing.session import RoundRecord
     from sparsebench.timing.variants import Built
-    from sparsebench.verdicts import Verdict
 
 _HOMES = {
     "Built": "sparsebench.timing.variants",
@@ -26,9 +26,9 @@ _HOMES = {
     "Ratio": "sparsebench.timing.comparison",
     "RoundRecord": "sparsebench.timing.session",
     "Timing": "sparsebench.timing.comparison",
-    "Verdict": "sparsebench.verdicts",
+    "Verdict": "sparsebench.statistics.verdicts",
     "batch_of": "sparsebench.timing.batch",
-    "compare": "sparsebench.timing.comparing",
+    "compare": "sparsebench.timing.protocol",
 }
 
 __all__ = [

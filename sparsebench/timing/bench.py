@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sparsebench.statistics.paired_ratios import Floats
 from sparsebench.timing.blocks import Clock, time_block, warm_up
 from sparsebench.timing.conditions import Conditions, Watch
 from sparsebench.timing.footprint import peak_bytes, wake_torch
 from sparsebench.timing.gpu import synchronised, time_gpu_block
 from sparsebench.timing.quiet import quiet
-from sparsebench.timing.schedule import BlockSize, Floats, block_size, settling_calls
+from sparsebench.timing.schedule import BlockSize, block_size, settling_calls
 from sparsebench.timing.variants import TimedCall, Variant, named, ready
 
 

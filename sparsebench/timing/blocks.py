@@ -5,7 +5,8 @@ from itertools import repeat
 
 import numpy as np
 
-from sparsebench.timing.schedule import BlockSize, Floats
+from sparsebench.statistics.paired_ratios import Floats
+from sparsebench.timing.schedule import BlockSize
 
 Clock = Callable[[], int]
 """Returns nanoseconds that never run backwards."""

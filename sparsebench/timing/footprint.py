@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sparsebench.allocator import give_back
+from sparsebench.processes import give_back
 from sparsebench.timing.blocks import WARM_UP_CALLS
 
 _STATUS = Path("/proc/self/status")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.timing.schedule import BlockSize, Floats
+from sparsebench.statistics.paired_ratios import Floats
+from sparsebench.timing.schedule import BlockSize
 
 _L2_TIMES = 2
 """How many times the size of the L2 cache is written between two calls."""

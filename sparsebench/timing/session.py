@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from sparsebench.statistics.paired_ratios import Floats, is_precise, median_interval
 from sparsebench.timing.bench import Loaded, RoundTimer
 from sparsebench.timing.blocks import Clock
 from sparsebench.timing.conditions import Conditions
-from sparsebench.timing.schedule import Floats, draw_order, log_ratios
-from sparsebench.timing.statistics import is_precise, median_interval
+from sparsebench.timing.schedule import draw_order, log_ratios
 
 Stopped = Literal["precise", "cap"]
 

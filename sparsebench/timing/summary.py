@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from sparsebench.statistics.paired_ratios import Floats, median_interval, sign_test
+from sparsebench.statistics.verdicts import Verdict, holm, verdict
 from sparsebench.timing.comparison import Comparison, Ratio, Timing
-from sparsebench.timing.schedule import Floats
 from sparsebench.timing.session import Session
 from sparsebench.timing.settings import Settings
-from sparsebench.timing.statistics import median_interval, sign_test
-from sparsebench.verdicts import Verdict, holm, verdict
 
 BASELINE_SEES_ITSELF = Ratio()
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.errors import SparsebenchError, VariantError
-from sparsebench.spawning import how_it_ended, without_main
+from sparsebench.processes import how_it_ended, without_main
 from sparsebench.timing.bench import Bench, Loaded, RoundSample, built
 from sparsebench.timing.cores import idlest_cores
 from sparsebench.timing.variants import Sent, Variant, unpickled

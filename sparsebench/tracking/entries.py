@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sparsebench.records import Run, StageRecord, TrialResult, flat_row
-from sparsebench.report.comparisons import SeedResult
-from sparsebench.report.points import sections
+from sparsebench.points.baselines import SeedResult
+from sparsebench.points.points import sections
+from sparsebench.store.records import Run, StageRecord, TrialResult, flat_row
 
 IDENTITY = ("model", "data", "pruner", "threshold", "seed", "scheme", "backend", "calibration_batches_asked")
 """Columns that tell trials apart; parameters in MLflow."""

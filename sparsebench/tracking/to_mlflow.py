@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.records import Run
 from sparsebench.report import write_report
+from sparsebench.store.records import Run
 from sparsebench.tracking.entries import Entry, sweep_entry, trial_entries
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Nothing that it is made with is imported before ``check_installed`` found it.
 from importlib.util import find_spec
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.report.text import listing
+from sparsebench.wording.text import listing
 
 __all__ = ["check_installed"]
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
+from sparsebench.points.points import Section
 from sparsebench.report.bars import Bar, Layout, latency_bars, size_bars
 from sparsebench.report.html.hover import hover, safe
 from sparsebench.report.html.parts import Style, faded, layout_of, reach
-from sparsebench.report.numbers import significant
 from sparsebench.report.palette import GRID, INK, MUTED
-from sparsebench.report.points import Section
-from sparsebench.report.text import counted
+from sparsebench.wording.numbers import significant
+from sparsebench.wording.text import counted
 
 
 def latency_chart(section: Section) -> go.Figure | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from sparsebench.points.points import Section
 from sparsebench.report import tradeoffs
 from sparsebench.report.html.bar_charts import latency_chart, size_chart
 from sparsebench.report.html.heat_charts import heat_chart
@@ -12,7 +13,6 @@ from sparsebench.report.html.line_charts import accuracy_chart, calibration_char
 from sparsebench.report.html.tradeoff_charts import trade_off_chart
 from sparsebench.report.interaction import interaction_map
 from sparsebench.report.layer_heatmap import layer_map
-from sparsebench.report.points import Section
 
 
 def charts(section: Section) -> dict[str, dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 import html
 
-from sparsebench.report.numbers import decimal, kilobytes, limits, mean_percent, ratio, significant
-from sparsebench.report.points import Point, Section
-from sparsebench.report.tables import speedup_text, verdict_text
-from sparsebench.report.text import counted, shorten
+from sparsebench.points.points import Point, Section
+from sparsebench.points.text import speedup_text, verdict_text
+from sparsebench.wording.numbers import decimal, kilobytes, limits, mean_percent, ratio, significant
+from sparsebench.wording.text import counted, shorten
 
 
 def safe(text: str, limit: int = 120) -> str:

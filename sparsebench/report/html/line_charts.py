@@ -7,12 +7,12 @@ from typing import Any
 import plotly.graph_objects as go
 from matplotlib.colors import to_hex
 
+from sparsebench.points.points import Point, Section
 from sparsebench.report import calibration
 from sparsebench.report.curves import error_bars, place_of
 from sparsebench.report.html.hover import hover, safe
 from sparsebench.report.html.parts import Style, log_axis, panels, percent_axis, place_in
 from sparsebench.report.palette import MUTED
-from sparsebench.report.points import Point, Section
 from sparsebench.report.tradeoffs import error_bar
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from sparsebench.report.files import PAGE_MARK
 from sparsebench.report.html.body import Body, body_of
 from sparsebench.report.plots import Drawing
-from sparsebench.report.text import clean
+from sparsebench.wording.text import clean
 
 
 def page(name: str, markdown: str, drawings: Sequence[Drawing], charts: Mapping[str, Mapping[str, Any]]) -> str:

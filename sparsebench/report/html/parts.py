@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 from matplotlib.colors import to_rgba
 from plotly.subplots import make_subplots
 
+from sparsebench.points.points import Section
 from sparsebench.report.canvas import columns_of, lines_of_title, log_range, log_ticks, percent_range
 from sparsebench.report.html.hover import safe
 from sparsebench.report.palette import GRID, INK, MUTED, Palette
-from sparsebench.report.points import Section
 
 _SYMBOLS = {
     "o": "circle",

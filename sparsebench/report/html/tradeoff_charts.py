@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from sparsebench.points.points import Section
 from sparsebench.report.canvas import log_range
 from sparsebench.report.html.hover import hover
 from sparsebench.report.html.parts import Style, faded, log_axis, panels, percent_axis, place_in, reach
 from sparsebench.report.palette import INK, MUTED
 from sparsebench.report.pareto import FAINT, MOST_WITH_BARS, name_of
-from sparsebench.report.points import Section
 from sparsebench.report.tradeoffs import Spot, TradeOff, front
 
 

@@ -1,0 +1,1 @@
+"""PyTorch itself, as it runs without a compiler."""

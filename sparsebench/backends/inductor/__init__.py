@@ -1,0 +1,1 @@
+"""PyTorch compiled by TorchInductor."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime on the CPU, quantized by its own tools."""

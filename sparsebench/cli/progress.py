@@ -1,0 +1,231 @@
+"""What a person sees while a run goes on: a live bar in a terminal, plain lines elsewhere. Both go to stderr."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from sparsebench.cli.forecast import Tally, clock
+from sparsebench.runner.graph import StageStatus
+from sparsebench.runner.plan import Plan, Stage
+from sparsebench.runner.watching import Watcher
+from sparsebench.store.records import EpochRecord, EvaluateResult, MeasureResult, StageRecord, TrainResult, failure_line
+
+VERBS = {
+    "train": "training",
+    "compress": "compressing",
+    "evaluate": "evaluating",
+    "measure": "timing",
+    "sensitivity": "pruning layer by layer",
+}
+
+_MOST_LINES = 12
+"""Of the stages that are run at once, so many are shown."""
+
+
+def watcher_for(stream: TextIO | None = None) -> "Bar | Lines":
+    """Return the live bar where ``stream`` (stderr by default) is a terminal, plain lines elsewhere."""
+    stream = stream or sys.stderr
+    return Bar(stream) if stream.isatty() else Lines(stream)
+
+
+class Lines(Watcher):
+    """One line for each finished stage, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.tally = Tally()
+
+    def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
+        """Say what is done and what is left."""
+        self.tally.planned(plan.stages, status)
+        self._say(opening(plan, status))
+
+    def parallel(self, slots: int) -> None:
+        """Expect the end the sooner."""
+        self.tally.forecast.slots = slots
+
+    def said(self, line: str) -> None:
+        """Pass on what the user's code wrote."""
+        self._say(line)
+
+    def noted(self, text: str) -> None:
+        """Say what else there is to know."""
+        self._say(text)
+
+    def finished(self, stage: Stage, record: StageRecord) -> None:
+        """Say how a stage ended."""
+        self.tally.finished(stage, record)
+        left = self.tally.forecast.seconds_left()
+        ahead = f", {clock(left)} left" if left is not None else ""
+        self._say(f"[{self.tally.settled}/{self.tally.total}{ahead}] {outcome(stage, record)}")
+
+    def skipped(self, stage: Stage) -> None:
+        """Count a stage that cannot run."""
+        self.tally.skip(stage)
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stream.flush()
+
+    def _say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+
+class Bar(Watcher):
+    """Live lines: how far the sweep is with time spent and left, and below it each stage that is run now."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.console = Console(file=stream)
+        self.tally = Tally()
+        self.bar = Progress(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[counts]} ·"),
+            TimeElapsedColumn(),
+            _LeftColumn(),
+            console=self.console,
+        )
+        self.sweep = self.bar.add_task("sweep", total=None, counts="checking", end=None)
+        self.now = _Running()
+        self.live = Live(Group(self.bar, self.now), console=self.console, refresh_per_second=8)
+
+    def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
+        """Set the bar to the state in which the run was found."""
+        self.tally.planned(plan.stages, status)
+        self._say(opening(plan, status))
+        self._advance()
+
+    def parallel(self, slots: int) -> None:
+        """Expect the end the sooner."""
+        self.tally.forecast.slots = slots
+
+    def started(self, stage: Stage) -> None:
+        """Give a stage a line of its own."""
+        self.tally.running.add(stage.key)
+        self.now.begin(stage.key, f"{VERBS[stage.kind]} {stage.label}")
+        self._advance()
+
+    def together(self, stages: Sequence[Stage]) -> None:
+        """Give stages that are timed together one line."""
+        batch, threads = (stages[0].settings[name] for name in ("batch_size", "threads"))
+        for stage in stages:
+            self.now.end(stage.key)
+        self.now.begin(stages[0].key, f"timing {len(stages)} networks together · batch {batch} · threads {threads}")
+
+    def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
+        """Show how training goes."""
+        state = f"epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
+        self.now.go_on(stage.key, f"{state} · sparsity {100 * epoch.threshold:.0f} %")
+
+    def said(self, line: str) -> None:
+        """Let what the user's code wrote scroll by above the bar."""
+        self._say(line)
+
+    def noted(self, text: str) -> None:
+        """Say above the bar what else there is to know."""
+        self._say(text, style="yellow")
+
+    def finished(self, stage: Stage, record: StageRecord) -> None:
+        """Move on; a failure stays on the screen above the bar."""
+        self.tally.finished(stage, record)
+        self.now.end(stage.key)
+        if record.status == "failed":
+            self._say(outcome(stage, record), style="red")
+        self._advance()
+
+    def skipped(self, stage: Stage) -> None:
+        """Count a stage that cannot run."""
+        self.tally.skip(stage)
+        self._advance()
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+    def _advance(self) -> None:
+        left = self.tally.forecast.seconds_left()
+        end = None if left is None else time.monotonic() + left
+        settled, total = self.tally.settled, self.tally.total
+        self.bar.update(self.sweep, completed=settled, total=total, counts=str(self.tally), end=end)
+
+    def __enter__(self) -> "Bar":
+        self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.now.clear()
+        self.bar.update(self.sweep, end=None)
+        self.live.stop()
+
+
+class _LeftColumn(ProgressColumn):
+    """The time left, which runs down between two forecasts."""
+
+    def render(self, task: Task) -> Text:
+        end = task.fields["end"]
+        return Text("" if end is None else f"· {clock(max(0.0, end - time.monotonic()))} left")
+
+
+class _Running:
+    """One line for each stage that is run now: what it is, how its training goes, and for how long it has run."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[float, str, str]] = {}
+
+    def begin(self, key: str, label: str) -> None:
+        self._lines[key] = time.monotonic(), label, ""
+
+    def go_on(self, key: str, state: str) -> None:
+        since, label, _ = self._lines[key]
+        self._lines[key] = since, label, f" · {state}"
+
+    def end(self, key: str) -> None:
+        self._lines.pop(key, None)
+
+    def clear(self) -> None:
+        self._lines.clear()
+
+    def __rich__(self) -> Group:
+        # Drawn by a thread of its own; the copy is made at once.
+        lines = list(self._lines.values())
+        shown = [f"  {label}{state} · {clock(time.monotonic() - since)}" for since, label, state in lines[:_MOST_LINES]]
+        if len(lines) > _MOST_LINES:
+            shown.append(f"  … and {len(lines) - _MOST_LINES} more")
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in shown))
+
+
+def opening(plan: Plan, status: Mapping[str, StageStatus]) -> str:
+    """Return the first line of a run: how much there is and how much of it is done."""
+    counts = Counter(status.values())
+    offered = sum(trial.not_offered is None for trial in plan.trials)
+    parts = [f"{counts[state]} {state}" for state in ("done", "pending", "failed", "skipped") if counts[state]]
+    missing = len(plan.trials) - offered
+    note = f" ({missing} not offered)" if missing else ""
+    trials = f"{len(plan.trials)} trials{note} in " if plan.trials else ""
+    return f"{trials}{len(plan.stages)} stages: {', '.join(parts)}."
+
+
+def outcome(stage: Stage, record: StageRecord) -> str:
+    """Return one line on how a stage ended."""
+    head = f"{stage.kind} {stage.label}: "
+    match record.result:
+        case TrainResult() as result:
+            reached = "" if result.val_accuracy is None else f"val {100 * result.val_accuracy:.2f} %, "
+            tail = f"{reached}sparsity {100 * result.sparsity:.2f} %"
+        case EvaluateResult() as result:
+            tail = f"top-1 {100 * result.top1:.2f} %"
+        case MeasureResult() as result:
+            tail = f"{result.median_ms:.3f} ms, {1 / result.against.ratio:.2f}× {result.against.baseline}"
+        case None:
+            tail = failure_line(record)
+        case _:
+            tail = "done"
+    return f"{head}{tail} ({record.seconds:.1f} s)"

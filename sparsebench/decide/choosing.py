@@ -1,0 +1,150 @@
+"""Choosing among points: what meets the limits, which is best, and from which others it cannot be told.
+
+``sparsebench pick`` and the first line of a report are both made of this.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion, is_valid
+from sparsebench.points.points import Point, Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is looked for.
+
+    Attributes:
+        objective: name of the criterion that matters most.
+        then: names of those that decide among points that the ones before cannot tell apart, in this order.
+        limits: the largest value allowed, by name: percentage points, bytes, milliseconds or MACs.
+        strict: whether a limit must hold for the unfavourable end of the interval, or for every seed of what is exact,
+            and not for the estimate or the mean alone.
+        only_faster: whether the lowest latency must be one that was found FASTER than dense fp32.
+        eligible: which points may be chosen.
+    """
+
+    objective: str
+    then: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+    strict: bool = False
+    only_faster: bool = False
+    eligible: Callable[[Point], bool] = lambda _: True
+
+    @property
+    def timed(self) -> bool:
+        """Whether latency has a part in it."""
+        return any(LIMITS[name].timed for name in (self.objective, *self.then, *self.limits) if name in LIMITS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One criterion at work: the group that it chooses from, the best of it, and rivals that are not worse for sure.
+
+    ``best`` is None where none of the group was measured, or where none was found FASTER and it has to be.
+    """
+
+    criterion: Criterion
+    group: tuple[Point, ...]
+    best: Point | None
+    rivals: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The answer to a question.
+
+    Attributes:
+        section: where it was looked for.
+        question: the question.
+        eligible: points that may be chosen at all.
+        candidates: those of them that meet all limits.
+        invalid: candidates whose timing cannot be trusted; empty where latency has no part in the question.
+        steps: the criteria in their order, up to the one that decided or the last.
+    """
+
+    section: Section
+    question: Question
+    eligible: tuple[Point, ...]
+    candidates: tuple[Point, ...]
+    invalid: tuple[Point, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def leader(self) -> Point | None:
+        """The point with the best estimate by the objective, whether or not it can be told from the others."""
+        return self.steps[0].best
+
+    @property
+    def winner(self) -> Point | None:
+        """The point that is best for sure; None where there is none."""
+        last = self.steps[-1]
+        return None if last.rivals or self.invalid else last.best
+
+    @property
+    def runner_up(self) -> Point | None:
+        """The next best by the criterion that decided, or None."""
+        last = self.steps[-1]
+        return best_of(self.section, last.criterion, [p for p in last.group if p is not last.best])
+
+
+def choose(section: Section, question: Question) -> Choice:
+    """Return the choice among the points shown of a section."""
+    eligible = tuple(point for point in section.shown if question.eligible(point))
+    candidates = tuple(
+        point
+        for point in eligible
+        if all(meets(section, point, LIMITS[name], most, question.strict) for name, most in question.limits.items())
+    )
+    return Choice(
+        section=section,
+        question=question,
+        eligible=eligible,
+        candidates=candidates,
+        invalid=tuple(p for p in candidates if question.timed and not is_valid(section, p)),
+        steps=tuple(_steps(section, question, candidates)),
+    )
+
+
+def meets(section: Section, point: Point, criterion: Criterion, limit: float, strict: bool) -> bool:
+    """Whether a point is known to stay within a limit; what was not measured is not."""
+    reading = criterion.read(section, point)
+    return reading is not None and (reading.high if strict else reading.value) <= limit
+
+
+def best_of(section: Section, criterion: Criterion, points: Sequence[Point]) -> Point | None:
+    """Return the point with the best estimate; of equals the one that loses less, of these the first."""
+    ranked = [
+        (rank, point.drop.pp if point.drop else float("inf"), place)
+        for place, point in enumerate(points)
+        if (rank := criterion.rank(section, point)) is not None
+    ]
+    return points[min(ranked)[2]] if ranked else None
+
+
+def _steps(section: Section, question: Question, candidates: Sequence[Point]) -> list[Step]:
+    """Return the criteria at work, until one point is left or no criterion is."""
+    steps: list[Step] = []
+    group = tuple(candidates)
+    for name in (question.objective, *question.then):
+        step = _step(section, CRITERIA[name], group, question.only_faster)
+        steps.append(step)
+        if step.best is None or not step.rivals:
+            break
+        group = (step.best, *step.rivals)
+    return steps
+
+
+def _step(section: Section, criterion: Criterion, group: tuple[Point, ...], only_faster: bool) -> Step:
+    leading = [p for p in group if _is_faster(section, p)] if only_faster and criterion.timed else group
+    best = best_of(section, criterion, leading)
+    if best is None:
+        return Step(criterion=criterion, group=group, best=None)
+    others = [p for p in group if p is not best and criterion.read(section, p) is not None]
+    rivals = tuple(p for p in others if not criterion.apart(section, best, p, len(others)))
+    return Step(criterion=criterion, group=group, best=best, rivals=rivals)
+
+
+def _is_faster(section: Section, point: Point) -> bool:
+    timing = point.timing(section.setting)
+    return timing is not None and timing.reference.is_faster

@@ -1,0 +1,225 @@
+"""What points can be chosen by: how a criterion is read, limited and printed, and when it tells two points apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sparsebench.points.baselines import SeedResult
+from sparsebench.points.drops import Correctness, Drop, mean_drop
+from sparsebench.points.exact_values import deflated_file_bytes, effective_macs, file_bytes, working_memory_bytes
+from sparsebench.points.points import Point, Section
+from sparsebench.statistics.significance import LEVEL, p_from_limits
+from sparsebench.statistics.spread import known
+from sparsebench.statistics.verdicts import Verdict
+from sparsebench.store.records import TrialResult
+from sparsebench.wording.numbers import decimal, kilobytes, percent, significant
+from sparsebench.wording.quantities import BYTES, COUNT, MILLISECONDS, POINTS, Dimension
+
+
+class Reading(NamedTuple):
+    """A value and how far it is known: the limits of its 95 % interval, or the range over seeds of what is exact."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Something that a point has more or less of.
+
+    Attributes:
+        name: as the command line takes it.
+        noun: as it stands in a sentence.
+        superlative: what the best point by it has: ``the lowest latency``.
+        tie: why two points cannot be told apart by it.
+        dimension: of a limit on it.
+        read: the reading of a point, None where it was not measured.
+        shown: the value with its unit.
+        apart: whether a leader may be told from one of the others, given how many others there are.
+        most: whether more is better.
+        timed: whether it needs a clock.
+    """
+
+    name: str
+    noun: str
+    superlative: str
+    tie: str
+    dimension: Dimension
+    read: Callable[[Section, Point], Reading | None]
+    shown: Callable[[float], str]
+    apart: Callable[[Section, Point, Point, int], bool]
+    most: bool = False
+    timed: bool = False
+
+    def rank(self, section: Section, point: Point) -> float | None:
+        """Return what is smallest for the best point; None where it was not measured."""
+        reading = self.read(section, point)
+        return None if reading is None else -reading.value if self.most else reading.value
+
+
+def is_valid(section: Section, point: Point) -> bool:
+    """Whether a point's latency, where it has one, was taken in a session that can be trusted."""
+    timing = point.timing(section.setting)
+    return timing is None or timing.reference.valid
+
+
+def latency_ms(section: Section, point: Point) -> Reading | None:
+    """Return a point's latency as the paired rounds saw it, with the interval of its ratio to the baseline."""
+    timing, value = point.timing(section.setting), section.latency_ms(point)
+    if timing is None or value is None:
+        return None
+    speed = timing.reference
+    return Reading(value, value * speed.speedup / speed.high, value * speed.speedup / speed.low)
+
+
+def advantage(leader: Point, other: Point, correctness: Correctness | None = None) -> Drop | None:
+    """Return how much more accurate a point is than another on the same test samples, over the seeds they share."""
+    reader = correctness or Correctness()
+    theirs = {seed.trial.trial.seed: seed.trial.evaluated for seed in other.seeds}
+    drops = [
+        drop
+        for seed in leader.seeds
+        if (drop := reader.drop(seed.trial.evaluated, theirs.get(seed.trial.trial.seed))) is not None
+    ]
+    return mean_drop(drops)
+
+
+def _accuracy(_: Section, point: Point) -> Reading | None:
+    scored = [seed.trial.evaluated for seed in point.seeds if seed.trial.evaluated]
+    if point.top1 is None or not scored:
+        return None
+    low, high = (sum(limits) / len(scored) for limits in zip(*((e.top1_low, e.top1_high) for e in scored), strict=True))
+    return Reading(point.top1.mean, low, high)
+
+
+def _drop(_: Section, point: Point) -> Reading | None:
+    drop = point.drop
+    if drop and point.is_baseline:
+        return Reading(0.0, 0.0, 0.0)  # against itself, for sure
+    return None if drop is None else Reading(drop.pp, drop.low_pp, drop.high_pp)
+
+
+def _faster(section: Section, leader: Point, other: Point, _: int) -> bool:
+    """Whether intervals leave no doubt; they do where the two were not timed beside the same baseline."""
+    mine, theirs = leader.timing(section.setting), other.timing(section.setting)
+    if mine is None or theirs is None or mine.reference.baseline != theirs.reference.baseline:
+        return False
+    if theirs.reference.verdict is Verdict.BASELINE:
+        return mine.reference.is_faster  # The verdict holds for all that were compared with it, an interval alone.
+    return mine.reference.valid and theirs.reference.valid and mine.reference.low > theirs.reference.high
+
+
+def _more_accurate(_: Section, leader: Point, other: Point, others: int) -> bool:
+    """Whether the paired difference holds; adjusted by Bonferroni, for the leader has to beat each of the others."""
+    found = advantage(leader, other)
+    return found is not None and found.pp > 0 and p_from_limits(found.pp, found.low_pp, found.high_pp) * others <= LEVEL
+
+
+def _exact(
+    name: str,
+    noun: str,
+    superlative: str,
+    dimension: Dimension,
+    value: Callable[[TrialResult], float | None],
+    shown: Callable[[float], str],
+) -> Criterion:
+    """Return a criterion that is known exactly of each seed: one point is better where it is for every seed."""
+
+    def values(seeds: Sequence[SeedResult]) -> dict[int, float]:
+        found = ((seed.trial.trial.seed, value(seed.trial)) for seed in seeds)
+        return {seed: number for seed, number in found if number is not None}
+
+    def read(_: Section, point: Point) -> Reading | None:
+        found = known(values(point.seeds).values())
+        return Reading(sum(found) / len(found), min(found), max(found)) if found else None
+
+    def apart(_: Section, leader: Point, other: Point, __: int) -> bool:
+        mine, theirs = values(leader.seeds), values(other.seeds)
+        common = mine.keys() & theirs.keys()
+        if common:
+            return all(mine[seed] < theirs[seed] for seed in common)
+        return bool(mine and theirs) and max(mine.values()) < min(theirs.values())
+
+    tie = "it is not better for every seed"
+    return Criterion(name, noun, superlative, tie, dimension, read, shown, apart)
+
+
+def _bytes(value: float) -> str:
+    return f"{kilobytes(value)} kB"
+
+
+CRITERIA = {
+    criterion.name: criterion
+    for criterion in (
+        Criterion(
+            "latency",
+            "latency",
+            "the lowest latency",
+            "their intervals overlap",
+            MILLISECONDS,
+            latency_ms,
+            lambda value: f"{significant(value)} ms",
+            _faster,
+            timed=True,
+        ),
+        _exact(
+            "size",
+            "saved file",
+            "the smallest saved file",
+            BYTES,
+            file_bytes,
+            _bytes,
+        ),
+        _exact(
+            "deflated_size",
+            "deflated file",
+            "the smallest deflated file",
+            BYTES,
+            deflated_file_bytes,
+            _bytes,
+        ),
+        _exact(
+            "macs",
+            "MACs with a non-zero weight",
+            "the fewest MACs with a non-zero weight",
+            COUNT,
+            effective_macs,
+            lambda value: f"{decimal(value, 0)} MACs",
+        ),
+        _exact(
+            "memory",
+            "working memory",
+            "the smallest working memory",
+            BYTES,
+            working_memory_bytes,
+            _bytes,
+        ),
+        Criterion(
+            "accuracy",
+            "top-1 accuracy",
+            "the highest top-1 accuracy",
+            "the paired difference may be chance",
+            POINTS,
+            _accuracy,
+            lambda value: f"{percent(value)} %",
+            _more_accurate,
+            most=True,
+        ),
+    )
+}
+"""What a point may be chosen by, by name."""
+
+DROP = Criterion(
+    "drop",
+    "drop",
+    "the smallest drop",
+    "",
+    POINTS,
+    _drop,
+    lambda value: f"{decimal(value)} pp",
+    lambda *_: False,  # nothing is chosen by it: accuracy is
+)
+
+LIMITS = {criterion.name: criterion for criterion in (DROP, *(c for c in CRITERIA.values() if not c.most))}
+"""What may be limited, by name; a limit is the largest value allowed."""

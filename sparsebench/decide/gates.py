@@ -1,0 +1,172 @@
+"""Gates: ``accuracy_drop>0.5pp`` fails where a second run lost more than that against a first."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sparsebench.decide.change import Change, setting_text
+from sparsebench.decide.change_metrics import METRICS, Metric
+from sparsebench.decide.run_changes import Row, RunComparison
+from sparsebench.errors import ProblemsError, SparsebenchError
+from sparsebench.registry import unknown_name
+from sparsebench.statistics.significance import LEVEL
+from sparsebench.wording.quantities import BYTES, PERCENT, Dimension, parse_quantity
+
+EVIDENCE = ("significant", "estimate", "certain")
+"""What a gate asks for before it fails, the default first."""
+
+State = Literal["kept", "broken", "open"]
+
+_GATE = re.compile(r"\s*([A-Za-z_]\w*)\s*([<>=!]+)\s*(.*?)\s*")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A metric and how much it may change, in the base unit of its dimension."""
+
+    text: str
+    metric: Metric
+    limit: float
+    dimension: Dimension
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one row says to a gate."""
+
+    row: Row
+    change: Change
+    state: State
+    excess: bool
+    """Whether the estimate is beyond the limit, whatever the gate makes of it."""
+
+    @property
+    def where(self) -> str:
+        """The row, and the batch size and threads of a latency."""
+        return f"{self.row.label}{setting_text(self.change.setting)}"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What all rows say to a gate.
+
+    ``state`` is ``broken`` where one row is, ``open`` where a clock was needed and could not tell.
+    """
+
+    gate: Gate
+    rows: tuple[Judged, ...]
+
+    @property
+    def state(self) -> State:
+        """The state of the gate."""
+        states = {row.state for row in self.rows}
+        if "broken" in states:
+            return "broken"
+        return "open" if "open" in states or not self.rows else "kept"
+
+
+def parse_gates(texts: Sequence[str]) -> tuple[Gate, ...]:
+    """Return gates out of texts such as ``latency_p50>5%``. Nothing is evaluated: a name, a sign, a quantity.
+
+    Raises:
+        ProblemsError: with every text that is no gate.
+    """
+    gates, problems = [], []
+    for text in texts:
+        try:
+            gates.append(_gate(text))
+        except SparsebenchError as error:
+            problems.append(f"--fail-on {text!r}: {error}")
+    if problems:
+        raise ProblemsError("The command cannot be carried out:", problems)
+    return tuple(gates)
+
+
+def require_evidence(evidence: str) -> None:
+    """Refuse what is no evidence.
+
+    Raises:
+        SparsebenchError: with the nearest spelling.
+    """
+    if evidence not in EVIDENCE:
+        raise SparsebenchError(f"--evidence: {unknown_name('evidence', evidence, EVIDENCE)}")
+
+
+def _gate(text: str) -> Gate:
+    found = _GATE.fullmatch(text)
+    if found is None:
+        raise SparsebenchError("write a metric, > and a limit, such as accuracy_drop>0.5pp.")
+    name, sign, quantity = found.groups()
+    if name.lower() not in METRICS:
+        raise SparsebenchError(unknown_name("metric", name, METRICS))
+    metric = METRICS[name.lower()]
+    if sign != ">":
+        raise SparsebenchError(f"a gate fails beyond its limit; write {name}>{quantity or '…'}.")
+    limit, dimension = parse_quantity(quantity, *metric.dimensions)
+    return Gate(text.strip(), metric, limit, dimension)
+
+
+def judge(gate: Gate, comparison: RunComparison, *, evidence: str = EVIDENCE[0], each_trial: bool = False) -> Verdicts:
+    """Return what a comparison says to a gate: it is broken as soon as one row is.
+
+    Args:
+        gate: the gate.
+        comparison: of the two runs.
+        evidence: ``significant``: the estimate is beyond the limit, and it is significant at 5 % over all rows (Holm)
+            that anything changed; ``estimate``: the estimate is beyond the limit; ``certain``: the whole 95 % interval
+            is. What is known exactly is beyond its limit or not, and what has no interval is judged by its estimate.
+        each_trial: whether every trial is a row, and not the mean over seeds of an operating point.
+
+    Raises:
+        SparsebenchError: where nothing was measured in both runs that the gate could be judged by, and no clock was
+            needed; or where it asks for certainty of something that has no interval.
+    """
+    require_evidence(evidence)
+    metric = gate.metric
+    if evidence == "certain" and not metric.tested and not metric.exact:
+        raise SparsebenchError(f"--fail-on {gate.text!r}: {metric.name} has no interval, so that nothing is certain.")
+    rows = tuple(
+        _judge(gate, row, change, evidence)
+        for row in (comparison.trials if each_trial else comparison.rows)
+        for change in row.changes[metric.name]
+    )
+    if not rows and not metric.timed:
+        raise SparsebenchError(
+            f"--fail-on {gate.text!r} cannot be judged: no trial has {metric.name} in both runs. Are both complete?"
+        )
+    return Verdicts(gate, rows)
+
+
+def _judge(gate: Gate, row: Row, change: Change, evidence: str) -> Judged:
+    if change.change is None:
+        return Judged(row, change, "open", excess=False)
+    amount = _amount(gate, change)
+    if amount <= gate.limit:
+        return Judged(row, change, "kept", excess=False)
+    if not gate.metric.tested or evidence == "estimate":
+        proven = True
+    elif evidence == "certain":
+        proven = change.low is not None and change.low > gate.limit
+    else:
+        proven = change.p_adjusted is not None and change.p_adjusted <= LEVEL
+    unproven: State = "open" if gate.metric.timed else "kept"
+    return Judged(row, change, "broken" if proven else unproven, excess=True)
+
+
+def _amount(gate: Gate, change: Change) -> float:
+    """Return what is compared with the limit: bytes gained, or the change as it is."""
+    if gate.dimension is BYTES and change.before is not None and change.after is not None:
+        return change.after - change.before
+    return change.change or 0.0
+
+
+def amount_text(gate: Gate, change: Change) -> str:
+    """Return a change as a gate sees it, with its interval."""
+    if gate.dimension is BYTES:
+        return f"{_amount(gate, change):+,.0f} B".replace("-", "−")
+    scale, unit = (100.0, " %") if gate.dimension is PERCENT else (1.0, " pp")
+    value = f"{scale * _amount(gate, change):+.2f}{unit}"
+    if change.low is not None and change.high is not None:
+        value += f" [{scale * change.low:.2f}, {scale * change.high:.2f}]"
+    return value.replace("-", "−")

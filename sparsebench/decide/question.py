@@ -1,0 +1,156 @@
+"""From the options of ``sparsebench pick`` to a question; all that is wrong with them is said at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sparsebench.decide.choosing import Question
+from sparsebench.decide.criteria import CRITERIA, LIMITS
+from sparsebench.decide.picks import MAX_DROP_PP
+from sparsebench.errors import ProblemsError, SparsebenchError
+from sparsebench.points.latency import Setting
+from sparsebench.points.points import Point, Section
+from sparsebench.registry import unknown_name
+from sparsebench.wording.quantities import parse_quantity
+from sparsebench.wording.text import counted, listing
+
+OPTIONS = {
+    "drop": "--max-drop",
+    "size": "--max-size",
+    "deflated_size": "--max-deflated-size",
+    "memory": "--max-ram",
+    "macs": "--max-macs",
+    "latency": "--max-latency",
+}
+"""The option that limits each criterion."""
+
+DEFAULT_OBJECTIVE = "deflated_size"
+"""What is minimized where nothing is said: the size that a report's first line gives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked for, as it was typed; None is what was not.
+
+    ``limits`` are by the name of the criterion. Where there is no limit on the drop, it is that of a report.
+    """
+
+    limits: Mapping[str, str | None] = field(default_factory=dict)
+    minimize: str | None = None
+    maximize: str | None = None
+    then: Sequence[str] = ()
+    strict: bool = False
+    model: str | None = None
+    data: str | None = None
+    backend: str | None = None
+    batch: int | None = None
+    threads: int | None = None
+
+
+def ask(found: Sequence[Section], options: Options) -> tuple[Section, Question]:
+    """Return the section that is meant, with the latencies that are meant, and the question.
+
+    Raises:
+        ProblemsError: with all that is wrong with the options.
+    """
+    problems: list[str] = []
+    limits = _limits(options.limits, problems)
+    objective = _objective(options, problems)
+    then = tuple(_criterion("--then", name, problems) for name in options.then)
+    section = _section(found, options, problems)
+    if section:
+        section = _timed_at(section, options, problems)
+    eligible = _eligible(section, options.backend, problems) if section else None
+    if problems or section is None or eligible is None:
+        raise ProblemsError("The command cannot be carried out:", problems)
+    question = Question(objective=objective, then=then, limits=limits, strict=options.strict, eligible=eligible)
+    return section, question
+
+
+def _limits(texts: Mapping[str, str | None], problems: list[str]) -> dict[str, float]:
+    limits = {}
+    for name, text in {"drop": f"{MAX_DROP_PP:g}pp", **{n: t for n, t in texts.items() if t is not None}}.items():
+        try:
+            value, _ = parse_quantity(text, LIMITS[name].dimension)
+        except SparsebenchError as error:
+            problems.append(f"{OPTIONS[name]} {text}: {error}")
+            continue
+        if value <= 0 and name != "drop":
+            problems.append(f"{OPTIONS[name]} {text}: nothing has so little; give more than 0.")
+        limits[name] = value
+    return limits
+
+
+def _objective(options: Options, problems: list[str]) -> str:
+    if options.minimize and options.maximize:
+        problems.append(
+            "--minimize and --maximize: one of them is the objective; name what decides after it with --then."
+        )
+    if options.maximize:
+        name = _criterion("--maximize", options.maximize, problems)
+        if name in CRITERIA and not CRITERIA[name].most:
+            problems.append(f"--maximize {name}: less of it is better; write --minimize {name}.")
+        return name
+    name = _criterion("--minimize", options.minimize or DEFAULT_OBJECTIVE, problems)
+    if name in CRITERIA and CRITERIA[name].most:
+        problems.append(f"--minimize {name}: more of it is better; write --maximize {name}.")
+    return name
+
+
+def _criterion(option: str, name: str, problems: list[str]) -> str:
+    known = name.strip().lower().replace("-", "_")
+    if known not in CRITERIA:
+        problems.append(f"{option}: {unknown_name('criterion', name, CRITERIA)}")
+    return known
+
+
+def _section(found: Sequence[Section], options: Options, problems: list[str]) -> Section | None:
+    left = list(found)
+    for option, wanted, names in (
+        ("--model", options.model, [section.model for section in found]),
+        ("--data", options.data, [section.data for section in found]),
+    ):
+        if wanted is not None and wanted not in names:
+            problems.append(f"{option}: {unknown_name('name', wanted, set(names))}")
+            return None
+    left = [s for s in left if options.model in (None, s.model) and options.data in (None, s.data)]
+    if len(left) == 1:
+        return left[0]
+    if not left:
+        problems.append("The run has no trials of that model and data." if found else "The run has no trials.")
+    else:
+        networks = listing([f"{section.model} on {section.data}" for section in left])
+        problems.append(f"The run has {counted(len(left), 'network')}: {networks}. Name one with --model and --data.")
+    return None
+
+
+def _timed_at(section: Section, options: Options, problems: list[str]) -> Section:
+    """Return the section with its latencies read at the batch size and threads that are asked for."""
+    if options.batch is None and options.threads is None:
+        return section
+    fitting = [s for s in section.settings if options.batch in (None, s[0]) and options.threads in (None, s[1])]
+    if fitting:
+        return section.at(fitting[0])
+    asked = " ".join(
+        f"{option} {value}"
+        for option, value in (("--batch", options.batch), ("--threads", options.threads))
+        if value is not None
+    )
+    problems.append(f"{asked}: {_timed(section.settings)}")
+    return section
+
+
+def _timed(settings: Sequence[Setting]) -> str:
+    if not settings:
+        return "no latency was measured in this run."
+    known = listing([f"batch {batch} with {counted(threads, 'thread')}" for batch, threads in settings])
+    return f"latency was not measured so. It was at {known}."
+
+
+def _eligible(section: Section, backend: str | None, problems: list[str]) -> Callable[[Point], bool]:
+    """Return which points are of the backend: its label, or its name without options where only one has it."""
+    if backend is None:
+        return lambda _: True
+    labels = [label for label in section.backends if backend in (label, label.partition("(")[0])]
+    if not labels:
+        problems.append(f"--backend: {unknown_name('backend', backend, section.backends)}")
+    return lambda point: point.backend in labels

@@ -1,0 +1,110 @@
+"""How to settle what a run leaves open: which setting to raise, by how much, or what else may decide."""
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from statistics import NormalDist
+
+from sparsebench.decide.choosing import Choice, best_of
+from sparsebench.decide.criteria import advantage
+from sparsebench.statistics.intervals import Z
+from sparsebench.statistics.significance import LEVEL
+from sparsebench.store.records import Run
+from sparsebench.wording.numbers import decimal, limits, significant
+from sparsebench.wording.text import clean
+
+TIE_BREAKERS = ("deflated_size", "accuracy", "size")
+"""What is advised to decide among points that the objective cannot tell apart: the first that is not asked for yet."""
+
+LONGEST = 3600
+"""Seconds of a session beyond which it is not advised: another machine helps more."""
+
+MARGIN = 1.2
+"""How much longer than it would seem enough a session is advised to last."""
+
+
+def quieter(run: Run, choice: Choice) -> Iterator[str]:
+    """Yield what to do about timing that cannot be trusted."""
+    again = command_again(run, {"measure.seconds_cap": str(seconds_cap(choice, 2))})
+    yield f"Time again on a quieter machine: {again}"
+    trusted = {p.backend for p in choice.candidates} - {p.backend for p in choice.invalid}
+    if trusted:
+        options = [f"--backend {shlex.quote(clean(backend))}" for backend in sorted(trusted)]
+        yield f"Or ask for one that was timed well: {' or '.join(options)}"
+
+
+def settling(run: Run, choice: Choice) -> Iterator[str]:
+    """Yield what to do where the best cannot be told from others by the last criterion."""
+    last = choice.steps[-1]
+    if last.criterion.timed:
+        yield from _more_time(run, choice)
+    if last.criterion.most:
+        yield from _more_samples(choice)
+    asked = (choice.question.objective, *choice.question.then)
+    other = next((name for name in TIE_BREAKERS if name not in asked), None)
+    if other:
+        yield f"Let something else decide among them: --then {other}"
+
+
+def _more_time(run: Run, choice: Choice) -> Iterator[str]:
+    """Yield how much longer a session has to last for the intervals to part: widths shrink with the root of time."""
+    section, last = choice.section, choice.steps[-1]
+    best = last.best
+    rival = best_of(section, last.criterion, last.rivals)
+    mine, theirs = (p.timing(section.setting) if p else None for p in (best, rival))
+    if best is None or rival is None or mine is None or theirs is None:
+        return
+    gap = math.log(mine.reference.speedup / theirs.reference.speedup)
+    width = sum(math.log(t.reference.high / t.reference.low) / 2 for t in (mine, theirs))
+    band = max((m.session.band for p in (best, rival) for s in p.seeds for m in s.trial.measured), default=0.01)
+    if gap < math.log1p(band):
+        yield f"Their latencies differ by less than {100 * band:g} %, which no longer session is likely to settle."
+        return
+    seconds = seconds_cap(choice, max(2.0, MARGIN * (width / gap) ** 2))
+    if seconds > LONGEST:
+        yield (
+            f"To tell it from {clean(rival.label)} would take a session of {seconds / 3600:,.1f} hours here; time on a "
+            "quieter machine."
+        )
+        return
+    precision = significant(min(0.01, gap / 2), 2)
+    again = command_again(run, {"measure.seconds_cap": str(seconds), "measure.precision": precision})
+    yield f"Time longer: {again}"
+
+
+def _more_samples(choice: Choice) -> Iterator[str]:
+    """Yield how many test samples it takes: intervals shrink with the root of their number."""
+    last = choice.steps[-1]
+    best, rival = last.best, best_of(choice.section, last.criterion, last.rivals)
+    found = advantage(best, rival) if best and rival else None
+    samples = max((s.trial.evaluated.samples for s in best.seeds if s.trial.evaluated), default=0) if best else 0
+    if found is None or found.pp <= 0 or not samples:
+        return
+    others = sum(1 for p in last.group if p is not best)
+    reach = NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, others)) * (found.pp - found.low_pp) / Z
+    needed = math.ceil(samples * (reach / found.pp) ** 2 / 100) * 100
+    yield (
+        f"The difference to the next is {decimal(found.pp)} pp {limits(found.low_pp, found.high_pp)} on {samples:,} "
+        f"test samples; if it is real, about {needed:,} would show it: give the data a larger test split."
+    )
+
+
+def seconds_cap(choice: Choice, times: float) -> int:
+    """Return the seconds of a session that is so many times longer than the longest so far, in steps of ten."""
+    lasted = [m.session.seconds for p in choice.candidates for s in p.seeds for m in s.trial.measured]
+    return math.ceil(times * max(lasted, default=45.0) / 10) * 10
+
+
+def command_again(run: Run, settings: Mapping[str, str]) -> str:
+    """Return the command that goes on with a run with other settings, which take the place of those that it had."""
+    words = shlex.split(clean(run.record.command))
+    if words[:2] != ["sparsebench", "run"]:
+        words = ["sparsebench", "run", "CONFIG.toml"]
+    kept: list[str] = []
+    for word in words:
+        if kept[-1:] == ["--set"] and word.partition("=")[0] in settings:
+            kept.pop()
+        else:
+            kept.append(word)
+    sets = (part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
+    return shlex.join([*kept, *sets])

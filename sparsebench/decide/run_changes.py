@@ -1,0 +1,148 @@
+"""Two runs compared, trial by trial: what changed, by how much, and whether that may be chance."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sparsebench.decide.change import Change, setting_text
+from sparsebench.decide.change_metrics import METRICS, every_change
+from sparsebench.decide.matching import Group, apart, differing_settings, differing_versions, match
+from sparsebench.errors import SparsebenchError
+from sparsebench.store.records import Run, TrialResult
+from sparsebench.wording.text import clean, counted, listing, shorten
+
+ALSO_NAMED = 8
+"""How many names a note spells out."""
+
+DEFAULT_BAND = 0.01
+"""Relative differences of latencies that do not matter, where no session says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a comparison: the seeds of an operating point, or one of them, and how each metric changed."""
+
+    label: str
+    group: Group
+    changes: Mapping[str, tuple[Change, ...]]
+
+    def first(self, metric: str) -> Change | None:
+        """Return how a metric changed, at the first batch size and number of threads; None where it is not known."""
+        return next(iter(self.changes[metric]), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunComparison:
+    """Two runs compared.
+
+    Attributes:
+        before: name of the first run.
+        after: name of the second.
+        rows: one for each operating point that both runs have, seeds joined.
+        trials: one for each trial that both have.
+        only_before: trials that only the first run has.
+        only_after: trials that only the second has.
+        lost: trials that were done in the first run and are not in the second.
+        notes: what else differs, sentences.
+    """
+
+    before: str
+    after: str
+    rows: tuple[Row, ...]
+    trials: tuple[Row, ...]
+    only_before: tuple[TrialResult, ...] = ()
+    only_after: tuple[TrialResult, ...] = ()
+    lost: tuple[TrialResult, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def compare_runs(before: Run, after: Run) -> RunComparison:
+    """Compare the trials that two runs share.
+
+    Raises:
+        SparsebenchError: where they share none.
+    """
+    found = match(before, after)
+    if not found.groups:
+        raise SparsebenchError(
+            f"The runs {before.record.name} ({counted(len(before.trials), 'trial')}) and {after.record.name} "
+            f"({counted(len(after.trials), 'trial')}) have no trial in common. Trials are matched by model, data, "
+            "pruner, threshold, seed, scheme, backend and calibration batches; run both from configs that share some."
+        )
+    band = max(
+        (m.session.band for pair in found.pairs for t in (pair.before, pair.after) for m in t.measured),
+        default=DEFAULT_BAND,
+    )
+    rows = _rows(found.groups, band)
+    return RunComparison(
+        before=before.record.name,
+        after=after.record.name,
+        rows=rows,
+        trials=_rows(tuple(one for group in found.groups for one in apart(group)), band),
+        only_before=found.only_before,
+        only_after=found.only_after,
+        lost=tuple(pair.after for pair in found.pairs if pair.lost),
+        notes=tuple(_notes(before, after, rows)),
+    )
+
+
+def _rows(groups: tuple[Group, ...], band: float) -> tuple[Row, ...]:
+    changes = {name: every_change(groups, metric, band) for name, metric in METRICS.items()}
+    networks = len({group.spot[:2] for group in groups})
+    calibrations = len({group.spot[6] for group in groups} - {None})
+    return tuple(
+        Row(
+            label=_label(group, networks > 1, calibrations > 1),
+            group=group,
+            changes={name: found[place] for name, found in changes.items()},
+        )
+        for place, group in enumerate(groups)
+    )
+
+
+def _label(group: Group, several_networks: bool, several_calibrations: bool) -> str:
+    """Return a group in short; what all share is left out."""
+    model, data, _, _, scheme, backend, batches = group.spot
+    parts = [model, data] if several_networks else []
+    parts += [group.pruning, scheme, backend]
+    parts += [f"{batches} calibration batches"] if several_calibrations and batches else []
+    parts += [f"seed {group.seeds[0]}"] if len(group.seeds) == 1 else []
+    return clean(" · ".join(parts))
+
+
+def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
+    """Yield what else is different, for it may be the cause of what changed."""
+    settings = differing_settings(before, after)
+    settings.pop("name", None)
+    if settings:
+        shown = [f"{clean(key)} {_value(a)} → {_value(b)}" for key, (a, b) in settings.items()]
+        yield f"Settings differ: {_some(shown)}."
+    versions = differing_versions(before, after)
+    if versions:
+        shown = [f"{clean(name)} {clean(a)} → {clean(b)}" for name, (a, b) in versions.items()]
+        yield f"What the runs were made with differs: {_some(shown)}."
+    unpaired = [row.label for row in rows if (change := row.first("accuracy_drop")) and not change.paired]
+    if unpaired:
+        why = (
+            "the data, or the file that loads it, are not known to be the same"
+            if any(not pair.same_data for row in rows for pair in row.group.pairs)
+            else "per-sample correctness is missing"
+        )
+        yield f"Accuracy is compared unpaired, with wider intervals, for {_some(unpaired)}: {why}."
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        for change in row.changes["latency_p50"]:
+            if change.open:
+                reasons.setdefault(change.open, []).append(f"{row.label}{setting_text(change.setting)}")
+    timed = sum(len(row.changes["latency_p50"]) for row in rows)
+    for reason, labels in reasons.items():
+        where = "any row" if len(labels) == timed else _some(labels)
+        yield f"Latency is not compared for {where}: {clean(reason)}."
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - ALSO_NAMED} more" if len(names) > ALSO_NAMED else ""
+    return f"{listing(names) if not more else ', '.join(names[:ALSO_NAMED])}{more}"
+
+
+def _value(value: object) -> str:
+    return shorten("none" if value is None else str(value), 60)

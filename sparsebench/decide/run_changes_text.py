@@ -1,0 +1,255 @@
+"""A comparison of two runs as a table for a terminal, as Markdown, and as JSON."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tabulate import tabulate
+
+from sparsebench.decide.change import Change, setting_text
+from sparsebench.decide.gates import Judged, Verdicts, amount_text
+from sparsebench.decide.run_changes import Row, RunComparison
+from sparsebench.points.rows import finite
+from sparsebench.points.text import UNPAIRED
+from sparsebench.statistics.significance import LEVEL
+from sparsebench.store.records import TrialResult, failure_line
+from sparsebench.wording.numbers import DASH, decimal, limits, percent
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import clean, counted, escape, folded, shorten
+
+FORMATS = ("table", "markdown", "json")
+
+MOST_NAMED = 10
+"""Trials of only one run, or rows beyond a gate, that are named; JSON has all."""
+
+MOST_TRIAL_ROWS = 600
+"""Trials up to which Markdown lists every one."""
+
+ACCURACY = (
+    "drop: top-1 of the first run − that of the second, in percentage points; positive is a loss. Newcombe's paired "
+    "95 % interval over test samples, limits averaged over seeds; p: exact sign-flip test over test samples (McNemar's "
+    "exact test for one seed). n: seeds that both runs have."
+)
+UNPAIRED_NOTE = f"{UNPAIRED} unpaired: Newcombe's interval of two independent samples."
+LATENCY = (
+    "latency: the two runs were not timed together, so medians of one cannot be set against those of the other. What "
+    "is compared is each network's ratio to dense fp32, which was timed in the same rounds: ratio of the second run / "
+    "ratio of the first − 1, with an interval of Welch's t over worker processes. What slows everything alike, dense "
+    "fp32 included, does not show in it."
+)
+HOLM = (
+    f"p is adjusted by Holm over all rows of a metric: with {percent(LEVEL, 0)} % as its bound, not one of them is "
+    "called changed by chance in 95 of 100 comparisons."
+)
+
+
+def table_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_trial: bool) -> str:
+    """Return a comparison for a terminal."""
+    headings, rows = _table(comparison, each_trial, clean)
+    align = ["left" if heading in _TEXT else "right" for heading in headings]
+    table = tabulate(rows, headings, tablefmt="simple", disable_numparse=True, colalign=align)
+    parts = [f"{clean(comparison.before)} → {clean(comparison.after)}", table, _key(comparison)]
+    notes = [*comparison.notes, *_unmatched(comparison)]
+    if notes:
+        parts.append("\n".join(f"- {note}" for note in notes))
+    for found in verdicts:
+        head, *lines = _gate(found)
+        parts.append("\n".join([f"{_MARKS[found.state]} {head}", *(f"     {line}" for line in lines)]))
+    return "\n\n".join(parts)
+
+
+def markdown_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_trial: bool) -> str:
+    """Return a comparison as Markdown, for a summary of a workflow or a comment: gates first."""
+    parts = [f"# {escape(comparison.before)} → {escape(comparison.after)}"]
+    for found in verdicts:
+        head, *rows = _gate(found)
+        mark = "✓" if found.state == "kept" else "✗"
+        parts.append("\n".join([f"- {mark} {escape(head)}", *(f"  - {escape(row)}" for row in rows)]))
+    notes = [*comparison.notes, *_unmatched(comparison)]
+    if notes:
+        parts.append("\n".join(f"- {escape(note)}" for note in notes))
+    parts.append(_markdown_table(comparison, each_trial))
+    if not each_trial and len(comparison.trials) <= MOST_TRIAL_ROWS:
+        heading = f"Every trial ({counted(len(comparison.trials), 'trial')})"
+        parts.append(folded(heading, _markdown_table(comparison, True)))
+    parts.append(_key(comparison))
+    return "\n\n".join(parts)
+
+
+def json_text(comparison: RunComparison, verdicts: Sequence[Verdicts]) -> str:
+    """Return a comparison as JSON: rows by operating point and by trial, gates, and what could not be compared."""
+    content = {
+        "before": comparison.before,
+        "after": comparison.after,
+        "points": [_row(row) for row in comparison.rows],
+        "trials": [_row(row) for row in comparison.trials],
+        "gates": [
+            {
+                "gate": found.gate.text,
+                "state": found.state,
+                "rows": [
+                    {"row": one.where, "state": one.state, "beyond": one.excess, **asdict(one.change)}
+                    for one in found.rows
+                ],
+            }
+            for found in verdicts
+        ],
+        "only_before": [trial.trial.label for trial in comparison.only_before],
+        "only_after": [trial.trial.label for trial in comparison.only_after],
+        "lost": [
+            {"trial": trial.trial.label, "status": trial.status, "reason": _why(trial)} for trial in comparison.lost
+        ],
+        "notes": comparison.notes,
+    }
+    return json.dumps(finite(content), indent=1, ensure_ascii=False, default=str)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    model, data, pruner, threshold, scheme, backend, batches = row.group.spot
+    return {
+        "model": model,
+        "data": data,
+        "pruner": pruner,
+        "threshold": threshold,
+        "scheme": scheme,
+        "backend": backend,
+        "calibration_batches": batches,
+        "seeds": row.group.seeds,
+        **{name: [asdict(change) for change in found] for name, found in row.changes.items()},
+    }
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+_TEXT = {"model", "data", "network", "scheme", "backend", "verdict"}
+
+
+def _table(
+    comparison: RunComparison, each_trial: bool, text: Callable[[str], str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows; columns that would be empty or say the same in every row are left out."""
+    rows = comparison.trials if each_trial else comparison.rows
+    several = len({row.group.spot[:2] for row in rows}) > 1
+    calibrated = len({row.group.spot[6] for row in rows} - {None}) > 1
+    timed = any(change.change is not None for row in rows for change in row.changes["latency_p50"])
+    headings = [*(["model", "data"] if several else []), "network", "scheme", "backend"]
+    headings += [*(["batches"] if calibrated else []), "seed" if each_trial else "n"]
+    headings += ["top-1 % before", "after", "drop pp [95 %]", "p", "size %", "deflated %"]
+    settings = list(dict.fromkeys(c.setting for row in rows for c in row.changes["latency_p50"]))
+    at = setting_text(settings[0]) if len(settings) > 1 else ""
+    headings += [f"latency %{at} [95 %]", "p ", "verdict"] if timed else []
+    cells = []
+    for row in rows:
+        model, data, _, _, scheme, backend, batches = row.group.spot
+        accuracy, latency = row.first("accuracy_drop"), row.first("latency_p50")
+        cells.append(
+            [
+                *([text(model), text(data)] if several else []),
+                text(row.group.pruning),
+                text(scheme),
+                text(backend),
+                *([str(batches or "")] if calibrated else []),
+                str(row.group.seeds[0] if each_trial else len(row.group.seeds)),
+                percent(accuracy.before if accuracy else None),
+                percent(accuracy.after if accuracy else None),
+                _interval(accuracy, 1.0),
+                _p(accuracy),
+                _signed(row.first("size")),
+                _signed(row.first("deflated_size")),
+                *([_interval(latency, 100.0), _p(latency), _said(row, latency)] if timed else []),
+            ]
+        )
+    return headings, cells
+
+
+def _markdown_table(comparison: RunComparison, each_trial: bool) -> str:
+    headings, rows = _table(comparison, each_trial, escape)
+    return markdown_table(headings, rows, [heading not in _TEXT for heading in headings])
+
+
+def _interval(change: Change | None, scale: float) -> str:
+    if change is None or change.change is None or change.low is None or change.high is None:
+        return DASH
+    mark = UNPAIRED if change.setting is None and not change.paired else ""
+    return f"{decimal(scale * change.change)} {limits(scale * change.low, scale * change.high)}{mark}"
+
+
+def _said(row: Row, latency: Change | None) -> str:
+    if latency is None:
+        return "baseline" if row.group.is_dense_fp32 else DASH
+    return latency.said or DASH
+
+
+def _p(change: Change | None) -> str:
+    p = change.p_adjusted if change else None
+    return DASH if p is None else "< 0.001" if p < 0.001 else decimal(p, 3)
+
+
+def _signed(change: Change | None) -> str:
+    if change is None or change.change is None:
+        return DASH
+    text = decimal(100.0 * change.change, 1)
+    return text if text.startswith("−") or text == "0.0" else f"+{text}"
+
+
+def _key(comparison: RunComparison) -> str:
+    changes = [change for row in comparison.rows for change in row.changes["accuracy_drop"]]
+    unpaired = any(not change.paired for change in changes)
+    timed = any(change.change is not None for row in comparison.rows for change in row.changes["latency_p50"])
+    return "\n\n".join([ACCURACY, *([UNPAIRED_NOTE] if unpaired else []), *([LATENCY] if timed else []), HOLM])
+
+
+# -- what could not be compared, and gates -----------------------------------------------------------------------------
+
+
+def _unmatched(comparison: RunComparison) -> Iterator[str]:
+    for trials, name in (
+        (comparison.only_before, comparison.before),
+        (comparison.only_after, comparison.after),
+    ):
+        if trials:
+            yield f"Only in {clean(name)}: {counted(len(trials), 'trial')}: {_labels(trials)}."
+    for trial in comparison.lost[:MOST_NAMED]:
+        yield f"Done in {clean(comparison.before)} and {trial.status} in {clean(comparison.after)}: {_why(trial)}"
+    if len(comparison.lost) > MOST_NAMED:
+        yield f"And {len(comparison.lost) - MOST_NAMED} more that were done before and are not now."
+
+
+def _labels(trials: Sequence[TrialResult]) -> str:
+    more = f" and {len(trials) - MOST_NAMED} more" if len(trials) > MOST_NAMED else ""
+    return "; ".join(clean(trial.trial.label) for trial in trials[:MOST_NAMED]) + more
+
+
+def _why(trial: TrialResult) -> str:
+    failed = trial.failed_stage
+    reason = trial.trial.not_offered or (failure_line(failed) if failed else "it has not been run")
+    return f"{clean(trial.trial.label)}: {shorten(reason)}"
+
+
+_STATES = {"kept": "kept", "broken": "broken", "open": "cannot be told"}
+
+_MARKS = {"kept": "ok  ", "broken": "FAIL", "open": "OPEN"}
+
+
+def _gate(found: Verdicts) -> Iterator[str]:
+    """Yield what is said of a gate: its state, and a line for each row that is beyond it or cannot be told."""
+    if not found.rows:
+        yield f"{found.gate.text}: {_STATES[found.state]}, for no latency was timed in both runs"
+        return
+    judged = sum(row.change.change is not None for row in found.rows)
+    yield f"{found.gate.text}: {_STATES[found.state]}; {counted(judged, 'row')} judged"
+    shown = [row for row in found.rows if row.excess or row.state == "open"]
+    shown.sort(key=lambda row: ("broken", "open", "kept").index(row.state))
+    for row in shown[:MOST_NAMED]:
+        yield _judged(found, row)
+    if len(shown) > MOST_NAMED:
+        yield f"and {len(shown) - MOST_NAMED} more"
+
+
+def _judged(found: Verdicts, row: Judged) -> str:
+    if row.change.change is None:
+        return f"{row.where}: {clean(row.change.open)}"
+    p = f", p {_p(row.change)}" if row.change.p_adjusted is not None else ""
+    doubt = "" if row.state == "broken" else "; beyond the limit, but not proven"
+    return f"{row.where}: {amount_text(found.gate, row.change)}{p}{doubt}"

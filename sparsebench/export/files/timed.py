@@ -1,0 +1,162 @@
+"""Exported files against each other by the paired protocol."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsebench.errors import ProblemsError, SparsebenchError
+from sparsebench.export.files import FORMATS, PICKLES
+from sparsebench.export.files.inputs import Feed, feeds_for
+
+if TYPE_CHECKING:
+    from sparsebench.timing import Comparison
+
+_HEADING = "These files cannot be compared:"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that can be run.
+
+    Attributes:
+        name: what it is called in the comparison.
+        path: where it lies.
+        feeds: what it is fed.
+    """
+
+    name: str
+    path: Path
+    feeds: tuple[Feed, ...]
+
+
+def open_files(
+    paths: Sequence[Path], *, batch: int | None = None, shapes: Sequence[tuple[int, ...]] = ()
+) -> tuple[Exported, ...]:
+    """Look at every file and decide what it is fed.
+
+    Args:
+        paths: two or more, of the formats in ``FORMATS``.
+        batch: samples in one call; None for what each file says, or 1 where it leaves that open.
+        shapes: whole input shapes, in the order of the inputs, for all files.
+
+    Raises:
+        ProblemsError: with everything that is wrong with the files.
+    """
+    problems = [] if len(paths) > 1 else ["There is nothing to compare; give two files or more."]
+    opened = []
+    for name, path in unique_names(paths).items():
+        try:
+            with _explained():
+                inputs = _format(path).read_inputs(path)
+            feeds, wrong = feeds_for(inputs, batch, shapes)
+        except SparsebenchError as error:
+            wrong, feeds = [str(error)], ()
+        problems += [f"{path}: {problem}" for problem in wrong]
+        opened.append(Exported(name, path, feeds))
+    if problems:
+        raise ProblemsError(_HEADING, problems)
+    return tuple(opened)
+
+
+def compare_files(files: Sequence[Exported], *, baseline: str | None = None, **settings: Any) -> "Comparison":
+    """Compare exported files in worker processes.
+
+    Args:
+        files: from ``open_files``.
+        baseline: name or path of one of them; the first where None.
+        settings: ``threads``, ``seconds_cap``, ``precision``, ``band`` and ``seed`` of ``timing.compare``.
+
+    Raises:
+        SparsebenchError: where the baseline is none of the files, or a file fails.
+    """
+    from sparsebench.timing import Built, compare
+
+    first = _baseline(files, baseline)
+    threads = settings.get("threads", 1)
+    variants = {file.name: Built(partial(load_file, str(file.path), file.feeds, threads)) for file in files}
+    return compare(variants, baseline=first, workers=True, **settings)
+
+
+def load_file(path: str, feeds: tuple[Feed, ...], threads: int) -> Any:
+    """Return a call of an exported network; run in the worker that times it."""
+    try:
+        with _explained():
+            return _format(Path(path)).load(Path(path), feeds, threads)
+    except SparsebenchError as error:
+        raise SparsebenchError(f"{path}: {error}") from error
+
+
+def differing_feeds(files: Sequence[Exported]) -> str | None:
+    """Return a sentence where files do not all do the same work, as far as their inputs tell; None where they do."""
+    shapes = {file.name: ", ".join("×".join(map(str, feed.shape)) for feed in file.feeds) for file in files}
+    if len(set(shapes.values())) < 2:
+        return None
+    told = "; ".join(f"{name} takes {shape}" for name, shape in shapes.items())
+    return f"The files do not take the same inputs, so that a ratio compares different work: {told}."
+
+
+def unique_names(paths: Sequence[Path]) -> Mapping[str, Path]:
+    """Return each path by its file name, with as many folders before it as make it unlike the others."""
+    names: dict[str, Path] = {}
+    for place, path in enumerate(paths):
+        parts = path.parts
+        others = [other.parts for number, other in enumerate(paths) if number != place]
+        depth = next(
+            (n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others)), len(parts)
+        )
+        name = str(Path(*parts[-depth:]))
+        while name in names:  # The same file given twice: an A/A comparison.
+            name += " (again)"
+        names[name] = path
+    return names
+
+
+def _baseline(files: Sequence[Exported], wanted: str | None) -> str:
+    if wanted is None:
+        return files[0].name
+    for file in files:
+        if wanted in (file.name, file.path.name, str(file.path)):
+            return file.name
+    raise SparsebenchError(
+        f"--baseline {wanted!r} is none of the files; it must be one of {', '.join(file.name for file in files)}."
+    )
+
+
+def _format(path: Path) -> Any:
+    """Return the module of a file's format.
+
+    Raises:
+        SparsebenchError: where there is no such file, its format is not known, or its runtime is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix in PICKLES or suffix == ".safetensors":
+        why = "holds weights only" if suffix == ".safetensors" else "is a pickle, and reading it could run any code"
+        raise SparsebenchError(
+            f"this {why}. Export the network: "
+            "torch.export.save(torch.export.export(net.eval(), (example,)), 'net.pt2')."
+        )
+    if suffix not in FORMATS:
+        raise SparsebenchError(f"the format {suffix or 'without a suffix'} is not known; give {', '.join(FORMATS)}.")
+    if not path.is_file():
+        raise SparsebenchError("there is no such file.")
+    module = import_module(FORMATS[suffix])
+    problem = module.problem()
+    if problem:
+        raise SparsebenchError(problem)
+    return module
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn whatever a runtime raises into its first line."""
+    try:
+        yield
+    except SparsebenchError:
+        raise
+    except Exception as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise SparsebenchError(f"{type(error).__name__}: {first}") from error

@@ -1,0 +1,273 @@
+"""The model card of an exported file: all that whoever receives it must know, in Markdown.
+
+Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting", as far as a benchmark can fill them in.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sparsebench.export.formats import OPERATIONS, WEIGHTS, Format
+from sparsebench.export.verify import Verification
+from sparsebench.points.baselines import FP32, Comparer, SeedResult
+from sparsebench.store.records import EnvironmentRecord, Run, TrialResult
+from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
+from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.text import counted, escape, fence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RUNTIMES = {
+    "onnx": ("ONNX Runtime", ("onnxruntime",)),
+    "openvino": ("OpenVINO", ("openvino",)),
+    "pt2": ("PyTorch", ("torch",)),
+    WEIGHTS: ("PyTorch, as the weights of its class", ("torch", "safetensors", "sparsebench")),
+}
+
+SNIPPETS = {
+    "onnx": """\
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession({file!r}, providers=["CPUExecutionProvider"])
+inputs = np.zeros({shape}, dtype="{dtype}")
+(scores,) = session.run(None, {{session.get_inputs()[0].name: inputs}})
+print(scores.shape)
+""",
+    "openvino": """\
+import numpy as np
+import openvino
+
+network = openvino.Core().compile_model({file!r}, "CPU", {settings!r})
+inputs = np.zeros({shape}, dtype="{dtype}")
+scores = network(inputs)[0]
+print(scores.shape)
+""",
+    "pt2": """\
+import torch
+{imports}
+network = torch.export.load({file!r}).module()
+inputs = torch.zeros({shape}, dtype=torch.{dtype})
+with torch.no_grad():
+    scores = network(inputs)
+print(tuple(scores.shape))
+""",
+    WEIGHTS: """\
+import torch
+from safetensors.torch import load_model
+from sparsebench.models import build_model
+
+network = build_model({model!r}, {classes}, {sample}, {options!r}).eval()
+load_model(network, {file!r})
+inputs = torch.zeros({shape}, dtype=torch.{dtype})
+with torch.no_grad():
+    scores = network(inputs)
+print(tuple(scores.shape))
+""",
+}
+
+_GO_ON = "With `weights = {file!r}` in `[model]`, a sweep begins with this network in place of training a dense one."
+
+
+def model_card(
+    run: Run,
+    trial: TrialResult,
+    kind: Format,
+    file: str,
+    example: "Tensor",
+    settings: Mapping[str, str],
+    verification: Verification,
+    here: EnvironmentRecord,
+) -> str:
+    """Return the card.
+
+    Args:
+        run: the run of the trial, for what it is compared with.
+        trial: the trial that was exported.
+        kind: the format of the file.
+        file: the file's name.
+        example: inputs of a few samples, which give shape and type.
+        settings: what the runtime must be told.
+        verification: how the file was verified.
+        here: the environment in which it was exported.
+    """
+    t = trial.trial
+    compared = Comparer(run.trials).compare(trial)
+    runtime, _ = RUNTIMES[kind.name]
+    title = f"# {escape(t.model)}, {escape(t.pruning)}, {escape(t.scheme)}"
+    intro = (
+        f"`{_code(file)}` is a network for {runtime}, trained on {escape(t.data)}, made and measured by sparsebench "
+        f"{escape(run.record.sparsebench)} in run {escape(run.record.name)}."
+    )
+    parts = [
+        title,
+        intro,
+        "## What it is",
+        _table(_description(run, trial, example)),
+        "## What it achieves",
+        _table(_results(trial, compared, verification)),
+        _RESULTS,
+        "## How to run it",
+        fence(_snippet(run, trial, kind, file, example, settings).rstrip(), "python"),
+        *([_GO_ON.format(file=_code(file))] if kind.name == WEIGHTS else []),
+        f"The first dimension is the batch and may be of any length. Inputs are prepared as those of "
+        f"{escape(t.data)} were for training.",
+        "## How it was verified",
+        _verified(verification, kind),
+        "## Versions",
+        _table(_versions(trial, kind, settings, here)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_RESULTS = (
+    "Accuracy is that on the test set, with Wilson's 95 % interval; the drop is against the dense fp32 network of the "
+    "same seed and backend, with its 95 % interval. Neither covers other training seeds."
+)
+
+
+def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tuple[str, str]]:
+    t, trained, packed = trial.trial, trial.trained, trial.compressed
+    options = ", ".join(f"{key}={value}" for key, value in sorted(_options(run, t.model).items()))
+    yield "architecture", escape(f"{t.model}({options})" if options else t.model)
+    yield "input", f"{escape(str(example.dtype).removeprefix('torch.'))}, shape (batch, {_dimensions(example)})"
+    if trained:
+        yield "classes", str(trained.classes)
+        yield (
+            "parameters",
+            f"{trained.parameters:,}, of which {trained.parameters - trained.parameter_zeros:,} not zero",
+        )
+        samples = f"{trained.train_samples:,} train, {trained.val_samples:,} validation, {trained.test_samples:,} test"
+        yield "data", f"{escape(t.data)} ({samples})"
+        yield "training", f"{escape(trained.trainer)}, {counted(trained.epochs, 'epoch')}, seed {t.seed}"
+        yield "pruning", _pruned(trial)
+    yield (
+        "quantization",
+        escape(t.scheme)
+        + (
+            f", calibrated on {counted(packed.calibration_batches, 'training batch', 'training batches')}"
+            if packed and packed.calibration_batches
+            else ""
+        ),
+    )
+    yield "backend of the trial", escape(t.backend)
+    yield "key of the trial", escape(t.evaluate or DASH)
+
+
+def _results(trial: TrialResult, compared: SeedResult, verification: Verification) -> Iterator[tuple[str, str]]:
+    scored, packed, trained = trial.evaluated, trial.compressed, trial.trained
+    if scored:
+        interval = limits(100 * scored.top1_low, 100 * scored.top1_high)
+        yield "top-1 accuracy", f"{percent(scored.top1)} % {interval}, {counted(scored.samples, 'test sample')}"
+        if scored.top5 is not None:
+            yield "top-5 accuracy", f"{percent(scored.top5)} %"
+    if compared.drop and (trial.trial.threshold or trial.trial.scheme != FP32):
+        drop = compared.drop
+        paired = "paired" if drop.paired else "unpaired"
+        yield "drop", f"{decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}, {paired}"
+    yield "top-1 accuracy of this file", f"{percent(verification.top1)} %"
+    if trained:
+        reached = f"{percent(trained.sparsity, 4)} % of prunable weights, {percent(trained.total_sparsity, 2)} % of all"
+        yield "sparsity", reached
+    if compared.zeros and trial.trial.scheme != FP32:
+        yield "sparsity after quantization", f"{percent(compared.zeros.after, 4)} % of the weights of its layers"
+    if packed:
+        share = packed.int8_weights / packed.weights if packed.weights else 0.0
+        macs = trial.int8_mac_fraction
+        of_macs = f", {percent(macs, 1)} % of multiply-accumulates" if macs is not None else ""
+        yield "int8", f"{percent(share, 1)} % of weights{of_macs}"
+        size = packed.size
+        smaller = f" ({ratio(compared.deflated_ratio)} smaller than dense fp32)" if compared.deflated_ratio else ""
+        yield (
+            "size of the trial's network",
+            f"{kilobytes(size.file_bytes)} kB, deflated {kilobytes(size.deflated_file_bytes)} kB{smaller}",
+        )
+    for measured in trial.measured:
+        yield (
+            f"latency, batch {measured.batch_size}, {counted(measured.threads, 'thread')}",
+            f"median {significant(measured.median_ms)} ms, 95th percentile {significant(measured.p95_ms)} ms, on "
+            f"{escape(trial.measure[0].environment.cpu)}",
+        )
+
+
+def _versions(
+    trial: TrialResult, kind: Format, settings: Mapping[str, str], here: EnvironmentRecord
+) -> Iterator[tuple[str, str]]:
+    made = trial.compress.environment if trial.compress else here
+    for name, environment in (("measured with", made), ("exported with", here)):
+        versions = (f"{escape(n)} {escape(v)}" for n, v in sorted(environment.versions.items()))
+        yield name, f"{', '.join(versions)}, Python {escape(environment.python)}, {escape(environment.os)}"
+    libraries = [settings[OPERATIONS].partition(".")[0]] if OPERATIONS in settings else []
+    yield "needs to run", ", ".join([*RUNTIMES[kind.name][1], *libraries])
+
+
+def _verified(found: Verification, kind: Format) -> str:
+    samples = counted(found.samples, "test sample")
+    how = "into a freshly built network" if kind.name == WEIGHTS else "in a fresh process with its runtime alone"
+    text = (
+        f"The file was reloaded {how}, and all {samples} were run through it and through the network that the "
+        "benchmark measured. "
+    )
+    if found.bit_equal:
+        text += "All outputs have the same bits. "
+    else:
+        text += (
+            f"Outputs differ by up to {found.max_abs_difference:.3g}, where the largest output is "
+            f"{found.max_abs_output:.3g}: another runtime or compiler sums in another order. "
+        )
+    if found.agreement is not None:
+        text += f"{percent(found.agreement)} % of the samples got the same class. "
+    equal = found.top1 == found.recorded_top1
+    same = "which is the recorded one" if equal else f"against {percent(found.recorded_top1)} % recorded"
+    return (
+        f"{text}The accuracy is {percent(found.top1)} %, {same}. The test set was read again for this comparison "
+        "alone; nothing was chosen by it."
+    )
+
+
+def _pruned(trial: TrialResult) -> str:
+    t, trained = trial.trial, trial.trained
+    if t.pruner is None or trained is None:
+        return "none (dense)"
+    how = "channels removed" if trained.structured else "weights set to zero"
+    return f"{escape(trained.pruned_by)}, threshold {t.threshold:g}: {how}"
+
+
+def _options(run: Run, model: str) -> Mapping[str, Any]:
+    """Return the options that a network of the run was built with."""
+    found: Mapping[str, Any] = next((m for m in run.record.config.get("model", ()) if m.get("name") == model), {})
+    options: Mapping[str, Any] = found.get("options", {})
+    return options
+
+
+def _snippet(
+    run: Run, trial: TrialResult, kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]
+) -> str:
+    dtype = str(example.dtype).removeprefix("torch.")
+    module = settings.get(OPERATIONS)
+    imports = f"import {module}  # registers the int8 operations\n" if module else ""
+    kept = {key: value for key, value in settings.items() if key != OPERATIONS}
+    return SNIPPETS[kind.name].format(
+        file=file,
+        shape=(1, *example.shape[1:]),
+        sample=tuple(example.shape[1:]),
+        dtype=dtype,
+        settings=kept,
+        imports=imports,
+        model=trial.trial.model,
+        options=dict(_options(run, trial.trial.model)),
+        classes=trial.trained.classes if trial.trained else 0,
+    )
+
+
+def _dimensions(example: "Tensor") -> str:
+    return ", ".join(str(length) for length in example.shape[1:])
+
+
+def _code(text: str) -> str:
+    """Return a file name as it may stand between backticks."""
+    return "".join(character for character in text if character.isprintable() and character != "`")
+
+
+def _table(rows: Iterator[tuple[str, str]]) -> str:
+    return markdown_table(["", ""], list(rows), [False, False])

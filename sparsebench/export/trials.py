@@ -1,0 +1,103 @@
+"""Which trial of a run a person means: by a key, as git does it, or by parts of its label."""
+
+import re
+from collections.abc import Sequence
+
+from sparsebench.errors import SparsebenchError
+from sparsebench.registry import SCHEMES
+from sparsebench.store.records import TrialRecord, TrialResult
+
+SHOWN = 10
+"""Candidates that an error lists."""
+
+KEY_LENGTH = 12
+"""Digits of a key that a list shows; enough to tell trials apart, and short enough to type."""
+
+_KEY = re.compile(r"[0-9a-f]{4,64}")
+_WORD = re.compile(r"[^\s,·(]+(?:\([^)]*\))?")
+_SEED = re.compile(r"seeds?[\s=:]*(\d+)", re.IGNORECASE)
+_BATCHES = re.compile(r"(\d+)\s*(?:calibration[\s_]*)?batch(?:es)?", re.IGNORECASE)
+
+
+def find_trial(trials: Sequence[TrialResult], text: str) -> TrialResult:
+    """Return the one trial that ``text`` names.
+
+    Args:
+        trials: the trials of a run.
+        text: the beginning of the key that data.csv gives, four digits or more, or parts of a label in any order:
+            ``magnitude 0.8 static eager seed 0``. Parts that all trials share may be left out.
+
+    Raises:
+        SparsebenchError: where no trial or more than one is meant; the text lists those that may be.
+    """
+    wanted = text.strip()
+    if _KEY.fullmatch(wanted):
+        keyed = [t for t in trials if any(key.startswith(wanted) for key in _keys(t.trial))]
+        if keyed:
+            return _only(keyed, text, "Give more digits of the key")
+    words, exact = _parts(wanted)
+    found = [t for t in trials if words and _fits(t.trial, words, exact)]
+    if not found:
+        raise SparsebenchError(
+            f"No trial of this run is called {text!r}. Give the beginning of a key, or parts of a label such as "
+            f"'magnitude 0.8 static eager seed 0'. {_listed(trials)}"
+        )
+    return _only(found, text, "Name more of its parts, or give a key")
+
+
+def named(trial: TrialRecord) -> str:
+    """Return a trial as a list shows it: the beginning of its key, and its label."""
+    key = next(iter(_keys(trial)), "not offered")
+    batches = f" · {trial.calibration_batches} calibration batches" if trial.calibration_batches else ""
+    return f"{key[:KEY_LENGTH]} ({trial.label}{batches})"
+
+
+def _keys(trial: TrialRecord) -> list[str]:
+    return [key for key in (trial.evaluate, trial.compress) if key]
+
+
+def _only(found: Sequence[TrialResult], text: str, remedy: str) -> TrialResult:
+    if len(found) > 1:
+        raise SparsebenchError(f"{text!r} names {len(found)} trials. {remedy}. {_listed(found)}")
+    return found[0]
+
+
+def _listed(trials: Sequence[TrialResult]) -> str:
+    if not trials:
+        return "The run has no trials."
+    more = f"\n  and {len(trials) - SHOWN} more; data.csv of the report lists all" if len(trials) > SHOWN else ""
+    lines = "".join(f"\n  {named(trial.trial)}" for trial in trials[:SHOWN])
+    return f"Candidates:{lines}{more}"
+
+
+def _parts(text: str) -> tuple[list[str], dict[str, int]]:
+    """Return the words of a label, and the seed and calibration batches in it."""
+    exact = {}
+    for name, pattern in (("seed", _SEED), ("calibration_batches", _BATCHES)):
+        match = pattern.search(text)
+        if match:
+            exact[name] = int(match[1])
+            text = f"{text[: match.start()]} {text[match.end() :]}"
+    words = [_squeezed(word) for word in _WORD.findall(text)]
+    return words or ["" for _ in exact], exact
+
+
+def _fits(trial: TrialRecord, words: Sequence[str], exact: dict[str, int]) -> bool:
+    if any(getattr(trial, name) != value for name, value in exact.items()):
+        return False
+    pruner = "dense" if trial.pruner is None else trial.pruner
+    own = {"", *map(_squeezed, (trial.model, trial.data, pruner, trial.scheme, trial.backend))}
+    own |= {alias for alias, scheme in SCHEMES.aliases.items() if scheme == trial.scheme}
+    return all(word in own or _is_threshold(word, trial.threshold) for word in words)
+
+
+def _is_threshold(word: str, threshold: float) -> bool:
+    try:
+        return float(word) == threshold
+    except ValueError:
+        return False
+
+
+def _squeezed(text: str) -> str:
+    """Return ``text`` in lower case without spaces: ``n_m(m=4,n=1)``."""
+    return "".join(text.lower().split())

@@ -1,0 +1,223 @@
+"""What an exported file really computes, loaded again, against the trial's own network and record."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.errors import SparsebenchError
+from sparsebench.export import child
+from sparsebench.export.formats import WEIGHTS, Content
+from sparsebench.runner.stages import Workbench, seed_everything
+from sparsebench.store.records import TrialResult
+from sparsebench.training.contract import check_evaluated
+
+FLOAT = (1e-3, 0.999)
+INT8 = (0.05, 0.99)
+"""Largest difference of an output, as a fraction of the largest output, and smallest share of test samples of the same
+class, between two ways of computing one network: float kernels differ by rounding; int8 computed as such and emulated
+in float differ by whole steps of a grid."""
+HALF = {"bf16": (2.0**-5, 0.99), "fp16": (2.0**-8, 0.995)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """How the outputs of an exported file compare with those of the trial's own network over the whole test set.
+
+    Attributes:
+        samples: test samples that both computed.
+        bit_equal: whether every output had the same bits.
+        agreement: fraction of samples with the same top-1 class; None where outputs are no scores of classes.
+        max_abs_difference: largest absolute difference of an output.
+        max_abs_output: largest absolute output of the trial's own network.
+        top1: accuracy of the exported file, by the trainer's own evaluation.
+        recorded_top1: accuracy in the trial's record.
+    """
+
+    samples: int
+    bit_equal: bool
+    agreement: float | None
+    max_abs_difference: float
+    max_abs_output: float
+    top1: float
+    recorded_top1: float
+
+    @property
+    def relative(self) -> float:
+        """Largest difference as a fraction of the largest output."""
+        return self.max_abs_difference / self.max_abs_output if self.max_abs_output else self.max_abs_difference
+
+
+class Child:
+    """An exported file, loaded by its runtime in a process of its own."""
+
+    def __init__(self, kind: str, file: Path, threads: int, settings: Mapping[str, str]) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        # -P: what lies beside the script must not stand in for other modules.
+        command = [sys.executable, "-P", child.__file__, kind, str(file), str(threads)]
+        command.append(json.dumps(dict(settings)))
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and script
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+        )
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._process.stdin:
+            self._process.stdin.close()
+        if kind is not None:
+            self._process.kill()
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._errors.close()
+
+    def __call__(self, inputs: Tensor) -> Any:
+        """Return what the file gives out for ``inputs``.
+
+        Raises:
+            SparsebenchError: where the process died; the text carries the last line that it wrote.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        try:
+            child.write(stdin, inputs.contiguous())  # type: ignore[arg-type] # both are pipes
+            outputs = child.read(stdout)  # type: ignore[arg-type]
+        except (OSError, EOFError) as error:
+            raise self._died() from error
+        if outputs is None:
+            raise self._died()
+        return outputs
+
+    def _died(self) -> SparsebenchError:
+        self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        said = lines[-1] if lines else f"it ended with code {self._process.returncode}"
+        return SparsebenchError(f"The exported file was written, but does not run in a fresh process: {said}")
+
+
+class Side(nn.Module):
+    """Gives out what the exported file does, and compares it with the trial's own network on the way."""
+
+    def __init__(self, own: nn.Module, exported: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        # Held apart from the module, so that a trainer which moves or casts its network leaves it alone.
+        self._pair = (own, exported)
+        self.samples = 0
+        self.same_class: int | None = 0
+        self.bit_equal = True
+        self.difference = 0.0
+        self.largest = 0.0
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Run one batch through both."""
+        own, exported = self._pair
+        with torch.no_grad():
+            ours = own(inputs)
+            theirs = exported(inputs.detach().cpu())
+        first, second = _tensors(ours), _tensors(theirs)
+        if [tensor.shape for tensor in first] != [tensor.shape for tensor in second]:
+            raise SparsebenchError(
+                f"The exported file gives out shapes {_shapes(second)}, and the trial's network {_shapes(first)}."
+            )
+        self.samples += len(inputs)
+        for a, b in zip(first, second, strict=True):
+            self.bit_equal &= a.dtype == b.dtype and torch.equal(a, b)
+            if a.numel():
+                gap = float((a.double() - b.double()).abs().max())
+                self.difference = gap if math.isnan(gap) else max(self.difference, gap)
+                self.largest = max(self.largest, float(a.double().abs().max()))
+        if self.same_class is not None and first[0].dim() == 2:
+            self.same_class += int((first[0].argmax(1) == second[0].argmax(1)).sum())
+        else:
+            self.same_class = None
+        return theirs
+
+
+def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made: Content) -> Verification:
+    """Load an exported file again and run the whole test set through it and the trial's own network.
+
+    It is loaded in a fresh process by its runtime alone; weights are loaded into a freshly built network.
+
+    The trainer's own ``evaluate`` reads the test set and computes the accuracy. Nothing is chosen by it: the test set
+    is read again to see that the file gives the accuracy that ``evaluate`` recorded.
+
+    Args:
+        workbench: rebuilds the trial's network.
+        trial: the trial.
+        kind: name of the format.
+        file: the file that was written.
+        made: what was written.
+
+    Raises:
+        SparsebenchError: where the file does not run, or gives out something else than the trial's network.
+    """
+    packed, scored = trial.compress, trial.evaluated
+    parent = workbench.store.read("train", trial.trial.train)
+    if packed is None or scored is None or parent is None:
+        raise SparsebenchError(f"{trial.trial.label} has not been evaluated; run the sweep first.")
+    torch.set_num_threads(workbench.threads)
+    trainer, _ = workbench.trainer(parent.settings, workbench.store.directory("train", parent.key))
+    seed_everything(parent.settings["seed"])
+    with ExitStack() as stack:
+        exported: Callable[[Tensor], Any]
+        if kind == WEIGHTS:
+            # Only with its class, which may be the user's own, are weights a network.
+            exported = workbench.fresh(parent, file)
+        else:
+            exported = stack.enter_context(Child(kind, file, workbench.threads, made.settings))
+        side = Side(workbench.restored(packed.key), exported)
+        accuracy, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False))
+    found = Verification(
+        samples=side.samples,
+        bit_equal=side.bit_equal,
+        agreement=None if side.same_class is None else side.same_class / side.samples,
+        max_abs_difference=side.difference,
+        max_abs_output=side.largest,
+        top1=accuracy,
+        recorded_top1=scored.top1,
+    )
+    problem = _problem(found, trial.trial.scheme, made.exact)
+    if problem:
+        raise SparsebenchError(f"The exported file is not what was measured: {problem}. Nothing was kept.")
+    return found
+
+
+def _problem(found: Verification, scheme: str, exact: bool) -> str | None:
+    """Return what is wrong with an exported file, None where it computes what was measured."""
+    difference, agreement = HALF.get(scheme, FLOAT if scheme == "fp32" else INT8)
+    if exact and not found.bit_equal:
+        return f"its outputs should have the same bits, and differ by up to {found.max_abs_difference:.3g}"
+    if not found.relative <= difference:
+        return f"its outputs differ by up to {found.max_abs_difference:.3g}, of {found.max_abs_output:.3g} at most"
+    same = 1.0 if found.agreement is None else found.agreement
+    if same < agreement:
+        return f"it puts {100 * (1 - same):.2f} % of the test samples into other classes"
+    # As many samples as changed class may be gained or lost, no more.
+    if abs(found.top1 - found.recorded_top1) > 1.0 - same + 1e-9:
+        return (
+            f"its accuracy is {100 * found.top1:.2f} %, and {100 * found.recorded_top1:.2f} % was recorded; where "
+            "torch or the runtime has changed since, run the sweep again under another name"
+        )
+    return None
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [value] if isinstance(value, Tensor) else [part for part in value if isinstance(part, Tensor)]
+
+
+def _shapes(tensors: list[Tensor]) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)

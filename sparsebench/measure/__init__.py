@@ -1,0 +1,17 @@
+"""What is measured on a network besides its latency."""
+
+from sparsebench.measure.compute import ComputeCounts, LayerCompute, count_macs
+from sparsebench.measure.memory import working_memory
+from sparsebench.measure.size import NetworkSize, measure_size
+from sparsebench.measure.sparsity import count_zeros, parameter_counts
+
+__all__ = [
+    "ComputeCounts",
+    "LayerCompute",
+    "NetworkSize",
+    "count_macs",
+    "count_zeros",
+    "measure_size",
+    "parameter_counts",
+    "working_memory",
+]

@@ -1,0 +1,1 @@
+"""Operating points: trials joined over seeds, and held against their baselines."""

@@ -1,0 +1,134 @@
+"""Each trial against its baselines: the dense fp32 trial of the same seed, on its own backend and on eager."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sparsebench.points.drops import Correctness, Drop, scored
+from sparsebench.points.latency import Judge, SeedTiming
+from sparsebench.points.zeros import Zeros, zeros_of
+from sparsebench.store.records import SizeResult, TrialResult
+
+FP32 = "fp32"
+EAGER = "eager"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """A trial and what follows from its baselines; what cannot be compared is None.
+
+    Attributes:
+        trial: the trial itself.
+        drop: top-1 lost against dense fp32 of the same seed and backend.
+        drop_eager: the same against dense fp32 on eager.
+        interaction_pp: joint drop − (drop by pruning alone + drop by quantization alone), in percentage points;
+            positive where the two together cost more than the sum. None for a trial that does not do both.
+        file_ratio: dense fp32 file size / file size.
+        deflated_ratio: dense fp32 deflated file size / deflated file size.
+        compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
+        theoretical_speedup: MACs of the dense network of the same seed / MACs with a non-zero weight; the same for all
+            schemes and backends of one trained network.
+        zeros: sparsity before and after quantization.
+        timings: latencies, with their speedups and verdicts.
+    """
+
+    trial: TrialResult
+    drop: Drop | None
+    drop_eager: Drop | None
+    interaction_pp: float | None
+    file_ratio: float | None
+    deflated_ratio: float | None
+    compression_ratio: float | None
+    theoretical_speedup: float | None
+    zeros: Zeros | None
+    timings: tuple[SeedTiming, ...]
+
+
+Identity = tuple[str, str, str | None, float, int, str, str, int | None]
+
+
+def identity(trial: TrialResult) -> Identity:
+    """Return what tells a trial from all others: model, data, pruner, threshold, seed, scheme, backend, calibration."""
+    t = trial.trial
+    return t.model, t.data, t.pruner, t.threshold, t.seed, t.scheme, t.backend, t.calibration_batches
+
+
+class Comparer:
+    """Compares trials of one run; finds their baselines by name, so that all is done in one pass."""
+
+    def __init__(self, trials: Iterable[TrialResult]) -> None:
+        self._correctness = Correctness()
+        self._index = {identity(trial): trial for trial in trials}
+        self._judge = Judge(self._index.values())
+        self._dense = {
+            (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend, t.calibration_batches): trial
+            for trial in self._index.values()
+            if (t := trial.trial).threshold == 0.0
+        }
+        self._dense_macs = {
+            (t.model, t.data, t.seed): trial.trained.macs
+            for trial in self._index.values()
+            if (t := trial.trial).threshold == 0.0 and trial.trained
+        }
+
+    def compare(self, trial: TrialResult) -> SeedResult:
+        """Return ``trial`` with its comparisons."""
+        base, eager = self.baseline(trial), self.baseline(trial, EAGER)
+        size, full = _size(trial), _size(base)
+        return SeedResult(
+            trial=trial,
+            drop=self._drop(base, trial),
+            drop_eager=self._drop(eager, trial),
+            interaction_pp=self._interaction_pp(trial, base),
+            file_ratio=_ratio(full, size, lambda s: s.file_bytes),
+            deflated_ratio=_ratio(full, size, lambda s: s.deflated_file_bytes),
+            compression_ratio=quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
+            theoretical_speedup=self._theoretical_speedup(trial),
+            zeros=zeros_of(trial, self._dense_trial(trial, trial.trial.scheme, trial.trial.backend)),
+            timings=self._judge.timings(trial),
+        )
+
+    def baseline(self, trial: TrialResult, backend: str | None = None) -> TrialResult | None:
+        """Return dense fp32 of the same seed, on ``backend`` or the trial's own; None where there is none."""
+        return self._dense_trial(trial, FP32, backend or trial.trial.backend)
+
+    def _dense_trial(self, trial: TrialResult, scheme: str, backend: str) -> TrialResult | None:
+        t = trial.trial
+        batches = None if scheme == FP32 else t.calibration_batches
+        return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend, batches))
+
+    def _theoretical_speedup(self, trial: TrialResult) -> float | None:
+        t, trained = trial.trial, trial.trained
+        return quotient(self._dense_macs.get((t.model, t.data, t.seed)), trained.effective_macs if trained else None)
+
+    def _interaction_pp(self, trial: TrialResult, base: TrialResult | None) -> float | None:
+        t = trial.trial
+        if t.threshold == 0.0 or t.scheme == FP32:
+            return None
+        pruned = self._index.get((t.model, t.data, t.pruner, t.threshold, t.seed, FP32, t.backend, None))
+        quantized = self._dense_trial(trial, t.scheme, t.backend)
+        dense, joint, by_pruning, by_quantization = map(_top1, (base, trial, pruned, quantized))
+        if dense is None or joint is None or by_pruning is None or by_quantization is None:
+            return None
+        return 100.0 * ((dense - joint) - ((dense - by_pruning) + (dense - by_quantization)))
+
+    def _drop(self, base: TrialResult | None, trial: TrialResult) -> Drop | None:
+        return self._correctness.drop(base.evaluated if base else None, trial.evaluated)
+
+
+def _top1(trial: TrialResult | None) -> float | None:
+    result = trial.evaluated if trial else None
+    return result.top1 if result and scored(result) else None
+
+
+def _size(trial: TrialResult | None) -> SizeResult | None:
+    packed = trial.compressed if trial else None
+    return packed.size if packed else None
+
+
+def _ratio(dense: SizeResult | None, here: SizeResult | None, field: Callable[[SizeResult], int]) -> float | None:
+    return quotient(field(dense), field(here)) if dense and here else None
+
+
+def quotient(dense: float | None, here: float | None) -> float | None:
+    """Return dense / here, or None where either is missing or not positive."""
+    return dense / here if dense and here and dense > 0 and here > 0 else None

@@ -1,0 +1,236 @@
+"""What a reader must know before believing the tables: warnings, odd accuracies, layers that died."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+
+from sparsebench.points.baselines import EAGER
+from sparsebench.points.latency import sessions
+from sparsebench.points.points import Section
+from sparsebench.report.answer import DENSE, session_name
+from sparsebench.statistics.verdicts import fewest_rounds
+from sparsebench.store.records import LoadedWeights, Run, StageRecord, TrainResult, TrialResult
+from sparsebench.wording.numbers import decimal, limits, percent
+from sparsebench.wording.text import counted, escape, listing, shorten
+
+ASKED_TOLERANCE = 1e-3
+"""Difference between the sparsity asked for and reached, as a fraction, from which on it is reported."""
+
+BACKEND_TOLERANCE_PP = 0.5
+"""Difference in top-1, in percentage points, that a backend may make to the uncompressed network unremarked."""
+
+STEAL_TOLERANCE = 0.05
+"""Share of the cores' time in a round that a hypervisor may give to others unremarked."""
+
+FOREIGN_TOLERANCE = 0.5
+"""How many cores other processes may keep busy during a session, in the mean, unremarked."""
+
+ALSO_LISTED = 8
+"""How many names a warning spells out."""
+
+
+def findings(run: Run, sections: tuple[Section, ...]) -> list[str]:
+    """Return the warnings of a run as sentences of Markdown, the gravest first; empty where there are none."""
+    return [
+        *_unfinished(run),
+        *_without_control(sections),
+        *(text for section in sections for text in _dense_oddities(section)),
+        *_recorded(run),
+        *_other_sparsity(run),
+        *_collapsed(run),
+        *_own_pruning(run),
+        *(text for section in sections for text in _one_dense_network(section)),
+        *_machines(run),
+        *_timing(sections),
+    ]
+
+
+def trained_records(run: Run) -> dict[str, tuple[TrialResult, TrainResult]]:
+    """Return every trained network once, with the first trial that uses it."""
+    found: dict[str, tuple[TrialResult, TrainResult]] = {}
+    for trial in run.trials:
+        if trial.trained is not None:
+            found.setdefault(trial.trial.train, (trial, trial.trained))
+    return found
+
+
+def loaded_weights(trials: Iterable[TrialResult]) -> Iterator[tuple[int, LoadedWeights]]:
+    """Yield the seed and the checkpoint of every dense network that was loaded, for each trial that comes of it."""
+    for trial in trials:
+        for record in (*trial.ancestors, *trial.stages):
+            if isinstance(record.result, TrainResult) and record.result.loaded is not None:
+                yield trial.trial.seed, record.result.loaded
+
+
+def stages(run: Run) -> dict[str, StageRecord]:
+    """Return every stage once, by its key; trials share the stages that they have in common."""
+    return {record.key: record for trial in run.trials for record in (*trial.ancestors, *trial.stages)}
+
+
+def _unfinished(run: Run) -> Iterator[str]:
+    counts = Counter(trial.status for trial in run.trials)
+    total = len(run.trials)
+    if counts["failed"]:
+        yield f"**{counts['failed']:,} of {counted(total, 'trial')} failed**; see “Failed and not offered” for why."
+    if counts["pending"]:
+        yield f"**{counts['pending']:,} of {counted(total, 'trial')} pending**: the run is not complete."
+
+
+def _without_control(sections: tuple[Section, ...]) -> Iterator[str]:
+    for section in sections:
+        lacking = [b for b in section.backends if not any(p.is_baseline and p.top1 for p in section.on(b))]
+        if lacking:
+            names = listing([escape(name) for name in lacking])
+            yield f"{_where(section)}: no dense fp32 trial finished on {names}; drops and speedups are missing there."
+
+
+def _dense_oddities(section: Section) -> Iterator[str]:
+    where = _where(section)
+    for point in (p for p in section.shown if p.is_baseline and p.top1):
+        backend = escape(point.backend)
+        if point.chance is not None:
+            yield (
+                f"{where}: the dense network on {backend} cannot be told from guessing ({percent(point.chance)} %) "
+                "for at least one seed; drops against it mean nothing."
+            )
+        if point.backend != EAGER and point.drop_eager and abs(point.drop_eager.pp) > BACKEND_TOLERANCE_PP:
+            yield (
+                f"{where}: dense fp32 on {backend} differs from eager by {decimal(-point.drop_eager.pp)} pp in top-1, "
+                "though nothing was compressed."
+            )
+    better = [(p.drop, p) for p in section.shown if p.drop and p.drop.high_pp < 0]
+    if better:
+        drop, best = min(better, key=lambda pair: pair[0].pp)
+        yield (
+            f"{where}: {counted(len(better), 'point')} beat dense fp32 beyond the interval, most of all "
+            f"{escape(best.label)} ({decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}): "
+            "the dense network may be under-trained."
+        )
+
+
+def _recorded(run: Run) -> Iterator[str]:
+    """Yield what stages warned of, each text once: nothing pruned, nothing quantized, and whatever else."""
+    users: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for trial in run.trials:
+        for record in (*trial.ancestors, *trial.stages):
+            for text in record.warnings:
+                users[text].setdefault(record.key, trial.trial.label)
+    for text, labels in users.items():
+        first = next(iter(labels.values()))
+        others = f" and {len(labels) - 1:,} more" if len(labels) > 1 else ""
+        yield f"{escape(shorten(text))} ({escape(first)}{others})"
+
+
+def _other_sparsity(run: Run) -> Iterator[str]:
+    """Yield where pruning did not reach what was asked, beyond the rounding to whole weights."""
+    off: defaultdict[str, list[str]] = defaultdict(list)
+    for trial, trained in trained_records(run).values():
+        rounding = 0.5 / trained.prunable_weights if trained.prunable_weights else 0.0
+        if abs(trained.sparsity - trained.asked_sparsity) > max(ASKED_TOLERANCE, 1.001 * rounding):
+            asked = f"{_network(trial)}: asked {decimal(trained.asked_sparsity, 4)}"
+            off[asked].append(decimal(trained.sparsity, 4))
+    for asked, reached in off.items():
+        yield f"{asked}, reached {', '.join(reached[:ALSO_LISTED])} of the prunable weights."
+
+
+def _collapsed(run: Run) -> Iterator[str]:
+    """Yield layers of which hardly anything is left, by network."""
+    networks: Counter[str] = Counter()
+    dead: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for trial, trained in trained_records(run).values():
+        networks[_network(trial)] += 1
+        dead[_network(trial)].update(layer.name for layer in trained.layers if layer.collapsed)
+    for network, layers in dead.items():
+        if layers:
+            seeds = counted(networks[network], "seed")
+            names = [f"{escape(shorten(name, 60))} ({count} of {seeds})" for name, count in layers.items()]
+            more = f" and {len(names) - ALSO_LISTED} more" if len(names) > ALSO_LISTED else ""
+            yield f"{network}: collapsed, at least 99.5 % zero: {', '.join(names[:ALSO_LISTED])}{more}."
+
+
+def _own_pruning(run: Run) -> Iterator[str]:
+    """Yield where a trainer pruned in another way than the pruner that the trial names."""
+    other = {
+        (trained.trainer, trial.trial.pruner or "dense", trained.pruned_by): None
+        for trial, trained in trained_records(run).values()
+        if trial.trial.pruner is not None and trained.pruned_by != trial.trial.pruner
+    }
+    for trainer, asked, used in other:
+        yield f"{escape(trainer)} was asked for {escape(asked)} pruning and used {escape(used)}."
+
+
+def _one_dense_network(section: Section) -> Iterator[str]:
+    """Yield that the seeds prune the same network: they tell less than seeds that train one each."""
+    loaded = {seed: weights for seed, weights in loaded_weights(section.trials) if weights.complete}
+    if len(loaded) > 1 and len({weights.sha256 or weights.source for weights in loaded.values()}) == 1:
+        source = escape(shorten(next(iter(loaded.values())).source))
+        yield (
+            f"{_where(section)}: its {len(loaded)} seeds prune one dense network, loaded from {source}. Intervals "
+            "leave out how much another training of it would change; a checkpoint for each seed, as in "
+            "model.weights = 'net-{seed}.pt', puts it in."
+        )
+
+
+def _machines(run: Run) -> Iterator[str]:
+    yield from _trained_elsewhere(run)
+    counts = Counter(record.environment.machine for trial in run.trials for record in trial.measure if record.result)
+    if len(counts) > 1:
+        names, shown = listing([escape(name) for name in counts]), escape(counts.most_common(1)[0][0])
+        yield (
+            f"Latency was measured on {len(counts)} machines ({names}); only that of {shown} is shown, for latencies "
+            "of two machines are not compared."
+        )
+
+
+def _trained_elsewhere(run: Run) -> Iterator[str]:
+    """Yield that not all networks were trained on one machine: a run may go on on another, but should say so."""
+    counts = Counter(record.environment.machine for record in stages(run).values() if record.stage == "train")
+    if len(counts) > 1:
+        where = listing([f"{count:,} on {escape(machine)}" for machine, count in counts.most_common()])
+        yield (
+            f"Networks were trained on {len(counts)} machines ({where}). Rounding differs between machines, so that "
+            "the same seed may train to a slightly different network; no latency depends on it."
+        )
+
+
+def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
+    """Yield what makes timing less than it might be: INVALID sessions, other baselines, other work on the machine."""
+    for row in (row for section in sections for row in sessions(section.trials)):
+        name, session = session_name(row, sections), row.measured.session
+        if not session.valid:
+            yield (
+                f"Timing of {name} is INVALID: a second copy of the baseline took {decimal(session.control_ratio, 3)} "
+                f"{limits(session.control_low, session.control_high, 3)} of its time."
+            )
+        needed = fewest_rounds(session.networks)
+        if session.rounds < needed:
+            cap = math.ceil(session.seconds * needed / session.rounds / 10) * 10
+            yield (
+                f"Timing of {name}: {session.rounds} rounds are few for {session.networks} networks. Where a single "
+                f"round speaks against it, none of them can be called FASTER or SLOWER; {needed} rounds allow for one. "
+                f"Set measure.seconds_cap to {cap}."
+            )
+        if not row.measured.against.baseline.startswith(DENSE):
+            yield f"Timing of {name} is compared with {escape(row.measured.against.baseline)}, not with dense fp32."
+        if session.in_process_because:
+            yield (
+                f"{name} was timed in the process of the sweep ({escape(session.in_process_because)}): what depends on "
+                "how a process lays out its memory is not averaged out."
+            )
+        steal, throttled = (session.conditions.get(field) or 0.0 for field in ("steal_share", "throttle_events"))
+        if steal > STEAL_TOLERANCE:
+            yield f"Timing of {name}: a hypervisor took up to {percent(steal, 0)} % of the cores' time in a round."
+        foreign = session.conditions.get("foreign_cores") or 0.0
+        if foreign > FOREIGN_TOLERANCE:
+            yield f"Timing of {name}: other processes kept {decimal(foreign, 1)} cores busy in the mean."
+        if throttled:
+            yield f"Timing of {name}: cores were slowed down for heat up to {throttled:,.0f} times in a round."
+
+
+def _where(section: Section) -> str:
+    return f"{escape(section.model)} on {escape(section.data)}"
+
+
+def _network(trial: TrialResult) -> str:
+    t = trial.trial
+    return f"{escape(t.model)} on {escape(t.data)}, {escape(t.pruning)}"

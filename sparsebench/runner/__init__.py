@@ -1,0 +1,1 @@
+"""The runner: which stages a sweep needs, and how they are carried out."""

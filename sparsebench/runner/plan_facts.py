@@ -1,0 +1,137 @@
+"""What a plan depends on outside its config, gathered without importing torch.
+
+A finished run that is started again must find out in a blink that nothing is left to do; torch alone takes longer to
+import than that.
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+
+from sparsebench.backends import Backend, build_backend
+from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
+from sparsebench.data import fingerprint
+from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.models import published_as
+from sparsebench.registry import DATASETS, MODELS, ONLY_THRESHOLDS, SCHEMES, TRAINERS, is_reference, nearest
+from sparsebench.runner.plan import EAGER, FP32, Facts
+from sparsebench.store.environment import machine_identity, versions_of
+
+
+def gather_facts(config: SweepConfig) -> Facts:
+    """Return the facts that ``make_plan`` needs for ``config``.
+
+    Raises:
+        ConfigError: where a backend or a pruner does not take its options, or a checkpoint cannot be read.
+        SparsebenchError: where a module that the config refers to cannot be found.
+    """
+    backends = _backends(config)
+    reasons = {
+        (backend, scheme): found.problem() or found.offers(scheme)
+        for backend, found in backends.items()
+        for scheme in dict.fromkeys((*config.schemes, FP32))
+    }
+    return Facts(
+        data={data.name: fingerprint(data.name, data.options) for data in config.data},
+        sources={name: source_digest(name) for name in _references(config)},
+        weights=_weights(config),
+        thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
+        not_offered={pair: reason for pair, reason in reasons.items() if reason},
+        calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
+        training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.load(scheme), "trains", False)),
+        machine=machine_identity(),
+        runtimes={label: versions_of(getattr(backend, "runtime", ())) for label, backend in backends.items()},
+    )
+
+
+def _backends(config: SweepConfig) -> dict[str, Backend]:
+    """Return the backends by their labels."""
+    built: dict[str, Backend] = {}
+    problems = []
+    # Latencies are compared with eager's too, whether the sweep has trials on it or not.
+    for backend in (*config.backends, BackendConfig(name=EAGER)):
+        try:
+            built[backend.label] = build_backend(backend.name, backend.options)
+        except SparsebenchError as error:
+            problems.append(f"backends: {error}")
+    if problems:
+        raise ConfigError("The run was not started:", problems)
+    return built
+
+
+def reachable_thresholds(pruner: PrunerConfig) -> tuple[float, ...] | None:
+    """Return the only thresholds that a pruner can reach, None where it reaches any.
+
+    Raises:
+        ConfigError: where the pruner does not take its options.
+    """
+    if pruner.name not in ONLY_THRESHOLDS:
+        return None
+    try:
+        reached = tuple(ONLY_THRESHOLDS.load(pruner.name)(**pruner.options))
+    except TypeError as error:
+        takes = ", ".join(inspect.signature(ONLY_THRESHOLDS.load(pruner.name)).parameters)
+        problem = f"pruners: Pruner {pruner.name!r} cannot be built with these options: {error}. It takes {takes}."
+        raise ConfigError("The run was not started:", [problem]) from error
+    beyond = [threshold for threshold in pruner.thresholds or () if threshold not in (0, *reached)]
+    if beyond:
+        found, allowed = (", ".join(f"{value:g}" for value in values) for values in (beyond, sorted(reached)))
+        problem = f"pruners: {pruner.label} has thresholds {found}; it reaches {allowed} alone. Leave thresholds out."
+        raise ConfigError("The run was not started:", [problem])
+    return reached
+
+
+def source_digest(reference: str) -> str:
+    """Return the SHA-256 of the file that defines ``package.module:callable``, without running it.
+
+    A change in a user's own network, data or trainer makes new keys, so that stale results are not taken for new ones.
+    Modules which that file imports are not followed.
+    """
+    module = reference.partition(":")[0]
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError) as error:
+        raise SparsebenchError(f"Cannot find module {module!r} for {reference!r}: {error}.") from error
+    if spec is None:
+        raise SparsebenchError(
+            f"Cannot find module {module!r} for {reference!r}. "
+            "Install the package, or run the command in the folder that holds the module."
+        )
+    if spec.origin is None or not Path(spec.origin).is_file():
+        return ""
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def _weights(config: SweepConfig) -> dict[str, str]:
+    """Return the SHA-256 of each checkpoint file; what a library publishes is known by its name."""
+    asked = [source for model in config.model for source in model.weights_of(config.seeds)]
+    digests, problems = {}, []
+    for path in (source for source in asked if published_as(source) is None):
+        try:
+            with Path(path).open("rb") as file:
+                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            problems.append(f"model.weights = {path!r} cannot be read: {error.strerror}.{_near(Path(path))}")
+    if problems:
+        raise ConfigError("The run was not started:", problems)
+    return digests
+
+
+def _near(path: Path) -> str:
+    found = nearest(path.name, [file.name for file in path.parent.glob("*")]) if path.parent.is_dir() else None
+    hint = f"Did you mean {str(path.parent / found)!r}?" if found else "Give the path of a checkpoint"
+    return f" {hint}" if found else f" {hint}, 'pretrained', or 'torchvision:NAME'."
+
+
+def _references(config: SweepConfig) -> list[str]:
+    """Return all that the config names of the user's own code."""
+    named = [(TRAINERS, config.train.trainer)]
+    named += [(MODELS, model.name) for model in config.model]
+    named += [(DATASETS, data.name) for data in config.data]
+    own = [name for registry, name in named if registry.is_own(name)]
+    return own + [data.collate for data in config.data if data.collate and is_reference(data.collate)]

@@ -1,0 +1,102 @@
+"""What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import default_collate
+
+from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
+from sparsebench.data import Splits
+from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.models import build_model, check_outputs
+from sparsebench.pruning.setup import pruner_of_training
+from sparsebench.registry import TRAINERS, import_reference
+from sparsebench.runner.stages import Workbench
+from sparsebench.training.autocast import amp_problem
+from sparsebench.training.contract import check_trainer
+from sparsebench.training.loaders import to_device, training_device
+from sparsebench.training.optimizers import optimizer_problem
+from sparsebench.training.rates import rates_problem
+from sparsebench.training.weights import load_weights
+
+_ANY_THRESHOLD = 0.5
+"""What a pruner is and takes does not depend on it."""
+
+
+def check_all(config: SweepConfig, workbench: Workbench) -> None:
+    """Load the datasets, build the networks and check the trainer.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[str] = []
+    try:
+        check_trainer(TRAINERS.load(config.train.trainer))
+    except SparsebenchError as error:
+        problems.append(f"train.trainer = {config.train.trainer!r}: {error}")
+    problems += _training_problems(config.train)
+    for pruner in config.pruners:
+        try:
+            pruner_of_training(
+                pruner.name, pruner.options, config.prune.per_layer, config.prune.include_classifier, _ANY_THRESHOLD
+            )
+        except SparsebenchError as error:
+            problems.append(f"pruners: {error}")
+    for data in config.data:
+        try:
+            splits = workbench.splits(data.model_dump(mode="json"))
+            if data.collate:
+                import_reference(data.collate)
+        except SparsebenchError as error:
+            problems.append(f"data.name = {data.name!r}: {error}")
+            continue
+        samples = splits.samples["train"]
+        if config.train.batch_size > samples:
+            problems.append(
+                f"train.batch_size = {config.train.batch_size} is larger than the training split of {data.name!r} "
+                f"({samples} samples), so that no batch could be made; lower it to that or less."
+            )
+        elif (config.train.steps_per_epoch or 1) > (batches := samples // config.train.batch_size):
+            problems.append(
+                f"train.steps_per_epoch = {config.train.steps_per_epoch} is more than the training split of "
+                f"{data.name!r} has batches of {config.train.batch_size} ({batches}); lower it, or leave it out for "
+                "all of them."
+            )
+        for model in config.model:
+            try:
+                _check_model(model, data, splits, config.seeds, own_trainer=config.train.trainer != "default")
+            except SparsebenchError as error:
+                problems.append(f"model.name = {model.name!r} on {data.name!r}: {error}")
+    if problems:
+        raise ConfigError("The run was not started:", problems)
+
+
+def _training_problems(train: TrainConfig) -> list[str]:
+    """Return what is wrong with how networks are to be trained here, one sentence each."""
+    schedule = train.learning_schedule
+    found = {
+        "train.optimizer": optimizer_problem(train.optimizer.name, train.optimizer.options),
+        "train.learning_schedule": rates_problem(schedule.name, schedule.options, train.learning_warmup),
+        "train.amp": amp_problem(train.amp, training_device(train.device)),
+    }
+    return [f"{key}: {problem}" for key, problem in found.items() if problem]
+
+
+def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, seeds: Sequence[int], own_trainer: bool) -> None:
+    """Build a network, load its checkpoints, and let it look at two samples.
+
+    Raises:
+        SparsebenchError: with the first thing that is wrong.
+    """
+    network = build_model(model.name, splits.classes, splits.input_shape, model.options)
+    for checkpoint in model.weights_of(seeds):
+        load_weights(
+            *(network, checkpoint, model.name, splits.input_shape, model.options),
+            new_head=model.new_head,
+            strict=model.strict,
+        )
+    if own_trainer:  # It may make inputs of samples in its own way.
+        return
+    collate = import_reference(data.collate) if data.collate else default_collate
+    inputs, _ = collate([splits.val[index] for index in range(min(2, splits.samples["val"]))])
+    check_outputs(network, to_device(inputs, torch.float, torch.device("cpu")), splits.classes)

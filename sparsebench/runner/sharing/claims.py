@@ -1,0 +1,259 @@
+"""Claims: which of several drivers of one run directory is at a stage, so that no other does the same meanwhile.
+
+A claim is a file beside the stage's result. It is made only where there is none, which file systems do atomically, NFS
+included. Its driver touches it while it works; one that is touched no longer, or whose process on this machine is
+gone, is taken over. Whether a claim is touched is judged by its time of change changing, seen over seconds of the
+observer's own monotonic clock: clocks of two machines are never compared, and one that is set back does no harm.
+
+Claims spare work. Records do not depend on them: where two drivers do one stage after all, both write the same, whole.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sparsebench.errors import StoreError
+from sparsebench.runner.plan import Stage
+from sparsebench.store.run_directory import Store
+
+CLAIM = "claim.json"
+
+BEAT_SECONDS = 15.0
+"""A driver touches its claims this often."""
+
+PATIENCE_SECONDS = 120.0
+"""A claim of another machine that was not touched for so long is taken over; NFS caches are stale for less."""
+
+UNWRITTEN_SECONDS = 5.0
+"""A claim that stays empty for so long is taken over: its driver died between making and writing it."""
+
+
+class Claims:
+    """The claims of one driver on the stages of a run.
+
+    Args:
+        store: the run directory.
+        beat_seconds: how often claims are touched.
+        patience_seconds: how long a claim of another machine may stay untouched.
+        clock: returns seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        beat_seconds: float = BEAT_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._beat_seconds = beat_seconds
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self._own = json.dumps({"driver": uuid.uuid4().hex, **this_process()}, sort_keys=True).encode()
+        self._held: set[Path] = set()
+        self._seen: dict[Path, tuple[tuple[bytes, int], float]] = {}
+        self._ended = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def take(self, stages: Sequence[Stage]) -> bool:
+        """Claim stages that are done together: all of them, or none where another driver is at one.
+
+        Raises:
+            StoreError: where a claim cannot be written.
+        """
+        taken: list[Path] = []
+        # Two drivers that want overlapping sessions meet at the same claim first.
+        for stage in sorted(stages, key=lambda stage: stage.key):
+            path = self._path(stage)
+            if path in self._held:
+                continue
+            if not self._take(path):
+                self._release(taken)
+                return False
+            taken.append(path)
+        return True
+
+    def release(self, stages: Sequence[Stage]) -> None:
+        """Give claims back; the stages are committed, or will not be done by this driver."""
+        self._release([self._path(stage) for stage in stages])
+
+    def holder(self, stage: Stage) -> str | None:
+        """Return who is at a stage, for a person to read; None where nobody is, or who it is cannot be told."""
+        try:
+            owner = json.loads(self._path(stage).read_bytes())
+            return f"process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def close(self) -> None:
+        """Give all claims back and stop touching them."""
+        self._ended.set()
+        self._release(list(self._held))
+        if self._heart is not None:
+            self._heart.join()
+
+    def __enter__(self) -> "Claims":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _path(self, stage: Stage) -> Path:
+        return self._store.directory(stage.kind, stage.key) / CLAIM
+
+    def _take(self, path: Path) -> bool:
+        if self._make(path):
+            return True
+        found = _read(path)
+        if found is None:
+            return self._make(path)
+        return self._is_abandoned(path, found) and self._take_over(path, found[0])
+
+    def _take_over(self, path: Path, abandoned: bytes) -> bool:
+        """Replace an abandoned claim, unless another driver does, or did since it was read.
+
+        A claim on the taking over, beside it, lets one driver alone replace it, and becomes the claim itself: there is
+        no moment without one in which a third could make its own. Who dies in between leaves the claim on the taking
+        over, which is taken over like any other.
+        """
+        guard = path.with_name(f".{path.name}")
+        if not self._take(guard):
+            return False
+        found = _read(path)
+        if found is not None and found[0] == abandoned:
+            # Windows replaces no file that somebody is reading; another attempt will find nobody at it.
+            with contextlib.suppress(OSError):
+                guard.replace(path)
+                self._held.discard(guard)
+                self._hold(path)
+                return True
+        self._release([guard])
+        return False
+
+    def _make(self, path: Path) -> bool:
+        """Make a claim where there is none, and return whether it was made."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(self._own)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise _unwritable(path, error) from error
+        self._hold(path)
+        return True
+
+    def _hold(self, path: Path) -> None:
+        self._held.add(path)
+        self._seen.pop(path, None)
+        if self._heart is None:
+            self._heart = threading.Thread(target=self._beat, name="sparsebench-claims", daemon=True)
+            self._heart.start()
+
+    def _is_abandoned(self, path: Path, found: tuple[bytes, int]) -> bool:
+        """Whether the driver that claimed a stage is gone."""
+        alive = _owner_lives(found[0])
+        if alive is not None:
+            return not alive
+        now = self._clock()
+        last, since = self._seen.get(path, (None, now))
+        if last != found:
+            self._seen[path] = (found, now)
+            return False
+        return now - since > (self._patience_seconds if found[0] else min(self._patience_seconds, UNWRITTEN_SECONDS))
+
+    def _release(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            self._held.discard(path)
+            found = _read(path)
+            # One that was taken over, because this process was stopped for long, belongs to another now.
+            if found is not None and found[0] == self._own:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._beat_seconds):
+            for path in list(self._held):
+                # A claim that cannot be touched, for its disk is away, is at worst taken over.
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+
+
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from all others, on this machine and on others."""
+    return {"machine": machine(), "host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
+
+
+@cache
+def machine() -> str:
+    """Return what those processes share that can see each other: the machine since its start, and the container."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _owner_lives(content: bytes) -> bool | None:
+    """Return whether the process that made a claim lives, None where that cannot be told from here."""
+    try:
+        owner = json.loads(content)
+        where, pid, began = owner["machine"], int(owner["pid"]), owner["began"]
+    except (ValueError, KeyError, TypeError):
+        return None  # Only just made and not yet written, or damaged: its time of change will tell.
+    # Windows has no harmless way to ask for a process: os.kill would end it.
+    if where != machine() or os.name != "posix":
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # It is there and is another user's.
+    return began is None or _began(pid) == began
+
+
+def _began(pid: int) -> int | None:
+    """Return when a process started, in ticks since the machine did; None where it is dead or nobody tells.
+
+    The fields are those of proc(5), /proc/pid/stat; the name in the second may hold blanks and brackets.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _read(path: Path) -> tuple[bytes, int] | None:
+    """Return the content of a claim and its time of change; None where there is none.
+
+    They are asked of an open file, for it is at opening that NFS asks its server what is new.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(), os.fstat(file.fileno()).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"Cannot write {path}: {error.strerror or error}. Free some space or mend its permissions; start again, and "
+        "the run continues."
+    )

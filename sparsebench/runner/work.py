@@ -1,0 +1,200 @@
+"""Tasks carried out: what a process that works for a run does, and what becomes of it in the store."""
+
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sparsebench.errors import LostError, NoEffectWarning, StoreError, UnreachedWarning
+from sparsebench.runner.plan import Stage
+from sparsebench.runner.repair import aside_of, digest_of, note, set_lost_aside
+from sparsebench.runner.tasks import Setup, Started, Task, Tell, Trained
+from sparsebench.store.disk import raise_if_full
+from sparsebench.store.environment import describe_environment
+from sparsebench.store.records import PARENTS, Failure, StageRecord
+from sparsebench.store.run_directory import Store
+
+if TYPE_CHECKING:
+    from sparsebench.runner.stages import Outcome, Workbench
+
+# Warnings that are about the result, and therefore stand in its record.
+_NOTED = (NoEffectWarning, UnreachedWarning)
+
+_kept: "list[tuple[Setup, Workbench]]" = []
+"""The bench of this process, once it has one: datasets are loaded, and training batches recorded, once."""
+
+
+def workbench(setup: Setup) -> "Workbench":
+    """Return the bench of this process for tasks of ``setup``; it is kept until ``forget``."""
+    from sparsebench.runner.stages import Workbench
+
+    if not _kept or _kept[0][0] != setup:
+        made = Workbench(Store(setup.root), setup.device, how=setup.how, calibration_batches=setup.calibration_batches)
+        _kept[:] = [(setup, made)]
+    return _kept[0][1]
+
+
+def forget() -> None:
+    """Let go of the bench of this process: what it has loaded may be something else in the next run."""
+    for _, bench in _kept:
+        bench.use_threads(None)
+    _kept.clear()
+
+
+def carry_out(task: Task, tell: Tell) -> list[StageRecord]:
+    """Do a task and commit the record of each of its stages, done or failed; return the records.
+
+    What another driver has done meanwhile is not done again.
+
+    Args:
+        task: what to do; all that it builds on is in the run directory.
+        tell: is told when it begins, and of its epochs.
+
+    Raises:
+        StoreError: where a record or an artifact cannot be written; there is nowhere to record that.
+    """
+    bench = workbench(task.setup)
+    tell(Started(task.key))
+    there = _done_by_others(task, bench.store)
+    left = [stage for stage in task.stages if stage.key not in there]
+    if left:
+        bench.on_epoch = lambda epoch, epochs: tell(Trained(task.key, epoch, epochs))
+        bench.use_threads(task.needs.threads)
+        timed = left[0].kind == "measure"
+        done = _time(left, bench, task.setup.hang_seconds) if timed else [_run(left[0], bench)]
+        there |= {record.key: record for record in done}
+    return [there[stage.key] for stage in task.stages]
+
+
+def record_failure(task: Task, failure: Failure, seconds: float) -> list[StageRecord]:
+    """Commit what is known of a task whose worker is gone; return the record of each of its stages.
+
+    Stages that the worker had committed before keep their records.
+
+    Args:
+        task: the task.
+        failure: what happened; an exit code, a signal, a limit.
+        seconds: how long it ran.
+
+    Raises:
+        StoreError: where a record cannot be written.
+    """
+    store = Store(task.setup.root)
+    there = _done_by_others(task, store)
+    started_at = datetime.now(UTC) - timedelta(seconds=seconds)
+    left = [stage for stage in task.stages if stage.key not in there]
+    there |= {
+        stage.key: _commit(stage, store, started_at, seconds / len(left), failure, threads=task.needs.threads)
+        for stage in left
+    }
+    return [there[stage.key] for stage in task.stages]
+
+
+def _done_by_others(task: Task, store: Store) -> dict[str, StageRecord]:
+    """Return the records of stages that somebody has done since the run was planned, by key."""
+    found = {}
+    for stage, attempts in zip(task.stages, task.attempts, strict=True):
+        record = store.read(stage.kind, stage.key)
+        if record and (record.status == "done" or record.attempt > attempts):
+            found[stage.key] = record
+    return found
+
+
+def _run(stage: Stage, bench: "Workbench") -> StageRecord:
+    """Run one stage and commit its record, done or failed."""
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    outcome: Outcome | Failure
+    lost = None
+    with warnings.catch_warnings(record=True) as caught:
+        for kind in _NOTED:
+            warnings.simplefilter("always", kind)
+        try:
+            outcome = bench.do(stage)
+        except LostError as error:
+            lost, outcome = error, _failure(error)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise_if_full(error, bench.store.root)
+            outcome = _failure(error)
+    for warning in caught:
+        if not issubclass(warning.category, _NOTED):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    noted = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, _NOTED)))
+    record = _commit(stage, bench.store, started_at, time.perf_counter() - started, outcome, noted)
+    if record.status == "done":
+        bench.committed(stage)
+    if lost:
+        set_lost_aside(bench.store, lost, record)
+    return record
+
+
+def _time(stages: Sequence[Stage], bench: "Workbench", hang_seconds: float) -> list[StageRecord]:
+    """Time networks together and commit a record of each, done or failed; each has its share of the seconds."""
+    from sparsebench.runner.measuring import Timed, time_together
+
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    try:
+        timed = time_together(stages, bench, hang_seconds)
+    except StoreError:
+        raise
+    except Exception as error:
+        timed = Timed(dict.fromkeys((stage.key for stage in stages), error))
+    share = (time.perf_counter() - started) / len(stages)
+    records = []
+    for stage in stages:
+        found = timed.outcomes[stage.key]
+        outcome = _failure(found) if isinstance(found, Exception) else found
+        records.append(_commit(stage, bench.store, started_at, share, outcome, timed.warnings))
+    return records
+
+
+def _failure(error: Exception) -> Failure:
+    trace = "".join(traceback.format_exception(error))
+    return Failure(error=type(error).__name__, message=str(error), traceback=trace)
+
+
+def _commit(
+    stage: Stage,
+    store: Store,
+    started_at: datetime,
+    seconds: float,
+    outcome: "Outcome | Failure",
+    noted: tuple[str, ...] = (),
+    threads: int | None = None,
+) -> StageRecord:
+    """Write the record of what a stage brought forth; ``threads`` are those of another process that ran it."""
+    aside = aside_of(store, stage.kind, stage.key)
+    before = store.read(stage.kind, stage.key) or (aside and aside.record)
+    parent = store.read(PARENTS[stage.kind], stage.parent) if stage.parent else None
+    failure = outcome if isinstance(outcome, Failure) else None
+    artifacts = {} if isinstance(outcome, Failure) else outcome.artifacts
+    record = StageRecord(
+        stage=stage.kind,
+        key=stage.key,
+        parent=stage.parent,
+        settings=stage.settings,
+        status="failed" if failure else "done",
+        attempt=before.attempt + 1 if before else 1,
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        seconds=seconds,
+        environment=describe_environment(threads),
+        warnings=(*noted, *note(aside, None if failure else artifacts)),
+        artifacts=artifacts,
+        result=None if isinstance(outcome, Failure) else outcome.result,
+        failure=failure,
+        seed=_seed(stage, parent),
+        built_on=digest_of(parent),
+    )
+    store.write(record)
+    return record
+
+
+def _seed(stage: Stage, parent: StageRecord | None) -> int | None:
+    """Return the seed of a stage: its own, or that of the training that it builds on."""
+    own = stage.settings.get("seed")
+    if own is not None or parent is None:
+        return own
+    return parent.settings.get("seed") if parent.seed is None else parent.seed

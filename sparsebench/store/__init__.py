@@ -1,0 +1,1 @@
+"""The store: records, the run directory, files on disk, and the machine that they come from."""

@@ -1,0 +1,197 @@
+"""What the machine is: processor and its flags, cores, memory, GPU, versions, commit.
+
+Importing this module does not import torch; a GPU is described only once torch has been imported by someone else.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sparsebench.store.records import EnvironmentRecord
+
+FLAGS_OF_INTEREST = (
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+"""Instruction sets that decide how fast, and how exactly, int8 and half precision run."""
+
+PACKAGES = (
+    "sparsebench",
+    "torch",
+    "torchvision",
+    "torch-pruning",
+    "timm",
+    "torchao",
+    "onnxruntime",
+    "onnx",
+    "onnxscript",
+    "openvino",
+    "nncf",
+    "numpy",
+    "scikit-learn",
+    "safetensors",
+)
+"""Packages that networks, data and figures come from; records name the versions of those that are installed."""
+
+
+def describe_environment(threads: int | None = None) -> EnvironmentRecord:
+    """Return what the current process runs on.
+
+    Args:
+        threads: threads of torch inside one operation; by default those of this process, where torch is loaded.
+    """
+    torch = sys.modules.get("torch")
+    if threads is None:
+        threads = int(torch.get_num_threads()) if torch is not None else available_cores()
+    gpu = None
+    if torch is not None and torch.cuda.is_available():
+        gpu = str(torch.cuda.get_device_name(0))
+    cpu, flags = _processor()
+    return EnvironmentRecord(
+        cpu=cpu,
+        cpu_flags=flags,
+        logical_cores=available_cores(),
+        memory_bytes=_memory_bytes(),
+        gpu=gpu,
+        os=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        versions=_versions(),
+        threads=threads,
+        commit=_commit(str(Path.cwd())),
+    )
+
+
+def machine_identity() -> dict[str, str]:
+    """Return what two latencies must share to be comparable: processor, cores, system and torch's version."""
+    cpu, _ = _processor()
+    return {
+        "cpu": cpu,
+        "logical_cores": str(available_cores()),
+        "os": f"{platform.system()} {platform.machine()}",
+        "torch": _versions().get("torch", ""),
+    }
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of these packages that are installed, by package; none of them is imported."""
+    return {package: found for package in packages if (found := _version(package))}
+
+
+def changes(before: EnvironmentRecord, now: EnvironmentRecord) -> tuple[str, ...]:
+    """Return in what a machine and its versions differ from those of before; each as ``torch 2.13.0, now 2.14.1``.
+
+    Threads, and the GPU, are known only once torch is loaded, and are left to the records of stages.
+    """
+    packages = tuple(dict.fromkeys((*before.versions, *now.versions)))
+    compared = [
+        ("", _machine_of(before), _machine_of(now)),
+        ("Python ", before.python, now.python),
+        *((f"{name} ", before.versions.get(name), now.versions.get(name)) for name in packages),
+    ]
+    # What one of them does not name was not installed there, or was not looked for by that version of ours.
+    return tuple(f"{what}{old}, now {new}" for what, old, new in compared if old and new and new != old)
+
+
+def moved(before: EnvironmentRecord, here: EnvironmentRecord) -> tuple[str, ...]:
+    """Return what a person should know of a run that was begun elsewhere, or with other versions; nothing otherwise."""
+    found = "; ".join(changes(before, here))
+    text = (
+        f"This run was begun elsewhere ({found}). What is done is kept, and the rest is done here; latencies are "
+        "compared only with those of the same machine and versions."
+    )
+    return (text,) if found else ()
+
+
+def cpu_flags() -> tuple[str, ...]:
+    """Return which of ``FLAGS_OF_INTEREST`` the processor has; none where the system does not tell."""
+    return _processor()[1]
+
+
+def available_cores() -> int:
+    """Return how many logical cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache
+def _processor() -> tuple[str, tuple[str, ...]]:
+    """Return the processor's name and its flags of interest; the flags are empty where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine() or "unknown", ()
+    name = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    found = set(flags[1].split()) if flags else set()
+    cpu = name[1].strip() if name else platform.machine()
+    return cpu, tuple(flag for flag in FLAGS_OF_INTEREST if flag in found)
+
+
+@lru_cache
+def _memory_bytes() -> int:
+    """Return physical memory in bytes, 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    return versions_of(PACKAGES)
+
+
+@lru_cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine_of(environment: EnvironmentRecord) -> str:
+    return f"{environment.cpu} / {environment.logical_cores} cores / {environment.os}"
+
+
+@lru_cache
+def _commit(folder: str) -> str | None:
+    """Return the commit checked out in ``folder``, with ``-dirty`` where tracked files differ; None outside git."""
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("-dirty" if changed else "")
+
+
+def _git(folder: str, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - a fixed program with fixed arguments; only the folder varies
+        ["git", "-C", folder, *arguments],  # noqa: S607 - git is wherever the user has it
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()

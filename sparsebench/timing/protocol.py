@@ -1,0 +1,224 @@
+"""The paired comparison of variants; see ``compare``."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from sparsebench.errors import ProblemsError, SparsebenchError
+from sparsebench.statistics.verdicts import fewest_rounds
+from sparsebench.timing.batch import batch_of
+from sparsebench.timing.bench import Bench, RoundTimer, built
+from sparsebench.timing.blocks import Clock
+from sparsebench.timing.comparison import Comparison
+from sparsebench.timing.grouping import fits, grouped
+from sparsebench.timing.session import LOOKS, Plan, run_session
+from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Settings
+from sparsebench.timing.summary import summarise
+from sparsebench.timing.variants import Built, Sent, Variant, pickled, second_copy
+from sparsebench.timing.worker import Generations, Order
+
+CONTROL = "{} (second copy)"
+
+
+def compare(
+    variants: Mapping[str, Callable[..., object] | Built],
+    *,
+    baseline: str,
+    second: str | None = None,
+    inputs: tuple[Any, ...] | None = None,
+    batch: int | None = None,
+    threads: int = 1,
+    seconds_cap: float = 60.0,
+    precision: float = 0.01,
+    band: float = 0.01,
+    seed: int = 0,
+    block_ms: float = BLOCK_MS,
+    workers: bool | None = None,
+    group_size: int | None = None,
+    memory_limit_bytes: int | None = None,
+    hang_seconds: float = HANG_SECONDS,
+    cuda_graphs: bool = False,
+    footprint: bool = False,
+    clock: Clock | None = None,
+) -> Comparison:
+    """Compare latencies in pairs, so that they are right on a machine that does other things too.
+
+    Complete rounds in random order hold a block of every variant and several of the baseline; each is compared with
+    the baseline's blocks beside it, and the median over rounds is the ratio. Three worker processes time eight rounds
+    each, or up to sixteen where these are short. It stops there where all intervals are narrow enough; where one is
+    not, up to three more take what is left of the time.
+    A second copy of the baseline runs along; see ``Comparison.valid``.
+
+    Networks are timed on the CPU, or on one CUDA GPU: by its own events, and with a cold L2 cache.
+
+    Args:
+        variants: functions without arguments, networks (in evaluation mode), or ``Built`` recipes, by name.
+        baseline: name of the one that the others are compared with.
+        second: name of another one that they are compared with as well, round by round; see ``Timing.second``.
+        inputs: positional arguments of a network's forward pass; the same for all networks.
+        batch: samples in one call; ``inputs`` are cut or repeated to it. None leaves them as they are.
+        threads: threads of torch inside one operation. A worker stays on as many cores.
+        seconds_cap: about how long it may last. 20 variants have verdicts within 60 s on two cores unless a call takes
+            longer than a block, 50 ms; see ``sparsebench.timing.schedule`` for the arithmetic. Many variants take more
+            rounds: for those that ``statistics.verdicts.fewest_rounds`` counts it lasts up to twice as long.
+            Where three generations of three rounds do not fit, they are timed nevertheless, for fewer give no interval.
+        precision: half-width of the intervals at which it stops, as a fraction.
+        band: differences up to this fraction do not matter: EQUIVALENT is inside it, and a second copy of the baseline
+            beyond it makes the session INVALID.
+        seed: of the random order of the rounds.
+        block_ms: a block lasts at least so long.
+        workers: True for worker processes, False for the calling process; None for workers where every variant can be
+            pickled. In the calling process generations are restarts of the loop, and no cores are fixed.
+        group_size: at most so many variants are loaded at once; each group has its own baseline and second copy.
+        memory_limit_bytes: at most so many bytes of network weights are loaded at once, the baseline's two copies
+            included; None for half of what is available. Functions do not say what they need.
+        hang_seconds: a worker that stays at one variant for longer is ended.
+        cuda_graphs: whether networks on a GPU are captured as CUDA graphs and replayed, so that the CPU's time for
+            launching many small kernels does not count.
+        footprint: whether workers also measure the memory that each variant takes; see ``Timing.peak_bytes``.
+        clock: returns nanoseconds that never run backwards; given, the calling process times.
+
+    Raises:
+        VariantError: where a variant fails, or a worker dies or hangs at it.
+        SparsebenchError: where an argument is not possible, or a worker cannot be started.
+    """
+    settings = Settings(
+        threads=threads,
+        seconds_cap=seconds_cap,
+        precision=precision,
+        band=band,
+        seed=seed,
+        block_ms=block_ms,
+        workers=workers,
+        group_size=group_size,
+        memory_limit_bytes=memory_limit_bytes,
+        hang_seconds=hang_seconds,
+        cuda_graphs=cuda_graphs,
+        footprint=footprint,
+        clock=clock,
+    )
+    _check(variants, baseline, second, batch, settings)
+    if inputs is not None and batch is not None:
+        inputs = tuple(batch_of(part, batch) for part in inputs)
+    given = [Variant(name, target, inputs) for name, target in variants.items()]
+    return compare_variants(given, baseline, second, settings)
+
+
+def compare_variants(variants: Sequence[Variant], baseline: str, second: str | None, settings: Settings) -> Comparison:
+    """Compare variants that share their inputs; ``compare`` says how.
+
+    One variant alone is compared with its second copy, which says how far the machine can be trusted.
+
+    Args:
+        variants: among them the baselines.
+        baseline: name of the first baseline.
+        second: name of the second, which may be the same; None for none.
+        settings: possible ones.
+
+    Raises:
+        VariantError: where a variant fails, or a worker dies or hangs at it.
+        SparsebenchError: where workers were asked for and are not possible.
+    """
+    given = {variant.name: variant for variant in variants}
+    sent, because = _sent(variants, settings)
+    payloads = dict(zip(given, sent.variants, strict=False))
+    fixed = list(dict.fromkeys(filter(None, (baseline, second))))
+    others = [variant for variant in variants if variant.name not in fixed]
+    groups = grouped(others, [given[name] for name in fixed], settings.group_size, settings.memory_limit_bytes)
+    now, random, sessions = settings.clock or time.perf_counter_ns, np.random.default_rng(settings.seed), []
+    for number, group in enumerate(groups):
+        members = [baseline, baseline, *fixed[1:], *(variant.name for variant in group)]
+        names = (baseline, CONTROL.format(baseline), *members[2:])
+        plan = Plan(
+            seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
+            precision=settings.precision,
+            decisive=fewest_rounds(len(given)),
+        )
+        begin = now()
+        with _starter([given[name] for name in members], names, payloads, sent.inputs, because, settings, now) as start:
+            sessions.append(run_session(start, names, plan, random=random, clock=now, begin=begin, group=number))
+    return summarise(sessions, tuple(given), baseline, second, settings, because)
+
+
+Start = Callable[[int], AbstractContextManager[RoundTimer]]
+
+
+@contextmanager
+def _starter(
+    members: Sequence[Variant],
+    names: tuple[str, ...],
+    payloads: Mapping[str, bytes],
+    inputs: bytes,
+    because: str | None,
+    settings: Settings,
+    clock: Clock,
+) -> Iterator[Start]:
+    """Hand out what starts generations: here where there is a reason for that, otherwise in workers."""
+    if because is not None:
+        yield _here(members, names, settings, clock)
+        return
+    order = Order(
+        names=names,
+        threads=settings.threads,
+        least_block_ns=settings.block_ms * 1e6,
+        hang_seconds=settings.hang_seconds,
+        cuda_graphs=settings.cuda_graphs,
+        footprint=settings.footprint,
+    )
+    # Several workers hold the variants several times; where they are too large for that, one is built after another.
+    ahead = LOOKS[0] if fits(members, LOOKS[0], settings.memory_limit_bytes) else 1
+    with Generations(Sent(tuple(payloads[one.name] for one in members), inputs), order, ahead) as generations:
+        yield generations.start
+
+
+def _here(members: Sequence[Variant], names: Sequence[str], settings: Settings, clock: Clock) -> Start:
+    baseline, control, *others = members
+    variants = [baseline, second_copy(control, names[1]), *others]
+
+    def start(generation: int) -> AbstractContextManager[RoundTimer]:  # noqa: ARG001 - all are started alike
+        calls = built(variants, settings.threads, settings.cuda_graphs)
+        block_ns = settings.block_ms * 1e6
+        bench = Bench.warmed_up(calls, threads=settings.threads, least_block_ns=block_ns, clock=clock)
+        return nullcontext(bench)
+
+    return start
+
+
+def _sent(variants: Sequence[Variant], settings: Settings) -> tuple[Sent, str | None]:
+    """Return the variants as workers load them, and why the calling process times them instead, if it does."""
+    sent, because = Sent((), b""), None
+    if settings.workers is False:
+        return sent, "asked for by workers=False"
+    if settings.clock is not None:
+        because = "a clock was given, which a worker would not see"
+    else:
+        sent, because = pickled(variants)
+    if because is not None and settings.workers:
+        raise SparsebenchError(
+            f"Workers were asked for, but {because}. Use module-level functions, functools.partial or Built(factory), "
+            "or pass workers=False."
+        )
+    return sent, because
+
+
+def _check(
+    variants: Mapping[str, object], baseline: str, second: str | None, batch: int | None, settings: Settings
+) -> None:
+    """Raise one error that lists everything that is wrong with the arguments."""
+    problems = []
+    for argument, name in (("baseline", baseline), ("second", second)):
+        if name is not None and name not in variants:
+            allowed = ", ".join(map(repr, variants))
+            problems.append(f"{argument}={name!r} is none of the variants; it must be one of {allowed}.")
+    if len(variants) < 2:
+        problems.append("There is nothing to compare; give the baseline and at least one other variant.")
+    if CONTROL.format(baseline) in variants:
+        problems.append(f"The name {CONTROL.format(baseline)!r} is taken by the control; rename that variant.")
+    if batch is not None and batch < 1:
+        problems.append(f"batch={batch} is not possible; it must be at least 1.")
+    problems += settings.problems()
+    if problems:
+        raise ProblemsError("This comparison is not possible:", problems)

@@ -1,0 +1,197 @@
+"""Checkpoints within a training, so that one that was killed goes on where it was, to the same result bit for bit.
+
+A checkpoint holds tensors, numbers and text only and is read without unpickling code. It names what it is a checkpoint
+of: a training of other settings, weights or random numbers does not take it.
+"""
+
+import hashlib
+import json
+import random
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from sparsebench.pruning.structure import Structure, apply_structure, changed_structure
+from sparsebench.training.checkpoint import save_atomically
+from sparsebench.training.epochs import BestEpoch, Epoch
+
+_FORMAT = 1
+"""Of the file; another one is not read."""
+
+_SHARE_OF_TIME = 0.02
+"""Writing checkpoints takes no more of the time between them than this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """All that changes during a training.
+
+    Attributes:
+        model: the network.
+        optimizer: its optimizer.
+        scheduler: the scheduler of its rates, if any.
+        scaler: the scaler of its losses, if any.
+        best: the best epoch so far.
+        device: where it is trained.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    scaler: torch.amp.GradScaler | None
+    best: BestEpoch
+    device: torch.device
+
+    def state(self, history: tuple[Epoch, ...]) -> dict[str, Any]:
+        """Return everything that a fresh process needs, as tensors, numbers and text."""
+        return {
+            "history": [asdict(epoch) for epoch in history],
+            "structure": changed_structure(self.model).to_json(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "best": self.best.state(),
+            "random": _random_states(self.device),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> tuple[Epoch, ...]:
+        """Bring everything to where it was, in place, and return the epochs that are done."""
+        structure = Structure.from_json(state["structure"])
+        if structure:
+            _take_structure(self.model, self.optimizer, structure)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        _match_layouts(self.optimizer)
+        if self.scheduler:
+            self.scheduler.load_state_dict(state["scheduler"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        self.best.load(state["best"])
+        _restore_random_states(state["random"], self.device)
+        return tuple(Epoch(**epoch) for epoch in state["history"])
+
+
+class Checkpoints:
+    """The checkpoint file of one training.
+
+    Args:
+        path: the file.
+        of: digest of what the training is, see ``digest``.
+        seconds: least time between two writings; 0 for one after each epoch, whatever it costs.
+    """
+
+    def __init__(self, path: Path, of: str, seconds: float) -> None:
+        self.path = path
+        self._of = of
+        self._seconds = seconds
+        self._written = time.perf_counter()
+        self._cost = 0.0
+
+    def resume(self, progress: Progress) -> tuple[Epoch, ...]:
+        """Bring a training to where its checkpoint is and return the epochs that are done; none without a checkpoint.
+
+        Warns:
+            UserWarning: where there is a checkpoint that cannot be read; training then begins anew.
+        """
+        if not self.path.is_file():
+            return ()
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            if (content["format"], content["of"]) != (_FORMAT, self._of):
+                return ()
+            state = content["state"]
+        except Exception as error:
+            warnings.warn(
+                f"The checkpoint {self.path} cannot be read ({type(error).__name__}), so training begins anew.",
+                stacklevel=3,
+            )
+            return ()
+        return progress.restore(state)
+
+    def write_if_due(self, progress: Progress, history: tuple[Epoch, ...]) -> None:
+        """Write a checkpoint, unless the last one is so young that it would cost more than it could save.
+
+        Warns:
+            UserWarning: where it cannot be written, to a full disk for example; training goes on.
+        """
+        started = time.perf_counter()
+        wait = max(self._seconds, self._cost / _SHARE_OF_TIME) if self._seconds else 0.0
+        if started - self._written < wait:
+            return
+        try:
+            save_atomically({"format": _FORMAT, "of": self._of, "state": progress.state(history)}, self.path)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter.
+            warnings.warn(f"The checkpoint {self.path} could not be written: {error}.", stacklevel=3)
+        self._written = time.perf_counter()
+        self._cost = self._written - started
+
+    def remove(self) -> None:
+        """Remove the checkpoint, where there is one."""
+        self.path.unlink(missing_ok=True)
+
+
+def digest(settings: Mapping[str, Any], *nets: nn.Module | None) -> str:
+    """Return the SHA-256 of what a training begins with: settings, weights, and the state of torch's random numbers.
+
+    Args:
+        settings: all that its result depends on besides; what is no JSON is taken as it prints.
+        nets: the network before training, and others that take part.
+    """
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
+    found.update(torch.get_rng_state().numpy().tobytes())
+    for net in nets:
+        for name, value in net.state_dict().items() if net is not None else ():
+            found.update(name.encode())
+            if isinstance(value, Tensor):
+                # As bytes in row-major order: the layout in memory, and the device, make no other training.
+                # A copy, for numpy() ties a tensor's memory down, and observers of fake quantization resize theirs.
+                found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).clone().numpy().data)
+    return found.hexdigest()
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        # NumPy's own types are no plain data; int64 holds its unsigned numbers.
+        "numpy": (str(kind), torch.from_numpy(np.asarray(keys, dtype=np.int64)), [float(number) for number in rest]),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def _restore_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    random.setstate(states["python"])
+    kind, keys, (position, has_gauss, cached) = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), int(position), int(has_gauss), cached))
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _take_structure(net: nn.Module, optimizer: Optimizer, structure: Structure) -> None:
+    """Remove the channels that were removed before, and let the optimizer hold the parameters that are left."""
+    before = dict(net.named_parameters())
+    apply_structure(net, structure)
+    now = dict(net.named_parameters())
+    replaced = {old: now[name] for name, old in before.items()}
+    for group in optimizer.param_groups:
+        group["params"] = [replaced.get(parameter, parameter) for parameter in group["params"]]
+
+
+def _match_layouts(optimizer: Optimizer) -> None:
+    """Lay out what the optimizer holds for each element like the parameter itself; fused kernels rely on it."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,0 +1,441 @@
+"""The reference trainer: what every trainer does, with small methods to override.
+
+A trainer of one's own may inherit from ``Trainer`` or only have the same methods; ``sparsebench.check_trainer`` tells
+whether it can be used, and ``sparsebench.testing.TrainerContract`` tests that it does what it should.
+"""
+
+import itertools
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.utils.data import DataLoader, Dataset
+
+from sparsebench.config import MAX_CALIBRATION_BATCHES
+from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
+from sparsebench.processes import keeping_freed
+from sparsebench.pruning import check_threshold, nothing_prunable, prunable_weights
+from sparsebench.pruning.masks import KeptZeros, capture_zeros
+from sparsebench.pruning.setup import gradual_pruning, pruner_of_training
+from sparsebench.pruning.structural import is_structural
+from sparsebench.pruning.structure import changed_structure, reached_sparsity
+from sparsebench.training.autocast import Precision
+from sparsebench.training.checkpoint import checkpoint_path, save_network
+from sparsebench.training.epochs import BestEpoch, Epoch
+from sparsebench.training.loaders import SPLITS, Collate, build_loader, split_sizes, to_device, training_device
+from sparsebench.training.losses import Distillation, distillation, diverged, smoothed
+from sparsebench.training.memory_format import channels_last, channels_last_weights, wants_channels_last
+from sparsebench.training.morphism import copy_weights
+from sparsebench.training.on_device import is_resident, on_device
+from sparsebench.training.optimizers import build_optimizer
+from sparsebench.training.rates import RatePlan, build_rates
+from sparsebench.training.resuming import Checkpoints, Progress, digest
+from sparsebench.training.settings import TrainingSettings
+from sparsebench.training.steps import Sparsity, Steps
+
+__all__ = ["Epoch", "Trainer"]
+
+_CLASSES_FOR_TOP5 = 10
+
+
+class Trainer(TrainingSettings):
+    """Trains a classifier, pruning it on the way, and evaluates it.
+
+    Small methods are meant to be overridden: ``training_step`` (the loss of a batch), ``build_optimizer``,
+    ``build_scheduler``, ``validate``, ``train_loop``.
+
+    Its class attributes, those of ``TrainingSettings``, are settings; a subclass or an instance may set them, and so
+    does the config of a run.
+
+    Args:
+        pruning: whether training prunes.
+        ddtype: precision of the network and of floating-point inputs.
+        datasets: map-style datasets ``[train, val, test]`` of ``(input, label)``, labels from 0.
+        models_path: folder in which trained networks are saved.
+        cuda: device for training; the CPU where there is no such GPU.
+
+    Attributes:
+        datasets: the three datasets.
+        dtype: ``ddtype``.
+        devicy: the ``torch.device`` that training runs on.
+        datasizes: samples of ``train``, ``val`` and ``test``.
+        dataloader: loaders of ``train``, ``val`` and ``test``; None until ``load_dataloaders``. Also ``dataloaders``.
+        criterion: the loss, of logits and labels.
+        history: the epochs of the last training.
+        best_epoch: the number of the epoch whose network was returned.
+        correct: bool (N,), for each test sample in order, after ``evaluate(net, quant_mode=False)``.
+        top5: fraction of test samples whose class is among the five likeliest; None below 10 classes.
+
+    Raises:
+        DataError: where ``datasets`` are not three datasets with a length.
+    """
+
+    _channels_last: bool = False
+    _distillation: Distillation | None = None
+    _training_criterion: Callable[[Any, Tensor], Tensor] | None = None
+
+    def __init__(
+        self,
+        pruning: bool = False,
+        ddtype: torch.dtype = torch.float,
+        datasets: Sequence[Dataset[Any]] | None = None,
+        models_path: str | os.PathLike[str] | None = None,
+        cuda: str = "cuda:0",
+    ) -> None:
+        self.datasets = datasets
+        self.dtype = ddtype
+        self.devicy = training_device(cuda)
+        self.datasizes = split_sizes(datasets)
+        self.pruning = pruning
+        self.models_path = models_path
+        self.dataloader: dict[str, DataLoader[Any]] | None = None
+        self.criterion: Callable[[Any, Tensor], Tensor] = nn.CrossEntropyLoss()
+        self.history: tuple[Epoch, ...] = ()
+        self.best_epoch: int | None = None
+        self.correct: Tensor | None = None
+        self.top5: float | None = None
+
+    @property
+    def dataloaders(self) -> dict[str, DataLoader[Any]] | None:
+        """The same as ``dataloader``."""
+        return self.dataloader
+
+    @dataloaders.setter
+    def dataloaders(self, loaders: dict[str, DataLoader[Any]] | None) -> None:
+        self.dataloader = loaders
+
+    def load_dataloaders(self, batch_size: int, collate_fn: Collate | None) -> None:
+        """Build ``dataloader["train" | "val" | "test"]``.
+
+        Only the training split is shuffled and drops its last, smaller batch; every validation and test sample counts.
+        Tensors in memory need no worker processes; they are moved to the GPU that trains, where they fit.
+
+        Args:
+            batch_size: samples a batch.
+            collate_fn: makes ``(inputs, labels)`` of a list of samples; None stacks them.
+
+        Raises:
+            DataError: where a split is empty, or a batch is larger than the training split.
+        """
+        gpu = self.devicy.type == "cuda"
+        datasets = self.datasets or ()
+        if collate_fn is None:
+            datasets = on_device(datasets, self.devicy)
+        self.dataloader = {
+            split: build_loader(dataset, split, batch_size, collate_fn, gpu and not is_resident(dataset))
+            for split, dataset in zip(SPLITS, datasets, strict=True)
+        }
+
+    def train(
+        self,
+        net: nn.Module,
+        parameters: Mapping[str, float],
+        name: str,
+        epochs: int,
+        reload: bool,
+        old_net: nn.Module | Mapping[str, Any] | None,
+    ) -> nn.Module:
+        """Train a network; by default with Adam, at a rate that decays in steps.
+
+        Args:
+            net: the network; it is trained in place.
+            parameters: ``learning_rate``; ``learning_step``, in thousands of training steps, after which the rate is
+                multiplied by ``learning_gamma``; ``prune_threshold``, the fraction of prunable weights that is zero at
+                the end (used only where ``pruning`` is on).
+            name: the network is saved as ``models_path/name.pth``.
+            epochs: passes over the training split, or over ``steps_per_epoch`` batches of it, at least 1.
+            reload: whether training starts from the weights of ``old_net``.
+            old_net: a network or a state dict; shapes may differ, see ``copy_weights``.
+
+        Returns:
+            The network of the best epoch; see ``train_loop``.
+
+        Raises:
+            SparsebenchError: with what is wrong and its remedy.
+        """
+        missing = [key for key in ("learning_rate", "learning_step", "learning_gamma") if key not in parameters]
+        if self.pruning and "prune_threshold" not in parameters:
+            missing.append("prune_threshold")
+        if missing:
+            raise TrainingError(f"parameters lacks {', '.join(missing)}; give a number for each.")
+        if reload:
+            if old_net is None:
+                raise TrainingError("reload is on but old_net is None; give a network or its state dict as old_net.")
+            net = copy_weights(old_net, net)
+        net.to(dtype=self.dtype, device=self.devicy)
+        trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        if not trainable:
+            raise TrainingError(f"{type(net).__name__} has no parameter to train; set requires_grad on some.")
+        layout = wants_channels_last(self.channels_last, net, self.devicy, self.amp)
+        with self._laid_out(net, layout), keeping_freed():
+            optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
+            scheduler = self.build_scheduler(optimizer, parameters, epochs * self._steps)
+            # By position, because a subclass may name the parameters of its loop as it likes.
+            return self.train_loop(net, optimizer, scheduler, name, epochs, parameters.get("prune_threshold") or 0.0)
+
+    def build_optimizer(self, parameters: Sequence[nn.Parameter], learning_rate: float) -> Optimizer:
+        """Return the optimizer of a training, as ``optimizer_name`` and ``optimizer_options`` ask for it."""
+        return build_optimizer(self.optimizer_name, self.optimizer_options, parameters, learning_rate)
+
+    def build_scheduler(
+        self, optimizer: Optimizer, parameters: Mapping[str, float], steps: int
+    ) -> lr_scheduler.LRScheduler | None:
+        """Return what is stepped after every training step to change the learning rate; None for a constant one.
+
+        Args:
+            optimizer: whose rate it is.
+            parameters: those of ``train``.
+            steps: training steps in all.
+        """
+        plan = RatePlan(
+            steps=max(1, steps),
+            step_size=max(1, round(parameters["learning_step"] * 1000)),
+            gamma=parameters["learning_gamma"],
+        )
+        return build_rates(
+            self.learning_schedule, self.learning_schedule_options, self.learning_warmup, optimizer, plan
+        )
+
+    def train_loop(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: lr_scheduler.LRScheduler | None,
+        name: str,
+        epochs: int,
+        threshold: float,
+    ) -> nn.Module:
+        """Train for some epochs, prune after the training steps, and keep the best epoch.
+
+        Sparsity follows the schedule over the first ``1 - hold`` of all training steps and stays at the threshold
+        from there on. The best epoch has the highest validation accuracy among those that ended at full sparsity; of
+        equals, the one with the lower validation loss, then the later one. The test split is not read.
+
+        With ``keep_zeros`` nothing is pruned: the zeros that ``model`` starts with stay, and there come no more.
+
+        A pruner that removes channels does so in a few moments; the optimizer then goes on with the smaller parameters,
+        and ``name.structure.json`` is saved too: ``apply_structure`` fits a fresh network for the weights.
+
+        Args:
+            model: the network, on ``devicy``; it is trained in place.
+            optimizer: steps the parameters of ``model``.
+            scheduler: stepped after every training step; None for a constant rate.
+            name: the network is saved as ``models_path/name.pth``.
+            epochs: passes over the training split, at least 1.
+            threshold: fraction of the prunable weights that is zero, or removed, at the end.
+
+        Returns:
+            ``model`` with the weights of the best epoch; ``round(threshold × prunable)`` of them are zero, unless
+            channels were removed.
+
+        Raises:
+            TrainingError: where the loss is NaN or infinite.
+            SparsebenchError: where a setting or the name is not allowed.
+        """
+        if epochs < 1:
+            raise TrainingError(f"epochs is {epochs}; train for at least 1.")
+        path = checkpoint_path(self.models_path, name)
+        steps = self._steps
+        precision = Precision(self.amp, self.devicy, self.clip_norm)
+        self._training_criterion = smoothed(self.criterion, self.label_smoothing)
+        self._distillation = distillation(self.distill, self.teacher, self.devicy, self.dtype)
+        best = BestEpoch()
+        progress = Progress(
+            model=model, optimizer=optimizer, scheduler=scheduler, scaler=precision.scaler, best=best,
+            device=self.devicy,
+        )  # fmt: skip
+        checkpoints = self._checkpoints(progress, path.with_suffix(".resume.pt"), epochs, threshold)
+        sparsity = self._sparsity(model, epochs * steps, threshold)
+        training = Steps(model, optimizer, scheduler, precision, sparsity, self.training_step, self.compile)
+        self.history = checkpoints.resume(progress) if checkpoints else ()
+        self.best_epoch = best.number
+        for epoch in range(len(self.history) + 1, epochs + 1):
+            batches = itertools.islice(self._batches("train", self.devicy), steps)
+            train_loss = training.epoch(batches, epoch, steps, self.devicy)
+            val_loss, val_accuracy = self.validate(model)
+            if math.isnan(val_loss):
+                raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
+            reached = reached_sparsity(model, self.include_classifier, self._kept)
+            done = Epoch(epoch, train_loss, val_loss, val_accuracy, reached)
+            self.history += (done,)
+            if sparsity is None or sparsity.complete(epoch * steps):
+                best.offer(done, model, last=epoch == epochs)
+            self.best_epoch = best.number
+            if checkpoints:
+                checkpoints.write_if_due(progress, self.history)
+            if self.on_epoch is not None:
+                self.on_epoch(done)
+        best.restore(model)
+        structure = changed_structure(model)
+        save_network(model, path, structure.to_json() if structure else "")
+        if checkpoints and not self.keep_checkpoint:
+            checkpoints.remove()
+        return model
+
+    def training_step(self, model: nn.Module, inputs: Any, labels: Tensor) -> Tensor:
+        """Return the loss of a training batch, a scalar to differentiate.
+
+        Args:
+            model: the network, in training mode.
+            inputs: what the loader gives, on ``devicy``: (N, …), or a packed sequence.
+            labels: (N,).
+        """
+        outputs = model(inputs)
+        loss = (self._training_criterion or self.criterion)(outputs, labels)
+        return self._distillation(loss, outputs, inputs) if self._distillation else loss
+
+    def validate(self, model: nn.Module) -> tuple[float, float]:
+        """Return the mean loss and the accuracy, in [0, 1], over the whole validation split."""
+        model.eval()
+        losses, hits = [], []
+        # Not inference_mode: what a network caches in its forward pass would be of no use to the next training step.
+        with torch.no_grad():
+            for inputs, labels in self._batches("val", self.devicy):
+                outputs = model(inputs)
+                losses.append(self.criterion(outputs, labels) * len(labels))
+                hits.append(outputs.argmax(1) == labels)
+        correct = torch.cat(hits)
+        return float(torch.stack(losses).sum()) / len(correct), float(correct.double().mean())
+
+    def evaluate(self, net: nn.Module, quant_mode: bool) -> tuple[float, nn.Module]:
+        """Return the accuracy of a network on the test split, or run training batches through it for calibration.
+
+        Args:
+            net: the network.
+            quant_mode: True reads training batches on the CPU, for the observers of int8 quantization, and stops after
+                ``calibration_batches``, at most 2000. False reads every test sample, on the device that ``net`` is on.
+
+        Returns:
+            The accuracy, a fraction in [0, 1], of the samples that were read, and ``net``.
+
+        Raises:
+            SparsebenchError: where there are no loaders yet, or ``calibration_batches`` is below 1.
+        """
+        with suppress(NotImplementedError):  # An exported graph is in evaluation mode for good, and says so.
+            net.eval()
+        if quant_mode:
+            if self.calibration_batches < 1:
+                raise SparsebenchError(f"calibration_batches is {self.calibration_batches}; it must be 1 to 2000.")
+            limit = min(self.calibration_batches, MAX_CALIBRATION_BATCHES)
+            cpu = torch.device("cpu")
+            net.to(cpu)
+            with torch.no_grad():
+                hits = [
+                    net(inputs).argmax(1) == labels
+                    for inputs, labels in itertools.islice(self._batches("train", cpu), limit)
+                ]
+            return float(torch.cat(hits).double().mean()), net
+        device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
+        hits, hits5 = [], []
+        # Networks of other runtimes have no convolutions of torch, and no layout to choose.
+        faster = self.channels_last != "off" and wants_channels_last("auto", net, device, "none")
+        with self._laid_out(net, faster), torch.inference_mode():
+            for inputs, labels in self._batches("test", device):
+                outputs = net(inputs)
+                hits.append(outputs.argmax(1) == labels)
+                if outputs.shape[1] >= _CLASSES_FOR_TOP5:
+                    hits5.append((outputs.topk(5).indices == labels.unsqueeze(1)).any(1))
+        # Cloned outside of inference mode, so that the tensor may be used like any other.
+        self.correct = torch.cat(hits).cpu().clone()
+        self.top5 = float(torch.cat(hits5).double().mean()) if hits5 else None
+        return float(self.correct.double().mean()), net
+
+    def _sparsity(self, model: nn.Module, steps: int, threshold: float) -> Sparsity | None:
+        """Return what makes or keeps zeros in ``steps`` steps, or None for nothing; check the settings in any case."""
+        pruner = pruner_of_training(
+            self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold
+        )
+        gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
+        if self.keep_zeros:
+            return KeptZeros(capture_zeros(model, keep=self._kept))
+        if not self.pruning or threshold == 0:
+            return None
+        check_threshold(threshold)
+        if not prunable_weights(model, self.include_classifier, self._kept):
+            # Once here, not after every step.
+            warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
+            return None
+        if is_structural(pruner):
+            pruner.prepare(model, self._example(), threshold)
+        return gradual
+
+    def _checkpoints(self, progress: Progress, path: Path, epochs: int, threshold: float) -> Checkpoints | None:
+        """Return where checkpoints are written and found, or None for none; called before anything has changed."""
+        if self.checkpoint_seconds is None:
+            return None
+        optimizer, scheduler, criterion = progress.optimizer, progress.scheduler, self.criterion
+        settings = self.what_matters() | {
+            "trainer": f"{type(self).__module__}.{type(self).__qualname__}",
+            "pruning": self.pruning,
+            "dtype": self.dtype,
+            "datasizes": self.datasizes,
+            "batches": len(self._loader("train")),
+            "epochs": epochs,
+            "threshold": threshold,
+            "criterion": getattr(criterion, "__qualname__", repr(criterion)),
+            "optimizer": type(optimizer).__name__,
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups],
+            "scheduler": (type(scheduler).__name__, scheduler.state_dict() if scheduler else None),
+        }
+        others = (self.teacher if self.distill else None, criterion if isinstance(criterion, nn.Module) else None)
+        return Checkpoints(path, digest(settings, progress.model, *others), self.checkpoint_seconds)
+
+    def _example(self) -> Any:
+        """Return inputs of two validation samples on the CPU, with which a network can be followed."""
+        inputs, _ = next(self._batches("val", torch.device("cpu")))
+        return inputs[:2] if isinstance(inputs, Tensor) else inputs
+
+    @contextmanager
+    def _laid_out(self, net: nn.Module, wanted: bool) -> Iterator[None]:
+        """Keep the weights of a network and the inputs of its batches with their channels last, where that is wanted.
+
+        Inside itself, where a training evaluates, it changes nothing.
+        """
+        before = self._channels_last
+        self._channels_last = before or wanted
+        try:
+            with channels_last_weights(net, wanted and not before):
+                yield
+        finally:
+            self._channels_last = before
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """Patterns of the layers that stay dense by their own threshold."""
+        return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)
+
+    @property
+    def _steps(self) -> int:
+        """Training steps of an epoch."""
+        batches = len(self._loader("train"))
+        if self.steps_per_epoch is not None and not 1 <= self.steps_per_epoch <= batches:
+            raise TrainingError(
+                f"steps_per_epoch is {self.steps_per_epoch}; the training split has {batches} batches, so that 1 to "
+                f"{batches} are allowed, or None for all of them."
+            )
+        return self.steps_per_epoch or batches
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        if not self.dataloader:
+            raise DataError("There are no data loaders yet; call load_dataloaders(batch_size, collate_fn) first.")
+        return self.dataloader[split]
+
+    def _batches(self, split: str, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
+        """Yield the inputs, floating ones in ``dtype``, and the labels of each batch of a split, on a device."""
+        for batch in self._loader(split):
+            if len(batch) != 2:
+                raise DataError(f"A batch of the {split} split has {len(batch)} parts; it must be (inputs, labels).")
+            inputs, labels = batch[0], torch.as_tensor(batch[1])
+            # The loss takes class indices as int64 only.
+            kind = labels.dtype if labels.is_floating_point() else torch.long
+            inputs = to_device(inputs, self.dtype, device)
+            if self._channels_last:
+                inputs = channels_last(inputs)
+            yield inputs, labels.to(device, kind, non_blocking=True)

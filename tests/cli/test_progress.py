@@ -1,0 +1,216 @@
+"""The progress display: what a person reads in a terminal, and in a log."""
+
+import io
+import re
+
+import pytest
+from handmade import stage_record
+from plans import FACTS
+
+from sparsebench import load_config
+from sparsebench.cli.forecast import Forecast, Tally, clock
+from sparsebench.cli.progress import Bar, Lines, watcher_for
+from sparsebench.runner.plan import make_plan
+from sparsebench.store.records import EpochRecord, EvaluateResult, Failure
+
+PLAN = make_plan(load_config(None, ["seeds=0", "thresholds=0.5", "schemes=fp32", "measure.batch_sizes=1"]), FACTS)
+PENDING = {stage.key: "pending" for stage in PLAN.stages}
+SCORED = EvaluateResult(samples=100, top1=0.9, top1_low=0.8, top1_high=0.95, top5=None, correct_bits=None)
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def plain(screen):
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+
+
+def stage_of(kind):
+    return next(stage for stage in PLAN.stages if stage.kind == kind)
+
+
+def test_a_log_has_a_line_for_every_finished_stage_with_its_place_and_its_outcome():
+    log = io.StringIO()
+    lines = watcher_for(log)
+    assert isinstance(lines, Lines)
+    with lines:
+        lines.planned(PLAN, PENDING)
+        lines.finished(stage_of("evaluate"), stage_record(result=SCORED, seconds=1.25))
+    assert log.getvalue() == (
+        "1 trials in 6 stages: 6 pending.\n"
+        "[1/6] evaluate small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0: top-1 90.00 % (1.2 s)\n"
+    )
+
+
+def test_a_terminal_shows_how_far_the_sweep_is_and_every_running_stage_with_its_epoch():
+    screen = Terminal()
+    bar = watcher_for(screen)
+    assert isinstance(bar, Bar)
+    trained, compressed = stage_of("train"), stage_of("compress")
+    with bar:
+        bar.planned(PLAN, PENDING)
+        bar.parallel(2)
+        bar.started(trained)
+        bar.started(compressed)
+        bar.epoch(trained, EpochRecord(epoch=3, train_loss=1, val_loss=1, val_accuracy=0.5, threshold=0.25), 12)
+        bar.live.refresh()
+        shown = plain(screen)
+        bar.finished(trained, stage_record(stage="train"))
+        bar.live.refresh()
+    assert "0/6 stages · 2 running · 4 waiting · 0:00" in shown
+    assert "training small_cnn · digits · dense, from scratch · seed 0 · epoch 3/12 · val 50.0 % · spa" in shown
+    assert "compressing small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0 · 0:00" in shown
+    assert "1/6 stages · 1 running · 4 waiting" in plain(screen)
+
+
+def test_networks_that_are_timed_together_have_one_line():
+    screen = Terminal()
+    with watcher_for(screen) as bar:
+        bar.planned(PLAN, PENDING)
+        bar.started(stage_of("measure"))
+        bar.together([stage_of("measure")])
+        bar.live.refresh()
+    assert "timing 1 networks together · batch 1 · threads 1 · 0:00" in plain(screen)
+    assert "timing small_cnn" not in plain(screen)
+
+
+def test_of_very_many_running_stages_the_first_are_shown():
+    screen = Terminal()
+    found = make_plan(load_config(None, ["measure.batch_sizes=[]"]), FACTS)
+    with watcher_for(screen) as bar:
+        bar.planned(found, dict.fromkeys((stage.key for stage in found.stages), "pending"))
+        for stage in found.stages[:20]:
+            bar.started(stage)
+        bar.live.refresh()
+    assert "… and 8 more" in plain(screen)
+
+
+@pytest.mark.parametrize("screen", [io.StringIO(), Terminal()], ids=["log", "terminal"])
+def test_what_a_worker_prints_is_shown_as_it_is(screen):
+    with watcher_for(screen) as watcher:
+        watcher.planned(PLAN, PENDING)
+        watcher.said("[bold]epoch 1[/bold]: fine")
+    assert "[bold]epoch 1[/bold]: fine" in plain(screen)
+
+
+def test_a_failure_stays_on_the_screen_with_its_reason():
+    screen = Terminal()
+    failed = stage_record(status="failed", failure=Failure(error="TrainingError", message="loss is nan", traceback=""))
+    with watcher_for(screen) as bar:
+        bar.planned(PLAN, PENDING)
+        bar.finished(stage_of("evaluate"), failed)
+    assert "evaluate failed (attempt 1): TrainingError: loss is nan" in plain(screen)
+
+
+class Course:
+    """A sweep of a network that is trained for 100 epochs and pruned in 5, whose stages end as they are told to."""
+
+    def __init__(self, *overrides):
+        sweep = ["seeds=0", "thresholds=0,0.5,0.9", "schemes=fp32,static", "measure.batch_sizes=1"]
+        training = ["train.epochs=5", "train.dense_epochs=100", "train.start_from=dense"]
+        settings = [*sweep, *training, "train.dense_control=as_trained", *overrides]
+        self.stages = make_plan(load_config(None, settings), FACTS).stages
+        self.forecast = Forecast()
+        self.forecast.expect(self.stages, dict.fromkeys((stage.key for stage in self.stages), "pending"))
+        self.ended = set()
+
+    def end(self, kind, seconds, words="", status="done", count=1):
+        """End the next stages of a kind whose labels have the words in them."""
+        fitting = [s for s in self.stages if s.kind == kind and words in s.label and s.key not in self.ended]
+        for stage in fitting[:count]:
+            self.ended.add(stage.key)
+            self.forecast.finished(stage, stage_record(stage=kind, seconds=seconds, status=status, failure=WHY))
+
+    @property
+    def left(self):
+        return self.forecast.seconds_left()
+
+
+WHY = Failure(error="Error", message="why", traceback="")
+UNTIMED = "measure.batch_sizes=[]"
+
+
+def test_the_time_left_is_unknown_until_each_kind_of_stage_has_run_once():
+    course = Course(UNTIMED)
+    course.end("train", 200.0, "dense")
+    course.end("compress", 1.0)
+    assert course.left is None
+    course.end("evaluate", 3.0)
+    assert course.left == pytest.approx(2 * 5 * 2.0 + 5 * 1.0 + 5 * 3.0)
+
+
+def test_networks_that_are_pruned_in_few_epochs_are_not_expected_to_take_as_long_as_the_dense_one():
+    course = Course(UNTIMED, "schemes=fp32")
+    course.end("train", 200.0, "dense")
+    course.end("compress", 0.0)
+    course.end("evaluate", 0.0)
+    assert course.left == pytest.approx(2 * 10.0)
+    course.end("train", 15.0, "magnitude 0.5")  # Pruning takes time too, as is now known.
+    assert course.left == pytest.approx(15.0)
+
+
+def test_schemes_are_expected_to_take_as_long_as_their_own_did():
+    course = Course(UNTIMED)
+    course.end("train", 0.0, count=3)
+    course.end("evaluate", 0.0, count=6)
+    course.end("compress", 1.0, "fp32")
+    course.end("compress", 20.0, "static")
+    assert course.left == pytest.approx(2 * 1.0 + 2 * 20.0)
+
+
+def test_a_checkpoint_that_was_loaded_says_nothing_of_how_long_training_takes():
+    course = Course(UNTIMED, "model.weights=dense.pt")
+    course.end("train", 0.5, "dense")
+    course.end("compress", 1.0)
+    course.end("evaluate", 1.0)
+    assert course.left is None
+    course.end("train", 10.0)
+    assert course.left == pytest.approx(10.0 + 5 + 5)
+
+
+def test_what_failed_says_nothing_of_how_long_it_takes():
+    course = Course(UNTIMED, "schemes=fp32")
+    course.end("train", 200.0, "dense")
+    course.end("compress", 0.1, status="failed")
+    course.end("evaluate", 1.0)
+    assert course.left is None
+
+
+def test_several_jobs_share_the_time_left_but_for_timing_which_runs_alone():
+    course = Course("schemes=fp32")
+    course.forecast.slots = 4
+    course.end("train", 200.0, "dense")
+    course.end("compress", 0.0, count=3)
+    course.end("evaluate", 8.0)
+    course.end("measure", 3.0)
+    assert course.left == pytest.approx((2 * 10.0 + 2 * 8.0) / 4 + 2 * 3.0)
+
+
+def test_timing_that_has_never_run_is_expected_to_last_as_long_as_it_may():
+    overrides = ["measure.batch_sizes=1,32", "measure.seconds_cap=20"]
+    found, stages = Forecast(), make_plan(load_config(None, overrides), FACTS).stages
+    found.expect(stages, {stage.key: "pending" if stage.kind == "measure" else "done" for stage in stages})
+    assert found.seconds_left() == pytest.approx(2 * 20)
+
+
+def test_stages_are_counted_by_where_they_stand():
+    tally = Tally()
+    states = dict(zip(PENDING, ["done", "failed", "skipped", "pending", "pending", "pending"], strict=True))
+    tally.planned(PLAN.stages, states)
+    tally.running.add(PLAN.stages[3].key)
+    assert str(tally) == "3/6 stages · 1 running · 2 waiting · 1 failed · 1 skipped"
+    tally.finished(PLAN.stages[3], stage_record(status="failed"))
+    tally.skip(PLAN.stages[4])
+    assert str(tally) == "5/6 stages · 1 waiting · 2 failed · 2 skipped"
+
+
+def test_times_read_as_minutes_and_seconds():
+    assert (clock(5), clock(65), clock(3725)) == ("0:05", "1:05", "1:02:05")

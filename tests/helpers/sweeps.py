@@ -1,0 +1,94 @@
+"""Tiny sweeps for tests: real training on digits, seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from patience import LONG
+
+from sparsebench import load_config
+from sparsebench.runner.watching import Watcher
+from sparsebench.store.records import flat_row
+
+TINY = (
+    "name=tiny",
+    "seeds=0",
+    "thresholds=0,0.8",
+    "schemes=fp32,static",
+    "model.options={width=8}",
+    "train.epochs=2",
+    "measure.batch_sizes=[]",  # nothing is timed
+)
+
+TIMED = ("measure.batch_sizes=1", "measure.workers=false", "measure.seconds_cap=0.01", "measure.block_ms=1")
+"""To be added to ``TINY``: all networks are timed together, in this process, as briefly as can be."""
+
+TESTS = Path(__file__).parent
+"""Where modules lie that processes of their own import."""
+
+ROOT = TESTS.parents[1]
+
+
+def tiny(*overrides):
+    return load_config(None, [*TINY, *overrides])
+
+
+def tiny_arguments(*overrides):
+    return [argument for override in (*TINY, *overrides) for argument in ("--set", override)]
+
+
+def sparsebench(*arguments, cwd, env=None, timeout=LONG):
+    """Run the command line in a process of its own, as a user would, with the tests' own modules importable."""
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-m", "sparsebench", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+TIMING = {
+    "latency_median_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "throughput_per_s",
+    "latency_ratio",
+    "latency_ratio_low",
+    "latency_ratio_high",
+    "latency_ratio_eager",
+    "latency_ratio_eager_low",
+    "latency_ratio_eager_high",
+    "timing_valid",
+    "timing_session",
+    "peak_memory_bytes",
+    "training_seconds",
+    "compress_seconds",
+    "calibration_seconds",
+    "evaluation_seconds",
+}
+
+
+def rows(run):
+    """What two runs of one config must share: everything but what a clock measured."""
+    return [{key: value for key, value in flat_row(trial).items() if key not in TIMING} for trial in run.trials]
+
+
+def stage_files(root):
+    """The committed records of a run directory with the time at which each was written."""
+    return {path: path.stat().st_mtime_ns for path in Path(root).glob("*/*/result.json")}
+
+
+class Recorder(Watcher):
+    def __init__(self):
+        self.ran = []
+        self.epochs = []
+
+    def started(self, stage):
+        self.ran.append(stage.kind)
+
+    def epoch(self, stage, epoch, epochs):
+        self.epochs.append((epoch.epoch, epochs))

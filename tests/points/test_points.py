@@ -1,0 +1,175 @@
+"""Trials against their baselines, operating points over seeds, and the picks among them."""
+
+from dataclasses import replace
+
+import pytest
+from handmade import LOST_BY_QUANTIZATION, SAMPLES, Bench, lost_by_pruning, with_faults
+
+from sparsebench.decide.picks import pick
+from sparsebench.points.baselines import Comparer
+from sparsebench.points.drops import Correctness
+from sparsebench.points.points import Point, Section, sections
+from sparsebench.report.answer import answer
+from sparsebench.report.tradeoffs import Spot, front
+from sparsebench.statistics.spread import Spread, geometric_mean
+from sparsebench.store.records import EvaluateResult, Run, TrainResult, pack_bits
+
+
+def only_section(run: Run) -> Section:
+    (section,) = sections(run)
+    return section
+
+
+def point(section: Section, threshold: float, scheme: str, backend: str = "eager") -> Point:
+    return next(p for p in section.points if (p.threshold, p.scheme, p.backend) == (threshold, scheme, backend))
+
+
+def test_points_join_the_seeds_of_one_setting_and_the_baseline_stands_first():
+    section = only_section(Bench(schemes=("dynamic", "fp32")).build())
+    assert [(p.threshold, p.scheme) for p in section.points[:3]] == [(0.0, "fp32"), (0.0, "dynamic"), (0.5, "fp32")]
+    assert section.points[0].is_baseline
+    assert section.points[0].top1 == Spread(3, pytest.approx(381 / SAMPLES), pytest.approx(1 / SAMPLES))
+
+
+def test_one_seed_has_no_deviation():
+    section = only_section(Bench(seeds=(7,)).build())
+    assert section.points[0].top1 == Spread(1, 387 / SAMPLES, None)
+
+
+def test_a_drop_is_positive_where_accuracy_is_lost():
+    section = only_section(Bench().build())
+    drop = point(section, 0.9, "fp32").drop
+    assert drop is not None
+    assert drop.pp == pytest.approx(100 * lost_by_pruning(0.9) / SAMPLES)
+    assert drop.low_pp < drop.pp < drop.high_pp
+    assert drop.paired
+
+
+def test_limits_are_averaged_over_seeds_and_do_not_narrow_with_their_number():
+    three, one = (only_section(Bench(seeds=seeds).build()) for seeds in ((0, 1, 2), (1,)))
+    widths = [drop.high_pp - drop.low_pp for section in (three, one) if (drop := point(section, 0.9, "static").drop)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.01)
+
+
+def test_without_per_sample_correctness_the_interval_is_unpaired_and_wider():
+    paired, unpaired = (point(only_section(Bench(paired=pairs).build()), 0.9, "static").drop for pairs in (True, False))
+    assert paired is not None
+    assert unpaired is not None
+    assert not unpaired.paired
+    assert unpaired.high_pp - unpaired.low_pp > paired.high_pp - paired.low_pp
+
+
+def test_correctness_that_contradicts_the_accuracy_is_not_paired():
+    run = Bench(seeds=(0,), thresholds=(0.0, 0.5), schemes=("fp32",)).build()
+    last = run.trials[-1]
+    assert isinstance(last.evaluate.result, EvaluateResult)
+    stale = replace(last.evaluate.result, correct_bits=pack_bits([True] * 10 + [False] * (SAMPLES - 10)))
+    trial = replace(last, evaluate=replace(last.evaluate, result=stale))
+    drop = Comparer([run.trials[0], trial]).compare(trial).drop
+    assert drop is not None
+    assert not drop.paired
+
+
+def test_the_fast_reading_of_correctness_agrees_with_the_record():
+    scored = Bench().build().trials[17].evaluated
+    assert Correctness().bits(scored).bit_count() == sum(scored.correct)
+
+
+def test_interaction_is_the_joint_drop_beyond_the_sum_of_both():
+    section = only_section(Bench().build())
+    # In these records static costs two samples more at 0.95 than pruning and quantization cost apart.
+    assert point(section, 0.95, "static").interaction.mean == pytest.approx(100 * 2 / SAMPLES)
+    assert point(section, 0.9, "static").interaction.mean == pytest.approx(0.0)
+    assert point(section, 0.95, "fp32").interaction is None
+    assert point(section, 0.0, "static").interaction is None
+
+
+def test_speedup_compares_with_the_same_backend_and_with_eager():
+    section = only_section(Bench(backends=("eager", "onnxruntime"), seeds=(0,)).build())
+    (timing,) = point(section, 0.5, "static", "onnxruntime").timings
+    assert (timing.own.speedup, timing.eager.speedup) == (pytest.approx(2.5), pytest.approx(5.0))
+
+
+def test_compression_ratio_is_dense_payload_over_what_is_left():
+    section = only_section(Bench().build())
+    dense, packed = point(section, 0.0, "fp32"), point(section, 0.9, "both")
+    assert packed.compression_ratio == pytest.approx(dense.payload_bytes / packed.flash_bytes)
+    assert packed.file_ratio == pytest.approx(dense.file_bytes / packed.file_bytes)
+
+
+def test_theoretical_speedup_is_dense_macs_over_macs_with_a_weight_that_is_not_zero():
+    section = only_section(Bench(backends=("eager", "onnxruntime")).build())
+    for scheme, backend in [("fp32", "eager"), ("static", "onnxruntime")]:
+        assert point(section, 0.5, scheme, backend).theoretical_speedup == pytest.approx(305_768 / 153_704)
+        assert point(section, 0.0, scheme, backend).theoretical_speedup == 1.0
+
+
+def test_theoretical_speedup_of_removed_channels_is_against_the_dense_network():
+    run = Bench(seeds=(0,), thresholds=(0.0, 0.5), schemes=("fp32",)).build()
+    dense, pruned = run.trials
+    assert isinstance(pruned.train.result, TrainResult)
+    smaller = replace(pruned.train.result, macs=100_000, effective_macs=100_000)
+    trial = replace(pruned, train=replace(pruned.train, result=smaller))
+    compare = Comparer([dense, trial]).compare
+    assert compare(trial).theoretical_speedup == pytest.approx(3.05768)
+    assert Comparer([trial]).compare(trial).theoretical_speedup is None
+
+
+def test_a_failed_seed_leaves_the_point_with_the_others():
+    failed = point(only_section(with_faults()), 0.9, "static")
+    assert (failed.planned, failed.top1.n) == (3, 2)
+
+
+def test_ratios_are_averaged_geometrically():
+    assert geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
+    assert geometric_mean([None, float("nan")]) is None
+
+
+def test_picks_are_the_smallest_and_the_fastest_within_one_point():
+    section = only_section(Bench().build())
+    picks = pick(section)
+    assert picks.smallest.label == "magnitude 0.5 · both · eager"
+    assert picks.fastest.label == "dense · static · eager"
+    assert all(LOST_BY_QUANTIZATION[p.scheme] <= 4 for p in (picks.smallest, picks.fastest))
+
+
+def test_the_answer_states_the_loss_with_its_interval():
+    assert answer(only_section(Bench(schemes=("fp32", "static"), thresholds=(0.0, 0.9)).build())) == (
+        "Within 1 pp of dense fp32 (mean over seeds), **dense · static · eager** is both smallest and fastest: 8.54 kB "
+        "deflated (2.67× smaller than dense fp32); 0.810 ms at batch 1 (2.482× [2.469, 2.494] against dense fp32); "
+        "drop 0.50 pp [−0.63, 1.77], so that a loss of up to 1.77 pp is not excluded."
+    )
+
+
+def test_what_was_not_found_faster_than_the_dense_network_is_no_pick():
+    section = only_section(Bench(schemes=("fp32",), thresholds=(0.0, 0.5)).build())
+    assert pick(section).fastest is None
+    assert "latency: no point was found FASTER than dense fp32" in answer(section)
+
+
+def test_the_answer_says_so_where_nothing_qualifies():
+    text = answer(only_section(Bench(schemes=("fp32",), thresholds=(0.0, 0.8, 0.95)).build()))
+    assert text == (
+        "**Nothing stays within 1 pp of dense fp32.** The smallest loss is that of **magnitude 0.8 · fp32 · eager**: "
+        "drop 1.50 pp [0.11, 3.17], so that a loss of up to 3.17 pp is not excluded."
+    )
+
+
+@pytest.mark.parametrize(
+    ("bench", "text"),
+    [
+        (Bench(thresholds=(0.5,)), "**No answer: without a finished dense fp32 trial, nothing can be compared.**"),
+        (Bench(thresholds=(0.0,), schemes=("fp32",)), "**No answer: only the dense fp32 network has finished.**"),
+        (
+            Bench(dense_accuracy=0.11),
+            "**No answer: the dense network cannot be told from guessing, so there is no accuracy to lose.**",
+        ),
+    ],
+)
+def test_the_answer_names_what_is_missing(bench, text):
+    assert answer(only_section(bench.build())) == text
+
+
+def test_the_front_keeps_what_nothing_beats_in_both():
+    spots = [Spot(x, y, y, y, None) for x, y in [(1, 5), (2, 4), (2, 7), (3, 7), (4, 9), (4, 8)]]
+    assert [(spot.x, spot.y) for spot in front(spots)] == [(1, 5), (2, 7), (4, 9)]

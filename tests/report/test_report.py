@@ -1,0 +1,403 @@
+"""The report as a whole: what is written, in which order, and that it says what the records say."""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+from crowded import crowded
+from handmade import ENVIRONMENT, Bench, stage, with_faults
+
+from sparsebench.errors import SparsebenchError
+from sparsebench.points.points import sections
+from sparsebench.report import write_report
+from sparsebench.report.caveats import findings
+from sparsebench.report.checklist import checklist
+from sparsebench.report.provenance import provenance
+from sparsebench.store.records import LoadedWeights
+
+KINDS = (
+    "accuracy-sparsity",
+    "interaction",
+    "latency",
+    "layer-sparsity",
+    "pareto-latency",
+    "pareto-macs",
+    "pareto-size",
+    "size",
+)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report of a run with one failed trial, one scheme not offered and one collapsed layer."""
+    return write_report(with_faults(), tmp_path_factory.mktemp("report") / "new" / "folder")
+
+
+@pytest.fixture(scope="module")
+def text(report):
+    return report.read_text()
+
+
+def kept(run):
+    return {check.practice: check.kept for check in checklist(run, sections(run))}
+
+
+def test_the_report_is_a_folder_that_github_shows(report):
+    assert report.name == "README.md"
+    names = sorted(str(path.relative_to(report.parent)) for path in report.parent.rglob("*") if path.is_file())
+    figures = sorted(f"figures/{kind}.{ending}" for kind in KINDS for ending in ("png", "svg"))
+    assert names == ["README.md", "data.csv", "data.json", *figures]
+
+
+def test_sections_stand_in_the_order_in_which_questions_arise(text):
+    assert re.findall(r"^#+ .*", text, re.MULTILINE) == [
+        "# handmade: pruning and quantization",
+        "## Warnings",
+        "## Results",
+        "## Trade-offs",
+        "## Accuracy against sparsity",
+        "## Interaction of pruning and quantization",
+        "## Latency",
+        "## Size",
+        "## Sparsity by layer",
+        "## Failed and not offered",
+        "## Reporting practice",
+        "## Costs",
+        "## Details",
+        "## Provenance",
+    ]
+
+
+def test_the_first_line_says_how_far_latency_may_be_trusted(text):
+    first = text.split("\n\n")[1]
+    assert first.startswith(
+        "Within 1 pp of dense fp32 (mean over seeds), smallest file: **magnitude 0.5 · both · eager**"
+    )
+    assert first.endswith(
+        "Timing is VALID: in 6 sessions of paired rounds, no second copy of the baseline was found different from "
+        "it by more than 1 %."
+    )
+
+
+def test_the_baseline_is_the_first_row_of_the_main_table(text):
+    rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| dense ")]
+    assert rows[0] == (
+        "| dense | 0.0000 | 0.0000 | fp32 | eager | 95.25 ± 0.25 | 99.25 ± 0.25 | baseline | – | 23.8 | 1.00× | 22.8 | "
+        "1.00× | 1.00× | 0.0 | 0.0 | 16.4 | 2.01 | 2.51 | 1 | baseline | 1 | baseline | 3 |"
+    )
+
+
+def test_a_row_gives_loss_interaction_size_and_speed(text):
+    assert re.sub(" +", " ", next(line for line in text.splitlines() if "0.9499 | static" in line)) == (
+        "| magnitude | 0.9500 | 0.9499 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.37, 9.58] | 0.50 | "
+        "9.54 | 2.49× | 4.03 | 7.20× | 18.7× | 88.1 | 99.5 | 4.10 | 0.810 | 1.01 | 2.482× [2.469, 2.494] | FASTER | "
+        "2.482× [2.469, 2.494] | FASTER | 3 |"
+    )
+
+
+def test_a_theoretical_speedup_is_said_to_be_counted_and_not_measured(text):
+    assert "- **theoretical speedup (MACs)**: multiply-accumulates of the dense network" in text
+    assert (
+        "It is counted on the trained network and not measured. Unstructured zeros do not speed up dense kernels: "
+        "without removed channels, convolutions and matrix products take as long as in the dense network."
+    ) in text
+
+
+def test_without_counts_neither_their_columns_nor_their_figure_stand_there_empty(tmp_path):
+    run = Bench(counted=False, seeds=(0,), thresholds=(0.0, 0.9)).build()
+    text = write_report(run, tmp_path).read_text()
+    head = next(line for line in text.splitlines() if line.startswith("| pruner"))
+    assert "theoretical" not in head
+    assert "working memory" not in head
+    assert "pareto-macs" not in text
+    assert "layer by layer</summary>" not in text.replace("really quantized, layer by layer", "")
+    check = next(c for c in checklist(run, sections(run)) if c.practice == "compression ratio and theoretical speedup")
+    assert (check.kept, check.evidence) == (False, "theoretical speedup missing at 8 points")
+
+
+def test_layers_are_listed_with_weights_zeros_and_macs_at_each_threshold(tmp_path):
+    bench = Bench(thresholds=(0.0, 0.5, 0.9), pruners=("magnitude", "random"), seeds=(3, 4))
+    text = re.sub(" +", " ", write_report(bench.build(), tmp_path).read_text())
+    start = text.index("<summary>weights and MACs, layer by layer</summary>")
+    folded = text[start : text.index("</details>", start)]
+    assert "**magnitude, seed 3**" in folded
+    head, _, *rows = folded.split("**random, seed 3**")[1].split("\n\n")[1].splitlines()
+    assert [head, *rows] == [
+        "| layer | kind | dense | random 0.5 | random 0.9 |",
+        "| conv1 | Conv2d | 0 of 144 zero; 9,216 MACs | 72 of 144 zero; 4,608 of 9,216 MACs | "
+        "130 of 144 zero; 896 of 9,216 MACs |",
+        "| conv2 | Conv2d | 0 of 4,608 zero; 294,912 MACs | 2,304 of 4,608 zero; 147,456 of 294,912 MACs | "
+        "4,147 of 4,608 zero; 29,504 of 294,912 MACs |",
+        "| fc | Linear | 0 of 640 zero; 640 MACs | 0 of 640 zero; 640 MACs | 0 of 640 zero; 640 MACs |",
+        "| everything else | | 1,000 MACs | 1,000 MACs | 1,000 MACs |",
+        "| **total** | | 305,768 MACs | 153,704 of 305,768 MACs | 32,040 of 305,768 MACs |",
+    ]
+
+
+def test_many_thresholds_do_not_make_the_layers_table_unreadably_wide(tmp_path):
+    bench = Bench(thresholds=[n / 40 for n in range(40)], seeds=(0,), schemes=("fp32",))
+    text = write_report(bench.build(), tmp_path).read_text()
+    head = next(line for line in text.splitlines() if re.match(r"\| layer +\| kind +\| +dense", line))
+    assert head.count("|") == 2 + 1 + 1 + 8
+    assert "magnitude 0.025 |" in head
+    assert "magnitude 0.975 |" in head
+
+
+def test_what_failed_and_what_was_not_offered_is_listed_with_its_reason(text):
+    table = re.sub(" +", " ", text[text.index("## Failed") : text.index("## Reporting")])
+    assert (
+        "| failed | small_cnn | digits | static | eager | magnitude 0.9: seed 1 | 1 | "
+        "compress failed (attempt 1): RuntimeError: out of &#124; memory |"
+    ) in table
+    assert (
+        "| not offered | small_cnn | digits | both | onnxruntime | dense: seeds 0, 1, 2; "
+        "magnitude 0.5, 0.8, 0.9, 0.95: seeds 0, 1, 2 | 15 | onnxruntime does not offer both |"
+    ) in table
+
+
+def test_warnings_name_failures_and_collapsed_layers():
+    run = with_faults()
+    assert findings(run, sections(run)) == [
+        "**1 of 120 trials failed**; see “Failed and not offered” for why.",
+        "small_cnn on digits, magnitude 0.95: collapsed, at least 99.5 % zero: conv1 (3 of 3 seeds).",
+    ]
+
+
+def test_warnings_repeat_that_nothing_was_pruned():
+    nothing = "magnitude pruned nothing: the network has no prunable weights."
+    run = Bench(warnings={0.8: (nothing,)}, reached={0.8: 0.0}, seeds=(0,)).build()
+    assert findings(run, sections(run)) == [
+        f"{nothing} (small_cnn · digits · magnitude 0.8 · fp32 · eager · seed 0)",
+        "small_cnn on digits, magnitude 0.8: asked 0.8000, reached 0.0000 of the prunable weights.",
+    ]
+
+
+def test_warnings_repeat_what_stages_warned_of_once():
+    run = Bench(warnings={0.5: ("Nothing was <quantized>.",)}).build()
+    assert findings(run, sections(run)) == [
+        "Nothing was &#60;quantized&#62;. (small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0 and 2 more)"
+    ]
+
+
+def test_warnings_tell_asked_from_reached_sparsity():
+    run = Bench(reached={0.8: 0.75}, seeds=(0,)).build()
+    assert findings(run, sections(run)) == [
+        "small_cnn on digits, magnitude 0.8: asked 0.8000, reached 0.7500 of the prunable weights."
+    ]
+
+
+def test_warnings_say_that_there_is_no_dense_control_or_that_it_only_guesses():
+    without, guessing = Bench(thresholds=(0.5,)).build(), Bench(dense_accuracy=0.11).build()
+    assert findings(without, sections(without)) == [
+        "small_cnn on digits: no dense fp32 trial finished on eager; drops and speedups are missing there."
+    ]
+    assert findings(guessing, sections(guessing))[0] == (
+        "small_cnn on digits: the dense network on eager cannot be told from guessing (10.00 %) for at least one seed; "
+        "drops against it mean nothing."
+    )
+
+
+def test_the_checklist_is_computed_from_the_records():
+    three = kept(Bench(pairs=(("a", "x"), ("b", "x"), ("c", "y")), pruners=("magnitude", "random")).build())
+    one = kept(Bench(seeds=(0,), thresholds=(0.0, 0.5), paired=False).build())
+    for practice, in_three, in_one in [
+        ("at least 3 (data set, architecture) pairs", True, False),
+        ("at least 5 operating points on each trade-off curve", True, False),
+        ("at least 3 seeds for every point", True, False),
+        ("mean and sample standard deviation", True, False),
+        ("random pruning as a baseline", True, False),
+        ("accuracy differences with paired intervals", True, False),
+        ("dense control made by the same code", True, True),
+        ("compression ratio and theoretical speedup", True, True),
+        ("speedups from paired timing, with a control", True, True),
+    ]:
+        assert (three[practice], one[practice]) == (in_three, in_one), practice
+
+
+def test_the_audit_says_what_is_not_int8_and_why(text):
+    assert "| conv1   | Conv2d |       144 |   9,216 | 32 bits, 95.1 % zero (1) |" in text
+    assert "\n1. fp32 leaves Conv2d in fp32\n2. dynamic leaves Conv2d in fp32\n" in text
+
+
+def digests(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+SAME_BYTES = """
+import sys
+from crowded import crowded
+from sparsebench.report import write_report
+write_report(crowded(2, 2, seeds=(0, 1), schemes=("fp32", "static")), sys.argv[1], html=True)
+"""
+
+
+def test_the_same_records_give_the_same_bytes_in_another_process_too(tmp_path):
+    write_report(crowded(2, 2, seeds=(0, 1), schemes=("fp32", "static")), tmp_path / "first", html=True)
+    # Sets and hashes are in another order there.
+    environment = {**os.environ, "PYTHONHASHSEED": "4321", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", SAME_BYTES, str(tmp_path / "other")], check=True, env=environment)
+    first, other = (digests(tmp_path / name) for name in ("first", "other"))
+    assert first == other
+    assert {"README.md", "data.csv", "data.json", "index.html", "figures/size.png"} <= first.keys()
+
+
+def test_figures_carry_no_date_and_are_well_formed(report):
+    for path in (report.parent / "figures").glob("*.svg"):
+        root = ET.fromstring(path.read_text())  # noqa: S314 - our own file
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "dc:date" not in path.read_text()
+    assert all(b"Software" not in path.read_bytes() for path in (report.parent / "figures").glob("*.png"))
+
+
+def test_every_link_leads_to_a_file_of_the_report(report, text):
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) == 2 * len(KINDS) + 2
+    assert all((report.parent / link).is_file() for link in links)
+
+
+def test_data_json_has_all_points_and_trials_and_no_nan(report):
+    data = json.loads(report.with_name("data.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert (len(data["points"]), len(data["trials"])) == (40, 120)
+    joint = next(p for p in data["points"] if (p["threshold"], p["scheme"], p["backend"]) == (0.95, "static", "eager"))
+    assert joint["interaction_pp"]["mean"] == pytest.approx(0.5)
+    assert joint["drop"]["pp"] == pytest.approx(6.75)
+    assert joint["theoretical_speedup"] == pytest.approx(305_768 / (64 * 230 + 1640))
+    assert (joint["macs"], joint["effective_macs"], joint["working_memory_bytes"]) == (305_768, 16_360, 4096)
+    assert [network["threshold"] for network in data["networks"]] == [0.0, 0.5, 0.8, 0.9, 0.95]
+    assert data["networks"][1]["layers"][0]["macs"] == 9216
+    assert [timing["median_ms"]["mean"] for timing in joint["latency"]] == [pytest.approx(0.81)]
+
+
+def test_data_csv_has_a_row_for_each_trial(report):
+    rows = list(csv.DictReader(report.with_name("data.csv").open(newline="")))
+    assert len(rows) == 120
+    assert sum(row["status"] == "not offered" for row in rows) == 15
+    assert rows[0]["top1"] == "0.95"
+    assert (rows[0]["macs"], rows[0]["effective_macs"], rows[0]["working_memory_bytes"]) == (
+        "305768",
+        "305768",
+        "16384",
+    )
+
+
+def test_figures_of_an_earlier_report_are_removed_and_others_stay(tmp_path):
+    write_report(Bench().build(), tmp_path)
+    (tmp_path / "figures" / "logo.svg").write_text("mine")
+    write_report(Bench(thresholds=(0.0,), pairs=(("a", "x"), ("b", "x"))).build(), tmp_path)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert "logo.svg" in names
+    assert "pareto-size.svg" not in names
+    assert "1-a-x-pareto-size.svg" in names
+
+
+@pytest.mark.parametrize(
+    ("bench", "expected"),
+    [
+        (
+            Bench(
+                thresholds=(0.0, 0.5),
+                schemes=("fp32",),
+                seeds=(0,),
+                pending={(t, 0, "fp32", "eager") for t in (0.0, 0.5)},
+            ),
+            "**No trial has finished, so there is no answer yet.** No latency was measured.",
+        ),
+        (Bench(pairs=()), "**The run has no trials, so there is no answer.**"),
+    ],
+    ids=["nothing finished", "no trial at all"],
+)
+def test_a_run_without_results_has_a_report_that_says_so(bench, expected, tmp_path):
+    text = write_report(bench.build(), tmp_path).read_text()
+    assert text.split("\n\n")[1] == expected
+    assert (tmp_path / "data.csv").read_text().startswith("model,data,pruner,threshold,seed,scheme,backend,status,")
+    assert "figures/" not in text
+
+
+def test_a_single_seed_explains_its_error_bars(tmp_path):
+    text = write_report(Bench(seeds=(0,), thresholds=(0.0, 0.9)).build(), tmp_path).read_text()
+    assert "Error bars: Wilson 95 % interval over test samples (one seed)." in text
+    assert "95.00 ± –" in text
+
+
+def test_several_batch_sizes_get_a_table_of_their_own(tmp_path):
+    bench = Bench(settings=((1, 1), (8, 2)), thresholds=(0.0, 0.9), seeds=(0,))
+    text = re.sub(" +", " ", write_report(bench.build(), tmp_path).read_text())
+    assert "<summary>Latency at batch 1, 1 thread</summary>" in text
+    folded = text[text.index("<summary>Latency at batch 8, 2 threads</summary>") :]
+    assert (
+        "| magnitude | 0.9000 | static | eager | 3.20 | 4.00 | 4.80 | 2,500 | 2.500× [2.488, 2.513] | FASTER | 3.00 |"
+    ) in folded
+
+
+def test_many_points_are_folded_by_backend_and_all_there(tmp_path):
+    bench = Bench(backends=("eager", "openvino"), thresholds=[n / 10 for n in range(10)], seeds=(0,))
+    text = write_report(bench.build(), tmp_path).read_text()
+    assert "<summary>eager: 40 points</summary>" in text
+    main = text[text.index("## Results") : text.index("## Trade-offs")]
+    assert len(re.findall(r"^\| (?:dense|magnitude) ", main, re.MULTILINE)) == 80
+
+
+def test_latencies_of_several_machines_are_not_compared_silently():
+    run = Bench(thresholds=(0.0,), seeds=(0, 1)).build()
+    other = replace(ENVIRONMENT, cpu="Another CPU")
+    last = run.trials[-1]
+    moved = replace(last, measure=tuple(replace(record, environment=other) for record in last.measure))
+    run = replace(run, trials=(*run.trials[:-1], moved))
+    assert findings(run, sections(run)) == [
+        "Latency was measured on 2 machines (Example CPU 9000 / 2 cores / Linux 6.1 and Another CPU / 2 cores / "
+        "Linux 6.1); only that of Example CPU 9000 / 2 cores / Linux 6.1 is shown, for latencies of two machines are "
+        "not compared."
+    ]
+
+
+def loaded_from(*checkpoints):
+    """Return a run whose dense networks of seeds 0, 1, … were loaded from files of these names and digests."""
+    run = Bench(thresholds=(0.0, 0.5), seeds=tuple(range(len(checkpoints)))).build()
+    trials = []
+    for trial in run.trials:
+        source, sha256 = checkpoints[trial.trial.seed]
+        weights = LoadedWeights(source=source, sha256=sha256, tensors=8)
+        dense = stage("train", f"dense-{source}", replace(trial.train.result, loaded=weights, epochs=0))
+        trials.append(replace(trial, ancestors=(dense,)) if trial.trial.threshold else replace(trial, train=dense))
+    return replace(run, trials=tuple(trials))
+
+
+def test_seeds_that_prune_one_dense_network_are_told_from_those_that_prune_one_each():
+    one = loaded_from(("net.pt", "ab12"), ("net.pt", "ab12"))
+    assert findings(one, sections(one)) == [
+        "small_cnn on digits: its 2 seeds prune one dense network, loaded from net.pt. Intervals leave out how much "
+        "another training of it would change; a checkpoint for each seed, as in model.weights = 'net-{seed}.pt', puts "
+        "it in."
+    ]
+    copied = loaded_from(("net-0.pt", "ab12"), ("net-1.pt", "ab12"))
+    assert len(findings(copied, sections(copied))) == 1, "the content decides, not the name"
+    each = loaded_from(("net-0.pt", "ab12"), ("net-1.pt", "cd34"))
+    assert findings(each, sections(each)) == []
+    text = re.sub(" +", " ", provenance(each))
+    assert "| dense weights loaded from | net-0.pt, SHA-256 ab12 |" in text
+    assert "| dense weights loaded from | net-1.pt, SHA-256 cd34 |" in text
+    published = re.sub(" +", " ", provenance(loaded_from(("pretrained", None))))
+    assert "| dense weights loaded from | pretrained, as published |" in published
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SparsebenchError, match=r"cannot be written to .*file.*Name a folder that you may write to"):
+        write_report(Bench(seeds=(0,)).build(), tmp_path / "file")
+
+
+def test_reports_do_not_import_torch_or_pyplot():
+    code = "import sys, sparsebench.report; print({'torch', 'matplotlib.pyplot', 'plotly'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

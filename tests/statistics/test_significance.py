@@ -1,0 +1,106 @@
+"""Tests of "nothing has changed", against independent references and by simulation."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, ttest_ind
+
+from sparsebench.statistics.intervals import unpaired_difference
+from sparsebench.statistics.significance import log_ratio, p_from_limits, sign_flip_test, unpaired_change
+
+
+@pytest.mark.parametrize(("lost", "won"), [(5, 0), (9, 3), (1, 1), (40, 17), (300, 251), (0, 0)])
+def test_for_one_seed_the_sign_flip_test_is_mcnemars_exact_test(lost, won):
+    differences = [1] * lost + [-1] * won + [0] * 100
+    expected = binomtest(lost, lost + won).pvalue if lost + won else 1.0
+    assert sign_flip_test(differences) == pytest.approx(expected, abs=1e-12)
+
+
+def test_over_seeds_the_sign_flip_test_counts_all_choices_of_signs():
+    differences = [3, -1, 2, 2, 1, 0, -1, 3]
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in _signs(len(differences))]
+    expected = sum(total >= abs(sum(differences)) for total in sums) / len(sums)
+    assert sign_flip_test(differences) == pytest.approx(expected, abs=1e-12)
+
+
+def _signs(n):
+    return itertools.product((-1, 1), repeat=n)
+
+
+def test_a_sign_flip_test_of_a_large_test_set_is_a_probability():
+    differences = np.random.default_rng(0).integers(-3, 4, size=50_000)
+    assert 0.0 <= sign_flip_test(differences) <= 1.0
+
+
+def test_where_nothing_changed_the_sign_flip_test_is_wrong_at_most_five_times_in_a_hundred():
+    random = np.random.default_rng(1)
+    # Three seeds that agree on most samples; before and after are drawn alike.
+    p_values = [sign_flip_test(random.choice([-1, 0, 0, 0, 1], size=(3, 200)).sum(axis=0)) for _ in range(400)]
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.08
+
+
+def test_the_p_value_of_an_interval_is_five_percent_where_the_interval_ends_at_zero():
+    assert p_from_limits(1.0, 0.0, 2.5) == pytest.approx(0.05)
+    assert p_from_limits(-1.0, -4.0, 0.0) == pytest.approx(0.05)
+    assert p_from_limits(0.0, -1.0, 1.0) == 1.0
+
+
+def test_the_p_value_of_unpaired_proportions_is_near_that_of_a_test_made_for_them():
+    low, high = unpaired_difference(380, 400, 360, 400)
+    pooled = 740 / 800
+    z = 0.05 / math.sqrt(pooled * (1 - pooled) * 2 / 400)
+    assert p_from_limits(0.05, low, high) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.25)
+
+
+def narrow(ratios):
+    """A session whose rounds leave no doubt, so that only its processes count."""
+    centre = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    return log_ratio(centre, centre * 0.99999, centre * 1.00001, ratios)
+
+
+def test_the_change_between_sessions_is_welchs_test_over_worker_processes():
+    before, after = [0.50, 0.52, 0.49, 0.51], [0.55, 0.58, 0.54]
+    expected = ttest_ind(np.log(after), np.log(before), equal_var=False)
+    found = unpaired_change([narrow(before)], [narrow(after)])
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6)
+    limits = expected.confidence_interval(0.95)
+    assert (math.log(found.low), math.log(found.high)) == pytest.approx((limits.low, limits.high), rel=1e-6)
+
+
+def test_a_session_whose_processes_agree_by_luck_is_not_known_better_than_its_rounds_tell():
+    lucky = log_ratio(0.5, 0.45, 0.55, (0.5, 0.5, 0.5))
+    assert math.sqrt(lucky.variance) == pytest.approx(math.log(0.55 / 0.45) / 2 / 1.96, rel=1e-3)
+
+
+def test_of_one_process_nothing_is_known_of_how_processes_differ():
+    assert log_ratio(0.5, 0.49, 0.51, (0.5,)) is None
+    assert log_ratio(0.5, 0.49, 0.51, ()) is None
+
+
+def test_seeds_are_averaged():
+    one, two = narrow([0.50, 0.51, 0.49]), narrow([0.60, 0.61, 0.59])
+    found = unpaired_change([one, one], [two, two])
+    assert found.ratio == pytest.approx(math.exp(two.log_ratio - one.log_ratio))
+    alone = unpaired_change([one], [two])
+    assert math.log(found.high / found.low) < math.log(alone.high / alone.low)
+
+
+def test_two_sessions_that_saw_the_same_are_no_change():
+    same = log_ratio(0.5, 0.5, 0.5, (0.5, 0.5, 0.5))
+    assert unpaired_change([same], [same]) == (1.0, 1.0, 1.0, 1.0)
+
+
+def test_the_interval_between_sessions_covers_the_truth_although_processes_differ():
+    random = np.random.default_rng(2)
+
+    def session(centre):
+        # Processes differ by 2 %; within one, rounds know its ratio to 0.3 %.
+        logs = math.log(centre) + random.normal(0, 0.02, 3) + random.normal(0, 0.003, 3)
+        ratio = math.exp(np.mean(logs))
+        return log_ratio(ratio, ratio * 0.997, ratio * 1.003, tuple(np.exp(logs)))
+
+    found = [unpaired_change([session(0.5)], [session(0.5)]) for _ in range(1500)]
+    assert 0.94 < np.mean([change.low <= 1 <= change.high for change in found]) <= 0.99
+    assert np.mean([change.p_value <= 0.05 for change in found]) < 0.06

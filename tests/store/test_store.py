@@ -1,0 +1,140 @@
+"""The run directory: what is written is there whole, and what is read is never misread."""
+
+import json
+
+import pytest
+from handmade import stage_record
+
+from sparsebench.errors import RecordSchemaError, StoreError
+from sparsebench.store.records import EvaluateResult, Failure, pack_bits, unpack_bits
+from sparsebench.store.run_directory import Store, load_run
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path):
+    store = Store(tmp_path / "run")
+    record = stage_record(
+        result=EvaluateResult(
+            samples=3, top1=2 / 3, top1_low=0.2, top1_high=0.9, top5=None, correct_bits=pack_bits([True, False, True])
+        )
+    )
+    store.write(record)
+    assert store.read("evaluate", record.key) == record
+
+
+def test_a_stage_that_was_not_committed_is_none(tmp_path):
+    assert Store(tmp_path).read("train", "0" * 64) is None
+
+
+def test_a_half_written_stage_does_not_count(tmp_path):
+    store = Store(tmp_path)
+    folder = store.directory("evaluate", "k")
+    folder.mkdir(parents=True)
+    (folder / ".result.json.abc").write_text("{")
+    assert store.read("evaluate", "k") is None
+
+
+def test_a_record_of_another_schema_version_is_refused_never_misread(tmp_path):
+    store = Store(tmp_path)
+    record = stage_record()
+    store.write(record)
+    path = store.directory("evaluate", record.key) / "result.json"
+    content = json.loads(path.read_text())
+    content["schema_version"] = 999
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        RecordSchemaError,
+        match=r"was written under schema version 999; this sparsebench reads version \d+\. "
+        r"Use the sparsebench that wrote it, or give the run another name\.",
+    ):
+        store.read("evaluate", record.key)
+
+
+def test_a_record_that_is_no_json_is_refused_with_the_remedy(tmp_path):
+    store = Store(tmp_path)
+    record = stage_record()
+    store.write(record)
+    (store.directory("evaluate", record.key) / "result.json").write_text('{"schema_version": 1, ')
+    with pytest.raises(StoreError, match=r"is no record: .*Delete it and start again\."):
+        store.read("evaluate", record.key)
+
+
+def test_a_run_directory_that_cannot_be_written_says_so_and_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        StoreError,
+        match=r"Cannot write run directory .*Choose another place with --runs-dir, or mend its permissions\.",
+    ):
+        Store(tmp_path / "file" / "run")
+
+
+def test_an_artifact_that_was_changed_is_found_by_its_digest(tmp_path):
+    store = Store(tmp_path)
+    digest = store.save_artifact("evaluate", "k", "a.bin", lambda path: path.write_bytes(b"right"))
+    record = stage_record(key="k", artifacts={"a.bin": digest})
+    assert store.artifact(record, "a.bin").read_bytes() == b"right"
+    (store.directory("evaluate", "k") / "a.bin").write_bytes(b"wrong")
+    with pytest.raises(StoreError, match=r"is not what was recorded: its SHA-256 differs\. Start the run again"):
+        store.artifact(record, "a.bin")
+
+
+def test_an_artifact_whose_writing_fails_leaves_nothing_behind(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(path):
+        path.write_bytes(b"half")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        store.save_artifact("train", "k", "a.bin", fail)
+    assert list(store.directory("train", "k").iterdir()) == []
+
+
+def test_a_directory_without_a_run_says_what_to_give(tmp_path):
+    with pytest.raises(StoreError, match=r"holds no run: .*for example runs/default\."):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("flags", [[], [True], [False] * 9, [True, False] * 50, [True] * 8])
+def test_correctness_bits_survive_packing(flags):
+    assert unpack_bits(pack_bits(flags), len(flags)) == tuple(flags)
+
+
+def test_where_a_stage_stands_is_told_without_reading_its_record_whole(tmp_path):
+    store = Store(tmp_path)
+    assert store.standing("evaluate", "ab" * 32) is None
+    store.write(stage_record())
+    assert store.standing("evaluate", "ab" * 32) == "done"
+    store.directory("evaluate", "cd" * 32).mkdir()  # begun and not committed
+    asked = [("evaluate", "ab" * 32), ("evaluate", "cd" * 32), ("train", "ef" * 32)]
+    assert store.standings(asked) == {"ab" * 32: "done"}
+    store.write(stage_record(status="failed", failure=Failure(error="E", message="no", traceback="")))
+    assert store.standing("evaluate", "ab" * 32) == "failed"
+
+
+@pytest.mark.parametrize("settings", [{"status": "done"}, {'"status": "done",': "\n"}, {"x": '\n "status": "done",\n'}])
+def test_no_text_in_a_record_passes_for_its_state(tmp_path, settings):
+    store = Store(tmp_path)
+    failure = Failure(error="E", message="no", traceback='\n "status": "done",\n')
+    store.write(stage_record(status="failed", settings=settings, failure=failure))
+    assert store.standing("evaluate", "ab" * 32) == "failed"
+
+
+def test_a_record_that_was_laid_out_by_others_is_read_all_the_same(tmp_path):
+    store = Store(tmp_path)
+    store.write(stage_record())
+    path = store.directory("evaluate", "ab" * 32) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert store.standing("evaluate", "ab" * 32) == "done"
+    assert store.read("evaluate", "ab" * 32) == stage_record()
+    content = json.loads(path.read_text()) | {"schema_version": 999}
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordSchemaError):
+        store.standing("evaluate", "ab" * 32)
+
+
+def test_a_full_disk_that_a_library_in_another_language_tells_of_is_known_as_one(tmp_path):
+    def write(path):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(StoreError, match=r"Cannot write .*: No space left on device\. Free some space or mend"):
+        Store(tmp_path).save_artifact("train", "k", "a.bin", write)
