@@ -16,17 +16,11 @@ from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.sequencer import plan_sweep
 from sparsebench.statistics.accuracy import wilson_interval
 from sparsebench.store.environment import describe_environment
-from sparsebench.store.records import (
-    CompressResult,
-    EvaluateResult,
-    MeasureResult,
-    RunRecord,
-    StageRecord,
-    TrainResult,
-    TrialResult,
-    pack_bits,
-)
+from sparsebench.store.records import RunRecord, StageRecord
+from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult, pack_bits
+from sparsebench.store.run import TrialResult
 from sparsebench.store.run_directory import RESULT, Store, stage_adapter
+from sparsebench.store.timings import MeasureResult
 
 SCHEMES = ("fp32", "dynamic", "static", "both")
 PRUNERS = ("magnitude", "layer_magnitude", "random", "structured")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from sparsebench.runner.stages import Workbench
     from sparsebench.runner.trial_network import TrialNetwork
     from sparsebench.runner.watching import Watcher
-    from sparsebench.store.records import Run, TrialRecord, TrialResult
+    from sparsebench.store.records import TrialRecord
+    from sparsebench.store.run import Run, TrialResult
 
 _TRIAL = "_sparsebench_trial"
 _NOT_MACHINE = {"commit", "threads", "gpu"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
     from sparsebench.runner.executors import Executor
     from sparsebench.runner.sharing.shards import Shard
-    from sparsebench.store.records import Run
+    from sparsebench.store.run import Run
 
 app = typer.Typer(
     name="sparsebench",

@@ -16,7 +16,7 @@ from sparsebench.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from sparsebench.decide.decision import Decision
-    from sparsebench.store.records import Run
+    from sparsebench.store.run import Run
 
 
 class TableFormat(StrEnum):

@@ -10,7 +10,7 @@ from sparsebench.decide.matching import Group
 from sparsebench.points.drops import Correctness, mean_drop
 from sparsebench.statistics.significance import p_from_limits, sign_flip_test
 from sparsebench.statistics.spread import mean
-from sparsebench.store.records import EvaluateResult
+from sparsebench.store.results import EvaluateResult
 
 
 def accuracy_drop(group: Group) -> Sequence[Change]:

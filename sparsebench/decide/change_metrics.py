@@ -11,7 +11,7 @@ from sparsebench.decide.matching import Group
 from sparsebench.points.exact_values import deflated_file_bytes, effective_macs, file_bytes, working_memory_bytes
 from sparsebench.statistics.spread import geometric_mean, mean
 from sparsebench.statistics.verdicts import holm, verdict
-from sparsebench.store.records import TrialResult
+from sparsebench.store.run import TrialResult
 from sparsebench.wording.quantities import BYTES, PERCENT, POINTS, Dimension
 
 

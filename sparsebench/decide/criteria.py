@@ -11,7 +11,7 @@ from sparsebench.points.points import Point, Section
 from sparsebench.statistics.significance import LEVEL, p_from_limits
 from sparsebench.statistics.spread import known
 from sparsebench.statistics.verdicts import Verdict
-from sparsebench.store.records import TrialResult
+from sparsebench.store.run import TrialResult
 from sparsebench.wording.numbers import decimal, kilobytes, percent, significant
 from sparsebench.wording.quantities import BYTES, COUNT, MILLISECONDS, POINTS, Dimension
 

@@ -13,7 +13,7 @@ from sparsebench.points.latency import INVALID
 from sparsebench.points.points import Point, Section
 from sparsebench.points.text import speedup_text, verdict_text
 from sparsebench.statistics.verdicts import Verdict
-from sparsebench.store.records import Run, TrialResult
+from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits
 from sparsebench.wording.text import clean, counted, listing
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsebench.points.baselines import EAGER, FP32, identity
-from sparsebench.store.records import EnvironmentRecord, Run, TrialResult, pruning_in_short
+from sparsebench.store.records import EnvironmentRecord, pruning_in_short
+from sparsebench.store.run import Run, TrialResult
 
 Spot = tuple[str, str, str | None, float, str, str, int | None]
 """What the seeds of a pair share: model, data, pruner, threshold, scheme, backend, calibration batches."""

@@ -7,7 +7,7 @@ from sparsebench.decide.change import Change, setting_text
 from sparsebench.decide.change_metrics import METRICS, every_change
 from sparsebench.decide.matching import Group, apart, differing_settings, differing_versions, match
 from sparsebench.errors import SparsebenchError
-from sparsebench.store.records import Run, TrialResult
+from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.text import clean, counted, listing, shorten
 
 ALSO_NAMED = 8

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.formats import FORMATS, Format, refusal, require_exportable
 from sparsebench.export.trials import KEY_LENGTH
-from sparsebench.store.records import TrialResult
+from sparsebench.store.run import TrialResult
 
 STEM = "network"
 """Name of the file that the command writes, without its ending."""

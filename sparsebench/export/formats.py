@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from sparsebench.backends.probe import not_installed
 from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.export.trials import named
-from sparsebench.store.records import StageRecord, TrialRecord, TrialResult
+from sparsebench.store.records import StageRecord, TrialRecord
+from sparsebench.store.run import TrialResult
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sparsebench.export.formats import OPERATIONS, WEIGHTS, Format
 from sparsebench.export.verify import Verification
 from sparsebench.points.baselines import FP32, Comparer, SeedResult
-from sparsebench.store.records import EnvironmentRecord, Run, TrialResult
+from sparsebench.store.records import EnvironmentRecord
+from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import counted, escape, fence

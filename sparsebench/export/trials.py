@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.registry import SCHEMES
-from sparsebench.store.records import TrialRecord, TrialResult
+from sparsebench.store.records import TrialRecord
+from sparsebench.store.run import TrialResult
 
 SHOWN = 10
 """Candidates that an error lists."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sparsebench.points.drops import Correctness, Drop, scored
 from sparsebench.points.latency import Judge, SeedTiming
 from sparsebench.points.zeros import Zeros, zeros_of
-from sparsebench.store.records import SizeResult, TrialResult
+from sparsebench.store.results import SizeResult
+from sparsebench.store.run import TrialResult
 
 FP32 = "fp32"
 EAGER = "eager"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sparsebench.statistics.intervals import Interval, paired_difference, unpaired_difference
-from sparsebench.store.records import EvaluateResult
+from sparsebench.store.results import EvaluateResult
 
 
 class Drop(NamedTuple):

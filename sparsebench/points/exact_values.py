@@ -1,6 +1,6 @@
 """What is known exactly of a trial, None where it was not measured."""
 
-from sparsebench.store.records import TrialResult
+from sparsebench.store.run import TrialResult
 
 
 def file_bytes(trial: TrialResult) -> float | None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from sparsebench.statistics.spread import geometric_mean
 from sparsebench.statistics.verdicts import Verdict, holm, verdict
-from sparsebench.store.records import MeasureResult, RatioResult, StageRecord, TrialResult
+from sparsebench.store.records import StageRecord
+from sparsebench.store.run import TrialResult
+from sparsebench.store.timings import MeasureResult, RatioResult
 
 INVALID = "INVALID"
 

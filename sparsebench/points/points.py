@@ -11,7 +11,9 @@ from sparsebench.points.drops import Drop, mean_drop
 from sparsebench.points.latency import Setting, Speed, joined
 from sparsebench.points.zeros import Zeros, mean_zeros
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
-from sparsebench.store.records import CompressResult, Run, TrialResult, pruning_in_short
+from sparsebench.store.records import pruning_in_short
+from sparsebench.store.results import CompressResult
+from sparsebench.store.run import Run, TrialResult
 
 Name = TypeVar("Name", str, str | None)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sparsebench.store.records import TrialResult
+from sparsebench.store.run import TrialResult
 
 
 class Zeros(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sparsebench.points.baselines import FP32
 from sparsebench.points.points import Point, Section
-from sparsebench.store.records import LayerAudit
+from sparsebench.store.results import LayerAudit
 from sparsebench.wording.numbers import DASH, percent
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import escape, shorten

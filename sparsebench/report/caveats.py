@@ -9,7 +9,9 @@ from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
 from sparsebench.report.answer import DENSE, session_name
 from sparsebench.statistics.verdicts import fewest_rounds
-from sparsebench.store.records import LoadedWeights, Run, StageRecord, TrainResult, TrialResult
+from sparsebench.store.records import StageRecord
+from sparsebench.store.results import LoadedWeights, TrainResult
+from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits, percent
 from sparsebench.wording.text import counted, escape, listing, shorten
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sparsebench.report.caveats import stages
-from sparsebench.store.records import STAGE_KINDS, CompressResult, EvaluateResult, Run, StageRecord, TrainResult
+from sparsebench.store.records import STAGE_KINDS, StageRecord
+from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult
+from sparsebench.store.run import Run
 from sparsebench.wording.numbers import DASH, decimal, percent
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import counted

@@ -16,7 +16,8 @@ from sparsebench.report.audit import examples
 from sparsebench.report.costs import costs, savings, wall
 from sparsebench.report.layers import networks
 from sparsebench.report.provenance import environments, facts
-from sparsebench.store.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, flat_row
+from sparsebench.store.records import SCHEMA_VERSION, TrialRecord
+from sparsebench.store.run import Run, TrialResult, flat_row
 
 _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
 

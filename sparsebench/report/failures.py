@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sparsebench.store.records import Run, TrialResult, failure_line
+from sparsebench.store.run import Run, TrialResult, failure_line
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import escape, shorten
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from sparsebench.points.points import Section
 from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
-from sparsebench.store.records import COLLAPSED_SPARSITY
+from sparsebench.store.results import COLLAPSED_SPARSITY
 from sparsebench.wording.text import evenly
 
 MOST_COLUMNS = 24

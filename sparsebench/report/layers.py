@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sparsebench.points.points import Point, Section
-from sparsebench.store.records import LayerSparsity, TrainResult
+from sparsebench.store.results import LayerSparsity, TrainResult
 from sparsebench.wording.numbers import DASH
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import escape, evenly, shorten

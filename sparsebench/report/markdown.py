@@ -17,7 +17,7 @@ from sparsebench.report.plots import Drawing
 from sparsebench.report.provenance import provenance
 from sparsebench.report.tables import latency_table, points_table, seeds_table
 from sparsebench.statistics.verdicts import VERDICT_LEVEL
-from sparsebench.store.records import Run
+from sparsebench.store.run import Run
 from sparsebench.wording.text import counted, escape, folded
 
 MOST_POINTS = 60

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sparsebench.points.latency import sessions
 from sparsebench.report.caveats import loaded_weights, stages, trained_records
-from sparsebench.store.records import STAGE_KINDS, EnvironmentRecord, Run
+from sparsebench.store.records import STAGE_KINDS, EnvironmentRecord
+from sparsebench.store.run import Run
 from sparsebench.wording.numbers import decimal, limits, percent
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import escape, fence, folded, shorten

@@ -13,7 +13,9 @@ from sparsebench.report.canvas import look, png_and_svg
 from sparsebench.report.files import explained, write_files
 from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
 from sparsebench.statistics.spread import Spread
-from sparsebench.store.records import SensitivityResult, StageRecord, failure_line
+from sparsebench.store.records import StageRecord
+from sparsebench.store.results import SensitivityResult
+from sparsebench.store.run import failure_line
 from sparsebench.wording.text import escape, slug
 
 Cells = dict[str, dict[float, Spread]]

@@ -10,7 +10,7 @@ from sparsebench.report.html import check_installed
 from sparsebench.report.markdown import readme
 from sparsebench.report.plots import FIGURES, Drawing, drawings
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
-from sparsebench.store.records import Run
+from sparsebench.store.run import Run
 
 PAGE = "index.html"
 

@@ -15,8 +15,9 @@ from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.stages import Outcome, Workbench
 from sparsebench.statistics.verdicts import is_valid
-from sparsebench.store.records import CompressResult, MeasureResult, RatioResult, SessionResult
+from sparsebench.store.results import CompressResult
 from sparsebench.store.run_directory import Store
+from sparsebench.store.timings import MeasureResult, RatioResult, SessionResult
 from sparsebench.timing.comparison import Comparison, Ratio, Timing, worst_conditions
 from sparsebench.timing.conditions import OtherWork
 from sparsebench.timing.protocol import compare_variants

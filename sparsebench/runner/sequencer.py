@@ -19,7 +19,8 @@ from sparsebench.runner.tasks import Event, Said, Setup, Started, Task, Trained
 from sparsebench.runner.watching import Watcher
 from sparsebench.runner.work import forget, workbench
 from sparsebench.store.environment import describe_environment, moved
-from sparsebench.store.records import Run, RunRecord, StageRecord
+from sparsebench.store.records import RunRecord, StageRecord
+from sparsebench.store.run import Run
 from sparsebench.store.run_directory import Store, load_run, read_trials
 from sparsebench.store.starts import note_start
 

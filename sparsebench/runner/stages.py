@@ -43,7 +43,8 @@ from sparsebench.registry import PRUNERS, TRAINERS, import_reference
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.retraining import Retraining
 from sparsebench.statistics.accuracy import wilson_interval
-from sparsebench.store.records import (
+from sparsebench.store.records import StageKind, StageRecord
+from sparsebench.store.results import (
     CompressResult,
     EpochRecord,
     EvaluateResult,
@@ -54,8 +55,6 @@ from sparsebench.store.records import (
     SensitivityPoint,
     SensitivityResult,
     SizeResult,
-    StageKind,
-    StageRecord,
     TrainResult,
     pack_bits,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparsebench.runner.plan import Stage
-from sparsebench.store.records import EpochRecord
+from sparsebench.store.results import EpochRecord
 
 
 @dataclass(frozen=True, kw_only=True)

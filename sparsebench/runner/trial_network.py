@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.store.records import TrialRecord, TrialResult, failure_line, flat_row
+from sparsebench.store.records import TrialRecord
+from sparsebench.store.run import TrialResult, failure_line, flat_row
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Plan, Stage
-from sparsebench.store.records import EpochRecord, StageRecord
+from sparsebench.store.records import StageRecord
+from sparsebench.store.results import EpochRecord
 
 
 class Watcher:

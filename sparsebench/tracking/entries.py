@@ -10,7 +10,8 @@ from typing import Any
 
 from sparsebench.points.baselines import SeedResult
 from sparsebench.points.points import sections
-from sparsebench.store.records import Run, StageRecord, TrialResult, flat_row
+from sparsebench.store.records import StageRecord
+from sparsebench.store.run import Run, TrialResult, flat_row
 
 IDENTITY = ("model", "data", "pruner", "threshold", "seed", "scheme", "backend", "calibration_batches_asked")
 """Columns that tell trials apart; parameters in MLflow."""

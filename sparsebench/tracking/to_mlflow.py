@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.report import write_report
-from sparsebench.store.records import Run
+from sparsebench.store.run import Run
 from sparsebench.tracking.entries import Entry, sweep_entry, trial_entries
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from sparsebench import load_config
 from sparsebench.cli.forecast import Forecast, Tally, clock
 from sparsebench.cli.progress import Bar, Lines, watcher_for
 from sparsebench.runner.plan import make_plan
-from sparsebench.store.records import EpochRecord, EvaluateResult, Failure
+from sparsebench.store.records import Failure
+from sparsebench.store.results import EpochRecord, EvaluateResult
 
 PLAN = make_plan(load_config(None, ["seeds=0", "thresholds=0.5", "schemes=fp32", "measure.batch_sizes=1"]), FACTS)
 PENDING = {stage.key: "pending" for stage in PLAN.stages}

@@ -15,7 +15,7 @@ from sparsebench.decide.run_changes import compare_runs
 from sparsebench.decide.run_changes_text import json_text, markdown_text, table_text
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.statistics.intervals import paired_difference
-from sparsebench.store.records import pack_bits
+from sparsebench.store.results import pack_bits
 
 BENCH = Bench(thresholds=(0.0, 0.9), schemes=("fp32", "static"))
 RUN = BENCH.build()

@@ -15,7 +15,7 @@ from sparsebench.decide.question import Options, ask
 from sparsebench.errors import ProblemsError
 from sparsebench.points.points import sections
 from sparsebench.report.answer import answer
-from sparsebench.store.records import pack_bits
+from sparsebench.store.results import pack_bits
 
 ONE = Bench(seeds=(0,)).build()
 THREE = Bench().build()

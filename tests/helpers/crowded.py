@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from handmade import Bench
 
-from sparsebench.store.records import MeasureResult, RatioResult, Run, TrialResult
+from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.timings import MeasureResult, RatioResult
 
 BACKENDS = ("eager", "inductor", "onnxruntime", "openvino", "tensorrt_fp8_experimental", "my_company.runtimes:Edge")
 TWELVE = (0.0, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)

@@ -5,28 +5,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sparsebench.store.records import (
+from sparsebench.store.records import EnvironmentRecord, Failure, RunRecord, StageKind, StageRecord, TrialRecord
+from sparsebench.store.results import (
     CompressResult,
-    EnvironmentRecord,
     EvaluateResult,
-    Failure,
     LayerAudit,
     LayerSparsity,
-    MeasureResult,
-    RatioResult,
     Result,
-    Run,
-    RunRecord,
-    SessionResult,
     SizeResult,
-    StageKind,
-    StageRecord,
     TrainResult,
-    TrialRecord,
-    TrialResult,
     pack_bits,
 )
+from sparsebench.store.run import Run, TrialResult
 from sparsebench.store.run_directory import Store
+from sparsebench.store.timings import MeasureResult, RatioResult, SessionResult
 
 ENVIRONMENT = EnvironmentRecord(
     cpu="Example CPU 9000",

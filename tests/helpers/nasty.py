@@ -5,7 +5,8 @@ from dataclasses import replace
 from handmade import ENVIRONMENT, LAYERS, Bench
 from hypothesis import strategies as st
 
-from sparsebench.store.records import Failure, Run
+from sparsebench.store.records import Failure
+from sparsebench.store.run import Run
 
 FRAGMENTS = (
     "<script>window.pwned=1</script>",

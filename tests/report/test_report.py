@@ -20,7 +20,7 @@ from sparsebench.report import write_report
 from sparsebench.report.caveats import findings
 from sparsebench.report.checklist import checklist
 from sparsebench.report.provenance import provenance
-from sparsebench.store.records import LoadedWeights
+from sparsebench.store.results import LoadedWeights
 
 KINDS = (
     "accuracy-sparsity",

@@ -13,7 +13,7 @@ from sparsebench.data import load_splits
 from sparsebench.report import write_sensitivity
 from sparsebench.runner.sequencer import run_sensitivity
 from sparsebench.runner.stages import Workbench
-from sparsebench.store.records import SensitivityResult
+from sparsebench.store.results import SensitivityResult
 from sparsebench.store.run_directory import Store
 
 CONFIG = ("thresholds=0,0.5,0.9", "schemes=fp32", "train.epochs=3")

@@ -10,7 +10,7 @@ from sweeps import TESTS, TIMED, Recorder, rows, sparsebench, stage_files, tiny,
 
 from sparsebench import load_config, load_run, run_sweep
 from sparsebench.errors import ConfigError
-from sparsebench.store.records import TrainResult
+from sparsebench.store.results import TrainResult
 
 
 @pytest.fixture(scope="module")

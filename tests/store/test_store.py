@@ -6,7 +6,8 @@ import pytest
 from handmade import stage_record
 
 from sparsebench.errors import RecordSchemaError, StoreError
-from sparsebench.store.records import EvaluateResult, Failure, pack_bits, unpack_bits
+from sparsebench.store.records import Failure
+from sparsebench.store.results import EvaluateResult, pack_bits, unpack_bits
 from sparsebench.store.run_directory import Store, load_run
 
 
