@@ -21,8 +21,7 @@ from sparsebench.runner.work import forget, workbench
 from sparsebench.store.environment import describe_environment, moved
 from sparsebench.store.records import RunRecord, StageRecord
 from sparsebench.store.run import Run
-from sparsebench.store.run_directory import Store, load_run, read_trials
-from sparsebench.store.starts import note_start
+from sparsebench.store.run_directory import Store, load_run, note_start, read_trials
 
 
 def plan_sweep(config: SweepConfig, machine: Mapping[str, str] | None = None) -> Plan:

@@ -48,19 +48,32 @@ def raise_if_full(error: Exception, root: Path) -> None:
         raise StoreError(f"Cannot write {where}: {error.strerror}. {_REMEDY}") from error
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give out a temporary file that takes the place of ``path`` in the end; it goes where an error comes before."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if os.name == "posix":
+        # Makes the rename durable; only POSIX systems can sync a folder.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def file_digest(path: Path) -> str:
@@ -89,14 +102,3 @@ def problem_of(path: Path, digest: str | None) -> str | None:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return None if same else "is not what was recorded: its SHA-256 differs"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; only POSIX systems can sync a folder."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

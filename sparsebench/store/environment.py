@@ -16,41 +16,16 @@ from pathlib import Path
 from sparsebench.store.records import EnvironmentRecord
 
 FLAGS_OF_INTEREST = (
-    "sse4_2",
-    "avx",
-    "avx2",
-    "fma",
-    "avx_vnni",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_tile",
-    "amx_int8",
-    "amx_bf16",
-    "asimd",
-    "asimddp",
-    "i8mm",
-    "bf16",
-    "sve",
+    *("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16"),
+    *("asimd", "asimddp", "i8mm", "bf16", "sve"),
 )
 """Instruction sets that decide how fast, and how exactly, int8 and half precision run."""
 
 PACKAGES = (
-    "sparsebench",
-    "torch",
-    "torchvision",
-    "torch-pruning",
-    "timm",
-    "torchao",
-    "onnxruntime",
-    "onnx",
-    "onnxscript",
-    "openvino",
-    "nncf",
-    "numpy",
-    "scikit-learn",
-    "safetensors",
+    *("sparsebench", "torch", "torchvision", "torch-pruning", "timm", "torchao"),
+    *("onnxruntime", "onnx", "onnxscript", "openvino", "nncf"),
+    *("numpy", "scikit-learn", "safetensors"),
 )
 """Packages that networks, data and figures come from; records name the versions of those that are installed."""
 
@@ -64,9 +39,7 @@ def describe_environment(threads: int | None = None) -> EnvironmentRecord:
     torch = sys.modules.get("torch")
     if threads is None:
         threads = int(torch.get_num_threads()) if torch is not None else available_cores()
-    gpu = None
-    if torch is not None and torch.cuda.is_available():
-        gpu = str(torch.cuda.get_device_name(0))
+    gpu = str(torch.cuda.get_device_name(0)) if torch is not None and torch.cuda.is_available() else None
     cpu, flags = _processor()
     return EnvironmentRecord(
         cpu=cpu,
@@ -74,9 +47,9 @@ def describe_environment(threads: int | None = None) -> EnvironmentRecord:
         logical_cores=available_cores(),
         memory_bytes=_memory_bytes(),
         gpu=gpu,
-        os=f"{platform.system()} {platform.machine()}",
+        os=_system(),
         python=platform.python_version(),
-        versions=_versions(),
+        versions=versions_of(PACKAGES),
         threads=threads,
         commit=_commit(str(Path.cwd())),
     )
@@ -84,12 +57,11 @@ def describe_environment(threads: int | None = None) -> EnvironmentRecord:
 
 def machine_identity() -> dict[str, str]:
     """Return what two latencies must share to be comparable: processor, cores, system and torch's version."""
-    cpu, _ = _processor()
     return {
-        "cpu": cpu,
+        "cpu": _processor()[0],
         "logical_cores": str(available_cores()),
-        "os": f"{platform.system()} {platform.machine()}",
-        "torch": _versions().get("torch", ""),
+        "os": _system(),
+        "torch": _version("torch") or "",
     }
 
 
@@ -158,9 +130,8 @@ def _memory_bytes() -> int:
         return 0
 
 
-@lru_cache
-def _versions() -> dict[str, str]:
-    return versions_of(PACKAGES)
+def _system() -> str:
+    return f"{platform.system()} {platform.machine()}"
 
 
 @lru_cache

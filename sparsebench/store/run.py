@@ -68,9 +68,7 @@ class TrialResult:
 
         A layer keeps its name through quantization as far as the library lets it; MACs that cannot be told are None.
         """
-        counted = self._macs_by_name()
-        layers = self.compressed.layers if self.compressed else ()
-        return tuple(replace(a, macs=counted.get(a.name)) if a.macs is None else a for a in layers)
+        return tuple(a if a.macs == macs else replace(a, macs=macs) for a, macs in self._layers_and_macs())
 
     @property
     def int8_mac_fraction(self) -> float | None:
@@ -79,21 +77,19 @@ class TrialResult:
         MACs in int8 / all MACs of the network, those of no layer, such as attention, included. None where an int8 layer
         does not tell its MACs or the format it computes in.
         """
-        if self.compressed is None or any(a.bits == 8 and not a.computed_in for a in self.compressed.layers):
-            return None
-        counted = self._macs_by_name()
-        macs = [(a.computed_in, counted.get(a.name) if a.macs is None else a.macs) for a in self.compressed.layers]
-        in_int8 = [count for computed_in, count in macs if computed_in == "int8"]
-        known = [count for count in in_int8 if count is not None]
-        every = max((self.trained and self.trained.macs) or 0, sum(count or 0 for _, count in macs))
-        return sum(known) / every if every and len(known) == len(in_int8) else None
+        layers = self._layers_and_macs()
+        every = max((self.trained and self.trained.macs) or 0, sum(macs or 0 for _, macs in layers))
+        in_int8 = [macs for a, macs in layers if a.computed_in == "int8"]
+        unknown = None in in_int8 or any(a.bits == 8 and not a.computed_in for a, _ in layers)
+        return None if unknown or not every or self.compressed is None else sum(filter(None, in_int8)) / every
 
-    def _macs_by_name(self) -> dict[str, int]:
+    def _layers_and_macs(self) -> list[tuple[LayerAudit, int | None]]:
         counted: dict[str, int] = {}
         for row in self.trained.layers if self.trained and self.trained.macs is not None else ():
             # A layer of which pruning may touch one weight and not another has two rows, and its MACs in the first.
             counted[row.name] = counted.get(row.name, 0) + row.macs
-        return counted
+        layers = self.compressed.layers if self.compressed else ()
+        return [(a, counted.get(a.name) if a.macs is None else a.macs) for a in layers]
 
     @property
     def measured(self) -> tuple[MeasureResult, ...]:

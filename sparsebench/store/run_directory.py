@@ -1,37 +1,45 @@
 """The run directory: ``runs/<name>/<stage>/<key>/`` with artifacts, and ``result.json`` written last.
 
 A result is written to a temporary name, fsynced and renamed: it is there whole or not at all, and there is no lock to
-be left behind. Several processes may write side by side; whoever renames last wins, with the same content.
+be left behind. Several processes may write side by side; whoever renames last wins, with the same content. Each start
+that found work to do is noted as an empty file of its own, named by its time, for the same reason.
 """
 
 import gc
 import json
 import os
+import re
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from sparsebench.errors import LostError, RecordSchemaError, StoreError, UnreadableRecordError
-from sparsebench.store.disk import atomic_write, content_of, disk, file_digest, problem_of
+from sparsebench.store.disk import atomic_write, content_of, disk, file_digest, problem_of, replacing
 from sparsebench.store.records import SCHEMA_VERSION, RunRecord, StageKind, StageRecord, TrialRecord
 from sparsebench.store.run import Run, TrialResult
-from sparsebench.store.starts import read_starts
 
 RESULT = "result.json"
 RUN = "run.json"
+STARTS = "starts"
 
 _DONE = b'\n "status": "done",\n'
 _END = b'\n "schema_version": %d\n}\n' % SCHEMA_VERSION
 """Lines of a record as ``write`` lays it out. What lies deeper in it is indented further, and no text in JSON holds a
 line break, so that nothing else in a record looks like them."""
 
+_START_TIME = "%Y%m%dT%H%M%S.%f"
+_START = re.compile(r"(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}")
 
 Standing = Literal["done", "failed", "unreadable"]
 """Where a stage that was committed stands."""
+
+Record = TypeVar("Record")
 
 
 class Store:
@@ -48,12 +56,11 @@ class Store:
     def __init__(self, root: Path, writable: bool = True) -> None:
         self.root = root
         self._root = os.fspath(root)
-        if not writable:
-            return
-        with disk("write run directory", root, "Choose another place with --runs-dir, or mend its permissions."):
-            root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=root):
-                pass
+        if writable:
+            with disk("write run directory", root, "Choose another place with --runs-dir, or mend its permissions."):
+                root.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=root):
+                    pass
 
     def directory(self, kind: StageKind, key: str) -> Path:
         """Return the directory of a stage; it may not exist yet."""
@@ -73,10 +80,7 @@ class Store:
         """
         path = self._result(kind, key)
         raw = content_of(path)
-        if raw is None:
-            return None
-        record: StageRecord = _parse(path, raw, stage_adapter())
-        return record
+        return None if raw is None else _parse(path, raw, stage_adapter())
 
     def standing(self, kind: StageKind, key: str) -> Standing | None:
         """Return where a stage stands, None where it has not been committed.
@@ -95,10 +99,9 @@ class Store:
         if _DONE in raw and raw.endswith(_END):
             return "done"
         try:
-            record: StageRecord = _parse(path, raw, stage_adapter())
+            return _parse(path, raw, stage_adapter()).status
         except UnreadableRecordError:
             return "unreadable"
-        return record.status
 
     def standings(self, stages: Iterable[tuple[StageKind, str]]) -> dict[str, Standing]:
         """Return where each of many stages stands, by key; those that have not been committed are missing.
@@ -106,15 +109,9 @@ class Store:
         Raises: as ``standing`` does.
         """
         # Looking for a file that is not there takes as long as planning it did.
-        there: dict[StageKind, frozenset[str]] = {}
-        found: dict[str, Standing] = {}
-        for kind, key in stages:
-            if kind not in there:
-                there[kind] = self.keys(kind)
-            standing = self.standing(kind, key) if key in there[kind] else None
-            if standing is not None:
-                found[key] = standing
-        return found
+        keys = cache(self.keys)
+        found = {key: self.standing(kind, key) for kind, key in stages if key in keys(kind)}
+        return {key: standing for key, standing in found.items() if standing}
 
     def write(self, record: StageRecord) -> None:
         """Commit a stage: its artifacts must have been written before."""
@@ -128,15 +125,9 @@ class Store:
         folder = self.directory(kind, key)
         with disk("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-            os.close(handle)
-            try:
-                write(Path(temporary))
-                digest = file_digest(Path(temporary))
-                os.replace(temporary, folder / name)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            with replacing(folder / name) as temporary:
+                write(temporary)
+                digest = file_digest(temporary)
         return digest
 
     def artifact(self, record: StageRecord, name: str) -> Path:
@@ -155,11 +146,8 @@ class Store:
     def damage(self, record: StageRecord) -> str | None:
         """Return what is wrong with an artifact of a stage, None where all are as they were recorded."""
         folder = self.directory(record.stage, record.key)
-        for name, digest in record.artifacts.items():
-            problem = problem_of(folder / name, digest)
-            if problem:
-                return f"{name} {problem}"
-        return None
+        problems = ((name, problem_of(folder / name, digest)) for name, digest in record.artifacts.items())
+        return next((f"{name} {problem}" for name, problem in problems if problem), None)
 
     def _result(self, kind: StageKind, key: str) -> str:
         # As text: there are tens of thousands of them, and a Path takes as long to make as a file to open.
@@ -203,17 +191,7 @@ def read_trials(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResul
     Raises:
         StoreError: where a record cannot be read.
     """
-    # What is read is kept; to look for garbage among it again and again would take a third of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return _joined(store, trials)
-    finally:
-        if collecting:
-            gc.enable()
 
-
-def _joined(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResult, ...]:
     # A stage is shared by many trials; each file is read once.
     @cache
     def read(kind: StageKind, key: str | None) -> StageRecord | None:
@@ -222,17 +200,24 @@ def _joined(store: Store, trials: Iterable[TrialRecord]) -> tuple[TrialResult, .
     def present(kind: StageKind, keys: Iterable[str]) -> tuple[StageRecord, ...]:
         return tuple(filter(None, (read(kind, key) for key in keys)))
 
-    return tuple(
-        TrialResult(
-            trial=trial,
-            ancestors=present("train", trial.ancestors),
-            train=read("train", trial.train),
-            compress=read("compress", trial.compress),
-            evaluate=read("evaluate", trial.evaluate),
-            measure=present("measure", trial.measure),
+    # What is read is kept; to look for garbage among it again and again would take a third of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return tuple(
+            TrialResult(
+                trial=trial,
+                ancestors=present("train", trial.ancestors),
+                train=read("train", trial.train),
+                compress=read("compress", trial.compress),
+                evaluate=read("evaluate", trial.evaluate),
+                measure=present("measure", trial.measure),
+            )
+            for trial in trials
         )
-        for trial in trials
-    )
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def read_run(root: Path) -> RunRecord:
@@ -250,8 +235,26 @@ def read_run(root: Path) -> RunRecord:
             f"{root} holds no run: {path.name} cannot be read ({error.strerror}). "
             "Give the directory that 'sparsebench run' wrote, for example runs/default."
         ) from error
-    record: RunRecord = _parse(path, raw, TypeAdapter(RunRecord))
-    return record
+    return _parse(path, raw, TypeAdapter(RunRecord))
+
+
+def note_start(root: Path, at: datetime) -> None:
+    """Note that work on the run in ``root`` starts at ``at``, a time with its zone.
+
+    Raises:
+        StoreError: where the note cannot be written.
+    """
+    folder = root / STARTS
+    with disk("write", folder, "Free some space or mend its permissions."):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{at.astimezone(UTC).strftime(_START_TIME)}Z-{uuid.uuid4().hex[:8]}").touch(exist_ok=False)
+
+
+def read_starts(root: Path) -> tuple[datetime, ...]:
+    """Return when work on the run in ``root`` was started, in UTC, earliest first; other files are passed over."""
+    folder = root / STARTS
+    names = (_START.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
+    return tuple(sorted(datetime.strptime(name[1], _START_TIME).replace(tzinfo=UTC) for name in names if name))
 
 
 @lru_cache
@@ -260,7 +263,7 @@ def stage_adapter() -> TypeAdapter[StageRecord]:
     return TypeAdapter(StageRecord)
 
 
-def _parse(path: str | Path, raw: bytes, adapter: TypeAdapter[Any]) -> Any:
+def _parse(path: str | Path, raw: bytes, adapter: TypeAdapter[Record]) -> Record:
     """Read a record, refusing one of another schema version before anything of it is believed."""
     try:
         # Taking a record apart once more, for one number that stands at its end, would take as long as reading it.
