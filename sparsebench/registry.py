@@ -210,7 +210,7 @@ PRUNERS = Registry(
         "layer_magnitude": "sparsebench.pruning.layer_magnitude:LayerMagnitude",
         "random": "sparsebench.pruning.random:Random",
         "n_m": "sparsebench.pruning.n_m:NM",
-        "structured": "sparsebench.pruning.structured:Structured",
+        "structured": "sparsebench.pruning.structured.pruner:Structured",
     },
 )
 

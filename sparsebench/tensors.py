@@ -1,21 +1,24 @@
-"""The tensors inside what torch keeps in a state dict."""
+"""The tensors inside what a network takes, returns or keeps in its state dict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in an entry of a state dict: a tensor, a tuple of them, or packed weights of torch.ao."""
+    """Yield the tensors in tuples, lists, mappings and packed weights of torch.ao, and the data of packed sequences."""
     if isinstance(value, Tensor):
         yield value
+    elif isinstance(value, PackedSequence):
+        yield value.data  # The rest is bookkeeping.
     elif isinstance(value, torch.ScriptObject):
         yield from tensors_in(value.__getstate__())
-    elif isinstance(value, tuple | list):
-        for part in value:
+    elif isinstance(value, tuple | list | Mapping):
+        for part in value.values() if isinstance(value, Mapping) else value:
             yield from tensors_in(part)
 
 

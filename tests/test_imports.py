@@ -26,7 +26,7 @@ ALLOWED = {
     "config": COMMON,
     "data": COMMON,
     "models": COMMON,
-    "pruning": COMMON,
+    "pruning": COMMON | {"tensors"},
     "quantization": COMMON | {"tensors"},
     "measure": COMMON | {"tensors"},
     "timing": COMMON | {"processes"},

@@ -1,6 +1,6 @@
 """The weights of a network that pruning may touch."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -80,16 +80,23 @@ def all_weights(net: nn.Module) -> tuple[PrunableWeight, ...]:
 
 def sparsity(net: nn.Module, include_classifier: bool = False, keep: Collection[str] = ()) -> float:
     """Return the fraction of the prunable weights of ``net`` that is zero, in [0, 1]; 0 where nothing is prunable."""
-    weights = [weight.parameter.detach() for weight in prunable_weights(net, include_classifier, keep)]
-    if not weights:
-        return 0.0
+    weights = prunable_weights(net, include_classifier, keep)
+    return 1 - nonzero_elements(weights) / elements(weights) if weights else 0.0
+
+
+def elements(weights: Collection[PrunableWeight]) -> int:
+    """Return how many elements the weights have together."""
+    return sum(weight.parameter.numel() for weight in weights)
+
+
+def nonzero_elements(weights: Sequence[PrunableWeight]) -> int:
+    """Return how many of them are not zero."""
     # Summed where the weights are, so that a GPU is waited for once.
-    nonzero = torch.stack([torch.count_nonzero(weight).to(weights[0].device) for weight in weights]).sum()
-    return 1 - int(nonzero) / sum(weight.numel() for weight in weights)
+    device = weights[0].parameter.device
+    return int(torch.stack([torch.count_nonzero(weight.parameter.detach()).to(device) for weight in weights]).sum())
 
 
 def _own_weights(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the prunable parameters that ``module`` itself holds, with their names in it."""
     if not isinstance(module, _CONVOLUTIONS_AND_LINEAR + _RECURRENT):
         return
     recurrent = isinstance(module, _RECURRENT)

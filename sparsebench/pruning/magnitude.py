@@ -1,13 +1,12 @@
 """Global magnitude pruning: the smallest weights of the whole network become zero."""
 
-import warnings
 from collections.abc import Callable, Collection, Sequence
 
 from torch import Tensor, nn
 
-from sparsebench.errors import NoEffectWarning, PruningError
-from sparsebench.pruning.base import check_threshold
-from sparsebench.pruning.layers import PrunableWeight, prunable_weights
+from sparsebench.errors import PruningError
+from sparsebench.pruning.base import WeightPruner
+from sparsebench.pruning.layers import PrunableWeight, elements
 from sparsebench.pruning.selection import NotFiniteError, Selector, zero_smallest
 
 
@@ -36,26 +35,9 @@ def prune_net(
     Warns:
         NoEffectWarning: where the threshold is above 0 and nothing is prunable.
     """
-    _prune(model, threshold, include_classifier, keep, zero_smallest)
+    weights = WeightPruner(include_classifier, keep).weights_of(model, threshold)
+    zero_smallest_of(weights, round(threshold * elements(weights)))
     return model
-
-
-def _prune(
-    model: nn.Module,
-    threshold: float,
-    include_classifier: bool,
-    keep: Collection[str],
-    select: Callable[[Sequence[Tensor], int], None],
-) -> None:
-    check_threshold(threshold)
-    if threshold == 0:
-        return
-    weights = prunable_weights(model, include_classifier, keep)
-    if not weights:
-        warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
-        return
-    prunable = sum(weight.parameter.numel() for weight in weights)
-    zero_smallest_of(weights, round(threshold * prunable), select)
 
 
 def zero_smallest_of(
@@ -81,31 +63,19 @@ def zero_smallest_of(
         ) from error
 
 
-def nothing_prunable(model: nn.Module) -> str:
-    """Return the sentence that tells that ``model`` has no prunable weights."""
-    return (
-        f"Nothing was pruned: {type(model).__name__} has no Conv, Linear, LSTM or GRU weights besides its last such "
-        "layer, the classifier. Set include_classifier=True to prune that layer too."
-    )
-
-
-class Magnitude:
+class Magnitude(WeightPruner):
     """The pruner ``magnitude``: ``prune_net`` with a fixed choice about the classifier.
 
     It remembers the magnitude up to which it pruned, which makes repeated calls during training faster and changes
     nothing else.
-
-    Args:
-        include_classifier: whether the last prunable layer is pruned as well.
-        keep: names of layers, or patterns such as ``features.*``, that are not pruned.
     """
 
     def __init__(self, include_classifier: bool = False, keep: Collection[str] = ()) -> None:
-        self.include_classifier = include_classifier
-        self.keep = tuple(keep)
+        super().__init__(include_classifier, keep)
         self._selector = Selector()
 
     def prune(self, net: nn.Module, threshold: float) -> nn.Module:
         """Set the fraction ``threshold`` of the prunable weights to zero, in place; see ``prune_net``."""
-        _prune(net, threshold, self.include_classifier, self.keep, self._selector.zero_smallest)
+        weights = self.weights_of(net, threshold)
+        zero_smallest_of(weights, round(threshold * elements(weights)), self._selector.zero_smallest)
         return net

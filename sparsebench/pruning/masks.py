@@ -47,6 +47,14 @@ class Masks:
         for weight, zeros in zip(weights, self.zeros.values(), strict=True):
             weight.masked_fill_(zeros.to(weight.device), 0)
 
+    def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer) -> None:  # noqa: ARG002
+        """Set the zeros of ``net`` back after any training step, where no ``GradualPruning`` makes more of them."""
+        self.apply(net)
+
+    def complete(self, step: int) -> bool:  # noqa: ARG002 - as of GradualPruning
+        """Whether the network is at full sparsity: it always is."""
+        return True
+
     @contextmanager
     def kept(self, net: nn.Module) -> Iterator[nn.Module]:
         """Keep the zeros of ``net`` while somebody else trains it, whatever the optimizer and the loop.
@@ -88,25 +96,6 @@ class Masks:
                 "are to be kept; capture them again once the network has its final structure."
             )
         return weight
-
-
-@dataclass(frozen=True)
-class KeptZeros:
-    """Training at a fixed sparsity, in the place of ``GradualPruning``.
-
-    Attributes:
-        masks: the zeros that stay.
-    """
-
-    masks: Masks
-
-    def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer) -> None:  # noqa: ARG002
-        """Set the zeros of ``net`` back, in place, after any training step."""
-        self.masks.apply(net)
-
-    def complete(self, step: int) -> bool:  # noqa: ARG002 - as of GradualPruning
-        """Whether the network is at full sparsity: it always is."""
-        return True
 
 
 @torch.no_grad()

@@ -1,15 +1,12 @@
 """N:M pruning: of every M weights in a row, the N largest stay. Some hardware runs 2:4 faster; this only makes it."""
 
-import warnings
 from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 
-from sparsebench.errors import NoEffectWarning, PruningError
-from sparsebench.pruning.base import check_threshold
-from sparsebench.pruning.layers import prunable_weights
-from sparsebench.pruning.magnitude import nothing_prunable
+from sparsebench.errors import PruningError
+from sparsebench.pruning.base import WeightPruner
 
 
 def thresholds(n: int = 2, m: int = 4) -> tuple[float, ...]:
@@ -18,7 +15,7 @@ def thresholds(n: int = 2, m: int = 4) -> tuple[float, ...]:
     return (1 - n / m,)
 
 
-class NM:
+class NM(WeightPruner):
     """The pruner ``n_m``: in each group of M weights along the inputs, the N largest in magnitude stay.
 
     Groups lie along the input channels of a convolution and the inputs of a linear or recurrent layer: dimension 1 of
@@ -28,16 +25,14 @@ class NM:
     smallest first, is zero.
 
     Args:
-        include_classifier: whether the last prunable layer is pruned as well.
-        keep: names of layers, or patterns such as ``features.*``, that are not pruned.
+        include_classifier, keep: as of every ``WeightPruner``.
         n: how many of each group stay, at least 1.
         m: the size of a group, above ``n``.
     """
 
     def __init__(self, include_classifier: bool = False, keep: Collection[str] = (), n: int = 2, m: int = 4) -> None:
         _check(n, m)
-        self.include_classifier = include_classifier
-        self.keep = tuple(keep)
+        super().__init__(include_classifier, keep)
         self.n = n
         self.m = m
 
@@ -48,13 +43,9 @@ class NM:
         Raises:
             PruningError: where the threshold is out of range.
         """
-        check_threshold(threshold)
-        weights = prunable_weights(net, self.include_classifier, self.keep)
-        if threshold and not weights:
-            warnings.warn(nothing_prunable(net), NoEffectWarning, stacklevel=2)
         share = min(1.0, threshold / (1 - self.n / self.m))
-        for weight in weights:
-            if weight.parameter.shape[1] >= self.m and share:
+        for weight in self.weights_of(net, threshold):
+            if weight.parameter.shape[1] >= self.m:
                 surplus = self._surplus(weight.parameter)
                 weight.parameter.masked_fill_(_smallest_share(weight.parameter, surplus, share), 0)
         return net
@@ -72,7 +63,6 @@ class NM:
 
 
 def _not_largest(values: Tensor, stay: int) -> Tensor:
-    """Return True for all but the ``stay`` largest along the last dimension; of equals, the first stay."""
     order = values.argsort(dim=-1, descending=True, stable=True)
     return torch.ones_like(values, dtype=torch.bool).scatter_(-1, order[..., :stay], False)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import Pruner, check_threshold
-from sparsebench.pruning.layers import PrunableWeight, prunable_weights
+from sparsebench.pruning.base import Pruner, build_pruner, check_threshold, is_structural
+from sparsebench.pruning.layers import PrunableWeight, elements, prunable_weights
 from sparsebench.pruning.magnitude import zero_smallest_of
 from sparsebench.registry import nearest
 
@@ -38,11 +39,40 @@ class PerLayer:
         """Prune the layers that are not named to ``threshold``, and the named ones to the same share of theirs."""
         check_threshold(threshold)
         for weights, own in named_layers(net, self.per_layer, self.include_classifier):
-            count = sum(weight.parameter.numel() for weight in weights)
-            zero_smallest_of(weights, round(own * min(1.0, threshold / self.target) * count))
+            zero_smallest_of(weights, round(own * min(1.0, threshold / self.target) * elements(weights)))
         if prunable_weights(net, self.include_classifier, self.per_layer):
             self.pruner.prune(net, threshold)
         return net
+
+
+def pruner_of_training(
+    name: str, options: Mapping[str, Any], per_layer: Mapping[str, float], include_classifier: bool, threshold: float
+) -> Pruner:
+    """Return the pruner that a training follows, with the thresholds that single layers have of their own.
+
+    Args:
+        name: a name in ``PRUNERS``.
+        options: the pruner's own keyword arguments.
+        per_layer: thresholds of their own for layers, by name or pattern; 0 keeps a layer dense.
+        include_classifier: whether the last prunable layer is pruned as well.
+        threshold: the threshold of the sweep, at which the layers in ``per_layer`` reach theirs.
+
+    Raises:
+        UnknownNameError: where no such pruner is known.
+        PruningError: where it does not take these options, or thresholds of single layers.
+    """
+    pruner = build_pruner(name, options, include_classifier, tuple(per_layer))
+    own = [pattern for pattern, value in per_layer.items() if value]
+    if is_structural(pruner):
+        if own:
+            raise PruningError(
+                f"Pruner {name!r} cannot bring {', '.join(own)} to thresholds of their own, because layers lose "
+                "channels together; set 0 in per_layer to keep a layer as it is, or use another pruner."
+            )
+        return pruner
+    if not per_layer or threshold == 0:
+        return pruner
+    return PerLayer(pruner, per_layer, threshold, include_classifier)
 
 
 def named_layers(
@@ -90,10 +120,7 @@ def asked_zeros(
     """
     named = named_layers(net, per_layer, include_classifier) if per_layer else []
     own = {weight.name for weights, _ in named for weight in weights}
-    rest = sum(w.parameter.numel() for w in prunable_weights(net, include_classifier) if w.name not in own)
-    zeros, prunable = round(threshold * rest), rest
-    for weights, share in named:
-        count = sum(weight.parameter.numel() for weight in weights)
-        zeros += round(share * count)
-        prunable += count if share else 0
-    return zeros, prunable
+    rest = [weight for weight in prunable_weights(net, include_classifier) if weight.name not in own]
+    groups = [(elements(weights), share) for weights, share in [*named, (rest, threshold)]]
+    zeros = sum(round(share * count) for count, share in groups)
+    return zeros, elements(rest) + sum(count for count, share in groups[:-1] if share)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from torch import nn
 from torch.optim import Optimizer
 
-from sparsebench.errors import UnreachedWarning
-from sparsebench.pruning.base import Pruner
-from sparsebench.pruning.structural import is_structural
+from sparsebench.errors import SparsebenchError, UnreachedWarning
+from sparsebench.pruning.base import Pruner, is_structural
+from sparsebench.registry import SCHEDULES
 
 INITIAL_SPARSITY = 0.01
 """Where gradual schedules begin; a threshold below it is used at once."""
@@ -118,3 +118,26 @@ class GradualPruning:
             self.pruner.prune(net, self.sparsity(step))
         if optimizer is not None:
             self.pruner.follow(optimizer)
+
+
+def gradual_pruning(
+    pruner: Pruner, schedule: str, threshold: float, steps: int, hold: float, every: int
+) -> GradualPruning:
+    """Return how a training of ``steps`` steps follows a pruner.
+
+    Args:
+        pruner: how weights are chosen.
+        schedule: how sparsity grows: a name in ``SCHEDULES``.
+        threshold: fraction of zeros at the end.
+        steps: training steps, at least 1.
+        hold: fraction of them, at the end, that is spent at full sparsity; in [0, 1).
+        every: training steps between two prunings, at least 1.
+
+    Raises:
+        SparsebenchError: where a setting is out of range or not known.
+    """
+    if not 0 <= hold < 1:
+        raise SparsebenchError(f"hold is {hold}; it is the fraction of training at full sparsity, in [0, 1).")
+    if every < 1:
+        raise SparsebenchError(f"prune_every is {every}; prune every 1 step or more.")
+    return GradualPruning(pruner, SCHEDULES.load(schedule), threshold, max(1, round((1 - hold) * steps)), every)

@@ -5,8 +5,9 @@ numbers and given to a freshly built network before the weights are loaded: no p
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import ModelError
-from sparsebench.pruning.layers import prunable_weights
+from sparsebench.pruning.layers import nonzero_elements, prunable_weights
 
 Size = int | tuple[int, ...]
 
@@ -112,30 +113,38 @@ def apply_structure(net: nn.Module, structure: Structure) -> nn.Module:
     modules = dict(net.named_modules())
     for name, sizes in structure.modules.items():
         _check_fits(name, modules.get(name), sizes)
-    remember_dense(net)
-    for name, sizes in structure.modules.items():
-        module = modules[name]
-        for key, value in sizes.attributes.items():
-            setattr(module, key, value)
-        for key, shape in sizes.tensors.items():
-            block = tuple(slice(size) for size in shape)
-            replace_tensor(module, key, getattr(module, key).detach()[block].clone())
+    resize(net, structure, lambda _, old, shape: old.detach()[tuple(slice(size) for size in shape)].clone())
     return net
 
 
-def replace_tensor(module: nn.Module, name: str, value: Tensor) -> None:
-    """Put ``value`` in the place of a module's own parameter or buffer; a parameter becomes a new one."""
-    old = module._parameters.get(name)
-    if old is None:
-        module._buffers[name] = value
-    else:
-        module._parameters[name] = nn.Parameter(value, requires_grad=old.requires_grad)
+def resize(
+    net: nn.Module, structure: Structure, part: Callable[[str, Tensor, tuple[int, ...]], Tensor]
+) -> dict[nn.Parameter, nn.Parameter]:
+    """Give the modules of a network the sizes of a structure, in place, and note how large they were.
 
+    Args:
+        net: the network.
+        structure: the sizes to take.
+        part: from the full name of a parameter or buffer, itself and its new shape to what takes its place.
 
-def remember_dense(net: nn.Module) -> None:
-    """Note the structure of a network that is about to be made smaller, unless it is noted already."""
+    Returns:
+        The new parameters, by those whose places they took.
+    """
     if not hasattr(net, _DENSE):
         setattr(net, _DENSE, structure_of(net))
+    replaced = {}
+    for name, sizes in structure.modules.items():
+        module = net.get_submodule(name)
+        for key, value in sizes.attributes.items():
+            setattr(module, key, value)
+        for key, shape in sizes.tensors.items():
+            old = getattr(module, key)
+            new = part(f"{name}.{key}" if name else key, old, shape)
+            if isinstance(old, nn.Parameter):
+                module._parameters[key] = replaced[old] = nn.Parameter(new, requires_grad=old.requires_grad)
+            else:
+                module._buffers[key] = new
+    return replaced
 
 
 def changed_structure(net: nn.Module) -> Structure:
@@ -154,24 +163,14 @@ def dense_shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def dense_numel(net: nn.Module) -> dict[str, int]:
-    """Return how many elements each parameter of ``net`` had before channels were removed, by full name."""
-    return {name: torch.Size(shape).numel() for name, shape in dense_shapes(net).items()}
-
-
 def reached_sparsity(net: nn.Module, include_classifier: bool = False, keep: Collection[str] = ()) -> float:
     """Return the fraction of the prunable weights that is zero or has been removed with its channel, in [0, 1].
 
     Where no channels were removed it is ``sparsity``. 0 where nothing is prunable.
     """
     weights = prunable_weights(net, include_classifier, keep)
-    if not weights:
-        return 0.0
-    dense = dense_numel(net)
-    # Summed where the weights are, so that a GPU is waited for once.
-    device = weights[0].parameter.device
-    nonzero = torch.stack([torch.count_nonzero(weight.parameter.detach()).to(device) for weight in weights]).sum()
-    return 1 - int(nonzero) / sum(dense[weight.name] for weight in weights)
+    shapes = dense_shapes(net)
+    return 1 - nonzero_elements(weights) / sum(prod(shapes[weight.name]) for weight in weights) if weights else 0.0
 
 
 def _sizes_of(module: nn.Module) -> ModuleSizes:

@@ -9,7 +9,7 @@ from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from sparsebench.data import Splits
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import build_model, check_outputs
-from sparsebench.pruning.setup import pruner_of_training
+from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.registry import TRAINERS, import_reference
 from sparsebench.runner.stages import Workbench
 from sparsebench.training.autocast import amp_problem

@@ -22,9 +22,10 @@ from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
 from sparsebench.processes import keeping_freed
 from sparsebench.pruning import check_threshold, nothing_prunable, prunable_weights
-from sparsebench.pruning.masks import KeptZeros, capture_zeros
-from sparsebench.pruning.setup import gradual_pruning, pruner_of_training
-from sparsebench.pruning.structural import is_structural
+from sparsebench.pruning.base import is_structural
+from sparsebench.pruning.masks import capture_zeros
+from sparsebench.pruning.per_layer import pruner_of_training
+from sparsebench.pruning.schedules import gradual_pruning
 from sparsebench.pruning.structure import changed_structure, reached_sparsity
 from sparsebench.training.autocast import Precision
 from sparsebench.training.checkpoint import checkpoint_path, save_network
@@ -354,7 +355,7 @@ class Trainer(TrainingSettings):
         )
         gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
         if self.keep_zeros:
-            return KeptZeros(capture_zeros(model, keep=self._kept))
+            return capture_zeros(model, keep=self._kept)
         if not self.pruning or threshold == 0:
             return None
         check_threshold(threshold)

@@ -12,7 +12,7 @@ from sparsebench.errors import ModelError, UnknownNameError
 from sparsebench.models import build_model, check_outputs
 from sparsebench.pruning import prunable_weights
 from sparsebench.pruning.structure import reached_sparsity
-from sparsebench.pruning.structured import Structured
+from sparsebench.pruning.structured.pruner import Structured
 from sparsebench.registry import Registry
 
 

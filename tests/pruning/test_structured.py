@@ -21,10 +21,10 @@ from torch.nn.utils import parametrizations, prune
 from sparsebench.errors import ModelError, NoEffectWarning, PruningError, UnreachedWarning
 from sparsebench.models import build_model
 from sparsebench.pruning import Structure, apply_structure, prunable_weights, sparsity
-from sparsebench.pruning.channel_counts import Layer, choose_counts, rounding_step
-from sparsebench.pruning.importances import IMPORTANCES
 from sparsebench.pruning.structure import changed_structure, reached_sparsity
-from sparsebench.pruning.structured import Structured
+from sparsebench.pruning.structured.counts import Layer, choose_counts, rounding_step
+from sparsebench.pruning.structured.importances import IMPORTANCES
+from sparsebench.pruning.structured.pruner import Structured
 
 pytestmark = pytest.mark.filterwarnings("ignore:Structured pruning:sparsebench.errors.UnreachedWarning")
 

@@ -15,7 +15,7 @@ from sparsebench.errors import NoEffectWarning, PruningError, UnreachedWarning
 from sparsebench.pruning import GradualPruning, Structure, apply_structure, prunable_weights
 from sparsebench.pruning.schedules import linear, one_shot
 from sparsebench.pruning.structure import reached_sparsity
-from sparsebench.pruning.structured import Structured
+from sparsebench.pruning.structured.pruner import Structured
 from sparsebench.runner.stages import STRUCTURE
 from sparsebench.store.run_directory import Store
 from sparsebench.training.trainer import Trainer

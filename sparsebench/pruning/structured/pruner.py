@@ -11,15 +11,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparsebench.errors import NoEffectWarning, PruningError, UnreachedWarning
-from sparsebench.pruning.base import check_threshold
-from sparsebench.pruning.channel_counts import REACHED_WITHIN, choose_counts
-from sparsebench.pruning.channel_cuts import Choice, WeightCounter, remove_surplus
-from sparsebench.pruning.channels import ChannelGraph, ChannelGroup
-from sparsebench.pruning.importances import check_importance, check_network, copy_gradients, group_scores
+from sparsebench.pruning.base import check_threshold, nothing_prunable
 from sparsebench.pruning.layers import prunable_weights
-from sparsebench.pruning.magnitude import nothing_prunable
 from sparsebench.pruning.per_layer import check_patterns
-from sparsebench.pruning.shrinking import Replaced, Shrinking, follow, observe_shrinking, shrink, shrunk_copy
+from sparsebench.pruning.structured.channels import ChannelGraph
+from sparsebench.pruning.structured.counts import REACHED_WITHIN, Choice, WeightCounter, choose_counts
+from sparsebench.pruning.structured.importances import IMPORTANCES, check_network, copy_gradients, group_scores
+from sparsebench.pruning.structured.shrinking import Replaced, Shrinking, follow, observe_shrinking, shrink
+from sparsebench.registry import unknown_name
 
 
 class Structured:
@@ -64,7 +63,8 @@ class Structured:
         global_ranking: bool = False,
         seed: int = 0,
     ) -> None:
-        check_importance(importance)
+        if importance not in IMPORTANCES:
+            raise PruningError(unknown_name("importance", importance, IMPORTANCES))
         for name, value in (("round_to", round_to), ("steps", steps)):
             if not isinstance(value, int) or value < 1:
                 raise PruningError(f"{name} is {value!r}; it must be a whole number from 1 up.")
@@ -100,22 +100,19 @@ class Structured:
         self._example, self._target = (example,), target
         graph = self._graph(_copied(net))
         alone = ", ".join(f"{name} ({kind})" for name, kind in graph.left_alone.items())
+        problem = ""
         if not prunable_weights(net, self.include_classifier, self.keep):
-            warnings.warn(nothing_prunable(net), NoEffectWarning, stacklevel=2)
+            problem = nothing_prunable(net)
         elif not graph.groups:
             because = f" {alone} cannot lose channels." if alone else " What its layers give out must keep its size."
-            warnings.warn(
+            problem = (
                 f"Nothing was pruned: structured pruning finds no channels to remove in {type(net).__name__}.{because} "
-                "Use another pruner, such as 'magnitude'.",
-                NoEffectWarning,
-                stacklevel=2,
+                "Use another pruner, such as 'magnitude'."
             )
         elif alone:
-            warnings.warn(
-                f"Structured pruning leaves {alone} as they are: layers of these kinds cannot lose channels.",
-                NoEffectWarning,
-                stacklevel=2,
-            )
+            problem = f"Structured pruning leaves {alone} as they are: layers of these kinds cannot lose channels."
+        if problem:
+            warnings.warn(problem, NoEffectWarning, stacklevel=2)
 
     def prune(self, net: nn.Module, threshold: float) -> nn.Module:
         """Remove channels until the fraction ``threshold`` of the prunable weights is gone, in place.
@@ -138,10 +135,12 @@ class Structured:
         if self.importance == "taylor":
             copy_gradients(net, copied)
         graph = self._graph(copied)
+        with graph.following():
+            scores = [group_scores(group, self.importance, self.seed) for group in graph.groups]
         choices = [
-            Choice(net, group, scores, self.round_to, self.global_ranking)
-            for group in graph.groups
-            if (scores := self._scores(graph, group)) is not None
+            Choice(net, group, found, self.round_to, self.global_ranking)
+            for group, found in zip(graph.groups, scores, strict=True)
+            if found is not None
         ]
         if not choices:  # prepare has told.
             return net
@@ -151,8 +150,9 @@ class Structured:
             least = choose_counts(layers, counter.removed, self._target, self.global_ranking)
             layers = [replace(layer, least=units) for layer, units in zip(layers, least, strict=True)]
         kept = choose_counts(layers, counter.removed, threshold, self.global_ranking)
-        if kept != [layer.now for layer in layers]:
-            shrinking = observe_shrinking(copied, lambda: remove_surplus(graph, choices, kept))
+        surplus = [(c.group, c.order[: c.layer.now - units]) for c, units in zip(choices, kept, strict=True)]
+        if any(units for _, units in surplus):
+            shrinking = observe_shrinking(copied, lambda: graph.remove(surplus))
             self._check_runs(net, shrinking)
             self._replaced = shrink(net, shrinking)
         self._tell(counter.removed(kept), threshold, [layer.levels[-1] for layer in layers] == kept, graph)
@@ -171,21 +171,15 @@ class Structured:
         with torch.random.fork_rng(devices=[]):
             return ChannelGraph(copied.eval(), self._example[0], self.include_classifier, self.keep)
 
-    def _scores(self, graph: ChannelGraph, group: ChannelGroup) -> torch.Tensor | None:
-        try:
-            return group_scores(group, self.importance, self.seed)
-        except PruningError:
-            raise
-        except Exception as error:
-            raise graph.not_followed(error) from error
-
     def _check_runs(self, net: nn.Module, shrinking: Shrinking) -> None:
         """Run a copy without the channels before the network itself is touched."""
         example = self._example[0] if self._example else None
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 before = _shape(_copied(net).eval()(example))
-                after = _shape(shrunk_copy(net, shrinking).eval()(example))
+                smaller = _copied(net)
+                shrink(smaller, shrinking)
+                after = _shape(smaller.eval()(example))
                 problem = "" if after == before else f"its outputs have the shape {after} in place of {before}"
             except Exception as error:
                 problem = f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""How many channels each layer keeps so that a given fraction of the parameters is removed. Pure: no network is seen.
+"""How many channels each layer keeps so that a given fraction of the parameters is removed, and what a cut removes.
 
 Whatever the ranking, it is a list of small cuts in the order in which they are made; the cuts up to the point that lies
 nearest the wanted number of parameters are taken, and single cuts are then exchanged where that comes nearer still.
@@ -6,8 +6,14 @@ nearest the wanted number of parameters are taken, and single cuts are then exch
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sparsebench.pruning.layers import prunable_weights
+from sparsebench.pruning.structure import dense_shapes
+from sparsebench.pruning.structured.channels import ChannelGroup
 
 REACHED_WITHIN = 0.01
 """What is off by more, as a fraction of the parameters, counts as not reached."""
@@ -17,6 +23,9 @@ _NEAR_ENOUGH = 0.001
 # Only small networks miss by so much, and there the possible counts are few.
 _SEVERAL_ABOVE = 0.005
 _MANY = 5000
+
+# Ranked over all layers, a layer that is small beside the others would else be left with a single channel.
+_LEAST_SHARE_BY_GLOBAL_RANKING = 0.1
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,6 @@ def _exchange(
 
 
 def _single_moves(layers: Sequence[Layer], kept: list[int]) -> Iterator[list[int]]:
-    """Yield the counts in which one layer keeps one step more or one step fewer."""
     for index, layer in enumerate(layers):
         for level in _near(layer, kept[index], 1):
             yield [*kept[:index], level, *kept[index + 1 :]]
@@ -143,7 +151,63 @@ def _several_moves(layers: Sequence[Layer], kept: list[int]) -> Iterator[list[in
 
 
 def _near(layer: Layer, units: int, steps: int) -> tuple[int, ...]:
-    """Return the levels of a layer that are at most some steps from ``units``."""
     levels = layer.levels
     here = levels.index(units)
     return levels[max(0, here - steps) : here + steps + 1]
+
+
+class Choice:
+    """A group of channels, how many of them may be left, and in which order its units go."""
+
+    def __init__(
+        self, net: nn.Module, group: ChannelGroup, scores: Tensor, round_to: int, global_ranking: bool
+    ) -> None:
+        root = net.get_submodule(group.root)
+        dense = dense_shapes(net)[f"{group.root}.weight" if group.root else "weight"]
+        units = dense[1 if getattr(root, "transposed", False) else 0] // group.blocks
+        least = math.ceil(_LEAST_SHARE_BY_GLOBAL_RANKING * units) if global_ranking else 1
+        # With one channel to a block, a grouped convolution would pass for a depthwise one the next time.
+        least = max(least, 2 if group.in_blocks else 1)
+        self.group = group
+        self.order = scores.argsort(stable=True).tolist()
+        self.layer = Layer(
+            now=group.channels // group.blocks,
+            dense=units,
+            step=rounding_step(round_to, group.blocks),
+            least=least,
+            scores=tuple(scores[self.order].tolist()),
+        )
+
+
+class WeightCounter:
+    """Counts, without touching the network, the prunable weights that would be gone."""
+
+    def __init__(
+        self, net: nn.Module, groups: Sequence[ChannelGroup], include_classifier: bool, keep: Collection[str]
+    ) -> None:
+        self.groups = groups
+        self.fixed = 0
+        self.layers: list[tuple[int, int, int, dict[int, float], dict[int, float]]] = []
+        shapes = dense_shapes(net)
+        self.dense = 0
+        for weight in prunable_weights(net, include_classifier, keep):
+            self.dense += math.prod(shapes[weight.name])
+            outputs = {i: g.outputs[weight.layer] for i, g in enumerate(groups) if weight.layer in g.outputs}
+            inputs = {i: g.inputs[weight.layer] for i, g in enumerate(groups) if weight.layer in g.inputs}
+            if not outputs and not inputs:
+                self.fixed += weight.parameter.numel()
+                continue
+            # The inputs of a grouped convolution shrink block by block, those of a depthwise one not at all.
+            size, blocks = weight.parameter.shape, getattr(net.get_submodule(weight.layer), "groups", 1)
+            inputs = {i: share / blocks for i, share in inputs.items()}
+            self.layers.append((size[0], size[1], size[2:].numel(), outputs, inputs))
+
+    def removed(self, kept: Sequence[int]) -> float:
+        """Return the fraction of the dense network's prunable weights that is gone, from the units each group keeps."""
+        gone = [group.channels - units * group.blocks for group, units in zip(self.groups, kept, strict=True)]
+        left = float(self.fixed)
+        for out_channels, in_channels, kernel, outputs, inputs in self.layers:
+            out_left = out_channels - sum(gone[i] * share for i, share in outputs.items())
+            in_left = in_channels - sum(gone[i] * share for i, share in inputs.items())
+            left += out_left * in_left * kernel
+        return 1 - left / self.dense

@@ -1,6 +1,5 @@
 """Removing channels from a live network, so that an optimizer in the middle of training can follow."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsebench.pruning.structure import Structure, remember_dense, replace_tensor, structure_of
+from sparsebench.pruning.structure import Structure, resize, structure_of
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,9 @@ def observe_shrinking(net: nn.Module, remove: Callable[[], None]) -> Shrinking:
                 tensor.copy_(torch.arange(tensor.numel(), dtype=torch.double).view(tensor.shape))
     remove()
     structure = structure_of(net).since(before)
-    kept = {}
-    for name, sizes in structure.modules.items():
-        for key in sizes.tensors:
-            positions = getattr(net.get_submodule(name), key).detach()
-            kept[f"{name}.{key}" if name else key] = positions.long()
-    return Shrinking(structure, kept)
+    held = dict([*net.named_parameters(), *net.named_buffers()])
+    changed = [f"{name}.{key}" if name else key for name, sizes in structure.modules.items() for key in sizes.tensors]
+    return Shrinking(structure, {name: held[name].detach().long() for name in changed})
 
 
 @torch.no_grad()
@@ -57,28 +53,11 @@ def shrink(net: nn.Module, shrinking: Shrinking) -> Replaced:
     Returns:
         The new parameters, by those whose places they took.
     """
-    remember_dense(net)
-    replaced = {}
-    for name, sizes in shrinking.structure.modules.items():
-        module = net.get_submodule(name)
-        for key, value in sizes.attributes.items():
-            setattr(module, key, value)
-        for key in sizes.tensors:
-            old = getattr(module, key)
-            kept = shrinking.kept[f"{name}.{key}" if name else key]
-            replace_tensor(module, key, _taken(old, kept))
-            new = getattr(module, key)
-            if isinstance(old, nn.Parameter):
-                new.grad = None if old.grad is None else _taken(old.grad, kept)
-                replaced[old] = (new, kept)
-    return replaced
-
-
-def shrunk_copy(net: nn.Module, shrinking: Shrinking) -> nn.Module:
-    """Return a copy of ``net`` on the CPU without the channels."""
-    smaller = copy.deepcopy(net).to("cpu")
-    shrink(smaller, shrinking)
-    return smaller
+    kept = {old: shrinking.kept[name] for name, old in net.named_parameters() if name in shrinking.kept}
+    replaced = resize(net, shrinking.structure, lambda name, old, _: _taken(old, shrinking.kept[name]))
+    for old, new in replaced.items():
+        new.grad = None if old.grad is None else _taken(old.grad, kept[old])
+    return {old: (new, kept[old]) for old, new in replaced.items()}
 
 
 @torch.no_grad()
@@ -104,8 +83,7 @@ def follow(optimizer: Optimizer, replaced: Replaced) -> None:
 
 
 def _taken(tensor: Tensor, kept: Tensor) -> Tensor:
-    """Return the elements of ``tensor`` that stay, in the memory layout that it has."""
-    # A copy: index_select and take give contiguous tensors of their own.
+    # In the memory layout that it has; take gives a contiguous copy.
     taken = tensor.detach().take(kept.to(tensor.device))
     channels_last = tensor.dim() == 4 and not tensor.is_contiguous()
     return taken.contiguous(memory_format=torch.channels_last) if channels_last else taken

@@ -7,19 +7,20 @@ weights and the network's outputs are left as they are, and blocks of grouped co
 
 import math
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 import torch_pruning as tp
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from sparsebench.errors import PruningError
 from sparsebench.pruning.layers import prunable_weights
-from sparsebench.pruning.opaque import one_operation, tensors_of
+from sparsebench.tensors import tensors_in
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
@@ -48,7 +49,7 @@ class ChannelGroup:
     in_blocks: bool = False
 
     def indices(self, units: Iterable[int]) -> list[int]:
-        """Return the root's outputs that make up some units, see ``channel_counts.Layer``."""
+        """Return the root's outputs that make up some units, see ``counts.Layer``."""
         size = self.channels // self.blocks
         return sorted(block * size + unit for unit in units for block in range(self.blocks))
 
@@ -100,14 +101,12 @@ class ChannelGraph:
         ]
         closed = [module for module in self._whole if _is_closed(module)]
         for module in closed:
-            module.forward = one_operation(module.forward)  # on a copy, for a while
+            module.forward = _one_operation(module.forward)  # on a copy, for a while
         try:
-            with torch.enable_grad(), warnings.catch_warnings():
+            with self.following(), torch.enable_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 # By a function of ours: left to itself, torch-pruning first tries to unpack a batch into arguments.
                 graph.build_dependency(self.net, example, forward_fn=lambda net, inputs: net(inputs), verbose=False)
-        except Exception as error:
-            raise self.not_followed(error) from error
         finally:
             for hook in hooks:
                 hook.remove()
@@ -117,19 +116,14 @@ class ChannelGraph:
 
     def _mark(self, values: Any) -> None:
         """Note what flows into or out of a module that stays whole: the layers on its other side must not shrink."""
-        self._marks.update(tensor.grad_fn for tensor in tensors_of(values) if tensor.grad_fn is not None)
+        self._marks.update(tensor.grad_fn for tensor in tensors_in(values) if tensor.grad_fn is not None)
 
     def _find(self) -> Iterator[ChannelGroup]:
-        roots = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
-        try:
-            found = list(self.graph.get_all_groups(root_module_types=roots))
-        except Exception as error:
-            raise self.not_followed(error) from error
+        with self.following():
+            found = list(self.graph.get_all_groups(root_module_types=(tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)))
         for full in found:
-            if not any(self._must_stay(dep) for dep, _ in full):
-                group = self._group(full)
-                if group is not None:
-                    yield group
+            if not any(self._must_stay(dep) for dep, _ in full) and (group := self._group(full)):
+                yield group
 
     def _must_stay(self, dep: Any) -> bool:
         """Whether removing channels at one place of a group would change what is to stay."""
@@ -164,20 +158,30 @@ class ChannelGraph:
             return None
         return ChannelGroup(self.names[root], full, channels, blocks, outputs, inputs, in_blocks)
 
-    def remove(self, group: ChannelGroup, indices: list[int]) -> None:
-        """Remove some of the root's outputs, and what depends on them, from the network of this graph."""
-        root = group.full[0].dep
-        try:
-            self.graph.get_pruning_group(root.target.module, root.handler, indices).prune()
-        except Exception as error:
-            raise self.not_followed(error) from error
+    def remove(self, surplus: Iterable[tuple[ChannelGroup, Sequence[int]]]) -> None:
+        """Remove some units of groups, and what depends on them, from the network of this graph."""
+        with self.following():
+            for group, units in surplus:
+                if units:
+                    root = group.full[0].dep
+                    self.graph.get_pruning_group(root.target.module, root.handler, group.indices(units)).prune()
 
-    def not_followed(self, error: Exception) -> PruningError:
-        """Return the error for a network in which torch-pruning loses its way."""
-        return PruningError(
-            f"The channels of {type(self.net).__name__} cannot be followed by torch-pruning "
-            f"({type(error).__name__}: {error}); use another pruner for this network, such as 'magnitude'."
-        )
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Say in words that torch-pruning has lost its way.
+
+        Raises:
+            PruningError: in place of whatever is raised within; one that is raised there already is handed on.
+        """
+        try:
+            yield
+        except PruningError:
+            raise
+        except Exception as error:
+            raise PruningError(
+                f"The channels of {type(self.net).__name__} cannot be followed by torch-pruning "
+                f"({type(error).__name__}: {error}); use another pruner for this network, such as 'magnitude'."
+            ) from error
 
 
 def _is_closed(module: nn.Module) -> bool:
@@ -216,3 +220,43 @@ def _blocks(module: nn.Module) -> int:
     if isinstance(module, tp.ops.TORCH_CONV) and module.groups != module.out_channels:
         return int(module.groups)
     return 1
+
+
+def _one_operation(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``forward`` with nothing to be seen between its inputs and its outputs but one operation.
+
+    What recurrent layers do inside, step by step, has nothing in it that could be cut, and leads astray who follows it.
+    """
+
+    def closed(*args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            outputs = forward(*args, **kwargs)
+        inputs = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_floating_point()]
+        # So that the operation is there also where no input comes from a layer.
+        anchor = torch.zeros((), requires_grad=True)
+        return _mapped(outputs, lambda tensor: _Through.apply(tensor, anchor, *inputs))
+
+    return closed
+
+
+def _mapped(values: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Return values of the same form with their floating-point tensors changed."""
+    if isinstance(values, Tensor):
+        return change(values) if values.is_floating_point() else values
+    if isinstance(values, tuple) and hasattr(values, "_fields"):  # a packed sequence
+        return type(values)(*(_mapped(value, change) for value in values))
+    if isinstance(values, tuple | list):
+        return type(values)(_mapped(value, change) for value in values)
+    return values
+
+
+class _Through(torch.autograd.Function):
+    """Hands on a tensor as if it had been computed from all the inputs. Nobody differentiates it."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, *inputs: Tensor) -> Tensor:  # noqa: ARG004 - the signature of a Function
+        return output.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise NotImplementedError

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.channels import ChannelGroup
-from sparsebench.registry import unknown_name
-
-Importance = Callable[[ChannelGroup], Tensor]
+from sparsebench.pruning.structured.channels import ChannelGroup
 
 IMPORTANCES: dict[str, Callable[[], Any]] = {
     "l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
@@ -24,16 +21,6 @@ IMPORTANCES: dict[str, Callable[[], Any]] = {
     "random": lambda: None,
 }
 """Those of torch-pruning, each over a whole group of layers that lose their channels together."""
-
-
-def check_importance(name: str) -> None:
-    """Raise where there is no such importance.
-
-    Raises:
-        PruningError: with the nearest name.
-    """
-    if name not in IMPORTANCES:
-        raise PruningError(unknown_name("importance", name, IMPORTANCES))
 
 
 def check_network(name: str, net: nn.Module) -> None:
@@ -71,7 +58,7 @@ def group_scores(group: ChannelGroup, importance: str, seed: int) -> Tensor | No
     """Return the importance of each unit of a group, float32 (units,), or None where the importance does not apply.
 
     Args:
-        group: the channels; see ``channel_counts.Layer`` for what a unit is.
+        group: the channels; see ``counts.Layer`` for what a unit is.
         importance: a name in ``IMPORTANCES``.
         seed: what ``random`` draws from, beside the name of the group's root.
 

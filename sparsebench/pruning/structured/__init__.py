@@ -1,0 +1,1 @@
+"""Structured pruning: whole channels are removed, so that the network gets smaller and faster in dense kernels."""
