@@ -9,6 +9,7 @@ from sparsebench.points.latency import SessionRow, Speed, sessions
 from sparsebench.points.points import Point, Section
 from sparsebench.points.text import speedup_text
 from sparsebench.statistics.verdicts import Verdict
+from sparsebench.store.records import TrialRecord
 from sparsebench.wording.numbers import decimal, kilobytes, limits, ratio, significant
 from sparsebench.wording.text import counted, escape, listing
 
@@ -25,7 +26,8 @@ def answer(section: Section) -> str:
         return f"**{none}**"
     picks = pick(section)
     if picks.candidates == 0:
-        least = min((p for p in section.shown if p.drop and not p.is_baseline), key=_drop, default=None)
+        lossy = [(p.drop.pp, p) for p in section.shown if p.drop and not p.is_baseline]
+        _, least = min(lossy, key=lambda pair: pair[0], default=(0.0, None))
         if least is None:
             return "**No answer: only the dense fp32 network has finished.**"
         return (
@@ -33,14 +35,15 @@ def answer(section: Section) -> str:
             f"The smallest loss is that of {_named(least)}: {_lost(least)}."
         )
     size, speed = _size(picks), _speed(picks, section)
-    if size and speed and picks.smallest is picks.fastest and picks.smallest:
-        found = f"{_named(picks.smallest)} is both smallest and fastest: {size}; {speed}; {_lost(picks.smallest)}"
+    smallest, fastest = picks.smallest, picks.fastest
+    if size and speed and smallest is fastest and smallest:
+        found = f"{_named(smallest)} is both smallest and fastest: {size}; {speed}; {_lost(smallest)}"
     else:
         parts = []
-        if size and picks.smallest:
-            parts.append(f"smallest file: {_named(picks.smallest)}, {size}, {_lost(picks.smallest)}")
-        if speed and picks.fastest:
-            parts.append(f"lowest latency: {_named(picks.fastest)}, {speed}, {_lost(picks.fastest)}")
+        if size and smallest:
+            parts.append(f"smallest file: {_named(smallest)}, {size}, {_lost(smallest)}")
+        if speed and fastest:
+            parts.append(f"lowest latency: {_named(fastest)}, {speed}, {_lost(fastest)}")
         elif picks.timed:
             parts.append(f"latency: {_not_faster(section)}")
         found = "; ".join(parts) or "neither size nor latency was measured"
@@ -74,30 +77,28 @@ def timing_note(sections: Sequence[Section]) -> str:
         return "No latency was measured."
     if not all(session.valid for session in found):
         return "Verdicts are given for the other sessions." if any(session.valid for session in found) else ""
-    band = max(session.band for session in found)
-    count = counted(len(found), "session")
     return (
-        f"Timing is VALID: in {count} of paired rounds, no second copy of the baseline was found different from it by "
-        f"more than {100 * band:g} %."
+        f"Timing is VALID: in {counted(len(found), 'session')} of paired rounds, no second copy of the baseline was "
+        f"found different from it by more than {100 * max(session.band for session in found):g} %."
     )
+
+
+def subject(of: Section | SessionRow | TrialRecord) -> str:
+    """Return which model it is, and on which data."""
+    return f"{escape(of.model)} on {escape(of.data)}"
 
 
 def session_name(row: SessionRow, sections: Sequence[Section]) -> str:
     """Return a session as it is told from the others of a report."""
     measured = row.measured
     name = f"{escape(row.backend)}, batch {measured.batch_size}, {counted(measured.threads, 'thread')}"
-    return name if len(sections) < 2 else f"{escape(row.model)} on {escape(row.data)}, {name}"
+    return name if len(sections) < 2 else f"{subject(row)}, {name}"
 
 
 def _not_faster(section: Section) -> str:
-    """Return why no point is called the fastest."""
     if all(not t.own.valid for p in section.shown if (t := p.timing(section.setting))):
         return "none can be called the lowest, for the timing is INVALID"
     return "no point was found FASTER than dense fp32"
-
-
-def _drop(point: Point) -> float:
-    return point.drop.pp if point.drop else float("inf")
 
 
 def _named(point: Point) -> str:
@@ -111,7 +112,7 @@ def _size(picks: Picks) -> str:
     compared = [f"{ratio(point.deflated_ratio)} smaller than dense fp32"] if point.deflated_ratio else []
     if picks.as_small:
         compared.append(f"but not than {_others(picks.as_small)} for every seed")
-    return _with(f"{kilobytes(point.deflated_file_bytes)} kB deflated", compared)
+    return f"{kilobytes(point.deflated_file_bytes)} kB deflated{_aside(compared)}"
 
 
 def _speed(picks: Picks, section: Section) -> str:
@@ -119,18 +120,16 @@ def _speed(picks: Picks, section: Section) -> str:
     timing = point.timing(section.setting) if point else None
     if timing is None or point is None:
         return ""
-    compared = []
-    if timing.own.verdict is not Verdict.BASELINE:
-        compared.append(f"{speedup_text(timing.own)} against {_baseline(timing.own, point)}")
-    if timing.eager and point.backend != EAGER:
-        compared.append(f"{speedup_text(timing.eager)} against {_baseline(timing.eager, point)}")
+    own = timing.own if timing.own.verdict is not Verdict.BASELINE else None
+    eager = timing.eager if point.backend != EAGER else None
+    compared = [f"{speedup_text(speed)} against {_baseline(speed, point)}" for speed in (own, eager) if speed]
     if picks.as_fast:
         compared.append(f"not told apart from {_others(picks.as_fast)}, for the intervals overlap")
-    return _with(f"{significant(timing.median_ms.mean)} ms at batch {timing.batch_size}", compared)
+    return f"{significant(timing.median_ms.mean)} ms at batch {timing.batch_size}{_aside(compared)}"
 
 
-def _with(figure: str, compared: Sequence[str]) -> str:
-    return f"{figure} ({', '.join(compared)})" if compared else figure
+def _aside(compared: Sequence[str]) -> str:
+    return f" ({', '.join(compared)})" if compared else ""
 
 
 def _others(points: Sequence[Point]) -> str:

@@ -7,7 +7,7 @@ from sparsebench.points.baselines import FP32
 from sparsebench.points.points import Point, Section
 from sparsebench.store.results import LayerAudit
 from sparsebench.wording.numbers import DASH, percent
-from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.tables import markdown_table, rows_table
 from sparsebench.wording.text import escape, shorten
 
 
@@ -34,63 +34,45 @@ def examples(section: Section) -> tuple[Example, ...]:
 
 def shares_table(section: Section) -> str:
     """Return how much of each backend's networks is int8: shares of weights and of MACs, means over seeds."""
-    rows = []
-    for example in examples(section):
-        point, layers = example.point, example.layers
-        in_int8 = sum(layer.bits == 8 for layer in layers)
-        rows.append(
-            [
-                escape(point.backend),
-                escape(point.scheme),
-                escape(point.pruning),
-                percent(point.int8_fraction, 1),
-                percent(point.int8_mac_fraction, 1),
-                f"{in_int8} of {len(layers)}",
-                ", ".join(dict.fromkeys(layer.computed_in for layer in layers if layer.computed_in)) or DASH,
-            ]
-        )
-    headings = ["backend", "scheme", "network", "int8 weights %", "int8 MACs %", "int8 layers", "computed in"]
-    return markdown_table(headings, rows, [False] * 3 + [True] * 3 + [False])
+    rows = [
+        {
+            "backend": escape(point.backend),
+            "scheme": escape(point.scheme),
+            "network": escape(point.pruning),
+            "int8 weights %": percent(point.int8_fraction, 1),
+            "int8 MACs %": percent(point.int8_mac_fraction, 1),
+            "int8 layers": f"{sum(layer.bits == 8 for layer in layers)} of {len(layers)}",
+            "computed in": ", ".join(dict.fromkeys(layer.computed_in for layer in layers if layer.computed_in)) or DASH,
+        }
+        for point, layers in ((example.point, example.layers) for example in examples(section))
+    ]
+    return rows_table(rows, {"backend", "scheme", "network", "computed in"})
 
 
 def zeros_table(points: Sequence[Point]) -> str:
     """Return sparsity before and after quantization, one row an operating point; empty where nothing was quantized."""
+    shares = ("before %", "after %", "by quantization alone %", "without those %")
     rows = [
-        [
-            escape(point.pruning),
-            escape(point.scheme),
-            escape(point.backend),
-            *(percent(share, 4) for share in point.zeros),
-        ]
+        {
+            "network": escape(point.pruning),
+            "scheme": escape(point.scheme),
+            "backend": escape(point.backend),
+            **{name: percent(share, 4) for name, share in zip(shares, point.zeros, strict=True)},
+        }
         for point in points
         if point.zeros and point.scheme != FP32
     ]
-    headings = [
-        "network",
-        "scheme",
-        "backend",
-        "before %",
-        "after %",
-        "by quantization alone %",
-        "without those %",
-    ]
-    return markdown_table(headings, rows, [False] * 3 + [True] * 4) if rows else ""
+    return rows_table(rows, {"network", "scheme", "backend"})
 
 
 def audit_tables(section: Section) -> Iterator[tuple[str, str]]:
     """Yield, for each backend, a heading and a table: layers × schemes, with the reasons for what is not int8."""
-    shown = examples(section)
+    shown = sorted(examples(section), key=lambda example: section.schemes.index(example.point.scheme))
     for backend in section.backends:
-        held = sorted(
-            (e for e in shown if e.point.backend == backend), key=lambda e: section.schemes.index(e.point.scheme)
-        )
+        held = [example for example in shown if example.point.backend == backend]
         if held:
-            yield _heading(backend, held), _table(held)
-
-
-def _heading(backend: str, held: list[Example]) -> str:
-    networks = dict.fromkeys(f"{example.point.pruning}, seed {example.seed}" for example in held)
-    return f"{escape(backend)} ({escape('; '.join(networks))})"
+            networks = dict.fromkeys(f"{example.point.pruning}, seed {example.seed}" for example in held)
+            yield f"{escape(backend)} ({escape('; '.join(networks))})", _table(held)
 
 
 def _table(held: list[Example]) -> str:
@@ -99,11 +81,9 @@ def _table(held: list[Example]) -> str:
     rows = []
     for name, layer in layers.items():
         macs = DASH if layer.macs is None else f"{layer.macs:,}"
-        row = [escape(shorten(name, 80)), escape(layer.kind), f"{layer.weights:,}", macs]
-        for example in held:
-            here = next((found for found in example.layers if found.name == name), None)
-            row.append(_cell(here, notes))
-        rows.append(row)
+        here = (next((found for found in example.layers if found.name == name), None) for example in held)
+        cells = (_cell(found, notes) for found in here)
+        rows.append([escape(shorten(name, 80)), escape(layer.kind), f"{layer.weights:,}", macs, *cells])
     headings = ["layer", "kind", "weights", "MACs", *(escape(example.point.scheme) for example in held)]
     table = markdown_table(headings, rows, [False, False, True, True, *[False] * len(held)])
     reasons = "\n".join(f"{number}. {escape(shorten(reason))}" for reason, number in notes.items())

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from sparsebench.points.baselines import EAGER
 from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
-from sparsebench.report.answer import DENSE, session_name
+from sparsebench.report.answer import DENSE, session_name, subject
 from sparsebench.statistics.verdicts import fewest_rounds
 from sparsebench.store.records import StageRecord
 from sparsebench.store.results import LoadedWeights, TrainResult
 from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits, percent
-from sparsebench.wording.text import counted, escape, listing, shorten
+from sparsebench.wording.text import counted, escape, first_of, listing, shorten
 
 ASKED_TOLERANCE = 1e-3
 """Difference between the sparsity asked for and reached, as a fraction, from which on it is reported."""
@@ -56,26 +56,28 @@ def trained_records(run: Run) -> dict[str, tuple[TrialResult, TrainResult]]:
     return found
 
 
+def _records(trials: Iterable[TrialResult]) -> Iterator[tuple[TrialResult, StageRecord]]:
+    return ((trial, record) for trial in trials for record in (*trial.ancestors, *trial.stages))
+
+
 def loaded_weights(trials: Iterable[TrialResult]) -> Iterator[tuple[int, LoadedWeights]]:
     """Yield the seed and the checkpoint of every dense network that was loaded, for each trial that comes of it."""
-    for trial in trials:
-        for record in (*trial.ancestors, *trial.stages):
-            if isinstance(record.result, TrainResult) and record.result.loaded is not None:
-                yield trial.trial.seed, record.result.loaded
+    for trial, record in _records(trials):
+        if isinstance(record.result, TrainResult) and record.result.loaded is not None:
+            yield trial.trial.seed, record.result.loaded
 
 
 def stages(run: Run) -> dict[str, StageRecord]:
     """Return every stage once, by its key; trials share the stages that they have in common."""
-    return {record.key: record for trial in run.trials for record in (*trial.ancestors, *trial.stages)}
+    return {record.key: record for _, record in _records(run.trials)}
 
 
 def _unfinished(run: Run) -> Iterator[str]:
-    counts = Counter(trial.status for trial in run.trials)
-    total = len(run.trials)
+    counts, total = Counter(trial.status for trial in run.trials), counted(len(run.trials), "trial")
     if counts["failed"]:
-        yield f"**{counts['failed']:,} of {counted(total, 'trial')} failed**; see “Failed and not offered” for why."
+        yield f"**{counts['failed']:,} of {total} failed**; see “Failed and not offered” for why."
     if counts["pending"]:
-        yield f"**{counts['pending']:,} of {counted(total, 'trial')} pending**: the run is not complete."
+        yield f"**{counts['pending']:,} of {total} pending**: the run is not complete."
 
 
 def _without_control(sections: tuple[Section, ...]) -> Iterator[str]:
@@ -83,22 +85,21 @@ def _without_control(sections: tuple[Section, ...]) -> Iterator[str]:
         lacking = [b for b in section.backends if not any(p.is_baseline and p.top1 for p in section.on(b))]
         if lacking:
             names = listing([escape(name) for name in lacking])
-            yield f"{_where(section)}: no dense fp32 trial finished on {names}; drops and speedups are missing there."
+            yield f"{subject(section)}: no dense fp32 trial finished on {names}; drops and speedups are missing there."
 
 
 def _dense_oddities(section: Section) -> Iterator[str]:
-    where = _where(section)
+    where = subject(section)
     for point in (p for p in section.shown if p.is_baseline and p.top1):
-        backend = escape(point.backend)
         if point.chance is not None:
             yield (
-                f"{where}: the dense network on {backend} cannot be told from guessing ({percent(point.chance)} %) "
-                "for at least one seed; drops against it mean nothing."
+                f"{where}: the dense network on {escape(point.backend)} cannot be told from guessing "
+                f"({percent(point.chance)} %) for at least one seed; drops against it mean nothing."
             )
         if point.backend != EAGER and point.drop_eager and abs(point.drop_eager.pp) > BACKEND_TOLERANCE_PP:
             yield (
-                f"{where}: dense fp32 on {backend} differs from eager by {decimal(-point.drop_eager.pp)} pp in top-1, "
-                "though nothing was compressed."
+                f"{where}: dense fp32 on {escape(point.backend)} differs from eager by "
+                f"{decimal(-point.drop_eager.pp)} pp in top-1, though nothing was compressed."
             )
     better = [(p.drop, p) for p in section.shown if p.drop and p.drop.high_pp < 0]
     if better:
@@ -113,10 +114,9 @@ def _dense_oddities(section: Section) -> Iterator[str]:
 def _recorded(run: Run) -> Iterator[str]:
     """Yield what stages warned of, each text once: nothing pruned, nothing quantized, and whatever else."""
     users: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for trial in run.trials:
-        for record in (*trial.ancestors, *trial.stages):
-            for text in record.warnings:
-                users[text].setdefault(record.key, trial.trial.label)
+    for trial, record in _records(run.trials):
+        for text in record.warnings:
+            users[text].setdefault(record.key, trial.trial.label)
     for text, labels in users.items():
         first = next(iter(labels.values()))
         others = f" and {len(labels) - 1:,} more" if len(labels) > 1 else ""
@@ -129,8 +129,7 @@ def _other_sparsity(run: Run) -> Iterator[str]:
     for trial, trained in trained_records(run).values():
         rounding = 0.5 / trained.prunable_weights if trained.prunable_weights else 0.0
         if abs(trained.sparsity - trained.asked_sparsity) > max(ASKED_TOLERANCE, 1.001 * rounding):
-            asked = f"{_network(trial)}: asked {decimal(trained.asked_sparsity, 4)}"
-            off[asked].append(decimal(trained.sparsity, 4))
+            off[f"{_network(trial)}: asked {decimal(trained.asked_sparsity, 4)}"].append(decimal(trained.sparsity, 4))
     for asked, reached in off.items():
         yield f"{asked}, reached {', '.join(reached[:ALSO_LISTED])} of the prunable weights."
 
@@ -146,8 +145,7 @@ def _collapsed(run: Run) -> Iterator[str]:
         if layers:
             seeds = counted(networks[network], "seed")
             names = [f"{escape(shorten(name, 60))} ({count} of {seeds})" for name, count in layers.items()]
-            more = f" and {len(names) - ALSO_LISTED} more" if len(names) > ALSO_LISTED else ""
-            yield f"{network}: collapsed, at least 99.5 % zero: {', '.join(names[:ALSO_LISTED])}{more}."
+            yield f"{network}: collapsed, at least 99.5 % zero: {first_of(names, ALSO_LISTED)}."
 
 
 def _own_pruning(run: Run) -> Iterator[str]:
@@ -167,31 +165,27 @@ def _one_dense_network(section: Section) -> Iterator[str]:
     if len(loaded) > 1 and len({weights.sha256 or weights.source for weights in loaded.values()}) == 1:
         source = escape(shorten(next(iter(loaded.values())).source))
         yield (
-            f"{_where(section)}: its {len(loaded)} seeds prune one dense network, loaded from {source}. Intervals "
+            f"{subject(section)}: its {len(loaded)} seeds prune one dense network, loaded from {source}. Intervals "
             "leave out how much another training of it would change; a checkpoint for each seed, as in "
             "model.weights = 'net-{seed}.pt', puts it in."
         )
 
 
 def _machines(run: Run) -> Iterator[str]:
-    yield from _trained_elsewhere(run)
+    """Yield that networks were trained or timed on several machines: a run may go on on another, but should say so."""
+    trained = Counter(record.environment.machine for record in stages(run).values() if record.stage == "train")
+    if len(trained) > 1:
+        where = listing([f"{count:,} on {escape(machine)}" for machine, count in trained.most_common()])
+        yield (
+            f"Networks were trained on {len(trained)} machines ({where}). Rounding differs between machines, so that "
+            "the same seed may train to a slightly different network; no latency depends on it."
+        )
     counts = Counter(record.environment.machine for trial in run.trials for record in trial.measure if record.result)
     if len(counts) > 1:
         names, shown = listing([escape(name) for name in counts]), escape(counts.most_common(1)[0][0])
         yield (
             f"Latency was measured on {len(counts)} machines ({names}); only that of {shown} is shown, for latencies "
             "of two machines are not compared."
-        )
-
-
-def _trained_elsewhere(run: Run) -> Iterator[str]:
-    """Yield that not all networks were trained on one machine: a run may go on on another, but should say so."""
-    counts = Counter(record.environment.machine for record in stages(run).values() if record.stage == "train")
-    if len(counts) > 1:
-        where = listing([f"{count:,} on {escape(machine)}" for machine, count in counts.most_common()])
-        yield (
-            f"Networks were trained on {len(counts)} machines ({where}). Rounding differs between machines, so that "
-            "the same seed may train to a slightly different network; no latency depends on it."
         )
 
 
@@ -219,20 +213,16 @@ def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
                 f"{name} was timed in the process of the sweep ({escape(session.in_process_because)}): what depends on "
                 "how a process lays out its memory is not averaged out."
             )
-        steal, throttled = (session.conditions.get(field) or 0.0 for field in ("steal_share", "throttle_events"))
+        steal, foreign, throttled = (
+            session.conditions.get(field) or 0.0 for field in ("steal_share", "foreign_cores", "throttle_events")
+        )
         if steal > STEAL_TOLERANCE:
             yield f"Timing of {name}: a hypervisor took up to {percent(steal, 0)} % of the cores' time in a round."
-        foreign = session.conditions.get("foreign_cores") or 0.0
         if foreign > FOREIGN_TOLERANCE:
             yield f"Timing of {name}: other processes kept {decimal(foreign, 1)} cores busy in the mean."
         if throttled:
             yield f"Timing of {name}: cores were slowed down for heat up to {throttled:,.0f} times in a round."
 
 
-def _where(section: Section) -> str:
-    return f"{escape(section.model)} on {escape(section.data)}"
-
-
 def _network(trial: TrialResult) -> str:
-    t = trial.trial
-    return f"{escape(t.model)} on {escape(t.data)}, {escape(t.pruning)}"
+    return f"{subject(trial.trial)}, {escape(trial.trial.pruning)}"

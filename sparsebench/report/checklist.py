@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sparsebench.points.points import Point, Section
+from sparsebench.report.answer import subject
 from sparsebench.report.caveats import trained_records
 from sparsebench.store.results import TrainResult
 from sparsebench.store.run import Run
@@ -54,17 +55,22 @@ def checklist_markdown(checks: list[Check]) -> str:
     return "\n".join([f"{kept} of {len(checks)} kept.", "", *lines])
 
 
+def _check(kept: bool, practice: str, evidence: str, otherwise: str = "", hint: str = "") -> Check:
+    """Return a check with its evidence; where it is not kept, with what stands ``otherwise``, and what would help."""
+    return Check(kept, practice, evidence if kept else f"{otherwise or evidence}{hint}")
+
+
 def _subjects(run: Run, sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
-    pairs = [f"{escape(s.model)} on {escape(s.data)}" for s in sections if s.shown]
+    pairs = [subject(section) for section in sections if section.shown]
     metrics = "top-1 and top-5" if any(point.top5 for point in points) else "top-1"
-    named = f"{listing(pairs[:6])}; {metrics} accuracy" if pairs else "nothing has finished"
-    yield Check(bool(pairs), "architectures, data sets and metrics are named", named)
-    others = "" if len(pairs) >= 3 else " in this run; reports of other runs may supply the others"
-    yield Check(len(pairs) >= 3, "at least 3 (data set, architecture) pairs", f"{len(pairs)} of 3{others}")
+    named = f"{listing(pairs[:6])}; {metrics} accuracy"
+    yield _check(bool(pairs), "architectures, data sets and metrics are named", named, "nothing has finished")
+    elsewhere = " in this run; reports of other runs may supply the others"
+    yield _check(len(pairs) >= 3, "at least 3 (data set, architecture) pairs", f"{len(pairs)} of 3", hint=elsewhere)
     sizes = {trial.trial.data: record.train_samples for trial, record in trained_records(run).values()}
-    real = [data for data, samples in sizes.items() if data not in TOYS and samples >= TOY_SAMPLES]
+    real = [escape(data) for data, samples in sizes.items() if data not in TOYS and samples >= TOY_SAMPLES]
     toys = f"{listing([escape(data) for data in sizes][:6])} alone in this run" if sizes else "nothing has finished"
-    yield Check(bool(real), "not on toy data sets alone", listing([escape(data) for data in real][:6]) or toys)
+    yield _check(bool(real), "not on toy data sets alone", listing(real[:6]), toys)
 
 
 def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
@@ -75,85 +81,72 @@ def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Ite
     # The dense control is one end of every trade-off curve.
     controls = {(p.model, p.data) for p in points if p.dense}
     fewest = min((len(found) + (key[:2] in controls) for key, found in amounts.items()), default=len(controls and {0}))
-    more = "" if fewest >= 5 else "; add thresholds"
-    yield Check(fewest >= 5, "at least 5 operating points on each trade-off curve", f"{fewest} of 5{more}")
+    practice = "at least 5 operating points on each trade-off curve"
+    yield _check(fewest >= 5, practice, f"{fewest} of 5", hint="; add thresholds")
     ratios = [p.compression_ratio for p in points if p.compression_ratio and not p.is_baseline]
     spans = bool(ratios) and min(ratios) <= LOW_RATIO and max(ratios) >= HIGH_RATIO
     found = f"{min(ratios):.3g}× to {max(ratios):.3g}×" if ratios else "none"
-    found += "" if spans else "; add thresholds towards the missing end"
-    yield Check(spans, f"compression ratios span {LOW_RATIO:g}× to {HIGH_RATIO:g}× or more", found)
-    curves = any(len(section.thresholds) > 1 for section in sections)
-    yield Check(curves, "trade-off curves", "plotted" if curves else "missing")
+    practice = f"compression ratios span {LOW_RATIO:g}× to {HIGH_RATIO:g}× or more"
+    yield _check(spans, practice, found, hint="; add thresholds towards the missing end")
+    yield _check(any(len(section.thresholds) > 1 for section in sections), "trade-off curves", "plotted", "missing")
 
 
 def _seeds(points: list[Point]) -> Iterator[Check]:
     fewest = min((point.top1.n for point in points if point.top1), default=0)
-    more = "" if fewest >= 3 else "; add seeds"
-    yield Check(fewest >= 3, "at least 3 seeds for every point", f"{fewest} of 3 at the point with fewest{more}")
-    spread = fewest >= 2
-    evidence = "printed, n stated, error bars defined" if spread else "a single seed has no deviation"
-    yield Check(spread, "mean and sample standard deviation", evidence)
+    evidence = f"{fewest} of 3 at the point with fewest"
+    yield _check(fewest >= 3, "at least 3 seeds for every point", evidence, hint="; add seeds")
+    printed = "printed, n stated, error bars defined"
+    yield _check(fewest >= 2, "mean and sample standard deviation", printed, "a single seed has no deviation")
 
 
 def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]:
+    none = "" if points else "nothing was evaluated"
     lacking = {
         "compression ratio": sum(point.compression_ratio is None for point in points),
         "theoretical speedup": sum(point.theoretical_speedup is None for point in points),
     }
-    missing = [f"{ratio} missing at {counted(count, 'point')}" for ratio, count in lacking.items() if count]
-    evidence = "; ".join(missing) or "both given" if points else "nothing was evaluated"
-    yield Check(bool(points) and not missing, "compression ratio and theoretical speedup", evidence)
-    many = any(record.classes >= 10 for record in trained)
-    without = sum(point.top5 is None for point in points)
-    if not many and points:
+    missing = "; ".join(f"{ratio} missing at {counted(count, 'point')}" for ratio, count in lacking.items() if count)
+    kept = bool(points) and not missing
+    yield _check(kept, "compression ratio and theoretical speedup", "both given", none or missing)
+    if points and not any(record.classes >= 10 for record in trained):
         yield Check(True, "top-1 and top-5", "top-1; with fewer than 10 classes top-5 says little")
     else:
-        evidence = f"top-5 missing at {counted(without, 'point')}" if without else "both given"
-        yield Check(bool(points) and not without, "top-1 and top-5", evidence if points else "nothing was evaluated")
-    evidence = "in the tables and in data.csv" if points else "none"
-    yield Check(bool(points), "raw accuracies, not only differences", evidence)
+        without = sum(point.top5 is None for point in points)
+        missing = none or f"top-5 missing at {counted(without, 'point')}"
+        yield _check(bool(points) and not without, "top-1 and top-5", "both given", missing)
+    yield _check(bool(points), "raw accuracies, not only differences", "in the tables and in data.csv", "none")
     paired = bool(points) and all(p.drop.paired for p in points if p.drop) and any(p.drop for p in points)
-    evidence = "from per-sample correctness" if paired else "per-sample correctness is missing"
-    yield Check(paired, "accuracy differences with paired intervals", evidence)
+    practice = "accuracy differences with paired intervals"
+    yield _check(paired, practice, "from per-sample correctness", "per-sample correctness is missing")
     sessions = {m.session.id: m.session for point in points for seed in point.seeds for m in seed.trial.measured}
-    if sessions:
-        valid = sum(session.valid for session in sessions.values())
-        evidence = f"{valid:,} of {counted(len(sessions), 'session')} VALID"
-        yield Check(valid == len(sessions), "speedups from paired timing, with a control", evidence)
-    else:
-        missing_timing = "no latency was measured; set measure.batch_sizes"
-        yield Check(False, "speedups from paired timing, with a control", missing_timing)
+    valid = sum(session.valid for session in sessions.values())
+    evidence = f"{valid:,} of {counted(len(sessions), 'session')} VALID"
+    untimed = "" if sessions else "no latency was measured; set measure.batch_sizes"
+    kept = bool(sessions) and valid == len(sessions)
+    yield _check(kept, "speedups from paired timing, with a control", evidence, untimed)
 
 
 def _controls(points: list[Point]) -> Iterator[Check]:
     without = sum(point.drop is None for point in points)
-    kept = bool(points) and not without
     lacking = f"missing at {counted(without, 'point')}; add threshold 0 and scheme fp32" if points else "none"
-    yield Check(kept, "dense control made by the same code", "same code, seed and backend" if kept else lacking)
-    pruners = _pruners(points)
-    random = "random" in pruners
-    yield Check(random, "random pruning as a baseline", "run" if random else 'missing; add "random" to pruners')
+    kept = bool(points) and not without
+    yield _check(kept, "dense control made by the same code", "same code, seed and backend", lacking)
+    # A trainer of the user's own may prune in its own way, whatever it was asked for.
+    trained = [seed.trial.trained for point in points if not point.dense for seed in point.seeds]
+    pruners = {record.pruned_by.partition("(")[0] for record in trained if record}
+    yield _check("random" in pruners, "random pruning as a baseline", "run", 'missing; add "random" to pruners')
     wanted = {"magnitude": "global", "layer_magnitude": "layer-wise"}
     missing = [f'{kind} missing; add "{name}" to pruners' for name, kind in wanted.items() if name not in pruners]
-    yield Check(not missing, "magnitude baselines, global and layer-wise", ", ".join(missing) or "both run")
-
-
-def _pruners(points: list[Point]) -> set[str]:
-    """Return the pruners, without their options, that networks with an accuracy were really pruned by.
-
-    A trainer of the user's own may prune in its own way, whatever it was asked for.
-    """
-    trained = (seed.trial.trained for point in points if not point.dense for seed in point.seeds)
-    return {record.pruned_by.partition("(")[0] for record in trained if record}
+    yield _check(not missing, "magnitude baselines, global and layer-wise", "both run", ", ".join(missing))
 
 
 def _provenance(run: Run, trained: list[TrainResult]) -> Iterator[Check]:
     environment = run.record.environment
     yield Check(bool(run.record.config), "hyperparameters", "the resolved config is given below")
     recorded = bool(environment.cpu and environment.versions)
-    yield Check(recorded, "hardware and library versions", "given below" if recorded else "missing")
-    commit = bool(environment.commit)
-    yield Check(commit, "commit of the code", "given below" if commit else "missing; run from a git checkout")
+    yield _check(recorded, "hardware and library versions", "given below", "missing")
+    missing = "missing; run from a git checkout"
+    yield _check(bool(environment.commit), "commit of the code", "given below", missing)
     split = bool(trained) and all(record.val_samples > 0 for record in trained)
-    evidence = "chosen on validation data, the test set read once" if split else "no validation data"
-    yield Check(split, "no choice made on the test set while training", evidence)
+    evidence = "chosen on validation data, the test set read once"
+    yield _check(split, "no choice made on the test set while training", evidence, "no validation data")

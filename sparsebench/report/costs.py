@@ -12,7 +12,7 @@ from sparsebench.report.caveats import stages
 from sparsebench.store.records import STAGE_KINDS, StageRecord
 from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult
 from sparsebench.store.run import Run
-from sparsebench.wording.numbers import DASH, decimal, percent
+from sparsebench.wording.numbers import decimal, percent
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import counted
 
@@ -71,15 +71,17 @@ class Wall:
 
 def costs(run: Run) -> tuple[Cost, ...]:
     """Return the cost of each kind of stage, in the order in which stages run."""
-    records = stages(run).values()
     found = []
     for kind in STAGE_KINDS:
-        of_kind = [record for record in records if record.stage == kind]
-        calibration = (r.result.calibration_seconds for r in of_kind if isinstance(r.result, CompressResult))
-        failed = sum(record.status == "failed" for record in of_kind)
-        seconds = sum(record.seconds for record in of_kind)
-        found.append(Cost(kind, len(of_kind), failed, seconds, sum(calibration), _rate(of_kind)))
+        records = [record for record in stages(run).values() if record.stage == kind]
+        calibration = sum(r.result.calibration_seconds for r in records if isinstance(r.result, CompressResult))
+        failed = sum(record.status == "failed" for record in records)
+        found.append(Cost(kind, len(records), failed, _seconds(records), calibration, _rate(records)))
     return tuple(found)
+
+
+def _seconds(records: Iterable[StageRecord]) -> float:
+    return sum(record.seconds for record in records)
 
 
 def _rate(records: Iterable[StageRecord]) -> float | None:
@@ -98,16 +100,15 @@ def _rate(records: Iterable[StageRecord]) -> float | None:
 def savings(run: Run) -> Savings:
     """Return what sharing stages and resuming saved."""
     records = stages(run).values()
-    last = run.starts[-1].timestamp() if run.starts else None
-    done = [record for record in records if record.status == "done"]
-    kept = [record for record in done if last is not None and _begun(record) + record.seconds <= last]
+    last = run.starts[-1].timestamp() if run.starts else float("-inf")
+    kept = [r for r in records if r.status == "done" and _begun(r) + r.seconds <= last]
     return Savings(
         trials=len(run.trials),
-        apart_seconds=sum(r.seconds for trial in run.trials for r in (*trial.ancestors, *trial.stages)),
-        spent_seconds=sum(record.seconds for record in records),
+        apart_seconds=_seconds(r for trial in run.trials for r in (*trial.ancestors, *trial.stages)),
+        spent_seconds=_seconds(records),
         starts=len(run.starts),
         kept_stages=len(kept),
-        kept_seconds=sum(record.seconds for record in kept),
+        kept_seconds=_seconds(kept),
     )
 
 
@@ -119,13 +120,12 @@ def wall(run: Run) -> Wall | None:
     records = list(stages(run).values())
     if not run.starts or not records or any("." not in record.started_at for record in records):
         return None
-    spans = _spans(records)
-    begins = [start.timestamp() for start in run.starts]
+    spans, begins = _spans(records), [start.timestamp() for start in run.starts]
     ends: dict[float, float] = {}
     for begin, end in spans:
-        start = max((at for at in begins if at <= begin), default=None)
-        if start is not None:
-            ends[start] = max(end, ends.get(start, end))
+        before = [start for start in begins if start <= begin]
+        if before:
+            ends[max(before)] = max(end, ends.get(max(before), end))
     sessions = joined_spans(ends.items())
     inside = [span for span in spans if span[0] >= begins[0]]
     return Wall(_length(sessions), _length(joined_spans(inside))) if sessions else None
@@ -133,13 +133,10 @@ def wall(run: Run) -> Wall | None:
 
 def _spans(records: Iterable[StageRecord]) -> list[Span]:
     """Return when stages ran; those that were timed together began together, and each has its share of the seconds."""
-    seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
-    begun: dict[tuple[str, str, str], float] = {}
+    seconds: defaultdict[tuple[float, str, str], float] = defaultdict(float)
     for record in records:
-        key = (record.stage, record.started_at, "" if record.stage == "measure" else record.key)
-        seconds[key] += record.seconds
-        begun[key] = _begun(record)
-    return [(begun[key], begun[key] + seconds[key]) for key in begun]
+        seconds[_begun(record), record.stage, "" if record.stage == "measure" else record.key] += record.seconds
+    return [(begin, begin + length) for (begin, *_), length in seconds.items()]
 
 
 def joined_spans(spans: Iterable[Span]) -> list[Span]:
@@ -163,7 +160,10 @@ def _begun(record: StageRecord) -> float:
 
 def costs_markdown(run: Run) -> str:
     """Return the costs as a table with a total, and what was saved as a list."""
-    return f"{costs_table(run)}\n\n" + "\n".join(f"- {line}" for line in (_shared(run), _resumed(run), _between(run)))
+    saved = savings(run)
+    return f"{costs_table(run)}\n\n" + "\n".join(
+        f"- {line}" for line in (_shared(saved), _resumed(saved), _between(run))
+    )
 
 
 def costs_table(run: Run) -> str:
@@ -171,26 +171,24 @@ def costs_table(run: Run) -> str:
     found = costs(run)
     rows = []
     for cost in found:
-        rate = DASH if cost.samples_per_second is None else decimal(cost.samples_per_second, 0)
-        rows.append([cost.stage, f"{cost.stages:,}", f"{cost.failed:,}", decimal(cost.seconds, 1), rate])
+        numbers = (decimal(cost.seconds, 1), decimal(cost.samples_per_second, 0))
+        rows.append([cost.stage, f"{cost.stages:,}", f"{cost.failed:,}", *numbers])
         if cost.stage == "compress":
             rows.append(["of which calibration", "", "", decimal(cost.calibration_seconds, 1), ""])
-    total = [sum(cost.stages for cost in found), sum(cost.failed for cost in found)]
-    rows.append(["total", f"{total[0]:,}", f"{total[1]:,}", decimal(sum(cost.seconds for cost in found), 1), ""])
+    counts, seconds = (sum(c.stages for c in found), sum(c.failed for c in found)), sum(c.seconds for c in found)
+    rows.append(["total", *(f"{count:,}" for count in counts), decimal(seconds, 1), ""])
     headings = ["stage", "stages", "failed", "seconds", "samples/s"]
     return markdown_table(headings, rows, [False, True, True, True, True])
 
 
-def _shared(run: Run) -> str:
-    saved = savings(run)
+def _shared(saved: Savings) -> str:
     return (
         f"**shared**: one by one, with stages of their own, the {counted(saved.trials, 'trial')} would have taken "
         f"{decimal(saved.apart_seconds, 1)} s; sharing saved {decimal(saved.apart_seconds - saved.spent_seconds, 1)} s."
     )
 
 
-def _resumed(run: Run) -> str:
-    saved = savings(run)
+def _resumed(saved: Savings) -> str:
     if not saved.starts:
         return "**resumed**: unknown, for it was not noted when the run was started."
     if saved.starts == 1:

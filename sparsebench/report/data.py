@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from sparsebench.points.latency import sessions
@@ -19,9 +19,9 @@ from sparsebench.report.provenance import environments, facts
 from sparsebench.store.records import SCHEMA_VERSION, TrialRecord
 from sparsebench.store.run import Run, TrialResult, flat_row
 
-_NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
-
 Row = dict[str, Any]
+
+_NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
 
 COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None))
 """Columns of data.csv; they stand there even where a run has no trial."""
@@ -36,35 +36,20 @@ def csv_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None =
         rows: what ``trial_rows`` returns for them, where that is at hand.
     """
     buffer = _Rows()
-    writer = csv.writer(buffer, lineterminator=_Rows.ENDED)
-    writer.writerow(COLUMNS)
-    writer.writerows(row.values() for row in rows or trial_rows(run, sections))
+    csv.writer(buffer).writerows([COLUMNS, *(row.values() for row in rows or trial_rows(run, sections))])
     return buffer.getvalue()
 
 
 class _Rows(io.StringIO):
-    """Rows of a CSV file that end with a newline.
-
-    Up to Python 3.12 the module csv puts quotation marks around a carriage return only where rows end with one.
-    """
-
-    ENDED = "\r\n"
-
+    # Up to Python 3.12 the module csv puts quotation marks around a carriage return only where rows end with one.
     def write(self, row: str) -> int:
-        """Write one row, which is how csv hands them over."""
-        return super().write(row.removesuffix(self.ENDED) + "\n")
+        return super().write(row.removesuffix("\r\n") + "\n")
 
 
 def trial_rows(run: Run, sections: Sequence[Section]) -> list[Row]:
     """Return one row a trial with ``COLUMNS``, with what only a comparison with the dense network tells."""
     zeros = {id(seed.trial): seed.zeros for section in sections for point in section.points for seed in point.seeds}
-    return [_finite({**flat_row(trial), **zeros_row(zeros.get(id(trial)))}) for trial in run.trials]
-
-
-def _finite(row: Row) -> Row:
-    """Return a row of plain values with numbers that are not finite replaced by None."""
-    odd = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
-    return {**row, **dict.fromkeys(odd)} if odd else row
+    return [finite({**flat_row(trial), **zeros_row(zeros.get(id(trial)))}) for trial in run.trials]
 
 
 def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
@@ -76,10 +61,7 @@ def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None 
     content = {
         "schema_version": SCHEMA_VERSION,
         "run": {
-            "name": record.name,
-            "command": record.command,
-            "config": record.config,
-            "sparsebench": record.sparsebench,
+            **{name: getattr(record, name) for name in ("name", "command", "config", "sparsebench")},
             "environment": asdict(record.environment),
             **asdict(facts(run)),
         },
@@ -88,11 +70,8 @@ def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None 
         "trials": list(rows or trial_rows(run, sections)),
         "sessions": [
             {
-                "model": row.model,
-                "data": row.data,
-                "backend": row.backend,
-                "batch_size": row.measured.batch_size,
-                "threads": row.measured.threads,
+                **{name: getattr(row, name) for name in ("model", "data", "backend")},
+                **{name: getattr(row.measured, name) for name in ("batch_size", "threads")},
                 "baseline": row.measured.against.baseline,
                 **asdict(row.measured.session),
             }
@@ -121,16 +100,13 @@ def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None 
 
 
 def _member(value: Any) -> str:
-    """Return a member of the whole: a list with a line for each of its objects, anything else indented."""
     if not isinstance(value, list) or not value:
         return _dumped(value, indent=1)
     return "[\n" + ",\n".join(map(_dumped, value)) + "\n]"
 
 
 def _dumped(value: Any, indent: int | None = None) -> str:
-    def dumps(value: Any) -> str:
-        return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str)
-
+    dumps = partial(json.dumps, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str)
     try:
         return dumps(value)
     except ValueError:  # Hardly ever is there a number that is not finite; looking for one takes longer than writing.

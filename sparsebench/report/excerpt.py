@@ -20,14 +20,13 @@ def excerpt(section: Section) -> tuple[Point, ...]:
     if len(section.shown) <= MOST_ROWS:
         return section.shown
     picks = pick(section)
-    picked = {id(point) for point in (picks.smallest, picks.fastest) if point}
     kept: set[int] = set()
-    for backend in section.backends:
-        points = section.on(backend)
+    costs = (lambda point: point.deflated_file_bytes, section.latency_ms, lambda point: point.effective_macs)
+    for points in map(section.on, section.backends):
         most = max(2, MOST_ROWS * len(points) // len(section.shown))
-        wanted = picked | {id(point) for point in points if point.dense}
-        for cost in _costs(section):
-            wanted |= {id(point) for point in unbeaten(points, cost)}
+        best = [point for cost in costs for point in unbeaten(points, cost)]
+        dense = [point for point in points if point.dense]
+        wanted = {id(point) for point in (picks.smallest, picks.fastest, *dense, *best)}
         first = evenly([point for point in points if id(point) in wanted], most)
         room = most - len(first)
         rest = evenly([point for point in points if id(point) not in wanted], room) if room > 1 else []
@@ -53,12 +52,4 @@ def excerpt_note(section: Section, shown: Sequence[Point]) -> str:
         f"Tables show {len(shown):,} of {counted(len(section.shown), 'point')}: the dense networks, the picks, what no "
         "other point beats in accuracy and one of size, latency and MACs, and evenly spaced ones of the others. Every "
         "point is in [data.json](data.json), and every trial in [data.csv](data.csv)."
-    )
-
-
-def _costs(section: Section) -> tuple[Callable[[Point], float | None], ...]:
-    return (
-        lambda point: point.deflated_file_bytes,
-        section.latency_ms,
-        lambda point: point.effective_macs,
     )

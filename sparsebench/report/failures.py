@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sparsebench.store.run import Run, TrialResult, failure_line
-from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.tables import rows_table
 from sparsebench.wording.text import escape, shorten
 
 WAITING = "not run yet"
+
+_NAMES = ("status", "model", "data", "scheme", "backend")
 
 
 def unfinished_table(run: Run) -> str:
@@ -19,36 +21,30 @@ def unfinished_table(run: Run) -> str:
     several = len({trial.trial.calibration_batches for trial in run.trials} - {None}) > 1
     for trial in run.trials:
         if trial.status != "done":
-            t = trial.trial
+            t, failed = trial.trial, trial.failed_stage
             pruner = "" if trial.status == "not offered" else t.pruner or "dense"
             batches = f", {t.calibration_batches} batches" if several and t.calibration_batches else ""
-            scheme = f"{t.scheme}{batches}"
-            grouped[trial.status, t.model, t.data, pruner, scheme, t.backend, _reason(trial)].append(trial)
-    if not grouped:
-        return ""
+            reason = t.not_offered or (failure_line(failed) if failed else WAITING)
+            grouped[trial.status, t.model, t.data, pruner, f"{t.scheme}{batches}", t.backend, reason].append(trial)
     order = ("failed", "not offered", "pending")
-    rows = []
-    for (status, model, data, _, scheme, backend, reason), trials in sorted(
-        grouped.items(), key=lambda item: order.index(item[0][0])
-    ):
-        names = [escape(name) for name in (status, model, data, scheme, backend)]
-        rows.append([*names, _networks(trials), str(len(trials)), escape(shorten(reason))])
-    headings = ["status", "model", "data", "scheme", "backend", "networks and seeds", "trials", "reason"]
-    return markdown_table(headings, rows, [False] * 6 + [True, False])
-
-
-def _reason(trial: TrialResult) -> str:
-    if trial.trial.not_offered:
-        return trial.trial.not_offered
-    failed = trial.failed_stage
-    return failure_line(failed) if failed else WAITING
+    rows = [
+        {
+            **dict(zip(_NAMES, map(escape, (status, model, data, scheme, backend)), strict=True)),
+            "networks and seeds": _networks(trials),
+            "trials": str(len(trials)),
+            "reason": escape(shorten(reason)),
+        }
+        for (status, model, data, _, scheme, backend, reason), trials in sorted(
+            grouped.items(), key=lambda item: order.index(item[0][0])
+        )
+    ]
+    return rows_table(rows, {*_NAMES, "networks and seeds", "reason"})
 
 
 def _networks(trials: Sequence[TrialResult]) -> str:
     """Return which networks a row stands for: ``magnitude 0.5, 0.9: seeds 0, 1``."""
     seeds: defaultdict[tuple[str, float], list[int]] = defaultdict(list)
-    for trial in trials:
-        t = trial.trial
+    for t in (trial.trial for trial in trials):
         seeds[t.pruner or "dense", t.threshold].append(t.seed)
     same: defaultdict[tuple[str, tuple[int, ...]], list[float]] = defaultdict(list)
     for (pruner, threshold), found in seeds.items():

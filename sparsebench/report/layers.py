@@ -4,16 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sparsebench.points.points import Point, Section
-from sparsebench.store.results import LayerSparsity, TrainResult
+from sparsebench.store.results import TrainResult
 from sparsebench.wording.numbers import DASH
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import escape, evenly, shorten
 
 MOST_NETWORKS = 8
 """Pruned networks that one table shows; of more, evenly spaced thresholds are."""
-
-EVERYTHING_ELSE = "everything else"
-TOTAL = "**total**"
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,8 @@ def networks(section: Section) -> tuple[Network, ...]:
     found: dict[tuple[str | None, float], Network] = {}
     for point in section.shown:
         for seed in point.seeds:
-            if seed.trial.trained is not None:
-                key = (point.pruner, point.threshold)
-                found.setdefault(key, Network(point, seed.trial.trial.seed, seed.trial.trained))
+            if (trained := seed.trial.trained) is not None:
+                found.setdefault((point.pruner, point.threshold), Network(point, seed.trial.trial.seed, trained))
     return tuple(sorted(found.values(), key=lambda network: not network.point.dense))
 
 
@@ -51,24 +47,21 @@ def layer_tables(section: Section) -> Iterator[tuple[str, str]]:
 def _table(shown: Sequence[Network]) -> str:
     kinds = {layer.name: layer.kind for network in shown for layer in network.trained.layers}
     rows = [
-        [escape(shorten(name, 80)), escape(kind), *(_cell(_named(network, name)) for network in shown)]
+        [escape(shorten(name, 80)), escape(kind), *(_cell(network, name) for network in shown)]
         for name, kind in kinds.items()
     ]
     rest = [_rest(network.trained) for network in shown]
     if any(macs for macs, _ in rest):
-        rows.append([EVERYTHING_ELSE, "", *(_macs(*counts) for counts in rest)])
+        rows.append(["everything else", "", *(_macs(*counts) for counts in rest)])
     totals = [(network.trained.macs or 0, network.trained.effective_macs or 0) for network in shown]
-    rows.append([TOTAL, "", *(_macs(*counts) for counts in totals)])
+    rows.append(["**total**", "", *(_macs(*counts) for counts in totals)])
     headings = ["layer", "kind", *(escape(network.point.pruning) for network in shown)]
     return markdown_table(headings, rows, [False, False, *[True] * len(shown)])
 
 
-def _named(network: Network, name: str) -> list[LayerSparsity]:
+def _cell(network: Network, name: str) -> str:
     # A layer of which pruning may touch one weight and not another has two rows in the record.
-    return [layer for layer in network.trained.layers if layer.name == name]
-
-
-def _cell(rows: Sequence[LayerSparsity]) -> str:
+    rows = [layer for layer in network.trained.layers if layer.name == name]
     if not rows:
         return DASH
     weights, zeros, macs, effective = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sparsebench.points.points import Point, Section
 from sparsebench.points.text import UNPAIRED
-from sparsebench.report.answer import answer, invalid_note, timing_note
+from sparsebench.report.answer import answer, invalid_note, subject, timing_note
 from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.caveats import findings
@@ -52,15 +52,13 @@ def readme(
         figures: the figures of each section, by its place among the sections.
         benchmarks: figures of pytest-benchmark beside ours; empty where there are none.
     """
-    found = tuple(sections)
+    found, several = tuple(sections), len(sections) > 1
     parts = [f"# {escape(run.record.name)}: pruning and quantization", *_answers(found)]
     warnings = findings(run, found)
     if warnings:
         parts += ["## Warnings", "\n".join(f"- {text}" for text in warnings)]
-    several = len(found) > 1
     for place, section in enumerate(found):
-        if several:
-            parts.append(f"## {escape(section.model)} on {escape(section.data)}")
+        parts += [f"## {subject(section)}"] if several else []
         parts += _results(section, figures.get(place, ()), "###" if several else "##")
     if benchmarks:
         parts += ["## Latency by pytest-benchmark", benchmarks]
@@ -89,7 +87,7 @@ def _answers(sections: Sequence[Section]) -> list[str]:
     before, note = invalid_note(sections), timing_note(sections)
     if len(sections) == 1:
         return [" ".join(filter(None, (before, answer(sections[0]), note)))]
-    lines = [f"- {escape(s.model)} on {escape(s.data)}: {answer(s)}" for s in sections]
+    lines = [f"- {subject(section)}: {answer(section)}" for section in sections]
     return [" ".join(filter(None, (before, note))), "\n".join(lines)]
 
 
@@ -99,33 +97,30 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         return [f"{level} Results", "No trial has finished yet; there is nothing to show."]
     shown = {drawing.kind: _image(drawing) for drawing in drawings}
     points = excerpt(section)
-    note = excerpt_note(section, points)
-    parts = [f"{level} Results", *([note] if note else []), _main_table(section, points), _notes(section)]
-    trade_offs = [shown[kind] for kind in ("pareto-size", "pareto-latency", "pareto-macs") if kind in shown]
-    if trade_offs:
-        parts += [f"{level} Trade-offs", *trade_offs]
-    if "accuracy-sparsity" in shown:
-        parts += [f"{level} Accuracy against sparsity", shown["accuracy-sparsity"]]
-    if "interaction" in shown:
-        parts += [f"{level} Interaction of pruning and quantization", shown["interaction"]]
+
+    def part(title: str, *blocks: str) -> list[str]:
+        return [f"{level} {title}", *filter(None, blocks)] if any(blocks) else []
+
+    def figure(kind: str) -> str:
+        return shown.get(kind, "")
+
+    parts = part("Results", excerpt_note(section, points), _main_table(section, points), _notes(section))
+    parts += part("Trade-offs", *map(figure, ("pareto-size", "pareto-latency", "pareto-macs")))
+    parts += part("Accuracy against sparsity", figure("accuracy-sparsity"))
+    parts += part("Interaction of pruning and quantization", figure("interaction"))
     if len(section.calibrations) > 1:
-        parts += [f"{level} Calibration", calibration_note(section)]
-        parts += [shown["accuracy-calibration"]] if "accuracy-calibration" in shown else []
-        parts.append(folded("Accuracy at every number of calibration batches", calibration_table(section)))
+        table = folded("Accuracy at every number of calibration batches", calibration_table(section))
+        parts += part("Calibration", calibration_note(section), figure("accuracy-calibration"), table)
     if section.settings:
-        parts += [f"{level} Latency", f"{PAIRED} {UNSTRUCTURED}", *([shown["latency"]] if "latency" in shown else [])]
-        parts += [
+        tables = [
             folded(
                 f"Latency at batch {setting[0]}, {counted(setting[1], 'thread')}",
                 f"{latency_table(section, setting, points)}\n\n{_TIMED}",
             )
             for setting in section.settings
         ]
-    if "size" in shown:
-        parts += [f"{level} Size", shown["size"]]
-    if "layer-sparsity" in shown:
-        parts += [f"{level} Sparsity by layer", shown["layer-sparsity"]]
-    return parts
+        parts += part("Latency", f"{PAIRED} {UNSTRUCTURED}", figure("latency"), *tables)
+    return [*parts, *part("Size", figure("size")), *part("Sparsity by layer", figure("layer-sparsity"))]
 
 
 def _main_table(section: Section, points: Sequence[Point]) -> str:
@@ -179,22 +174,24 @@ def _image(drawing: Drawing) -> str:
 def _details(sections: Sequence[Section], several: bool) -> list[str]:
     parts = []
     for section in sections:
-        where = f"{escape(section.model)} on {escape(section.data)}: " if several else ""
+        where = f"{subject(section)}: " if several else ""
         rows = sum(seed.trial.evaluated is not None for point in section.shown for seed in point.seeds)
         if 0 < rows <= MOST_SEED_ROWS:
             parts.append(folded(f"{where}every seed ({counted(rows, 'trial')})", seeds_table(section)))
         elif rows:
             parts.append(f"{where}{counted(rows, 'trial')}: one row each in [data.csv](data.csv).")
-        layers = [f"**{heading}**\n\n{table}" for heading, table in layer_tables(section)]
-        if layers:
-            parts.append(folded(f"{where}weights and MACs, layer by layer", "\n\n".join([_LAYERS, *layers])))
-        audited = [f"**{heading}**\n\n{table}" for heading, table in audit_tables(section)]
-        if audited:
-            body = "\n\n".join([_SHARES, shares_table(section), _AUDIT, *audited])
-            parts.append(folded(f"{where}what was really quantized, layer by layer", body))
+        titled = "**{}**\n\n{}".format
+        layers = [titled(*one) for one in layer_tables(section)]
+        audited = [titled(*one) for one in audit_tables(section)]
         zeros = zeros_table(excerpt(section))
-        if zeros:
-            parts.append(folded(f"{where}zeros before and after quantization", f"{_ZEROS}\n\n{zeros}"))
+        folds = {
+            "weights and MACs, layer by layer": [_LAYERS, *layers] if layers else [],
+            "what was really quantized, layer by layer": [_SHARES, shares_table(section), _AUDIT, *audited]
+            if audited
+            else [],
+            "zeros before and after quantization": [_ZEROS, zeros] if zeros else [],
+        }
+        parts += [folded(f"{where}{title}", "\n\n".join(blocks)) for title, blocks in folds.items() if blocks]
     return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]
 
 

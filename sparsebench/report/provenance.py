@@ -1,22 +1,23 @@
 """Where the numbers come from: machine, versions, seeds, config, command."""
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparsebench.points.latency import sessions
 from sparsebench.report.caveats import loaded_weights, stages, trained_records
-from sparsebench.store.records import STAGE_KINDS, EnvironmentRecord
+from sparsebench.store.records import STAGE_KINDS, EnvironmentRecord, StageRecord
 from sparsebench.store.run import Run
 from sparsebench.wording.numbers import decimal, limits, percent
-from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.tables import markdown_table, rows_table
 from sparsebench.wording.text import escape, fence, folded, shorten
 
-FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-"""Processor flags that decide how fast int8 and bf16 run."""
-
-ARM_FLAGS = ("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2")
+FLAGS = (
+    *("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+)
+"""Processor flags that decide how fast int8 and bf16 run, of x86 and of ARM."""
 
 
 def provenance(run: Run) -> str:
@@ -55,15 +56,12 @@ def facts(run: Run) -> Facts:
     """Return what a run's records say of themselves."""
     trained = trained_records(run).values()
     started = sorted(record.started_at for record in stages(run).values())
+    samples = {"train": "train_samples", "validation": "val_samples", "test": "test_samples"}
     return Facts(
         seeds=tuple(sorted({trial.trial.seed for trial in run.trials})),
         trainers=tuple(dict.fromkeys(record.trainer for _, record in trained)),
         splits={
-            trial.trial.data: {
-                "train": record.train_samples,
-                "validation": record.val_samples,
-                "test": record.test_samples,
-            }
+            trial.trial.data: {split: getattr(record, field) for split, field in samples.items()}
             for trial, record in trained
         },
         checkpoints={weights.source: weights.sha256 for _, weights in loaded_weights(run.trials)},
@@ -89,34 +87,29 @@ def _facts(run: Run) -> str:
 
 def _sessions(run: Run) -> str:
     """Return a table of what was timed together, INVALID sessions first; empty where nothing was."""
-    headings = ["session", "network", "backend", "batch", "threads", "baseline", "networks", "rounds", "processes"]
-    headings += ["s", "stopped", "second copy of the baseline [95 %]", "", "load", "steal %", "order seed"]
-    rows = []
-    for row in sessions(run.trials):
-        measured, session = row.measured, row.measured.session
-        load, steal = session.conditions.get("load_1min"), session.conditions.get("steal_share")
-        rows.append(
-            [
-                escape(session.id),
-                escape(f"{row.model} on {row.data}"),
-                escape(row.backend),
-                str(measured.batch_size),
-                str(measured.threads),
-                escape(measured.against.baseline),
-                str(session.networks),
-                str(session.rounds),
-                "the sweep's" if session.in_process_because else str(session.generations),
-                decimal(session.seconds, 0),
-                session.stopped,
-                f"{decimal(session.control_ratio, 3)} {limits(session.control_low, session.control_high, 3)}",
-                "VALID" if session.valid else "INVALID",
-                decimal(load, 1),
-                percent(steal, 1),
-                str(session.seed),
-            ]
-        )
-    texts = {0, 1, 2, 5, 10, 12}
-    return markdown_table(headings, rows, [place not in texts for place in range(len(headings))]) if rows else ""
+    rows = [
+        {
+            "session": escape(session.id),
+            "network": escape(f"{row.model} on {row.data}"),
+            "backend": escape(row.backend),
+            "batch": str(row.measured.batch_size),
+            "threads": str(row.measured.threads),
+            "baseline": escape(row.measured.against.baseline),
+            "networks": str(session.networks),
+            "rounds": str(session.rounds),
+            "processes": "the sweep's" if session.in_process_because else str(session.generations),
+            "s": decimal(session.seconds, 0),
+            "stopped": session.stopped,
+            "second copy of the baseline [95 %]": f"{decimal(session.control_ratio, 3)} "
+            f"{limits(session.control_low, session.control_high, 3)}",
+            "": "VALID" if session.valid else "INVALID",
+            "load": decimal(session.conditions.get("load_1min"), 1),
+            "steal %": percent(session.conditions.get("steal_share"), 1),
+            "order seed": str(session.seed),
+        }
+        for row, session in ((row, row.measured.session) for row in sessions(run.trials))
+    ]
+    return rows_table(rows, {"session", "network", "backend", "baseline", "stopped", ""})
 
 
 @dataclass(frozen=True)
@@ -129,16 +122,15 @@ class Place:
 
 def environments(run: Run) -> tuple[Place, ...]:
     """Return the distinct environments, that of most stages first; that of the run itself where none has run yet."""
-    found: dict[tuple[object, ...], EnvironmentRecord] = {}
-    counts: defaultdict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    found: defaultdict[tuple[object, ...], list[StageRecord]] = defaultdict(list)
     for record in stages(run).values():
-        key = _key(record.environment)
-        found.setdefault(key, record.environment)
-        counts[key][record.stage] += 1
+        found[_key(record.environment)].append(record)
     if not found:
         return (Place(run.record.environment, {}),)
-    most = sorted(found, key=lambda key: -counts[key].total())
-    return tuple(Place(found[key], {kind: counts[key][kind] for kind in STAGE_KINDS}) for key in most)
+    return tuple(
+        Place(records[0].environment, {kind: sum(record.stage == kind for record in records) for kind in STAGE_KINDS})
+        for records in sorted(found.values(), key=len, reverse=True)
+    )
 
 
 def _several(places: Sequence[Place]) -> str:
@@ -147,26 +139,24 @@ def _several(places: Sequence[Place]) -> str:
     where = f"on {len(machines)} machines" if len(machines) > 1 else "on one machine, in several environments"
     timed = {place.environment.machine for place in places if place.stages["measure"]}
     latencies = " Latencies of different machines are not compared." if len(timed) > 1 else ""
-    headings = ["", "machine", "threads", "Python", "versions", "commit", *STAGE_KINDS]
     usual = places[0].environment.versions
     rows = []
     for number, place in enumerate(places, start=1):
         here = place.environment
         versions = sorted(here.versions.items() - usual.items()) if number > 1 else [("torch", usual.get("torch", "–"))]
         rows.append(
-            [
-                str(number),
-                escape(here.machine),
-                str(here.threads),
-                escape(here.python),
-                ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions) or "the same",
-                escape((here.commit or "unknown")[:12]),
-                *(f"{place.stages[kind]:,}" for kind in STAGE_KINDS),
-            ]
+            {
+                "": str(number),
+                "machine": escape(here.machine),
+                "threads": str(here.threads),
+                "Python": escape(here.python),
+                "versions": ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions) or "the same",
+                "commit": escape((here.commit or "unknown")[:12]),
+                **{str(kind): f"{place.stages[kind]:,}" for kind in STAGE_KINDS},
+            }
         )
-    table = markdown_table(headings, rows, [True, False, True, *[False] * 3, *[True] * len(STAGE_KINDS)])
     text = f"The stages of this run were run {where}; the table above is of the first of these.{latencies}"
-    return f"{text}\n\n{table}"
+    return f"{text}\n\n{rows_table(rows, {'machine', 'Python', 'versions', 'commit'})}"
 
 
 def _key(environment: EnvironmentRecord) -> tuple[object, ...]:
@@ -175,7 +165,7 @@ def _key(environment: EnvironmentRecord) -> tuple[object, ...]:
 
 
 def _environment_rows(environment: EnvironmentRecord) -> list[tuple[str, str]]:
-    flags = [flag for flag in (*FLAGS, *ARM_FLAGS) if flag in environment.cpu_flags]
+    flags = [flag for flag in FLAGS if flag in environment.cpu_flags]
     versions = (f"{escape(name)} {escape(version)}" for name, version in sorted(environment.versions.items()))
     return [
         ("processor", escape(environment.cpu)),

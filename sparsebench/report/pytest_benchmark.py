@@ -9,7 +9,7 @@ from typing import Any
 from sparsebench.errors import SparsebenchError
 from sparsebench.store.run import Run, TrialResult, flat_row
 from sparsebench.wording.numbers import DASH, ratio, significant
-from sparsebench.wording.tables import markdown_table
+from sparsebench.wording.tables import rows_table
 from sparsebench.wording.text import counted, escape, listing, shorten
 
 _MOST_NAMED = 5
@@ -105,44 +105,35 @@ def benchmarks_section(run: Run, benchmarks: Sequence[Benchmark]) -> str:
     if not ours:
         why = "it has no benchmarks" if not benchmarks else _left_out(benchmarks, trials)
         raise SparsebenchError(f"Nothing of pytest-benchmark's JSON belongs to run {run.record.name!r}: {why} {_HOW}")
-    headings = "network, scheme, backend, seed, batch, threads, where, ours ms, pytest-benchmark ms, IQR ms, rounds"
     rows = [_row(one, *trials[one.key]) for one in ours if one.key]
     note = (
         "Medians by pytest-benchmark are of one network after the other, without pairing: load that changes between "
         "two of them shows as a difference. They check ours for their order of magnitude and carry no verdict. Ours "
         "is shown for the same batch size and threads on the CPU."
     )
-    table = markdown_table(
-        [*headings.split(", "), "theirs / ours"], rows, [False, False, False, True, True, True, False] + [True] * 5
-    )
+    table = rows_table(rows, {"network", "scheme", "backend", "where"})
     rest = [one for one in benchmarks if one.key not in trials]
     return "\n\n".join([note, table, *([escape(f"Left out: {_left_out(rest, trials)}")] if rest else [])])
 
 
-def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any]) -> list[str]:
-    measured = next(
-        (
-            m
-            for m in trial.measured
-            if (m.batch_size, m.threads) == (one.batch_size, one.threads) and one.device == "cpu"
-        ),
-        None,
-    )
-    theirs = one.median_s * 1e3
-    return [
-        escape(f"{trial.trial.model} · {trial.trial.data} · {trial.trial.pruning}"),
-        escape(str(row["scheme"])),
-        escape(str(row["backend"])),
-        str(row["seed"]),
-        DASH if one.batch_size is None else str(one.batch_size),
-        DASH if one.threads is None else str(one.threads),
-        escape(one.device),
-        significant(measured.median_ms) if measured else DASH,
-        significant(theirs),
-        significant(one.iqr_s * 1e3),
-        f"{one.rounds:,}",
-        ratio(theirs / measured.median_ms) if measured else DASH,
-    ]
+def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any]) -> dict[str, str]:
+    asked = (one.batch_size, one.threads, one.device)
+    measured = (m.median_ms for m in trial.measured if (m.batch_size, m.threads, "cpu") == asked)
+    ours, theirs = next(measured, None), one.median_s * 1e3
+    return {
+        "network": escape(f"{trial.trial.model} · {trial.trial.data} · {trial.trial.pruning}"),
+        "scheme": escape(str(row["scheme"])),
+        "backend": escape(str(row["backend"])),
+        "seed": str(row["seed"]),
+        "batch": DASH if one.batch_size is None else str(one.batch_size),
+        "threads": DASH if one.threads is None else str(one.threads),
+        "where": escape(one.device),
+        "ours ms": significant(ours),
+        "pytest-benchmark ms": significant(theirs),
+        "IQR ms": significant(one.iqr_s * 1e3),
+        "rounds": f"{one.rounds:,}",
+        "theirs / ours": ratio(theirs / ours if ours else None),
+    }
 
 
 def _left_out(benchmarks: Sequence[Benchmark], trials: Mapping[str, Any]) -> str:

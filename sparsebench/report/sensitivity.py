@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,9 @@ def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str
     """
     folder = Path(out)
     groups: dict[tuple[str, str], list[SensitivityResult]] = defaultdict(list)
-    labels = {record.key: _label(record) for record in records}
     for record in records:
         if isinstance(record.result, SensitivityResult):
-            groups[labels[record.key]].append(record.result)
+            groups[str(record.settings["model"]), str(record.settings["data"])].append(record.result)
     files: dict[str, bytes] = {}
     parts = [f"# {escape(name)}: sensitivity of layers", _NOTE]
     for (model, data), results in groups.items():
@@ -51,7 +51,7 @@ def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str
         dense = _spread([result.dense_accuracy for result in results])
         parts += [
             f"## {escape(model)} on {escape(data)}",
-            f"Dense validation accuracy {_percent(dense)} % on {results[0].samples:,} samples, n = {dense.n}. "
+            f"Dense validation accuracy {_text(dense, 100)} % on {results[0].samples:,} samples, n = {dense.n}. "
             "Drop in percentage points, mean ± sample standard deviation over seeds:",
             _table(cells, weights),
             f"![Drop of accuracy by layer and threshold]({stem}.svg)\n\n[PNG]({stem}.png)",
@@ -80,10 +80,6 @@ def _spread(values: Sequence[float]) -> Spread:
     return found
 
 
-def _label(record: StageRecord) -> tuple[str, str]:
-    return str(record.settings["model"]), str(record.settings["data"])
-
-
 def _cells(results: Sequence[SensitivityResult]) -> tuple[Cells, dict[str, int]]:
     drops: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     weights = {}
@@ -97,7 +93,7 @@ def _cells(results: Sequence[SensitivityResult]) -> tuple[Cells, dict[str, int]]
 def _table(cells: Cells, weights: dict[str, int]) -> str:
     thresholds = sorted({threshold for row in cells.values() for threshold in row})
     rows = [
-        [escape(layer), f"{weights[layer]:,}", *(_drop(row.get(threshold)) for threshold in thresholds)]
+        [escape(layer), f"{weights[layer]:,}", *(_text(row.get(threshold)) for threshold in thresholds)]
         for layer, row in cells.items()
     ]
     headers = ["layer", "weights", *(f"{threshold:g}" for threshold in thresholds)]
@@ -105,14 +101,11 @@ def _table(cells: Cells, weights: dict[str, int]) -> str:
     return tabulate(rows, headers=headers, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def _drop(value: Spread | None) -> str:
+def _text(value: Spread | None, factor: float = 1) -> str:
     if value is None:
         return "–"
-    return f"{value.mean:.2f}" if value.std is None else f"{value.mean:.2f} ± {value.std:.2f}"
-
-
-def _percent(value: Spread) -> str:
-    return f"{100 * value.mean:.2f}" if value.std is None else f"{100 * value.mean:.2f} ± {100 * value.std:.2f}"
+    text = f"{factor * value.mean:.2f}"
+    return text if value.std is None else f"{text} ± {factor * value.std:.2f}"
 
 
 def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
@@ -124,22 +117,19 @@ def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
         cells=means,
         texts=tuple(tuple("" if np.isnan(value) else f"{value:.1f}" for value in row) for row in means),
     )
+    heat_map = HeatMap(
+        subject=subject,
+        grids=(grid,),
+        rows=tuple(cells),
+        x_label="threshold of this layer alone",
+        colours="cividis",
+        low=0.0,
+        # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
+        high=max(1.0, float(np.nanmax(means))),
+        scale_label="drop of accuracy, pp",
+    )
     with look():
-        return png_and_svg(
-            draw_heat_map(
-                HeatMap(
-                    subject=subject,
-                    grids=(grid,),
-                    rows=tuple(cells),
-                    x_label="threshold of this layer alone",
-                    colours="cividis",
-                    low=0.0,
-                    # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
-                    high=max(1.0, float(np.nanmax(means))),
-                    scale_label="drop of accuracy, pp",
-                )
-            )
-        )
+        return png_and_svg(draw_heat_map(heat_map))
 
 
 def _rows(groups: dict[tuple[str, str], list[SensitivityResult]]) -> list[dict[str, Any]]:
@@ -149,11 +139,7 @@ def _rows(groups: dict[tuple[str, str], list[SensitivityResult]]) -> list[dict[s
             "data": data,
             "seed_index": index,
             "dense_accuracy": result.dense_accuracy,
-            "layer": point.layer,
-            "kind": point.kind,
-            "weights": point.weights,
-            "threshold": point.threshold,
-            "accuracy": point.accuracy,
+            **asdict(point),
         }
         for (model, data), results in groups.items()
         for index, result in enumerate(results)

@@ -62,6 +62,12 @@ def listing(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return names with commas between them, and of more than ``most`` how many are left out."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 trial``, ``2 trials``."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
