@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sparsebench.decide.change import Change
 from sparsebench.decide.matching import Group
 from sparsebench.points.drops import Correctness, mean_drop
-from sparsebench.statistics.significance import p_from_limits, sign_flip_test
+from sparsebench.statistics.accuracy import p_from_limits, sign_flip_test
 from sparsebench.statistics.spread import mean
 from sparsebench.store.results import EvaluateResult
 

@@ -8,9 +8,9 @@ from sparsebench.points.baselines import SeedResult
 from sparsebench.points.drops import Correctness, Drop, mean_drop
 from sparsebench.points.exact_values import deflated_file_bytes, effective_macs, file_bytes, working_memory_bytes
 from sparsebench.points.points import Point, Section
-from sparsebench.statistics.significance import LEVEL, p_from_limits
+from sparsebench.statistics.accuracy import p_from_limits
 from sparsebench.statistics.spread import known
-from sparsebench.statistics.verdicts import Verdict
+from sparsebench.statistics.verdicts import LEVEL, Verdict
 from sparsebench.store.run import TrialResult
 from sparsebench.wording.numbers import decimal, kilobytes, percent, significant
 from sparsebench.wording.quantities import BYTES, COUNT, MILLISECONDS, POINTS, Dimension

@@ -10,7 +10,7 @@ from sparsebench.decide.change_metrics import METRICS, Metric
 from sparsebench.decide.run_changes import Row, RunComparison
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.registry import unknown_name
-from sparsebench.statistics.significance import LEVEL
+from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.wording.quantities import BYTES, PERCENT, Dimension, parse_quantity
 
 EVIDENCE = ("significant", "estimate", "certain")

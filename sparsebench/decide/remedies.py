@@ -7,8 +7,8 @@ from statistics import NormalDist
 
 from sparsebench.decide.choosing import Choice, best_of
 from sparsebench.decide.criteria import advantage
-from sparsebench.statistics.intervals import Z
-from sparsebench.statistics.significance import LEVEL
+from sparsebench.statistics.accuracy import Z
+from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.run import Run
 from sparsebench.wording.numbers import decimal, limits, significant
 from sparsebench.wording.text import clean

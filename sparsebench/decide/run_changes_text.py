@@ -12,7 +12,7 @@ from sparsebench.decide.gates import Judged, Verdicts, amount_text
 from sparsebench.decide.run_changes import Row, RunComparison
 from sparsebench.points.rows import finite
 from sparsebench.points.text import UNPAIRED
-from sparsebench.statistics.significance import LEVEL
+from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.run import TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, limits, percent
 from sparsebench.wording.tables import markdown_table

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sparsebench.statistics.intervals import Interval, paired_difference, unpaired_difference
+from sparsebench.statistics.accuracy import Interval, paired_difference, unpaired_difference
 from sparsebench.store.results import EvaluateResult
 
 

@@ -31,11 +31,6 @@ class Estimate(NamedTuple):
     low: Floats
     high: Floats
 
-    @property
-    def half_width(self) -> Floats:
-        """Half the width of each interval; about the relative error of the ratio."""
-        return (self.high - self.low) / 2
-
 
 def median_interval(log_ratios: ArrayLike, generations: Sequence[int], error: float = ERROR_LEVEL) -> Estimate:
     """Return the median of rounds and the interval of a bootstrap over whole rounds within each generation.
@@ -143,12 +138,10 @@ def sign_test(log_ratios: ArrayLike) -> Floats:
         log_ratios: shape (…, rounds, neighbours); a round whose ratios disagree speaks for neither side.
     """
     ratios = np.asarray(log_ratios, dtype=np.float64)
-    every = ratios.reshape(*ratios.shape[:-2], -1)
-    centre = np.median(every, axis=-1)
-    deviation = NORMAL_PER_MAD * np.median(np.abs(every - centre[..., None]), axis=-1)
-    far = np.abs(ratios - centre[..., None, None]) > FAR_OUT * deviation[..., None, None]
+    distances = np.abs(ratios - np.median(ratios, axis=(-2, -1), keepdims=True))
+    deviation = NORMAL_PER_MAD * np.median(distances, axis=(-2, -1), keepdims=True)
     # Where more than half are equal, there is no measure of what is far.
-    far &= deviation[..., None, None] > 0
+    far = (distances > FAR_OUT * deviation) & (deviation > 0)
     sides = np.where(far, 0.0, np.sign(ratios)).sum(axis=-1)
     above, below = (sides > 0).sum(axis=-1), (sides < 0).sum(axis=-1)
     return np.asarray(
@@ -158,4 +151,4 @@ def sign_test(log_ratios: ArrayLike) -> Floats:
 
 def is_precise(estimate: Estimate, precision: float) -> NDArray[np.bool_]:
     """Return whether every variant (last dimension) has an interval of less than ``precision`` to either side."""
-    return np.asarray((estimate.half_width < precision).all(axis=-1))
+    return np.asarray(((estimate.high - estimate.low) / 2 < precision).all(axis=-1))

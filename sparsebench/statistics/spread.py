@@ -1,6 +1,7 @@
 """Values over seeds: how many, their mean and their sample standard deviation."""
 
 import math
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,18 +23,17 @@ class Spread:
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
         """Return the spread of the values that are there and finite, or None where there are none."""
         found = known(values)
-        if not found:
+        centre = mean(found)
+        if centre is None:
             return None
-        n, mean = len(found), math.fsum(found) / len(found)
-        if n == 1:
-            return cls(1, mean, None)
-        return cls(n, mean, math.sqrt(math.fsum((value - mean) ** 2 for value in found) / (n - 1)))
+        squares = math.fsum((value - centre) ** 2 for value in found)
+        return cls(len(found), centre, math.sqrt(squares / (len(found) - 1)) if len(found) > 1 else None)
 
 
 def mean(values: Iterable[float | None]) -> float | None:
     """Return the arithmetic mean of the values that are there, or None."""
-    spread = Spread.of(values)
-    return spread.mean if spread else None
+    found = known(values)
+    return statistics.fmean(found) if found else None
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:
@@ -43,4 +43,4 @@ def geometric_mean(values: Iterable[float | None]) -> float | None:
     1986, "How not to lie with statistics").
     """
     found = [value for value in known(values) if value > 0]
-    return math.exp(math.fsum(map(math.log, found)) / len(found)) if found else None
+    return statistics.geometric_mean(found) if found else None

@@ -1,6 +1,7 @@
 """What is said about a latency ratio, with all variants of a comparison in view."""
 
 from enum import StrEnum
+from itertools import count
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,10 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 CONFIDENCE = 0.95
 """Coverage of the intervals shown, optional stopping included."""
 
+LEVEL = 1 - CONFIDENCE
+"""Share of families of tests in which something is called changed that is not."""
+
 STOPPING_RESERVE = 0.005
 """Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.statistics.paired_ratios``."""
 
-ERROR_LEVEL = 1 - CONFIDENCE - STOPPING_RESERVE
+ERROR_LEVEL = LEVEL - STOPPING_RESERVE
 """Share of intervals that may be wrong at one look."""
 
 VERDICT_LEVEL = 0.01
@@ -27,10 +31,8 @@ def fewest_rounds(networks: int) -> int:
     Args:
         networks: that are timed together, the baseline among them, at least 1.
     """
-    variants, rounds = max(1, networks - 1), 2
-    while 2 * (rounds + 1) / 2**rounds > VERDICT_LEVEL / variants:
-        rounds += 1
-    return rounds
+    level = VERDICT_LEVEL / max(1, networks - 1)
+    return next(rounds for rounds in count(2) if 2 * (rounds + 1) / 2**rounds <= level)
 
 
 class Verdict(StrEnum):
@@ -56,9 +58,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     order = np.argsort(p, axis=-1)
     factors = np.arange(p.shape[-1], 0, -1)
     stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.minimum(stepped, 1.0), axis=-1)
-    return adjusted
+    return np.take_along_axis(np.minimum(stepped, 1.0), np.argsort(order, axis=-1), axis=-1)
 
 
 def verdict(ratio: float, low: float, high: float, p_adjusted: float, band: float) -> Verdict:

@@ -14,7 +14,7 @@ from sparsebench.decide.gates import judge, parse_gates
 from sparsebench.decide.run_changes import compare_runs
 from sparsebench.decide.run_changes_text import json_text, markdown_text, table_text
 from sparsebench.errors import ProblemsError, SparsebenchError
-from sparsebench.statistics.intervals import paired_difference
+from sparsebench.statistics.accuracy import paired_difference
 from sparsebench.store.results import pack_bits
 
 BENCH = Bench(thresholds=(0.0, 0.9), schemes=("fp32", "static"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sparsebench.statistics.intervals import paired_difference, unpaired_difference, wilson
+from sparsebench.statistics.accuracy import paired_difference, unpaired_difference, wilson
 
 
 @pytest.mark.parametrize(

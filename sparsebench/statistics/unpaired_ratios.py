@@ -1,68 +1,18 @@
-"""Tests of "nothing has changed", for accuracies read on one test set and for latencies of two sessions."""
+"""How a latency ratio changed between sessions that share no rounds."""
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-from sparsebench.statistics.intervals import Z
-from sparsebench.statistics.verdicts import CONFIDENCE
-
-LEVEL = 1 - CONFIDENCE
-"""Share of families of tests in which something is called changed that is not."""
-
-
-def sign_flip_test(differences: ArrayLike) -> float:
-    """Return the two-sided p-value of "which of two is which makes no difference", given integer differences.
-
-    The exact randomization test for paired observations (Fisher 1935, "The design of experiments", section 21): the sum
-    of the differences is compared with the sums under all choices of their signs. For differences of −1, 0 and 1, one
-    network against another, it is McNemar's exact test (McNemar 1947, "Note on the sampling error of the difference
-    between correlated proportions or percentages"); over seeds, a sample's difference is that of how many of the
-    networks classify it rightly, so that samples, and not seeds, are what is drawn at random.
-
-    The distribution comes out of its characteristic function, ∏ cos(|d| t), at 2T + 1 places; T is the sum of |d|. It
-    is right to about 1e-13.
-
-    Args:
-        differences: integers, one for each test sample.
-    """
-    sizes, counts = np.unique(np.abs(np.asarray(differences, dtype=np.int64)), return_counts=True)
-    places = 2 * int(sizes @ counts) + 1
-    if places == 1:
-        return 1.0
-    angles = 2 * np.pi * np.arange(places) / places
-    wave = np.ones(places)
-    for size, count in zip(sizes, counts, strict=True):
-        wave *= np.cos(size * angles) ** count
-    chances = np.fft.fft(wave).real / places  # of the sums 0, 1, … T, −T, … −1
-    sums = np.minimum(np.arange(places), places - np.arange(places))
-    found = abs(int(np.sum(differences)))
-    return float(np.clip(chances[sums >= found].sum(), 0.0, 1.0))
-
-
-def p_from_limits(estimate: float, low: float, high: float) -> float:
-    """Return the two-sided p-value of "the difference is 0" that fits a 95 % interval.
-
-    It is that of a normal distribution whose width is the distance from the estimate to the limit on the side of 0; for
-    unpaired proportions, whose interval is built of two such distances.
-    """
-    distance = estimate - low if estimate > 0 else high - estimate
-    if estimate == 0:
-        return 1.0
-    return 2 * NormalDist().cdf(-Z * abs(estimate) / distance) if distance > 0 else 0.0
+from sparsebench.statistics.accuracy import Z
+from sparsebench.statistics.verdicts import LEVEL
 
 
 class LogRatio(NamedTuple):
-    """A latency beside its baseline, as one session knows it.
-
-    ``log_ratio`` is the logarithm of the ratio, ``variance`` that of its estimate, and ``freedom`` how many degrees of
-    freedom the variance has.
-    """
+    """The logarithm of a ratio, the variance of its estimate, and that variance's degrees of freedom."""
 
     log_ratio: float
     variance: float
