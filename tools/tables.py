@@ -76,9 +76,9 @@ def results(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str
 def config(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
     """Return every key of the config, section by section: ``config``."""
     del root, words, options
-    from sparsebench.config import _sections
+    from sparsebench.config import SECTIONS
 
-    return "\n\n".join(_section(name, model) for name, model in _sections().items())
+    return "\n\n".join(_section(name, model) for name, model in SECTIONS.items())
 
 
 def default(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:

@@ -1,0 +1,174 @@
+"""From a TOML file and overrides to a config, or all that is wrong with them."""
+
+import copy
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sparsebench.config.sections import MAX_CALIBRATION_BATCHES, SECTIONS, SweepConfig
+from sparsebench.errors import ConfigError
+from sparsebench.registry import nearest
+
+_BELOW_ONE = "allowed is 0 up to, not including, 1"
+_UP_TO_ONE = "allowed is above 0, at most 1"
+_OF_A_DAY = "allowed is above 0, at most 86400"
+_FRACTION = "it is a fraction between 0 and 1, 0.01 for one percent"
+
+_RANGES = {
+    "thresholds": "a threshold is the fraction of prunable weights that is zero: 0 (the dense control) up to, not "
+    "including, 1",
+    "seeds": "a seed is a whole number from 0 to 4294967295",
+    "quantize.calibration_batches": f"allowed is 1 to {MAX_CALIBRATION_BATCHES}",
+    "prune.hold": _BELOW_ONE,
+    "train.learning_gamma": _UP_TO_ONE,
+    "measure.seconds_cap": _OF_A_DAY,
+    "measure.precision": _FRACTION,
+    "measure.band": _FRACTION,
+    "measure.block_ms": "allowed is above 0, at most 60000",
+    "measure.hang_seconds": _OF_A_DAY,
+    "train.learning_warmup": _BELOW_ONE,
+    "train.label_smoothing": _BELOW_ONE,
+    "train.distill.alpha": _UP_TO_ONE,
+    "train.checkpoint_seconds": "allowed is 0 and above",
+    "ray.gpus": "allowed is above 0, at most 64",
+    "ray.retries": "allowed is 0 to 100",
+}
+
+
+def default_toml() -> str:
+    """Return the text of the config that ``sparsebench run`` sweeps when it is given none."""
+    return files("sparsebench").joinpath("default.toml").read_text(encoding="utf-8")
+
+
+def load_config(
+    path: str | os.PathLike[str] | Mapping[str, Any] | SweepConfig | None = None, overrides: Iterable[str] = ()
+) -> SweepConfig:
+    """Read a config from TOML and apply overrides.
+
+    Args:
+        path: the TOML file, or its content as a mapping, or a config; None for the embedded default.
+        overrides: assignments ``section.key=value``, the value in TOML or as bare text.
+
+    Returns:
+        The resolved config.
+
+    Raises:
+        ConfigError: with every fault found, each naming the file, the key, what was found and what is allowed.
+    """
+    source, data = _content(path)
+    overrides = list(overrides)
+    problems = [problem for problem in (_override(data, text) for text in overrides) if problem]
+    try:
+        config = SweepConfig.model_validate(data)
+    except ValidationError as error:
+        overridden = {text.partition("=")[0].strip(): f"--set {text}" for text in overrides}
+        problems += [_sentence(source, overridden, fault) for fault in error.errors() if not _is_echo(fault)]
+    if problems:
+        raise _unusable(*problems)
+    return config
+
+
+def _unusable(*problems: str) -> ConfigError:
+    return ConfigError(f"The config cannot be used ({len(problems)} problem{'s' * (len(problems) > 1)}):", problems)
+
+
+def _content(path: str | os.PathLike[str] | Mapping[str, Any] | SweepConfig | None) -> tuple[str, dict[str, Any]]:
+    """Return what is read, as errors name it, and its content."""
+    if path is None:
+        return "embedded default config", tomllib.loads(default_toml())
+    if isinstance(path, SweepConfig):
+        return "the config", path.model_dump(mode="json")
+    if isinstance(path, Mapping):
+        return "the config", copy.deepcopy(dict(path))
+    return str(path), _read(Path(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else None
+        hint = f" Did you mean {str(path.parent / near)!r}?" if near else " Give the path of an existing TOML file."
+        raise _unusable(f"{path}: there is no such file.{hint}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _unusable(f"{path}: this is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise _unusable(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _override(data: dict[str, Any], text: str) -> str | None:
+    """Apply one ``a.b=v`` to ``data`` in place; return the problem with it, or None."""
+    key, separator, raw = text.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not separator or not all(path):
+        return f"--set {text}: write it as section.key=value, for example --set train.epochs=20."
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    target: Any = data
+    for part in path[:-1]:
+        if isinstance(target, list):
+            if len(target) != 1:
+                return f"--set {text}: the config has {len(target)} [[{path[0]}]] tables; set this in the file."
+            target = target[0]
+        target = target.setdefault(part, {})
+        if isinstance(target, str):
+            return f"--set {text}: {part} is a name there; write {part}.name={target!r} as a table first."
+    if isinstance(target, list) and len(target) == 1:
+        target = target[0]
+    if not isinstance(target, dict):
+        return f"--set {text}: {'.'.join(path[:-1])} is no section of the config."
+    target[path[-1]] = value
+    return None
+
+
+def _is_echo(fault: ErrorDetails) -> bool:
+    """Whether a fault only follows from another: a list is 'too short' once its wrong items are dropped."""
+    return fault["type"] == "too_short" and bool(fault["input"])
+
+
+def _sentence(source: str, overridden: Mapping[str, str], fault: ErrorDetails) -> str:
+    """Return a fault that pydantic found as a sentence: where, what was found, what is allowed."""
+    names = [str(part) for part in fault["loc"] if not isinstance(part, int)]
+    key = ".".join(names)
+    return f"{overridden.get(key, source)}: {key or 'the config'}{_what(fault, names, key)}"
+
+
+def _what(fault: ErrorDetails, names: Sequence[str], key: str) -> str:
+    found, context = fault["input"], fault.get("ctx", {})
+    allowed = _RANGES.get(key, "it must be above 0")
+    match fault["type"]:
+        case "extra_forbidden":
+            return f" is no key of {_known(names)}"
+        case "value_error" if isinstance(found, Mapping):
+            return f": {context['error']}"
+        case "value_error":
+            return f" = {found!r}: {context['error']}"
+        case "greater_than_equal" | "less_than" | "less_than_equal" | "greater_than" | "finite_number":
+            return f" = {found!r} is out of range; {allowed}."
+        case "float_parsing" | "float_type":
+            return f" = {found!r} is no number; {allowed}."
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f" = {found!r} is no whole number; {allowed}."
+        case "too_short":
+            return " is empty; name at least one value."
+        case "literal_error":
+            return f" = {found!r} is not allowed; choose {context['expected']}."
+        case "string_pattern_mismatch":
+            return f" = {found!r} is not allowed; write 'cpu', 'cuda' or 'cuda:0'."
+    return f" = {found!r}: {fault['msg']}."
+
+
+def _known(names: Sequence[str]) -> str:
+    section = ".".join(names[:-1])
+    allowed = sorted(SECTIONS.get(section, SweepConfig).model_fields)
+    guess = nearest(names[-1], allowed)
+    suggestion = f" Did you mean {guess!r}?" if guess else ""
+    return f"{f'[{section}]' if section else 'the top level'}.{suggestion} Allowed there: {', '.join(allowed)}."
