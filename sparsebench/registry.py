@@ -11,6 +11,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -29,9 +30,12 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 def unknown_name(kind: str, name: str, valid: Iterable[str], hint: str = "") -> str:
     """Return the sentence for a name that is not among the valid ones."""
     names = sorted(valid)
-    guess = nearest(name, names)
-    suggestion = f" Did you mean {guess!r}?" if guess else ""
-    return f"{kind} {name!r} is not known.{suggestion} Allowed: {', '.join(names)}.{hint}"
+    return f"{kind} {name!r} is not known.{_suggestion(name, names)} Allowed: {', '.join(names)}.{hint}"
+
+
+def _suggestion(name: str, valid: Iterable[str]) -> str:
+    guess = nearest(name, valid)
+    return f" Did you mean {guess!r}?" if guess else ""
 
 
 def options_problem(
@@ -42,8 +46,8 @@ def options_problem(
     Args:
         kind: what it is, as it reads at the beginning of a sentence ("Pruner").
         name: its name.
-        function: what is called with the options.
-        options: the options, by keyword.
+        function: what is called with the options by keyword.
+        options: the options.
         hidden: the parameters that are no options, because they are always given.
     """
     signature = inspect.signature(function)
@@ -64,16 +68,10 @@ def is_reference(name: str) -> bool:
 
 
 def import_reference(reference: str) -> Any:
-    """Import what ``package.module:attribute`` points to.
+    """Import and return what ``package.module:attribute`` points to; the attribute may be dotted.
 
     The current directory is searched last, after installed packages, so that ``trainer = "mine:MyTrainer"`` finds
     ``mine.py`` beside the config from which the command is run.
-
-    Args:
-        reference: ``package.module:attribute``; the attribute may be dotted.
-
-    Returns:
-        The object itself.
 
     Raises:
         SparsebenchError: where the form is wrong, or the module or the attribute cannot be imported.
@@ -94,65 +92,77 @@ def import_reference(reference: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             public = [name for name in vars(found) if not name.startswith("_")]
-            guess = nearest(part, public)
-            suggestion = f" Did you mean {guess!r}?" if guess else ""
-            raise SparsebenchError(f"Module {module_name!r} has no {attribute!r}.{suggestion}")
+            raise SparsebenchError(f"Module {module_name!r} has no {attribute!r}.{_suggestion(part, public)}")
         found = getattr(found, part)
     return found
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A component of this package with what a plan must know of it, so that planning does not import it.
+
+    Attributes:
+        home: its ``module:attribute`` inside this package.
+        calibrates: whether a scheme needs calibration batches.
+        trains: whether a scheme trains the network further.
+        offer: where the class stands that says what a backend can do here; it imports neither torch nor the runtime.
+    """
+
+    home: str
+    calibrates: bool = False
+    trains: bool = False
+    offer: str = ""
+
+
+@dataclass(eq=False)
 class Registry(Mapping[str, str]):
     """Names of one kind of component, each with the ``module:attribute`` that is imported on demand.
 
-    Args:
+    Attributes:
         kind: what the names name, in the singular, as it reads in an error ("scheme").
         group: entry-point group through which installed packages add names.
         builtin: the package's own components.
         aliases: other names accepted for a built-in one.
         references: whether ``package.module:callable`` is accepted in place of a name.
-        providers: the package's own providers by their prefix: functions of what follows it to the component. Installed
-            packages add theirs through the entry-point group ``<group>.providers``.
+        builtin_providers: the package's own providers by their prefix: functions of what follows it to the component.
+            Installed packages add theirs through the entry-point group ``<group>.providers``.
         placeholder: how what follows a prefix is shown, as in ``timm:NAME``.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        group: str,
-        builtin: Mapping[str, str],
-        aliases: Mapping[str, str] | None = None,
-        references: bool = False,
-        providers: Mapping[str, str] | None = None,
-        placeholder: str = "NAME",
-    ) -> None:
-        self.kind = kind
-        self.group = group
-        self.references = references
-        self.placeholder = placeholder
-        self._builtin_providers = dict(providers or {})
-        self.aliases = dict(aliases or {})
-        self._builtin = dict(builtin)
+    kind: str
+    group: str
+    builtin: dict[str, str | Entry]
+    aliases: dict[str, str] = field(default_factory=dict)
+    references: bool = False
+    builtin_providers: dict[str, str] = field(default_factory=dict)
+    placeholder: str = "NAME"
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
         found = entry_points(group=self.group)
-        return {point.name: point for point in found if point.name not in self._builtin}
+        return {point.name: point for point in found if point.name not in self.builtin}
 
     @cached_property
     def providers(self) -> dict[str, str]:
         """The ``module:attribute`` of each provider, by its prefix."""
         found = {point.name: point.value for point in entry_points(group=f"{self.group}.providers")}
-        return found | self._builtin_providers
+        return found | self.builtin_providers
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._builtin
+        yield from self.builtin
         yield from self._installed
 
     def __len__(self) -> int:
-        return len(self._builtin) + len(self._installed)
+        return len(self.builtin) + len(self._installed)
 
     def __getitem__(self, name: str) -> str:
-        return self._builtin[name] if name in self._builtin else self._installed[name].value
+        entry = self.builtin[name] if name in self.builtin else self._installed[name].value
+        return f"sparsebench.{entry.home}" if isinstance(entry, Entry) else entry
+
+    def facts(self, name: str) -> Any:
+        """Return what has the facts that a plan asks for: the entry of a component of this package, or its class."""
+        entry = self.builtin.get(self.canonical(name))
+        return entry if isinstance(entry, Entry) else self.load(name)
 
     def is_provided(self, name: str) -> bool:
         """Whether ``name`` begins with the prefix of a provider."""
@@ -195,29 +205,30 @@ class Registry(Mapping[str, str]):
         if self.is_provided(name):
             prefix, _, rest = name.partition(":")
             return import_reference(self.providers[prefix])(rest)
-        if name in self._builtin:
-            return import_reference(self._builtin[name])
         if name in self._installed:
             return self._installed[name].load()
-        return import_reference(name)
+        return import_reference(self.get(name, name))
+
+
+def _functions(module: str, *names: str) -> dict[str, str | Entry]:
+    """Return the entries of functions of a module of this package that are called as the components are."""
+    return {name: Entry(f"{module}:{name}") for name in names}
 
 
 PRUNERS = Registry(
     "pruner",
     "sparsebench.pruners",
     {
-        "magnitude": "sparsebench.pruning.magnitude:Magnitude",
-        "layer_magnitude": "sparsebench.pruning.layer_magnitude:LayerMagnitude",
-        "random": "sparsebench.pruning.random:Random",
-        "n_m": "sparsebench.pruning.n_m:NM",
-        "structured": "sparsebench.pruning.structured.pruner:Structured",
+        "magnitude": Entry("pruning.magnitude:Magnitude"),
+        "layer_magnitude": Entry("pruning.layer_magnitude:LayerMagnitude"),
+        "random": Entry("pruning.random:Random"),
+        "n_m": Entry("pruning.n_m:NM"),
+        "structured": Entry("pruning.structured.pruner:Structured"),
     },
 )
 
 ONLY_THRESHOLDS = Registry(
-    "pruner of certain thresholds only",
-    "sparsebench.only_thresholds",
-    {"n_m": "sparsebench.pruning.n_m:thresholds"},
+    "pruner of certain thresholds only", "sparsebench.only_thresholds", {"n_m": Entry("pruning.n_m:thresholds")}
 )
 """Functions from a pruner's options to the only thresholds that it can reach; the others reach any."""
 
@@ -225,15 +236,15 @@ SCHEMES = Registry(
     "scheme",
     "sparsebench.schemes",
     {
-        "fp32": "sparsebench.quantization.fp32:Float32",
-        "dynamic": "sparsebench.quantization.dynamic:Dynamic",
-        "static": "sparsebench.quantization.static:Static",
-        "both": "sparsebench.quantization.both:Both",
-        "qat": "sparsebench.quantization.qat:QAT",
-        "weight_only": "sparsebench.quantization.weight_only:WeightOnly",
-        "bf16": "sparsebench.quantization.bf16:BFloat16",
-        "fp16": "sparsebench.quantization.fp16:Float16",
-        "sparse_2_4": "sparsebench.quantization.sparse_2_4:Sparse24",
+        "fp32": Entry("quantization.floats:Float32"),
+        "dynamic": Entry("quantization.int8:Dynamic"),
+        "static": Entry("quantization.int8:Static", calibrates=True),
+        "both": Entry("quantization.int8:Both", calibrates=True),
+        "qat": Entry("quantization.int8:QAT", trains=True),
+        "weight_only": Entry("quantization.weight_only:WeightOnly"),
+        "bf16": Entry("quantization.floats:BFloat16"),
+        "fp16": Entry("quantization.floats:Float16"),
+        "sparse_2_4": Entry("quantization.sparse_2_4:Sparse24"),
     },
     aliases={"post": "static"},
 )
@@ -242,31 +253,21 @@ BACKENDS = Registry(
     "backend",
     "sparsebench.backends",
     {
-        "eager": "sparsebench.backends.eager.backend:Eager",
-        "inductor": "sparsebench.backends.inductor.backend:Inductor",
-        "onnxruntime": "sparsebench.backends.onnxruntime.backend:ONNXRuntime",
-        "openvino": "sparsebench.backends.openvino.backend:OpenVINO",
+        "eager": Entry("backends.eager.backend:Eager", offer="backends.eager.offer:EagerOffer"),
+        "inductor": Entry("backends.inductor.backend:Inductor", offer="backends.inductor.offer:InductorOffer"),
+        "onnxruntime": Entry("backends.onnxruntime.backend:ONNXRuntime", offer="backends.onnxruntime.offer:ONNXOffer"),
+        "openvino": Entry("backends.openvino.backend:OpenVINO", offer="backends.openvino.offer:OpenVINOOffer"),
     },
 )
 
 MODELS = Registry(
     "model",
     "sparsebench.models",
-    {
-        "small_cnn": "sparsebench.models.small_cnn:small_cnn",
-        "resnet20": "sparsebench.models.resnet_cifar:resnet20",
-        "resnet32": "sparsebench.models.resnet_cifar:resnet32",
-        "resnet44": "sparsebench.models.resnet_cifar:resnet44",
-        "resnet56": "sparsebench.models.resnet_cifar:resnet56",
-        "resnet110": "sparsebench.models.resnet_cifar:resnet110",
-        "resnet8": "sparsebench.models.mlperf_tiny:resnet8",
-        "ds_cnn": "sparsebench.models.mlperf_tiny:ds_cnn",
-        "mobilenet_v1_025": "sparsebench.models.mlperf_tiny:mobilenet_v1_025",
-        "gru_classifier": "sparsebench.models.gru_classifier:gru_classifier",
-        "lstm_classifier": "sparsebench.models.lstm_classifier:lstm_classifier",
-    },
+    _functions("models.resnet_cifar", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
+    | _functions("models.mlperf_tiny", "resnet8", "ds_cnn", "mobilenet_v1_025")
+    | {name: Entry(f"models.{name}:{name}") for name in ("small_cnn", "gru_classifier", "lstm_classifier")},
     references=True,
-    providers={
+    builtin_providers={
         "torchvision": "sparsebench.models.from_torchvision:torchvision_network",
         "timm": "sparsebench.models.from_timm:timm_network",
     },
@@ -275,57 +276,24 @@ MODELS = Registry(
 DATASETS = Registry(
     "dataset",
     "sparsebench.datasets",
-    {
-        "digits": "sparsebench.data.digits:digits",
-        "digits_rows": "sparsebench.data.digits:digits_rows",
-        "mnist": "sparsebench.data.torchvision_sets:mnist",
-        "fashion_mnist": "sparsebench.data.torchvision_sets:fashion_mnist",
-        "kmnist": "sparsebench.data.torchvision_sets:kmnist",
-        "svhn": "sparsebench.data.torchvision_sets:svhn",
-        "cifar10": "sparsebench.data.torchvision_sets:cifar10",
-        "cifar100": "sparsebench.data.torchvision_sets:cifar100",
-        "imagenet": "sparsebench.data.imagenet:imagenet",
-    },
+    _functions("data.digits", "digits", "digits_rows")
+    | _functions("data.torchvision_sets", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100")
+    | _functions("data.imagenet", "imagenet"),
     references=True,
-    providers={"imagefolder": "sparsebench.data.imagefolder:imagefolder"},
+    builtin_providers={"imagefolder": "sparsebench.data.imagefolder:imagefolder"},
     placeholder="PATH",
 )
 
-TRAINERS = Registry(
-    "trainer",
-    "sparsebench.trainers",
-    {"default": "sparsebench.training.trainer:Trainer"},
-    references=True,
-)
+TRAINERS = Registry("trainer", "sparsebench.trainers", {"default": Entry("training.trainer:Trainer")}, references=True)
 
 SCHEDULES = Registry(
-    "schedule",
-    "sparsebench.schedules",
-    {
-        "linear": "sparsebench.pruning.schedules:linear",
-        "cubic": "sparsebench.pruning.schedules:cubic",
-        "constant": "sparsebench.pruning.schedules:constant",
-        "one_shot": "sparsebench.pruning.schedules:one_shot",
-    },
+    "schedule", "sparsebench.schedules", _functions("pruning.schedules", "linear", "cubic", "constant", "one_shot")
 )
 
-OPTIMIZERS = Registry(
-    "optimizer",
-    "sparsebench.optimizers",
-    {
-        "adam": "sparsebench.training.optimizers:adam",
-        "adamw": "sparsebench.training.optimizers:adamw",
-        "sgd": "sparsebench.training.optimizers:sgd",
-    },
-)
+OPTIMIZERS = Registry("optimizer", "sparsebench.optimizers", _functions("training.optimizers", "adam", "adamw", "sgd"))
 
 LEARNING_SCHEDULES = Registry(
     "learning schedule",
     "sparsebench.learning_schedules",
-    {
-        "step": "sparsebench.training.rates:step",
-        "constant": "sparsebench.training.rates:constant",
-        "cosine": "sparsebench.training.rates:cosine",
-        "one_cycle": "sparsebench.training.rates:one_cycle",
-    },
+    _functions("training.rates", "step", "constant", "cosine", "one_cycle"),
 )

@@ -1,6 +1,6 @@
 """The tensors inside what a network takes, returns or keeps in its state dict."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -34,3 +34,15 @@ def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
     held = [getattr(tensor, name) for name in names]
     parts = [part for value in held if isinstance(value, Tensor) for part in parts_of(value)]
     return tuple(sorted(parts, key=lambda part: -part.numel()))
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a nested structure with its tensors and packed sequences changed; all else is left as it is."""
+    if isinstance(value, Tensor | PackedSequence):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(part, change) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [mapped(part, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

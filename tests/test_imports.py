@@ -52,7 +52,7 @@ ALLOWED = {
     "report": COMMON | {"decide", "points"},
     "export": COMMON | {"backends", "models", "points", "runner", "timing", "training"},
     "tracking": COMMON | {"points", "report"},
-    "cli": COMMON | {"config", "decide", "export", "points", "report", "runner", "tracking", "training"},
+    "cli": COMMON | {"backends", "config", "decide", "export", "points", "report", "runner", "tracking", "training"},
     "__main__": {"cli"},
 }
 

@@ -1,29 +1,45 @@
 """Backends: the runtimes that run a compressed network. Importing them costs no import of torch."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sparsebench.backends.base import Backend, Compressed, Export, Parameter
+from sparsebench.backends.base import Backend, Compressed, Export, Offer, Parameter
 from sparsebench.errors import SparsebenchError
-from sparsebench.registry import BACKENDS
+from sparsebench.registry import BACKENDS, Entry, import_reference
 
-__all__ = ["Backend", "Compressed", "Export", "Parameter", "build_backend"]
+__all__ = ["Backend", "Compressed", "Export", "Offer", "Parameter", "build_backend", "build_offer"]
 
 
 def build_backend(name: str, options: Mapping[str, Any] | None = None) -> Backend:
-    """Return the backend called ``name``; imports no torch.
+    """Return the backend called ``name``.
 
     Raises:
         UnknownNameError: where no such backend is registered.
         SparsebenchError: where it does not take these options.
     """
-    factory = BACKENDS.load(name)
+    backend: Backend = _built(name, BACKENDS.load(name), options)
+    return backend
+
+
+def build_offer(name: str, options: Mapping[str, Any] | None = None) -> Offer:
+    """Return what the backend called ``name`` can do here; of a backend of this package, without importing torch.
+
+    Raises:
+        UnknownNameError: where no such backend is registered.
+        SparsebenchError: where it does not take these options.
+    """
+    found = BACKENDS.facts(name)
+    factory = import_reference(f"sparsebench.{found.offer}") if isinstance(found, Entry) else found
+    offer: Offer = _built(name, factory, options)
+    return offer
+
+
+def _built(name: str, factory: Callable[..., Any], options: Mapping[str, Any] | None) -> Any:
     try:
-        backend: Backend = factory(**dict(options or {}))
+        return factory(**dict(options or {}))
     except TypeError as error:
         takes = ", ".join(inspect.signature(factory).parameters) or "no options"
         raise SparsebenchError(
             f"Backend {name!r} cannot be built with these options: {error}. It takes {takes}."
         ) from error
-    return backend

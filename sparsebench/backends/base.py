@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sparsebench.errors import QuantizationError
+from sparsebench.registry import SCHEMES
+
 if TYPE_CHECKING:
     from torch import nn
 
     from sparsebench.quantization import LayerFact, Recording
-
-    Train = Callable[[nn.Module], nn.Module]
-    """Trains a prepared network further, by its own trainer and with its zeros kept; returns it on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Compressed:
     layered: nn.Module | None = None
 
 
-class Backend(Protocol):
-    """A runtime. Modules that define one import torch, or the runtime, inside their functions only.
+class Offer(Protocol):
+    """What a backend can do on this machine; its module imports neither torch nor the runtime.
 
-    A backend is built with its options as keyword arguments; wrong ones raise ``TypeError`` or ``SparsebenchError``.
+    It is built with the backend's options as keyword arguments; wrong ones raise ``TypeError`` or ``SparsebenchError``.
 
     Attributes:
         name: the name under which configs and records know the backend.
@@ -88,7 +88,15 @@ class Backend(Protocol):
         """Return why this backend cannot run on this machine, a sentence with the remedy; None where it can."""
 
     def offers(self, scheme: str) -> str | None:
-        """Return why this backend does not offer ``scheme``, a sentence; None where it does. Imports no torch."""
+        """Return why this backend does not offer ``scheme``, a sentence; None where it does."""
+
+
+class Backend(Offer, Protocol):
+    """A runtime, which is its own offer.
+
+    A backend of this package inherits its offer from a module of its own, so that planning imports no torch. Any other
+    may import torch, or the runtime, inside its functions only.
+    """
 
     def compress(
         self,
@@ -96,7 +104,7 @@ class Backend(Protocol):
         scheme: str,
         example: tuple[Any, ...],
         batches: Recording,
-        train: Train | None = None,
+        train: Callable[[nn.Module], nn.Module] | None = None,
     ) -> Compressed:
         """Bring ``net`` into the format of ``scheme``.
 
@@ -106,7 +114,8 @@ class Backend(Protocol):
             example: positional arguments of one forward pass, on the CPU.
             batches: the calibration batches; they are recorded when they are first asked for, so that a scheme that
                 does not calibrate costs no pass over the data.
-            train: trains a prepared network further. It is given for schemes that train alone, so that a backend which
+            train: trains a prepared network further, by its own trainer and with its zeros kept, and returns it on the
+                CPU. It is given for schemes that train alone, so that a backend which
                 offers none of them needs no such parameter.
 
         Raises:
@@ -134,3 +143,15 @@ class Backend(Protocol):
             inputs: positional arguments of one forward pass, on the CPU, of the batch size that will run.
             threads: threads that one forward pass may use.
         """
+
+
+def offered(offer: Offer, scheme: str) -> str:
+    """Return a scheme by its own name, where it was asked for by an alias.
+
+    Raises:
+        QuantizationError: where it is not offered.
+    """
+    reason = offer.offers(scheme)
+    if reason:
+        raise QuantizationError(reason)
+    return SCHEMES.canonical(scheme)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from sparsebench.backends import build_offer
 from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
 from sparsebench.runner.plan import Plan
 from sparsebench.store.records import STAGE_KINDS
@@ -40,7 +41,7 @@ def rows_of(kind: str) -> list[Row]:
         if not registry.aliases:
             del row["alias"]
         if kind == "backends":
-            backend = registry.load(name)()
+            backend = build_offer(name)
             row["schemes"] = ", ".join(scheme for scheme in SCHEMES if not backend.offers(scheme))
             row["here"] = backend.problem() or "available"
         rows.append(row)
@@ -106,12 +107,22 @@ def _joint(states: "Sequence[StageStatus]") -> str:
 def _summary(reference: str) -> str:
     """Return the first sentence of a component's documentation, read from its source: importing it may take torch."""
     module, _, attribute = reference.partition(":")
-    spec = find_spec(module)
+    source = _source(module)
     documented = None
-    if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    if source is not None:
         kinds = (ast.FunctionDef, ast.ClassDef)
+        tree = ast.parse(source.read_text(encoding="utf-8"))
         found = (node for node in tree.body if isinstance(node, kinds) and node.name == attribute)
         documented = next((ast.get_docstring(node) for node in found), None)
     text = documented or import_reference(reference).__doc__ or ""
     return text.strip().partition("\n")[0].rstrip(".")
+
+
+def _source(module: str) -> Path | None:
+    """Return the file of a module without importing the packages that hold it; None where it is not a plain file."""
+    package, *inner = module.split(".")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).parent.joinpath(*inner).with_suffix(".py") if inner else Path(spec.origin)
+    return file if file.suffix == ".py" and file.is_file() else None

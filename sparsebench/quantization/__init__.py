@@ -1,34 +1,13 @@
 """Schemes: the numeric formats a trained network is brought into, and the audit of what they really did.
 
-The modules that hold the schemes import torch inside their functions, and the public names are loaded on first use:
-a plan asks every scheme whether it calibrates, and shall not wait for torch.
+What a plan must know of a scheme stands in its registry entry, so that the modules that hold schemes may import torch.
 """
 
-from typing import TYPE_CHECKING
-
-from sparsebench.lazy import lazy_attributes
-
-if TYPE_CHECKING:
-    from sparsebench.quantization.auditing import LayerFact, audit, int8_fraction, warn_no_effect, zero_share
-    from sparsebench.quantization.base import Scheme
-    from sparsebench.quantization.calibration import calibration_state, load_calibration_state
-    from sparsebench.quantization.fake_quantization import load_trained_state, settling
-    from sparsebench.quantization.recording import Call, Recording
-
-_HOMES = {
-    "Call": "sparsebench.quantization.recording",
-    "LayerFact": "sparsebench.quantization.auditing",
-    "audit": "sparsebench.quantization.auditing",
-    "int8_fraction": "sparsebench.quantization.auditing",
-    "warn_no_effect": "sparsebench.quantization.auditing",
-    "zero_share": "sparsebench.quantization.auditing",
-    "Recording": "sparsebench.quantization.recording",
-    "Scheme": "sparsebench.quantization.base",
-    "calibration_state": "sparsebench.quantization.calibration",
-    "load_calibration_state": "sparsebench.quantization.calibration",
-    "load_trained_state": "sparsebench.quantization.fake_quantization",
-    "settling": "sparsebench.quantization.fake_quantization",
-}
+from sparsebench.quantization.auditing import LayerFact, audit, int8_fraction, warn_no_effect, zero_share
+from sparsebench.quantization.base import Scheme
+from sparsebench.quantization.calibration import calibration_state, load_calibration_state, load_trained_state
+from sparsebench.quantization.recording import Call, Recording
+from sparsebench.quantization.torch_ao import settling
 
 __all__ = [
     "Call",
@@ -44,5 +23,3 @@ __all__ = [
     "warn_no_effect",
     "zero_share",
 ]
-
-__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -8,15 +8,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.ao.nn import quantized
-from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.sparse import SparseSemiStructuredTensor
 
 from sparsebench.errors import NoEffectWarning
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS
-from sparsebench.quantization.half_precision import SHORT_NAMES, InPrecision
+from sparsebench.quantization.floats import SHORT_NAMES, InPrecision
+from sparsebench.quantization.torch_ao import int8_weights
 from sparsebench.tensors import parts_of, tensors_in
 
 _LAYERS = (
@@ -125,7 +124,7 @@ def _has_effect(scheme: str, fact: LayerFact) -> bool:
 
 
 def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:
-    weights = _int8_weights(module)
+    weights = int8_weights(module)
     if weights:
         # What lies below a quantized layer are its packed weights once more.
         yield _fact(name, module._get_name(), module, weights)  # type: ignore[no-untyped-call]
@@ -155,15 +154,6 @@ def _is_packed(value: Any) -> bool:
 
 def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
-
-
-def _int8_weights(module: nn.Module) -> list[Tensor]:
-    """Return the weights of a layer that torch.ao quantized; none for any other module."""
-    if isinstance(module, RNNBase | RNNCellBase):
-        return list(module.get_weight().values())  # type: ignore[no-untyped-call]
-    if isinstance(module, quantized.modules.utils.WeightedQuantizedModule | quantized.Embedding):
-        return [module.weight()]  # type: ignore[operator]
-    return []
 
 
 def _fact(name: str, kind: str, module: nn.Module, weights: Sequence[Tensor]) -> LayerFact:

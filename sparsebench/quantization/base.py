@@ -21,20 +21,19 @@ errors are as large as the values themselves."""
 class Scheme(Protocol):
     """A numeric format that torch itself can bring a network into.
 
-    The steps are ``prepare``, then, where ``calibrates`` is true, training batches through the prepared network on the
-    CPU, then ``convert``. Everything that calibration learns stands in ``calibration_state(prepared)``, so that the
-    same float network can be converted again elsewhere without the batches.
+    The steps are ``prepare``, then, where it calibrates, training batches through the prepared network on the CPU, then
+    ``convert``. Everything that calibration learns stands in ``calibration_state(prepared)``, so that the same float
+    network can be converted again elsewhere without the batches. Where a scheme trains, the prepared network is trained
+    further before it is converted, and its whole state dict is what is kept.
 
-    A scheme may also have an attribute ``trains``; where it is true, the prepared network is trained further before it
-    is converted, and its whole state dict is what is kept.
+    Whether it calibrates or trains stands in the registry entry of a scheme of this package. Any other has an attribute
+    ``calibrates``, and may have one called ``trains``.
 
     Attributes:
         name: the name under which configs and records know the scheme.
-        calibrates: whether batches must pass through the prepared network before it is converted.
     """
 
     name: str
-    calibrates: bool
 
     def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:
         """Return a copy of ``net`` on the CPU, in evaluation mode, ready to be calibrated or converted.
@@ -61,13 +60,12 @@ def float_copy(net: nn.Module) -> nn.Module:
     Raises:
         QuantizationError: where the network cannot be copied.
     """
-    try:
+    remedy = (
+        "Where masks of torch.nn.utils.prune or a weight normalisation are left in it, make them permanent first "
+        "(torch.nn.utils.prune.remove)."
+    )
+    with failing_as(f"{type(net).__name__} cannot be copied", remedy):
         return copy.deepcopy(net).cpu().eval()
-    except Exception as error:
-        raise QuantizationError(
-            f"{type(net).__name__} cannot be copied: {reason(error)} Where masks of torch.nn.utils.prune or a weight "
-            "normalisation are left in it, make them permanent first (torch.nn.utils.prune.remove)."
-        ) from error
 
 
 def int8_engine() -> str:
@@ -83,6 +81,17 @@ def int8_engine() -> str:
             "build of torch for x86 or ARM, or use scheme 'fp32'."
         )
     return engine
+
+
+@contextmanager
+def failing_as(problem: str, remedy: str = "") -> Iterator[None]:
+    """Raise whatever fails inside as a ``QuantizationError`` that says the problem, its reason and a remedy."""
+    try:
+        yield
+    except QuantizationError:
+        raise
+    except Exception as error:
+        raise QuantizationError(f"{problem}: {reason(error)} {remedy}".rstrip()) from error
 
 
 def reason(error: Exception) -> str:

@@ -1,14 +1,13 @@
-"""What calibration observed, as plain tensors that can be stored and put back."""
+"""What calibration observed and training left, as plain tensors that can be stored and put back."""
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.ao.quantization import FakeQuantizeBase, ObserverBase
 
 from sparsebench.errors import QuantizationError
+from sparsebench.quantization.torch_ao import OBSERVERS
 
 
 def calibration_state(prepared: nn.Module) -> dict[str, Tensor]:
@@ -51,6 +50,21 @@ def load_calibration_state(prepared: nn.Module, state: Mapping[str, Tensor]) -> 
         setattr(observer, key, state[place].detach().clone())
 
 
+def load_trained_state(prepared: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put what quantization-aware training left into a freshly prepared network, in place.
+
+    Raises:
+        QuantizationError: where the state belongs to another network, scheme or version of torch.
+    """
+    try:
+        prepared.load_state_dict(state)
+    except RuntimeError as error:
+        raise QuantizationError(
+            "The stored weights of quantization-aware training do not belong to this network; they were made for "
+            "another one or by another version of torch. Compress the network again."
+        ) from error
+
+
 def require_calibrated(prepared: nn.Module) -> None:
     """Refuse a network through which no batch has passed.
 
@@ -69,16 +83,13 @@ def require_calibrated(prepared: nn.Module) -> None:
 
 def _buffers(prepared: nn.Module) -> Iterator[tuple[str, str, nn.Module, Tensor]]:
     """Yield (module name, buffer name, observer, buffer) of every observer, each once."""
+    # The observers of torchao are there where anything has imported it.
+    theirs = sys.modules.get("torchao.quantization.pt2e.observer")
+    observers = (*OBSERVERS, theirs.ObserverBase) if theirs else OBSERVERS
     for name, module in prepared.named_modules():
-        if isinstance(module, _observers()):
+        if isinstance(module, observers):
             for key, buffer in module.named_buffers(recurse=False):
                 yield name, key, module, buffer
-
-
-def _observers() -> tuple[type[Any], ...]:
-    """Return what observes: the classes of torch.ao, and those of torchao where anything has imported it."""
-    theirs = sys.modules.get("torchao.quantization.pt2e.observer")
-    return (ObserverBase, FakeQuantizeBase, *([theirs.ObserverBase] if theirs else []))
 
 
 def _some(names: list[str], what: str) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
+from sparsebench.tensors import mapped
 
 MEMORY_BYTES = 2**29
 """Batches are held in memory up to this many bytes; those that come later are written to a temporary file."""
@@ -121,7 +122,7 @@ class Recording:
     def _take(self, _: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if len(self._held) + len(self._places) >= self.limit:
             return
-        call = Call(_kept(arguments), _kept(keywords))
+        call = Call(mapped(arguments, _kept), mapped(keywords, _kept))
         size = sum(tensor.nbytes for tensor in _tensors((call.arguments, dict(call.keywords))))
         if not self._places and size <= self._room:
             self._room -= size
@@ -168,18 +169,11 @@ class _First(Recording):
 
 
 def _kept(value: Any) -> Any:
-    """Return the tensors of a nested structure on the CPU, apart from what their owner may do with them."""
+    """Return a tensor or a packed sequence on the CPU, apart from what its owner may do with it."""
     if isinstance(value, PackedSequence):
-        data, sizes, order, back = (None if part is None else _kept(part) for part in value)
-        return PackedSequence(data, sizes, order, back)  # type: ignore[arg-type] # data is never None
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _kept(part) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        parts = [_kept(part) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+        data, *rest = value
+        return PackedSequence(_kept(data), *(None if part is None else _kept(part) for part in rest))
+    return value.detach().to("cpu", copy=True)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

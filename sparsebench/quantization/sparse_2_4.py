@@ -1,18 +1,20 @@
 """2:4 sparse weights of Linear layers in float16, skipped by the sparse tensor cores of a GPU. No calibration."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import torch
+from torch import Tensor, nn
+from torch.sparse import to_sparse_semi_structured
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from sparsebench.errors import QuantizationError
+from sparsebench.quantization.base import float_copy, quiet_libraries, reason
+from sparsebench.quantization.floats import InPrecision
 
 
 class Sparse24:
     """Linear layers pruned 2:4 (pruner ``n_m``) in torch's semi-structured form, everything in float16; GPU only."""
 
     name = "sparse_2_4"
-    calibrates = False
 
     def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:  # noqa: ARG002 # a GPU computes it
         """Return a copy of ``net`` in float16, on the CPU, in evaluation mode.
@@ -20,13 +22,6 @@ class Sparse24:
         Raises:
             QuantizationError: where no Linear layer has at most two non-zero weights in every four.
         """
-        import torch
-        from torch import nn
-
-        from sparsebench.errors import QuantizationError
-        from sparsebench.quantization.base import float_copy
-        from sparsebench.quantization.half_precision import InPrecision
-
         copied = float_copy(net)
         if not any(isinstance(layer, nn.Linear) and is_2_4(layer.weight) for layer in copied.modules()):
             raise QuantizationError(
@@ -44,12 +39,6 @@ class Sparse24:
         Raises:
             QuantizationError: where no weight has a shape that the kernels take.
         """
-        from torch import nn
-        from torch.sparse import to_sparse_semi_structured
-
-        from sparsebench.errors import QuantizationError
-        from sparsebench.quantization.base import quiet_libraries, reason
-
         refused, done = [], 0
         with quiet_libraries():
             for name, layer in prepared.named_modules():

@@ -1,23 +1,19 @@
 """Weights of Linear layers in int8, one scale a row; multiplied in float. No calibration."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+from torch import nn
 
-if TYPE_CHECKING:
-    from torch import nn
+from sparsebench.quantization.base import failing_as, float_copy, quiet_libraries
 
 
 class WeightOnly:
     """Linear layers with int8 weights and float activations, by torchao; what is read shrinks, not what is computed."""
 
     name = "weight_only"
-    calibrates = False
 
     def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:  # noqa: ARG002 # nothing is traced
         """Return a copy of ``net`` on the CPU, in evaluation mode."""
-        from sparsebench.quantization.base import float_copy
-
         return float_copy(net)
 
     def convert(self, prepared: nn.Module) -> nn.Module:
@@ -26,17 +22,10 @@ class WeightOnly:
         Raises:
             QuantizationError: where torchao cannot quantize a layer.
         """
-        from sparsebench.errors import QuantizationError
-        from sparsebench.quantization.base import quiet_libraries, reason
+        problem = f"torchao cannot bring the weights of {type(prepared).__name__} into int8"
+        with failing_as(problem, "Choose another scheme."), quiet_libraries():
+            # It is an extra, and slow to import.
+            from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-        try:
-            with quiet_libraries():
-                from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
-                quantize_(prepared, Int8WeightOnlyConfig())
-        except Exception as error:
-            raise QuantizationError(
-                f"torchao cannot bring the weights of {type(prepared).__name__} into int8: {reason(error)} Choose "
-                "another scheme."
-            ) from error
+            quantize_(prepared, Int8WeightOnlyConfig())
         return prepared

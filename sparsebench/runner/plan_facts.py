@@ -10,7 +10,7 @@ import inspect
 import sys
 from pathlib import Path
 
-from sparsebench.backends import Backend, build_backend
+from sparsebench.backends import Offer, build_offer
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
@@ -39,21 +39,21 @@ def gather_facts(config: SweepConfig) -> Facts:
         weights=_weights(config),
         thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
         not_offered={pair: reason for pair, reason in reasons.items() if reason},
-        calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.load(scheme).calibrates),
-        training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.load(scheme), "trains", False)),
+        calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.facts(scheme).calibrates),
+        training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.facts(scheme), "trains", False)),
         machine=machine_identity(),
         runtimes={label: versions_of(getattr(backend, "runtime", ())) for label, backend in backends.items()},
     )
 
 
-def _backends(config: SweepConfig) -> dict[str, Backend]:
+def _backends(config: SweepConfig) -> dict[str, Offer]:
     """Return the backends by their labels."""
-    built: dict[str, Backend] = {}
+    built: dict[str, Offer] = {}
     problems = []
     # Latencies are compared with eager's too, whether the sweep has trials on it or not.
     for backend in (*config.backends, BackendConfig(name=EAGER)):
         try:
-            built[backend.label] = build_backend(backend.name, backend.options)
+            built[backend.label] = build_offer(backend.name, backend.options)
         except SparsebenchError as error:
             problems.append(f"backends: {error}")
     if problems:

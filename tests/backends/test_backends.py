@@ -10,7 +10,8 @@ from recordings import recorded, stored
 from small_nets import ConvOnly, SmallCNN, SmallGRU, Stubbed, StubbedGRU, built, images, packed, sequences
 from torch import nn
 
-from sparsebench.backends import build_backend, eager
+from sparsebench.backends import build_backend, probe
+from sparsebench.backends.eager import offer
 from sparsebench.backends.eager.backend import Eager
 from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.registry import BACKENDS, SCHEMES
@@ -21,7 +22,7 @@ def with_scheme(monkeypatch):
     """Register one more scheme for the length of a test."""
 
     def register(name, reference):
-        monkeypatch.setitem(SCHEMES._builtin, name, reference)
+        monkeypatch.setitem(SCHEMES.builtin, name, reference)
 
     return register
 
@@ -38,7 +39,7 @@ def test_eager_offers(scheme):
 
 
 def test_a_scheme_of_this_package_that_eager_has_not_is_not_offered(with_scheme):
-    with_scheme("ternary", "sparsebench.quantization.qat:QAT")
+    with_scheme("ternary", "sparsebench.quantization.int8:QAT")
     assert Eager().offers("ternary") == "eager does not offer ternary."
     with pytest.raises(QuantizationError, match="eager does not offer ternary"):
         Eager().compress(built(SmallCNN), "ternary", (images(),), recorded())
@@ -68,7 +69,7 @@ def test_an_unknown_scheme_is_not_offered_and_the_nearest_is_named():
 
 
 def test_without_torch_ao_the_int8_schemes_are_not_offered(monkeypatch):
-    monkeypatch.setattr(eager, "_has_torch_ao", lambda: False)
+    monkeypatch.setattr(offer, "_has_torch_ao", lambda: False)
     assert Eager().offers("fp32") is None
     for scheme in ("dynamic", "static", "both"):
         assert f"eager does not offer {scheme}: the installed torch has no torch.ao.quantization" in Eager().offers(
@@ -77,14 +78,15 @@ def test_without_torch_ao_the_int8_schemes_are_not_offered(monkeypatch):
 
 
 def test_without_torch_the_problem_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(eager, "find_spec", lambda name: None)
+    for module in (probe, offer):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert Eager().problem() == "torch is not installed; run 'pip install torch'."
     assert "has no torch.ao" in Eager().offers("static")
 
 
 def test_asking_what_is_offered_does_not_import_torch():
     code = (
-        "import sys; from sparsebench.registry import BACKENDS; backend = BACKENDS.load('eager')(); "
+        "import sys; from sparsebench.backends import build_offer; backend = build_offer('eager'); "
         "print([backend.offers(s) for s in ('fp32', 'dynamic', 'static', 'both')], 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,8 @@ from recordings import recorded, stored
 from small_nets import SmallCNN, Untraceable, built, images, sequences
 from torch import nn
 
-from sparsebench.backends import build_backend, inductor
+from sparsebench.backends import build_backend, probe
+from sparsebench.backends.inductor import offer
 from sparsebench.errors import NoEffectWarning, QuantizationError
 from sparsebench.pruning import all_weights, prune_net
 from sparsebench.quantization import warn_no_effect
@@ -42,8 +43,8 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
 
 
 def test_without_torchao_int8_is_not_offered_and_float_is(monkeypatch):
-    found = inductor.find_spec
-    monkeypatch.setattr(inductor, "find_spec", lambda name: None if name == "torchao" else found(name))
+    found = probe.find_spec
+    monkeypatch.setattr(probe, "find_spec", lambda name: None if name == "torchao" else found(name))
     backend = build_backend("inductor")
     assert backend.offers("fp32") is None
     assert backend.offers("static") == (
@@ -52,7 +53,7 @@ def test_without_torchao_int8_is_not_offered_and_float_is(monkeypatch):
 
 
 def test_static_is_offered_on_x86_alone(monkeypatch):
-    monkeypatch.setattr(inductor.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(offer.platform, "machine", lambda: "arm64")
     assert build_backend("inductor").offers("static") == (
         "inductor offers static by int8 kernels for x86 alone, and this is arm64."
     )

@@ -138,7 +138,7 @@ def made(net, scheme, backend):
         return Made(reason=reason)
     torch.manual_seed(0)
     example = (batches(net)[0][:8],)
-    training = {"train": further(net)} if getattr(SCHEMES.load(scheme), "trains", False) else {}
+    training = {"train": further(net)} if SCHEMES.facts(scheme).trains else {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

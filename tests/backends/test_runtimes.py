@@ -449,9 +449,9 @@ def test_what_is_missing_is_said_with_what_to_install(backend, missing, text, mo
 
 def test_planning_with_these_backends_imports_neither_torch_nor_a_runtime():
     code = (
-        "import sys; from sparsebench.backends import build_backend\n"
+        "import sys; from sparsebench.backends import build_offer\n"
         "for name in ('onnxruntime', 'openvino'):\n"
-        "    backend = build_backend(name); backend.problem(); backend.offers('static'); backend.offers('both')\n"
+        "    backend = build_offer(name); backend.problem(); backend.offers('static'); backend.offers('both')\n"
         "print({'torch', 'numpy', 'onnx', 'onnxruntime', 'openvino', 'nncf'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from sparsebench.errors import ContractError, QuantizationError
 from sparsebench.models import build_model
 from sparsebench.pruning import all_weights, capture_zeros, prune_net
 from sparsebench.quantization import settling
-from sparsebench.quantization.qat import QAT
+from sparsebench.quantization.int8 import QAT
 from sparsebench.runner.retraining import Retraining
 from sparsebench.runner.stages import Workbench
 from sparsebench.store.run_directory import Store

@@ -35,10 +35,8 @@ from torch.nn.utils import prune
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import base, calibration_state, load_calibration_state
-from sparsebench.quantization.both import Both
-from sparsebench.quantization.dynamic import Dynamic
-from sparsebench.quantization.fp32 import Float32
-from sparsebench.quantization.static import Static
+from sparsebench.quantization.floats import Float32
+from sparsebench.quantization.int8 import Both, Dynamic, Static
 from sparsebench.registry import SCHEMES
 
 CALIBRATED = [
@@ -58,7 +56,7 @@ CALIBRATED = [
 
 def converted(scheme, net, batch):
     prepared = scheme().prepare(net, (batch,))
-    if scheme.calibrates:
+    if SCHEMES.facts(scheme.name).calibrates:
         prepared(batch)
     return scheme().convert(prepared)
 
@@ -83,7 +81,7 @@ def same_weights(one, other):
 @pytest.mark.parametrize("name", ["fp32", "dynamic", "static", "both"])
 def test_a_registered_scheme_carries_the_name_it_is_registered_under(name):
     assert SCHEMES.load(name).name == name
-    assert SCHEMES.load(name).calibrates is (name in ("static", "both"))
+    assert SCHEMES.facts(name).calibrates is (name in ("static", "both"))
 
 
 @pytest.mark.parametrize("scheme", [Float32, Dynamic, Static, Both])
@@ -316,10 +314,11 @@ def test_a_new_process_restores_to_the_bit_and_shows_no_warning_of_the_library(t
         ("DeepLSTM", "dynamic", {}, sequences(4), converted(Dynamic, built(DeepLSTM), sequences(4))(sequences(4)))
     )
     torch.save(kept, tmp_path / "kept.pt")
-    here = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", IN_A_NEW_PROCESS, str(tmp_path / "kept.pt")],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])]), "PYTHONHASHSEED": "7"},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(tests / "helpers"), str(tests.parent)]), "PYTHONHASHSEED": "7"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -332,7 +331,7 @@ def test_a_new_process_restores_to_the_bit_and_shows_no_warning_of_the_library(t
 def test_asking_a_scheme_whether_it_calibrates_does_not_import_torch():
     code = (
         "import sys; from sparsebench.registry import SCHEMES; "
-        "print([SCHEMES.load(s)().calibrates for s in ('fp32', 'dynamic', 'static', 'both')], 'torch' in sys.modules)"
+        "print([SCHEMES.facts(s).calibrates for s in ('fp32', 'dynamic', 'static', 'both')], 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[False, False, True, True] False\n"

@@ -22,7 +22,7 @@ from sparsebench.timing import grouping
 
 @pytest.fixture
 def slow_backend(monkeypatch):
-    monkeypatch.setitem(BACKENDS._builtin, "slow", "timed_backends:Slow")
+    monkeypatch.setitem(BACKENDS.builtin, "slow", "timed_backends:Slow")
     monkeypatch.setattr(Slow, "asked", [])
 
 

@@ -136,8 +136,8 @@ def test_another_version_of_a_runtime_times_its_own_networks_anew_and_no_others(
     config = load_config(None, ["seeds=0", "schemes=fp32", "backends=eager,onnxruntime,openvino"])
     versions = {"onnxruntime": "1.24.0", "openvino": "2026.0.0", "torch": "2.15.0"}
     monkeypatch.setattr(environment, "_version", versions.get)
-    monkeypatch.setattr("sparsebench.backends.onnxruntime.backend.ONNXRuntime.problem", lambda self: None)
-    monkeypatch.setattr("sparsebench.backends.openvino.backend.OpenVINO.problem", lambda self: None)
+    monkeypatch.setattr("sparsebench.backends.onnxruntime.offer.ONNXOffer.problem", lambda self: None)
+    monkeypatch.setattr("sparsebench.backends.openvino.offer.OpenVINOOffer.problem", lambda self: None)
     before = make_plan(config, gather_facts(config))
     versions["onnxruntime"] = "1.25.0"
     after = make_plan(config, gather_facts(config))

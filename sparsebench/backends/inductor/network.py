@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph, GraphModule, Node
 
-from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import quiet_libraries, reason
+from sparsebench.quantization.base import failing_as, quiet_libraries
 
 _INT8_KERNELS = ("qconv_pointwise", "qconv2d_pointwise", "qlinear_pointwise")
 _SCALE_OF_WEIGHT = 4  # x, scale and zero point of x, packed weight, scale of the weight, …
@@ -113,15 +112,11 @@ def _compile(
     options: dict[str, Any] = {"freezing": freezing, "cpp.threads": threads}
     if lowered is not None:
         options["post_grad_custom_pre_pass"] = lowered
-    try:
-        with quiet_libraries(), torch.no_grad(), _threads(threads):
-            # Freezing changes the graph, so that each compilation needs its own.
-            program = torch._inductor.compile(copy.deepcopy(graph), list(inputs), options=options)
-            program(*inputs)
-    except Exception as error:
-        raise QuantizationError(
-            f"TorchInductor cannot compile the network: {reason(error)} Choose backend 'eager' for it."
-        ) from error
+    refused = failing_as("TorchInductor cannot compile the network", "Choose backend 'eager' for it.")
+    with refused, quiet_libraries(), torch.no_grad(), _threads(threads):
+        # Freezing changes the graph, so that each compilation needs its own.
+        program = torch._inductor.compile(copy.deepcopy(graph), list(inputs), options=options)
+        program(*inputs)
     return program
 
 

@@ -11,7 +11,8 @@ from torch.fx import GraphModule, Node
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.auditing import LayerFact, audit
-from sparsebench.quantization.base import float_copy, quiet_libraries, reason
+from sparsebench.quantization.base import failing_as, float_copy, quiet_libraries
+from sparsebench.quantization.calibration import require_calibrated
 
 _LIKE_FLOAT = "inductor has no int8 kernel for it here, so its int8 weights were turned back into float"
 _NOT_MARKED = "PT2E with X86InductorQuantizer has no int8 form of it"
@@ -55,16 +56,11 @@ def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
         kinds = ", ".join(type(value).__name__ for value in example)
         raise QuantizationError(f"{name} takes {kinds}; the compiler takes tensors alone. Choose backend 'eager'.")
     batch = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
-    try:
-        with quiet_libraries():
-            # strict: without it the graph of a ResNet has partitions with several outputs, which the quantizer refuses.
-            program = torch.export.export(net, example, strict=True, dynamic_shapes=_by_argument(net, batch))
-            return program.module(check_guards=False)
-    except Exception as error:
-        raise QuantizationError(
-            f"torch.export cannot follow {name}: {reason(error)} Rewrite what depends on the data, such as a branch on "
-            "the values of a tensor, or choose backend 'eager'."
-        ) from error
+    remedy = "Rewrite what depends on the data, such as a branch on the values of a tensor, or choose backend 'eager'."
+    with failing_as(f"torch.export cannot follow {name}", remedy), quiet_libraries():
+        # strict: without it the graph of a ResNet has partitions with several outputs, which the quantizer refuses.
+        program = torch.export.export(net, example, strict=True, dynamic_shapes=_by_argument(net, batch))
+        return program.module(check_guards=False)
 
 
 def prepare(net: nn.Module, example: tuple[Any, ...], reduce_range: bool = True) -> GraphModule:
@@ -80,18 +76,15 @@ def prepare(net: nn.Module, example: tuple[Any, ...], reduce_range: bool = True)
         QuantizationError: where the network cannot be exported, or not be prepared.
     """
     graph = export_graph(float_copy(net), example)
-    try:
-        with quiet_libraries():
-            from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
-            from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+    problem = f"PT2E cannot prepare {type(net).__name__} for static quantization"
+    with failing_as(problem, "Choose backend 'eager'."), quiet_libraries():
+        # It is an extra, and slow to import.
+        from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
+        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-            quantizer = x86.X86InductorQuantizer()
-            quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduce_range))
-            return cast("GraphModule", prepare_pt2e(graph, quantizer))
-    except Exception as error:
-        raise QuantizationError(
-            f"PT2E cannot prepare {type(net).__name__} for static quantization: {reason(error)} Choose backend 'eager'."
-        ) from error
+        quantizer = x86.X86InductorQuantizer()
+        quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduce_range))
+        return cast("GraphModule", prepare_pt2e(graph, quantizer))
 
 
 def convert(prepared: GraphModule) -> tuple[GraphModule, tuple[QuantizedWeight, ...]]:
@@ -102,17 +95,12 @@ def convert(prepared: GraphModule) -> tuple[GraphModule, tuple[QuantizedWeight, 
     Raises:
         QuantizationError: where no batch passed through ``prepared``, or torchao cannot convert it.
     """
-    from sparsebench.quantization.calibration import require_calibrated
-
     require_calibrated(prepared)
     names = dict(_weight_names(prepared))
-    try:
-        with quiet_libraries():
-            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
+    with failing_as("PT2E cannot convert the calibrated network to int8"), quiet_libraries():
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-            converted = cast("GraphModule", convert_pt2e(prepared))
-    except Exception as error:
-        raise QuantizationError(f"PT2E cannot convert the calibrated network to int8: {reason(error)}") from error
+        converted = cast("GraphModule", convert_pt2e(prepared))
     return converted, tuple(_quantized_weights(converted, names))
 
 

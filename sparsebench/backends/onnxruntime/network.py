@@ -11,8 +11,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from sparsebench.backends.exported import ExportedNetwork
 from sparsebench.backends.onnxruntime.export import BATCH
+from sparsebench.backends.outside_torch import ExportedNetwork
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.base import reason
 

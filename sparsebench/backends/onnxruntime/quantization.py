@@ -8,7 +8,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparsebench.backends.exported import calibration_arrays
+from sparsebench.backends.outside_torch import calibration_arrays
 from sparsebench.backends.probe import int8_saturates, is_x86
 from sparsebench.backends.quiet import quiet
 from sparsebench.errors import QuantizationError, SparsebenchError

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsebench.backends.exported import ExportedNetwork
 from sparsebench.backends.openvino.export import read
 from sparsebench.backends.openvino.runtime import core, ov
+from sparsebench.backends.outside_torch import ExportedNetwork
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.base import reason
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sparsebench.backends.exported import calibration_arrays
 from sparsebench.backends.openvino.runtime import ov
+from sparsebench.backends.outside_torch import calibration_arrays
 from sparsebench.backends.probe import int8_saturates
 from sparsebench.backends.quiet import quiet
 from sparsebench.errors import QuantizationError, SparsebenchError

@@ -1,10 +1,8 @@
-"""What backends share that run an exported network outside of torch."""
-
-from __future__ import annotations
+"""What backends share that run networks outside of PyTorch."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +10,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import Recording
-from sparsebench.quantization.base import reason
+from sparsebench.quantization.base import failing_as
+
+Network = TypeVar("Network", bound="ExportedNetwork")
 
 TOLERANCE = 1e-3
 """Largest difference of an exported float network from torch, as a fraction of its largest output. Other summation
@@ -43,6 +43,17 @@ class ExportedNetwork(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.load()
+
+
+def require_own(backend: str, network: nn.Module, kind: type[Network]) -> Network:
+    """Return a network of a backend.
+
+    Raises:
+        QuantizationError: where it is one of another.
+    """
+    if not isinstance(network, kind):
+        raise QuantizationError(f"This {type(network).__name__} is no network of backend {backend!r}.")
+    return network
 
 
 def require_tensors(backend: str, example: tuple[Any, ...]) -> tuple[Tensor, ...]:
@@ -122,14 +133,12 @@ def require_same(backend: str, exported: nn.Module, net: nn.Module, example: tup
 
 def _in_torch(backend: str, net: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """Run the float network, which may be made for one batch size only."""
-    try:
-        with torch.inference_mode():
-            return net(*inputs)
-    except Exception as error:
-        raise QuantizationError(
-            f"{backend} needs a network that takes any number of samples; {type(net).__name__} does not take "
-            f"{len(inputs[0])}: {reason(error)} Take the batch size from the input's shape in forward."
-        ) from error
+    problem = (
+        f"{backend} needs a network that takes any number of samples; {type(net).__name__} does not take "
+        f"{len(inputs[0])}"
+    )
+    with failing_as(problem, "Take the batch size from the input's shape in forward."), torch.inference_mode():
+        return net(*inputs)
 
 
 def outputs_of(backend: str, returned: Any) -> tuple[Tensor, ...]:

@@ -1,0 +1,60 @@
+"""What PyTorch without a compiler offers."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from sparsebench.backends.probe import TorchOffer, cuda_capability, unknown_scheme
+from sparsebench.registry import SCHEMES
+
+_TORCH_AO = ("dynamic", "static", "both", "qat")
+_LEAST_CAPABILITY = (8, 0)
+
+
+class EagerOffer(TorchOffer):
+    """What PyTorch without a compiler offers. Schemes of installed packages bring their own conversion with them."""
+
+    name = "eager"
+
+    def offers(self, scheme: str) -> str | None:
+        """Return why eager does not offer ``scheme``, a sentence; None where it does."""
+        scheme = SCHEMES.canonical(scheme)
+        if scheme not in SCHEMES:
+            return unknown_scheme(scheme)
+        if scheme in ("fp32", "bf16", "fp16") or not SCHEMES[scheme].startswith("sparsebench."):
+            return None
+        if scheme in _TORCH_AO:
+            return self._by_torch_ao(scheme)
+        if scheme == "weight_only":
+            return self.by_torchao(scheme)
+        if scheme == "sparse_2_4":
+            return self._by_sparse_tensor_cores(scheme)
+        return f"eager does not offer {scheme}."
+
+    def _by_torch_ao(self, scheme: str) -> str | None:
+        if self.device != "cpu":
+            return (
+                f"eager does not offer {scheme} on {self.device}: PyTorch has int8 kernels for the CPU only; choose "
+                "bf16 or fp16 there."
+            )
+        if _has_torch_ao():
+            return None
+        return (
+            f"eager does not offer {scheme}: the installed torch has no torch.ao.quantization any more. Install an "
+            "earlier torch that has it, or choose another backend."
+        )
+
+    def _by_sparse_tensor_cores(self, scheme: str) -> str | None:
+        found = None if self.device == "cpu" else cuda_capability(self.device)
+        if found is not None and found >= _LEAST_CAPABILITY:
+            return None
+        return (
+            f"eager offers {scheme} on a GPU with sparse tensor cores only (compute capability 8.0 or higher), with "
+            'the option device = "cuda".'
+        )
+
+
+def _has_torch_ao() -> bool:
+    """Whether the installed torch still has torch.ao.quantization; looks at its files, imports nothing."""
+    found = find_spec("torch")
+    places = found.submodule_search_locations if found else None
+    return any(Path(place, "ao", "quantization", "__init__.py").is_file() for place in places or ())

@@ -1,0 +1,53 @@
+"""What backends share that run networks in PyTorch: networks that lie on a GPU, and files of tensors."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class OnDevice(nn.Module):
+    """Moves inputs from elsewhere to the device of its network, and outputs back to where the inputs came from."""
+
+    def __init__(self, network: nn.Module, device: str) -> None:
+        super().__init__()
+        self.network, self.device = network, torch.device(device)
+        self.eval()
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Return what the network returns."""
+        came_from = next((value.device for value in inputs if hasattr(value, "device")), self.device)
+        return moved(self.network(*moved(inputs, self.device), **moved(named, self.device)), came_from)
+
+
+def on_device(network: nn.Module, device: str) -> nn.Module:
+    """Return a network that lies on ``device`` as it can be given tensors from anywhere; on the CPU, itself."""
+    return network if device == "cpu" else OnDevice(network, device)
+
+
+def moved(value: Any, device: torch.device | str) -> Any:
+    """Return a nested structure with its tensors, packed sequences among them, on ``device``."""
+    move: Callable[..., Any] | None = getattr(value, "to", None)
+    if move is not None:
+        return move(device)
+    if isinstance(value, Mapping):
+        return {key: moved(part, device) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [moved(part, device) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def written(tensors: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a file of tensors."""
+    file = io.BytesIO()
+    torch.save(dict(tensors), file)
+    return file.getvalue()
+
+
+def read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
+    """Return the tensors in an artifact, none where there is no such file."""
+    return dict(torch.load(files[name], weights_only=True)) if name in files else {}
