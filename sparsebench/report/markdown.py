@@ -12,8 +12,8 @@ from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_markdown
 from sparsebench.report.excerpt import excerpt, excerpt_note
 from sparsebench.report.failures import unfinished_table
+from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.layers import layer_tables
-from sparsebench.report.plots import Drawing
 from sparsebench.report.provenance import provenance
 from sparsebench.report.tables import latency_table, points_table, seeds_table
 from sparsebench.statistics.verdicts import VERDICT_LEVEL

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from sparsebench.report.canvas import look, png_and_svg
+from sparsebench.report.figures.canvas import look, png_and_svg
+from sparsebench.report.figures.chart import Grid, HeatMap
+from sparsebench.report.figures.heat_pictures import draw_heat_map
 from sparsebench.report.files import explained, write_files
-from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
 from sparsebench.statistics.spread import Spread
 from sparsebench.store.records import StageRecord
 from sparsebench.store.results import SensitivityResult
@@ -118,15 +119,16 @@ def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
         texts=tuple(tuple("" if np.isnan(value) else f"{value:.1f}" for value in row) for row in means),
     )
     heat_map = HeatMap(
-        subject=subject,
+        title=subject,
         grids=(grid,),
         rows=tuple(cells),
-        x_label="threshold of this layer alone",
+        x_title="threshold of this layer alone",
         colours="cividis",
         low=0.0,
         # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
         high=max(1.0, float(np.nanmax(means))),
-        scale_label="drop of accuracy, pp",
+        scale_title="drop of accuracy, pp",
+        unit="pp",
     )
     with look():
         return png_and_svg(draw_heat_map(heat_map))

@@ -1,14 +1,13 @@
 """From records to a folder that GitHub shows."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sparsebench.points.points import Section, sections
+from sparsebench.points.points import sections
 from sparsebench.report.data import csv_text, json_text, trial_rows
+from sparsebench.report.figures.drawings import FIGURES, drawings
 from sparsebench.report.files import explained, remove_page, remove_stale, write_files
 from sparsebench.report.html import check_installed
 from sparsebench.report.markdown import readme
-from sparsebench.report.plots import FIGURES, Drawing, drawings
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
 from sparsebench.store.run import Run
 
@@ -55,20 +54,13 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         "README.md": readme(run, found, figures, beside),
     }
     if html:
-        texts = {PAGE: _page(run, texts["README.md"], found, figures), **texts}
+        from sparsebench.report.html.page import page
+
+        every = [drawing for drawn in figures.values() for drawing in drawn]
+        texts = {PAGE: page(run.record.name, texts["README.md"], every), **texts}
     with explained(folder):
         write_files(folder, {**images, **{name: text.encode() for name, text in texts.items()}})
         remove_stale(folder / "figures", FIGURES, (Path(name).name for name in images))
         if not html:
             remove_page(folder / PAGE)
     return folder / "README.md"
-
-
-def _page(run: Run, markdown: str, found: Sequence[Section], figures: Mapping[int, Sequence[Drawing]]) -> str:
-    from sparsebench.report.html.charts import charts
-    from sparsebench.report.html.page import page
-
-    made = {place: charts(section) for place, section in enumerate(found) if section.shown}
-    drawn = [(place, drawing) for place, drawings_of in figures.items() for drawing in drawings_of]
-    shown = {d.stem: made[place][d.kind] for place, d in drawn if d.kind in made.get(place, {})}
-    return page(run.record.name, markdown, [drawing for _, drawing in drawn], shown)

@@ -10,7 +10,7 @@ from sparsebench.points.baselines import Comparer
 from sparsebench.points.drops import Correctness
 from sparsebench.points.points import Point, Section, sections
 from sparsebench.report.answer import answer
-from sparsebench.report.tradeoffs import Spot, front
+from sparsebench.report.figures.fronts import Spot, front
 from sparsebench.statistics.spread import Spread, geometric_mean
 from sparsebench.store.results import EvaluateResult, TrainResult, pack_bits
 from sparsebench.store.run import Run

@@ -14,12 +14,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sparsebench.decide.picks import pick
 from sparsebench.points.points import sections
-from sparsebench.report import bars, curves, pareto, tradeoffs
-from sparsebench.report.canvas import fitting, look, text_width
-from sparsebench.report.interaction import interaction_map
-from sparsebench.report.layer_heatmap import layer_map
-from sparsebench.report.plots import FIGURES, drawings
-from sparsebench.report.tradeoffs import latency_interval
+from sparsebench.report.figures import bars, fronts
+from sparsebench.report.figures.canvas import fitting, look, text_width
+from sparsebench.report.figures.chart import FAINT
+from sparsebench.report.figures.drawings import FIGURES, drawings
+from sparsebench.report.figures.fronts import MOST_WITH_BARS, latency_interval
+from sparsebench.report.figures.interaction import interaction
+from sparsebench.report.figures.layers import layer_sparsity
+from sparsebench.report.figures.pictures import picture
 
 SCHEMES = ("fp32", "dynamic", "static", "both")
 
@@ -27,6 +29,16 @@ SCHEMES = ("fp32", "dynamic", "static", "both")
 def section_of(run):
     (section,) = sections(run)
     return section
+
+
+def picture_of(kind, section):
+    """The figure of a kind; drawn in ``look``."""
+    return picture(FIGURES[kind].describe(section))
+
+
+def picked(chart):
+    """What the chart rings, by the identity of the point."""
+    return {id(spot.point): reason for panel in chart.panels for spot, reason in panel.ringed}
 
 
 def drawn(figure):
@@ -82,9 +94,8 @@ def test_no_label_is_cut_off_and_no_legend_covers_anything(backends, thresholds)
     found = {}
     with look():
         for name, kind in FIGURES.items():
-            figure = kind.draw(section)
-            assert figure is not None, name
-            found[name] = list(faults(figure))
+            assert kind.describe(section) is not None, name
+            found[name] = list(faults(picture_of(name, section)))
     assert found == {name: [] for name in FIGURES}
 
 
@@ -112,7 +123,7 @@ def test_long_names_are_cut_where_they_would_not_fit():
         layers=[(f"{long}.{name}", kind, weights) for name, kind, weights in (("a", "Conv2d", 64), ("b", "Linear", 9))],
     ).build()
     with look():
-        figures = [figure for kind in FIGURES.values() if (figure := kind.draw(section_of(run)))]
+        figures = [picture(chart) for kind in FIGURES.values() if (chart := kind.describe(section_of(run)))]
         assert [fault for figure in figures for fault in faults(figure)] == []
 
 
@@ -129,10 +140,10 @@ def test_latencies_have_error_bars_of_their_speedups_and_the_baseline_has_none()
     middle, low, high = intervals[0.5, "static"]
     assert (middle, low, high) == pytest.approx((0.8, 0.8 * 0.995, 0.8 * 1.005))
     assert intervals[0.0, "fp32"] == (2.0, 2.0, 2.0)
-    shown = tradeoffs.against_latency(section)
+    shown = fronts.against_latency(section)
     spot = next(s for s in shown.spots if (s.point.threshold, s.point.scheme) == (0.5, "static"))
     assert (spot.x_low, spot.x_high) == pytest.approx((low, high))
-    bar = next(bar for bar in bars.latency_bars(section).bars if bar.scheme == "static")
+    bar = next(bar for bar in bars.latency(section).bars if bar.scheme == "static")
     assert (bar.low, bar.high) == pytest.approx((0.8 * 0.995, 0.8 * 1.005))
     assert [(mark.low, mark.high) for mark in bar.marks] == [pytest.approx((low, high))]
 
@@ -140,10 +151,10 @@ def test_latencies_have_error_bars_of_their_speedups_and_the_baseline_has_none()
 def test_the_picks_of_the_first_line_are_ringed_and_named():
     section = section_of(crowded(1, 12))
     picks = pick(section)
-    shown = tradeoffs.against_latency(section)
-    assert set(shown.picks) == {id(picks.smallest), id(picks.fastest)}
+    shown = fronts.against_latency(section)
+    assert set(picked(shown)) == {id(picks.smallest), id(picks.fastest)}
     with look():
-        figure = pareto.against_latency(section)
+        figure = picture(shown)
         texts = [text.get_text() for text in figure.axes[0].texts]
     for point, name in ((picks.smallest, "smallest"), (picks.fastest, "fastest")):
         amount = "dense" if point.dense else f"{point.threshold:g}"
@@ -152,26 +163,26 @@ def test_the_picks_of_the_first_line_are_ringed_and_named():
 
 def test_dominated_points_are_faint_and_the_front_is_joined():
     section = section_of(crowded(1, 12, seeds=(0,)))
-    shown = tradeoffs.against_size(section)
-    best = tradeoffs.front(shown.spots)
+    shown = fronts.against_size(section)
+    best = fronts.front(shown.spots)
     with look():
-        axes = pareto.against_size(section).axes[0]
-    faint = [line for line in axes.lines if line.get_alpha() == pareto.FAINT]
-    leading = {id(spot.point) for spot in best} | shown.picks.keys()
+        axes = picture(shown).axes[0]
+    faint = [line for line in axes.lines if line.get_alpha() == FAINT]
+    leading = {id(spot.point) for spot in best} | picked(shown).keys()
     assert sum(len(line.get_xdata()) for line in faint) == len(shown.spots) - len(leading)
     joined = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert list(joined.get_xdata()) == pytest.approx([spot.x for spot in best])
 
 
 def test_schemes_of_one_network_stand_apart_where_they_need_the_same_compute():
-    shown = tradeoffs.against_macs(section_of(Bench(thresholds=(0.0, 0.9)).build()))
-    at = sorted(spot.x for spot in shown.placed(shown.spots))
+    shown = fronts.against_macs(section_of(Bench(thresholds=(0.0, 0.9)).build()))
+    at = sorted(spot.x for spot in shown.spots)
     assert len(set(at)) == len(at) == 8
     assert max(at[:4]) < min(at[4:])
 
 
 def test_interactions_are_mapped_by_scheme_and_threshold():
-    shown = interaction_map(section_of(Bench().build()))
+    shown = interaction(section_of(Bench().build()))
     (grid,) = shown.grids
     assert (shown.rows, grid.columns) == (("dynamic", "static", "both"), ("0.5", "0.8", "0.9", "0.95"))
     assert grid.cells[1].tolist() == pytest.approx([0.0, 0.0, 0.0, 0.5])
@@ -186,7 +197,7 @@ def test_an_interaction_that_seeds_do_not_agree_on_is_not_outlined():
     last = run.trials[-1]
     better = replace(last.evaluate.result, top1=scored[-1] + 0.04, correct_bits=None)
     trials = (*run.trials[:-1], replace(last, evaluate=replace(last.evaluate, result=better)))
-    (grid,) = interaction_map(section_of(replace(run, trials=trials))).grids
+    (grid,) = interaction(section_of(replace(run, trials=trials))).grids
     assert not grid.outlined
     assert not np.isnan(grid.cells).any()
 
@@ -201,18 +212,18 @@ def test_seeds_that_agree_are_no_more_certain_than_whole_test_samples_allow(samp
             top1 = result.top1 + (2 - samples) / result.samples
             result = replace(result, top1=top1, correct_bits=None)
         trials.append(replace(trial, evaluate=replace(trial.evaluate, result=result)))
-    (grid,) = interaction_map(section_of(replace(run, trials=tuple(trials)))).grids
+    (grid,) = interaction(section_of(replace(run, trials=tuple(trials)))).grids
     assert grid.cells.tolist() == [[pytest.approx(100 * samples / result.samples)]]
     # Of three seeds that agree, the limit is 4.30 · √(4 / 12) / √3 = 1.43 samples.
     assert bool(grid.outlined) is outlined
 
 
 def test_without_quantization_there_is_no_interaction_to_draw():
-    assert interaction_map(section_of(Bench(schemes=("fp32",)).build())) is None
+    assert interaction(section_of(Bench(schemes=("fp32",)).build())) is None
 
 
 def test_collapsed_layers_are_outlined_and_the_classifier_stands_in_brackets():
-    shown = layer_map(section_of(Bench(collapsed={"conv1": 0.9}, thresholds=(0.0, 0.5, 0.9)).build()))
+    shown = layer_sparsity(section_of(Bench(collapsed={"conv1": 0.9}, thresholds=(0.0, 0.5, 0.9)).build()))
     (grid,) = shown.grids
     assert shown.rows == ("conv1", "conv2", "(fc)")
     assert grid.outlined == {(0, 2)}
@@ -223,8 +234,8 @@ def test_heat_maps_of_a_pruner_have_the_thresholds_that_it_was_asked_for():
     run = Bench(pruners=("magnitude", "random"), thresholds=(0.0, 0.5, 0.8, 0.9), schemes=("fp32", "static")).build()
     trials = tuple(t for t in run.trials if (t.trial.pruner, t.trial.threshold) != ("random", 0.8))
     section = section_of(replace(run, trials=trials))
-    assert [grid.columns for grid in interaction_map(section).grids] == [("0.5", "0.8", "0.9"), ("0.5", "0.9")]
-    layers = layer_map(section).grids
+    assert [grid.columns for grid in interaction(section).grids] == [("0.5", "0.8", "0.9"), ("0.5", "0.9")]
+    layers = layer_sparsity(section).grids
     assert [grid.columns for grid in layers] == [("0", "0.5", "0.8", "0.9"), ("0", "0.5", "0.9")]
     assert not any(np.isnan(grid.cells).any() for grid in layers)
 
@@ -233,15 +244,15 @@ def test_many_thresholds_are_drawn_as_lines_in_bands_and_thousands_of_points_wit
     many = tuple(n / 400 for n in range(400))
     section = section_of(Bench(thresholds=many, seeds=(0, 1), schemes=("fp32", "static")).build())
     with look():
-        lines = curves.accuracy_against_sparsity(section)
+        lines = picture_of("accuracy-sparsity", section)
         assert len(lines.axes[0].collections) == 2  # one band a scheme, no error bars
-        (axes,) = pareto.against_size(section).axes
-        faint = [line for line in axes.lines if line.get_alpha() == pareto.FAINT]
-        assert sum(len(line.get_xdata()) for line in faint) > 2 * pareto.MOST_WITH_BARS
+        (axes,) = picture_of("pareto-size", section).axes
+        faint = [line for line in axes.lines if line.get_alpha() == FAINT]
+        assert sum(len(line.get_xdata()) for line in faint) > 2 * MOST_WITH_BARS
         assert all(line.get_rasterized() for line in faint)
         assert len(axes.texts) < 30
     with look():
-        maps = [FIGURES[kind].draw(section) for kind in ("interaction", "layer-sparsity")]
+        maps = [picture_of(kind, section) for kind in ("interaction", "layer-sparsity")]
         assert [fault for figure in maps for fault in faults(figure)] == []
     heavy = {d.kind: len(d.files["svg"]) for d in drawings(section)}
     assert max(heavy.values()) < 600_000, heavy
@@ -259,7 +270,8 @@ def test_the_same_scheme_looks_alike_whatever_stands_beside_it():
     colours = []
     for schemes in (SCHEMES, SCHEMES[::2]):
         with look():
-            (legend,) = pareto.against_size(section_of(Bench(schemes=schemes, seeds=(0,)).build())).legends
+            section = section_of(Bench(schemes=schemes, seeds=(0,)).build())
+            (legend,) = picture_of("pareto-size", section).legends
         pairs = zip(legend.get_texts(), legend.legend_handles, strict=True)
         colours.append({text.get_text(): handle.get_color() for text, handle in pairs})
     assert colours[1]["static"] == colours[0]["static"] == "#0072B2"

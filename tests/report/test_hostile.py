@@ -15,11 +15,12 @@ from nasty import FRAGMENTS, names, nasty_run
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
 from sparsebench.report.data import csv_text, json_text
+from sparsebench.report.figures import bars
+from sparsebench.report.figures.drawings import FIGURES, Drawing
 from sparsebench.report.html.body import body_of
-from sparsebench.report.html.charts import charts
+from sparsebench.report.html.charts import plotly_chart
 from sparsebench.report.html.page import page
 from sparsebench.report.markdown import readme
-from sparsebench.report.plots import Drawing
 from sparsebench.wording.text import escape, slug
 
 few = settings(
@@ -49,8 +50,9 @@ def rendered(text):
 
 def markdown_of(run):
     found = sections(run)
+    files = {"svg": b"<svg/>", "png": b""}
     drawn = {
-        place: [Drawing("size", f"{place}-size", f"{section.title}: sizes", "Caption.", {"svg": b"<svg/>", "png": b""})]
+        place: [Drawing("size", f"{place}-size", f"{section.title}: sizes", "Caption.", files, bars.size(section))]
         for place, section in enumerate(found)
     }
     return readme(run, found, drawn), found, [drawing for place in drawn for drawing in drawn[place]]
@@ -129,14 +131,13 @@ def test_csv_and_json_give_names_back_letter_by_letter(name, other):
 @given(names, names)
 def test_a_page_has_no_tags_and_no_scripts_but_ours(name, other):
     assume(name != other)
-    text, found, drawn = markdown_of(nasty_run(name, other))
+    text, _, drawn = markdown_of(nasty_run(name, other))
     body = body_of(text, {drawing.stem: "" for drawing in drawn})
     list(harmless(body.html))
-    made = {f"{place}-size": charts(section)["size"] for place, section in enumerate(found) if section.shown}
-    whole = page(name, text, drawn, made)
+    whole = page(name, text, drawn)
     tags = Tags(whole).found
     scripts = [attributes for tag, attributes in tags if tag == "script"]
-    assert len(scripts) == 2 + 1 + len(made)  # two with the page's nonce, the tables' library, a chart each
+    assert len(scripts) == 2 + 1 + len(drawn)  # two with the page's nonce, the tables' library, a chart each
     assert all("src" not in attributes for attributes in scripts)
     assert not [a for _, attributes in tags for a in attributes if a.startswith("on")]
 
@@ -157,7 +158,8 @@ def texts_in(value):
 def test_charts_hold_names_without_tags_and_without_templates(name, other):
     assume(name != other)
     for section in sections(nasty_run(name, other)):
-        for chart in charts(section).values():
+        described = (kind.describe(section) for kind in FIGURES.values())
+        for chart in map(plotly_chart, filter(None, described)):
             for text in texts_in(chart):
                 assert "<" not in re.sub(r"</?b>|<br>", "", text), text
             assert all(trace.get("hovertemplate") is None for trace in chart["data"])

@@ -15,12 +15,11 @@ from sparsebench.cli.app import app
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
+from sparsebench.report.figures.drawings import FIGURES, Drawing
 from sparsebench.report.html.body import body_of, sort_key
-from sparsebench.report.html.charts import charts
-from sparsebench.report.html.hover import hover, safe
+from sparsebench.report.html.charts import hover, safe
 from sparsebench.report.html.page import page
 from sparsebench.report.markdown import readme
-from sparsebench.report.plots import FIGURES, Drawing
 
 WAIT = """
 const done = arguments[arguments.length - 1];
@@ -187,12 +186,15 @@ def test_names_in_a_page_run_no_script_and_are_shown_as_they_are(browser, tmp_pa
     name = "<img src=x onerror=window.pwned=1></script><script>window.pwned=1</script>%{x}$a$"
     run = nasty_run(name, f"{name} again")
     found = sections(run)
-    made = {f"{place}-{kind}": chart for place, section in enumerate(found) for kind, chart in charts(section).items()}
-    drawn = {place: [] for place in range(len(found))}
-    for stem in made:
-        place, kind = stem.split("-", 1)
-        drawn[int(place)].append(Drawing(kind, stem, f"{found[int(place)].title}: {kind}", "", {"svg": b"<svg/>"}))
-    text = page(name, readme(run, found, drawn), [drawing for place in drawn for drawing in drawn[place]], made)
+    drawn = {
+        place: [
+            Drawing(kind, f"{place}-{kind}", f"{section.title}: {kind}", "", {"svg": b"<svg/>"}, chart)
+            for kind, described in FIGURES.items()
+            if (chart := described.describe(section))
+        ]
+        for place, section in enumerate(found)
+    }
+    text = page(name, readme(run, found, drawn), [drawing for place in drawn for drawing in drawn[place]])
     (tmp_path / "index.html").write_text(text, encoding="utf-8")
     browser.get((tmp_path / "index.html").as_uri())
     browser.execute_async_script(WAIT)
@@ -247,7 +249,7 @@ def test_only_tables_with_headings_and_several_rows_can_be_sorted():
 def test_a_chart_shows_letters_and_no_tags_of_names():
     assert safe("<b>bold</b> & $x$") == "&lt;b&gt;bold&lt;/b&gt; &amp; $x$"
     (section,) = sections(Bench(seeds=(0,), schemes=("fp32", "<i>"), thresholds=(0.0, 0.5)).build())
-    assert hover(section, section.shown[-1]).startswith("<b>magnitude 0.5 · &lt;i&gt; · eager</b><br>top-1 ")
+    assert hover(section.setting, section.shown[-1]).startswith("<b>magnitude 0.5 · &lt;i&gt; · eager</b><br>top-1 ")
 
 
 def test_a_page_that_is_not_asked_for_again_goes_and_that_of_a_user_stays(tmp_path):

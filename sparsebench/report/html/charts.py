@@ -1,32 +1,297 @@
-"""The figures of a report as charts of plotly, from the same data as the pictures, with values under the pointer."""
+"""The figures of a report as charts of plotly, from the same descriptions as the pictures, with values to point at."""
 
-from collections.abc import Callable
+import html
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
+from plotly.subplots import make_subplots
 
-from sparsebench.points.points import Section
-from sparsebench.report import tradeoffs
-from sparsebench.report.html.bar_charts import latency_chart, size_chart
-from sparsebench.report.html.heat_charts import heat_chart
-from sparsebench.report.html.line_charts import accuracy_chart, calibration_chart
-from sparsebench.report.html.tradeoff_charts import trade_off_chart
-from sparsebench.report.interaction import interaction_map
-from sparsebench.report.layer_heatmap import layer_map
+from sparsebench.points.latency import Setting
+from sparsebench.points.points import Point
+from sparsebench.points.text import speedup_text, verdict_text
+from sparsebench.report.figures.chart import (
+    FAINT,
+    MOST_NUMBERS,
+    Bar,
+    BarChart,
+    Chart,
+    HeatMap,
+    PanelChart,
+    Series,
+    Spot,
+    reach,
+)
+from sparsebench.report.figures.palette import GRID, INK, MUTED
+from sparsebench.wording.numbers import decimal, kilobytes, limits, mean_percent, ratio, significant
+from sparsebench.wording.text import counted, shorten
+
+_SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+    "*": "star",
+}
+_OPEN = {"full": "", "none": "-open", "left": "-dot", "right": "-open-dot", "top": "-dot", "bottom": "-open-dot"}
+_SCALES = {"cividis": "Cividis", "PuOr_r": "PuOr_r"}
 
 
-def charts(section: Section) -> dict[str, dict[str, Any]]:
-    """Return the charts of a section, by the kind of figure that each stands for."""
-    makers: dict[str, Callable[[Section], go.Figure | None]] = {
-        "pareto-size": lambda s: trade_off_chart(s, tradeoffs.against_size(s)),
-        "pareto-latency": lambda s: trade_off_chart(s, tradeoffs.against_latency(s)),
-        "pareto-macs": lambda s: trade_off_chart(s, tradeoffs.against_macs(s)),
-        "accuracy-sparsity": accuracy_chart,
-        "interaction": lambda s: heat_chart(interaction_map(s), "pp"),
-        "accuracy-calibration": calibration_chart,
-        "latency": latency_chart,
-        "size": size_chart,
-        "layer-sparsity": lambda s: heat_chart(layer_map(s), "% zero"),
-    }
-    found = {kind: make(section) for kind, make in makers.items()}
-    return {kind: figure.to_plotly_json() for kind, figure in found.items() if figure is not None}
+def plotly_chart(chart: Chart) -> dict[str, Any]:
+    """Return a figure as a chart of plotly, as plain values."""
+    if isinstance(chart, PanelChart):
+        figure = _panels(chart)
+    else:
+        figure = _bars(chart) if isinstance(chart, BarChart) else _heat_map(chart)
+    figure.update_layout(
+        template="none",
+        title={"text": safe(chart.title), "x": 0.01, "font": {"size": 15}},
+        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        margin={"l": 70, "r": 20, "t": 70, "b": 60},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": INK}, "namelength": -1},
+        legend={"groupclick": "togglegroup"},
+    )
+    named: set[str] = set()
+    for trace in figure.data:  # each name has one entry in the legend, however many panels have it
+        trace.showlegend = bool(trace.name) and trace.name not in named
+        named.add(trace.name)
+    plain: dict[str, Any] = figure.to_plotly_json()
+    return plain
+
+
+def safe(text: str, limit: int = 120) -> str:
+    """Return text of a user as a chart shows it letter by letter; charts read a few HTML tags and entities."""
+    return html.escape(shorten(text, limit), quote=False)
+
+
+def hover(setting: Setting | None, point: Point) -> str:
+    """Return the figures of a point, one a line, with its latency at a batch size and number of threads."""
+    lines = [f"<b>{safe(point.pruning)} · {safe(point.scheme)} · {safe(point.backend)}</b>"]
+    if point.top1:
+        lines.append(f"top-1 {mean_percent(point.top1)} % (n = {point.top1.n})")
+    if point.is_baseline:
+        lines.append("baseline")
+    elif point.drop:
+        drop = point.drop
+        lines.append(f"drop {decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}")
+    if point.sparsity:
+        lines.append(f"sparsity {decimal(100 * point.sparsity.mean)} %")
+    if point.deflated_file_bytes is not None:
+        smaller = f", {ratio(point.deflated_ratio)} smaller" if point.deflated_ratio else ""
+        lines.append(f"{kilobytes(point.deflated_file_bytes)} kB deflated{smaller}")
+    if point.effective_macs is not None:
+        lines.append(f"{point.effective_macs:,.0f} MACs with a non-zero weight")
+    timing = point.timing(setting)
+    if timing:
+        where = f"batch {timing.batch_size}, {counted(timing.threads, 'thread')}"
+        lines.append(f"median {significant(timing.median_ms.mean)} ms, p95 {significant(timing.p95_ms.mean)} ({where})")
+        speed = timing.reference
+        lines.append(f"speedup {speedup_text(speed)} {verdict_text(speed)}")
+    return "<br>".join(lines)
+
+
+def _panels(chart: PanelChart) -> go.Figure:
+    """Return panels that share their axes."""
+    count, columns = len(chart.panels), chart.columns
+    rows = math.ceil(count / columns)
+    figure = make_subplots(
+        rows,
+        columns,
+        subplot_titles=[safe(panel.title, 60) for panel in chart.panels],
+        shared_xaxes="all",
+        shared_yaxes="all",
+        horizontal_spacing=0.04,
+        vertical_spacing=0.16 / rows,
+    )
+    figure.update_layout(height=190 + 270 * rows)
+    figure.update_annotations(font_size=13)
+    look: dict[str, Any] = {"gridcolor": GRID, "linecolor": MUTED, "zeroline": False}
+    ends = list(map(math.log10, chart.x.ends)) if chart.x.log else list(chart.x.ends)
+    ticks = {"tickvals": list(chart.x.ticks), "ticktext": list(chart.x.ticks.values()), "tickangle": 0}
+    figure.update_xaxes(type="log" if chart.x.log else "linear", range=ends, **ticks, **look)
+    figure.update_yaxes(range=list(chart.y.ends), **look)
+    figure.update_yaxes(title_text=chart.y.title, col=1)
+    for number, panel in enumerate(chart.panels):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        if number + columns >= count:  # nothing below it: the last row may not be full
+            figure.update_xaxes(title_text="<br>".join(chart.lines_of_title), showticklabels=True, **place)
+        for level in panel.levels:
+            line = {"color": level.colour, "width": 1, "dash": "dash"}
+            figure.add_hline(y=level.y, line=line, layer="below", exclude_empty_subplots=False, **place)
+        for spots, dash in ((panel.front, "solid"), (panel.overall, "dot")):
+            if spots:
+                line = {"shape": "hv", "color": MUTED, "width": 1, "dash": dash}
+                figure.add_trace(go.Scatter(**_places(spots), mode="lines", line=line, hoverinfo="skip"), **place)
+        for series in panel.series:
+            figure.add_trace(_series(chart, series, named=bool(panel.front) and not series.faint), **place)
+        if panel.ringed:
+            figure.add_trace(
+                go.Scatter(
+                    **_places([spot for spot, _ in panel.ringed]),
+                    mode="markers+text",
+                    marker={"symbol": "circle-open", "size": 18, "color": MUTED, "line": {"width": 1.5}},
+                    text=[f"<b>{reason}</b>" for _, reason in panel.ringed],
+                    textposition="bottom right",
+                    hoverinfo="skip",
+                    cliponaxis=False,
+                ),
+                **place,
+            )
+    return figure
+
+
+def _places(spots: Sequence[Spot]) -> dict[str, list[float]]:
+    return {"x": [spot.x for spot in spots], "y": [spot.y for spot in spots]}
+
+
+def _series(chart: PanelChart, series: Series, named: bool) -> go.Scatter:
+    """Return spots with their error bars; the names of those at the left edge stand to their right."""
+    look, spots, places = series.look, series.spots, _places(series.spots)
+    colour = _faded(look.colour, FAINT) if series.faint else look.colour
+    shown: dict[str, Any] = {}
+    if series.bars:
+        shown["error_y"] = _reach([s.low for s in spots], places["y"], [s.high for s in spots], colour)
+        left, right = zip(*(spot.sideways for spot in spots), strict=True)
+        if left != right:
+            shown["error_x"] = _reach(left, places["x"], right, colour)
+    if look.dash:
+        shown["line"] = {"color": colour, "dash": look.dash, "width": 1.6}
+    if named:
+        low, high = chart.x.ends
+        inward = low * (high / low) ** 0.1
+        shown["text"] = [spot.name for spot in spots]
+        shown["textposition"] = ["top right" if spot.x < inward else "top left" for spot in spots]
+        shown["textfont"] = {"size": 10, "color": INK}
+    return go.Scatter(
+        **places,
+        **shown,
+        mode="+".join(["lines"] * bool(look.dash) + ["markers"] + ["text"] * named),
+        marker={
+            "color": colour,
+            "symbol": f"{_SYMBOLS[look.marker]}{_OPEN[look.fill]}",
+            "size": 10 if named else 8,
+            "line": {"color": colour, "width": 1},
+        },
+        hovertext=[hover(chart.setting, spot.point) for spot in spots],
+        hoverinfo="text",
+        **_in_legend(safe(series.name, 60)),
+    )
+
+
+def _in_legend(name: str) -> dict[str, str]:
+    return {"name": name, "legendgroup": name}
+
+
+def _reach(low: Sequence[float], middle: Sequence[float], high: Sequence[float], colour: str) -> dict[str, Any]:
+    """Return error bars, from the lower end, the middle and the upper end of each."""
+    below, above = reach(low, middle, high)
+    ends = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    return {**ends, "color": colour, "thickness": 1, "width": 0}
+
+
+def _faded(colour: str, share: float) -> str:
+    """Return a colour with a share of its ink."""
+    red, green, blue = hex_to_rgb(colour)
+    return f"rgba({red}, {green}, {blue}, {share:g})"
+
+
+def _bars(chart: BarChart) -> go.Figure:
+    """Return bars of the dense networks with the pruned ones on them."""
+    figure = go.Figure([trace for bar in chart.bars for trace in _bar(chart, bar)])
+    if chart.reference is not None:
+        figure.add_vline(x=chart.reference, line={"color": MUTED, "width": 1, "dash": "dash"}, layer="below")
+    names = {bar.y: safe(bar.scheme, 40) for bar in chart.bars}
+    names |= {y: f"<b>{safe(name, 40)}</b>" for y, name in chart.headings.items()}
+    figure.update_layout(height=170 + 32 * chart.slots, barmode="overlay")
+    figure.update_xaxes(title_text=chart.x_title, rangemode="tozero", gridcolor=GRID)
+    ticks = {"tickvals": sorted(names), "ticktext": [names[y] for y in sorted(names)]}
+    figure.update_yaxes(**ticks, range=[chart.slots - 0.4, -0.6], automargin=True, zeroline=False, showgrid=False)
+    return figure
+
+
+def _bar(chart: BarChart, bar: Bar) -> list[go.Bar | go.Scatter]:
+    traces: list[go.Bar | go.Scatter] = []
+    if bar.dense:
+        beyond = {"x": [bar.beyond], "y": [bar.y], "hovertext": [chart.beyond.format(significant(bar.beyond))]}
+        tick = {"symbol": "line-ns", "size": 14, "line": {"color": MUTED, "width": 2}}
+        pale = {"orientation": "h", "width": 0.72, "marker": {"color": _faded(bar.colour, 0.3)}}
+        full = {"orientation": "h", "width": 0.5, "marker": {"color": bar.colour}}
+        traces = [
+            go.Bar(**beyond, **pale, hoverinfo="text")
+            if chart.pale
+            else go.Scatter(**beyond, mode="markers", marker=tick, hoverinfo="text"),
+            go.Bar(
+                x=[bar.value],
+                y=[bar.y],
+                **full,
+                error_x=_reach([bar.low], [bar.value], [bar.high], INK),
+                hovertext=[hover(chart.setting, bar.dense)],
+                hoverinfo="text",
+                **_in_legend(safe(bar.scheme, 60)),
+            ),
+        ]
+    if bar.marks:
+        diamond = {"symbol": "diamond", "size": 8, "color": "white", "line": {"color": INK, "width": 1}}
+        traces.append(
+            go.Scatter(
+                x=[mark.value for mark in bar.marks],
+                y=[bar.y] * len(bar.marks),
+                mode="markers",
+                marker=diamond,
+                hovertext=[hover(chart.setting, mark.point) for mark in bar.marks],
+                hoverinfo="text",
+                **_in_legend("pruned"),
+            )
+        )
+    return traces
+
+
+def _heat_map(shown: HeatMap) -> go.Figure:
+    titles = [safe(grid.title, 60) for grid in shown.grids]
+    figure = make_subplots(1, len(shown.grids), subplot_titles=titles, shared_yaxes="all", horizontal_spacing=0.02)
+    rows = list(range(len(shown.rows)))
+    for number, grid in enumerate(shown.grids, 1):
+        columns = list(range(len(grid.columns)))
+        figure.add_trace(
+            go.Heatmap(
+                z=[[None if math.isnan(value) else float(value) for value in row] for row in grid.cells],
+                x=columns,
+                y=rows,
+                text=[list(row) for row in grid.texts],
+                texttemplate="%{text}" if grid.cells.size <= MOST_NUMBERS else None,
+                hovertext=[
+                    [
+                        f"{safe(name)}<br>threshold {column}<br>{text or '–'} {shown.unit}"
+                        for column, text in zip(grid.columns, row, strict=True)
+                    ]
+                    for name, row in zip(shown.rows, grid.texts, strict=True)
+                ],
+                hoverinfo="text",
+                coloraxis="coloraxis",
+                xgap=1,
+                ygap=1,
+            ),
+            row=1,
+            col=number,
+        )
+        figure.update_xaxes(tickvals=columns, ticktext=list(grid.columns), row=1, col=number)
+        for row, column in sorted(grid.outlined):
+            box = {"x0": column - 0.44, "x1": column + 0.44, "y0": row - 0.44, "y1": row + 0.44}
+            figure.add_shape(type="rect", **box, line={"color": shown.outline, "width": 2}, row=1, col=number)
+    bar: dict[str, Any] = {"title": {"text": shown.scale_title}}
+    if shown.ticks:
+        bar |= {"tickvals": list(shown.ticks), "ticktext": list(shown.ticks.values())}
+    colours = {"colorscale": _SCALES[shown.colours], "cmin": shown.low, "cmax": shown.high, "colorbar": bar}
+    height = 180 + max(16, min(32, 900 // len(rows))) * len(rows)
+    figure.update_layout(height=height, coloraxis=colours)
+    figure.update_xaxes(title_text=shown.x_title, showgrid=False, zeroline=False)
+    figure.update_yaxes(showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.5])
+    figure.update_yaxes(tickvals=rows, ticktext=[safe(name, 40) for name in shown.rows], automargin=True, col=1)
+    return figure

@@ -12,24 +12,18 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.files import PAGE_MARK
 from sparsebench.report.html.body import Body, body_of
-from sparsebench.report.plots import Drawing
+from sparsebench.report.html.charts import plotly_chart
 from sparsebench.wording.text import clean
 
 
-def page(name: str, markdown: str, drawings: Sequence[Drawing], charts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page.
-
-    Args:
-        name: the run's name.
-        markdown: the report, as it stands in README.md.
-        drawings: its figures.
-        charts: charts of plotly, as plain values, by the stem of the figure in whose place they stand.
-    """
-    body = body_of(markdown, {drawing.stem: _figure(drawing, charts) for drawing in drawings})
-    data = "\n".join(_data(f"chart-{stem}", _json(chart), "application/json") for stem, chart in charts.items())
-    libraries = [_plotly() if charts else "", _own("page.js")]
+def page(name: str, markdown: str, drawings: Sequence[Drawing]) -> str:
+    """Return the page: of a run's name, its report as it stands in README.md, and its figures."""
+    body = body_of(markdown, {drawing.stem: _figure(drawing) for drawing in drawings})
+    data = "\n".join(_data(f"chart-{d.stem}", _json(plotly_chart(d.chart)), "application/json") for d in drawings)
+    libraries = [_plotly() if drawings else "", _own("page.js")]
     tables = _data("datatables", base64.b64encode(_bundle("js").encode()).decode(), "text/plain")
     nonce = _nonce(markdown, data, tables, *libraries)
     scripts = "\n".join(f'<script nonce="{nonce}">{script}</script>' for script in libraries if script)
@@ -71,16 +65,13 @@ _PAGE = """<!doctype html>
 """
 
 
-def _figure(drawing: Drawing, charts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return what stands in the place of a figure: a chart, and the picture where there is none or no script runs."""
+def _figure(drawing: Drawing) -> str:
+    """Return what stands in the place of a figure: a chart, and the picture where no script runs."""
     encoded = base64.b64encode(drawing.files["svg"]).decode()
     alt = html.escape(drawing.alt)
-    picture = f'<img alt="{alt}" src="data:image/svg+xml;base64,{encoded}">'
-    if drawing.stem not in charts:
-        return f"<p>{picture}</p>\n"
     return (
         f'<div class="chart" role="img" aria-label="{alt}" data-of="chart-{drawing.stem}"></div>\n'
-        f"<noscript>{picture}</noscript>\n"
+        f'<noscript><img alt="{alt}" src="data:image/svg+xml;base64,{encoded}"></noscript>\n'
     )
 
 

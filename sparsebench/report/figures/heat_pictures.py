@@ -1,8 +1,7 @@
-"""Heat maps: grids of cells side by side that share their rows and colours."""
+"""Pictures of heat maps: grids of cells side by side that share their rows and colours."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,11 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sparsebench.report.canvas import POINTS, fitting, text_width, titles
+from sparsebench.report.figures.canvas import POINTS, fitting, text_width, titles
+from sparsebench.report.figures.chart import MOST_NUMBERS, Grid, HeatMap
 from sparsebench.wording.text import shorten
-
-MOST_NUMBERS = 400
-"""Cells up to which every cell carries its text."""
 
 MOST_UPRIGHT = 12
 """Columns up to which their names stand upright."""
@@ -26,36 +23,6 @@ WIDEST, SCALE, GAP = 14.0, 1.3, 0.15
 
 MOST_NAMES = 80
 """Rows up to which each is named; of more, evenly spaced ones are."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One grid: its title and columns, its cells (rows × columns, NaN where there is nothing), and what stands in them.
-
-    ``outlined`` cells are to be noticed.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    cells: np.ndarray
-    texts: tuple[tuple[str, ...], ...]
-    outlined: frozenset[tuple[int, int]] = frozenset()
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Grids side by side, the names of the rows that they share, and what their colours mean."""
-
-    subject: str
-    grids: tuple[Grid, ...]
-    rows: tuple[str, ...]
-    x_label: str
-    colours: str
-    low: float
-    high: float
-    scale_label: str
-    ticks: dict[float, str] = field(default_factory=dict)
-    outline: str = "#D55E00"
 
 
 def draw_heat_map(shown: HeatMap) -> Figure:
@@ -73,7 +40,7 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     for unused in axes[len(shown.grids) :]:
         unused.remove()
     axes = axes[: len(shown.grids)]
-    titles(figure, axes, shown.subject, [grid.title for grid in shown.grids], room=POINTS * width)
+    titles(figure, axes, shown.title, [grid.title for grid in shown.grids], room=POINTS * width)
     for axis, grid in zip(axes, shown.grids, strict=True):
         axis.pcolormesh(
             grid.cells, cmap=shown.colours, vmin=shown.low, vmax=shown.high, edgecolors="white", linewidth=0.4
@@ -83,7 +50,7 @@ def draw_heat_map(shown: HeatMap) -> Figure:
         axis.tick_params(axis="x", rotation=90 if len(grid.columns) > MOST_UPRIGHT else 0)
         axis.grid(visible=False)
         axis.tick_params(length=0)
-        axis.set_xlabel(shown.x_label)
+        axis.set_xlabel(shown.x_title)
     step = max(1, len(names) // MOST_NAMES)
     axes[0].set_yticks(np.arange(0, len(names), step) + 0.5, names[::step], fontsize=small)
     for axis in axes[::across]:
@@ -111,7 +78,7 @@ def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
     mapped = ScalarMappable(Normalize(shown.low, shown.high), shown.colours)
     height = POINTS * float(figure.get_size_inches()[1])
     bar = figure.colorbar(mapped, ax=list(axes), pad=0.02, aspect=22)
-    bar.set_label(fitting(shown.scale_label, 0.8 * height, 9))
+    bar.set_label(fitting(shown.scale_title, 0.8 * height, 9))
     if shown.ticks:
         bar.set_ticks(list(shown.ticks), labels=list(shown.ticks.values()))
 

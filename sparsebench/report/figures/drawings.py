@@ -1,17 +1,18 @@
 """The figures of a report: which there are, their file names, alternative texts and captions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from sparsebench.points.points import Section
-from sparsebench.report import bars, calibration, curves, interaction, layer_heatmap, pareto, tradeoffs
-from sparsebench.report.canvas import look, png_and_svg
-from sparsebench.report.tradeoffs import TradeOff, front
-from sparsebench.wording.numbers import decimal, significant
-from sparsebench.wording.text import evenly, slug
+from sparsebench.report.figures import bars, curves, fronts
+from sparsebench.report.figures.calibration import accuracy_against_batches
+from sparsebench.report.figures.canvas import look, png_and_svg
+from sparsebench.report.figures.chart import Chart, Describe, PanelChart
+from sparsebench.report.figures.interaction import interaction
+from sparsebench.report.figures.layers import layer_sparsity
+from sparsebench.report.figures.pictures import picture
+from sparsebench.wording.text import slug
 
 
 @dataclass(frozen=True)
@@ -23,24 +24,17 @@ class Drawing:
     alt: str
     caption: str
     files: dict[str, bytes]
-
-
-def _over_seeds(section: Section) -> str:
-    if max((point.top1.n for point in section.shown if point.top1), default=0) > 1:
-        return "Error bars: ± sample standard deviation over seeds."
-    return "Error bars: Wilson 95 % interval over test samples (one seed)."
+    chart: Chart
 
 
 class Kind(NamedTuple):
-    """How one kind of figure is drawn, and what is said about it."""
+    """How one kind of figure is described, and what is said about it."""
 
-    draw: Callable[[Section], Figure | None]
+    describe: Describe
     alt: str
     caption: str
     error_bars: bool = False
     """Whether it has error bars, which the caption then explains."""
-    trade_off: Callable[[Section], TradeOff | None] | None = None
-    """What its Pareto fronts show, where it has some."""
 
 
 _FRONT = (
@@ -50,27 +44,24 @@ _FRONT = (
 
 FIGURES: dict[str, Kind] = {
     "pareto-size": Kind(
-        pareto.against_size,
+        fronts.against_size,
         "Top-1 accuracy against deflated file size, one panel per backend",
         _FRONT,
         error_bars=True,
-        trade_off=tradeoffs.against_size,
     ),
     "pareto-latency": Kind(
-        pareto.against_latency,
+        fronts.against_latency,
         "Top-1 accuracy against latency, one panel per backend",
         f"{_FRONT} Sideways bars: 95 % interval of the speedup. Which differences hold stands in the table of speedups "
         "and verdicts.",
         error_bars=True,
-        trade_off=tradeoffs.against_latency,
     ),
     "pareto-macs": Kind(
-        pareto.against_macs,
+        fronts.against_macs,
         "Top-1 accuracy against multiply-accumulates with a non-zero weight, one panel per backend",
         f"{_FRONT} Counted, not timed: dense kernels do not skip zeros. All schemes of a network need the same and "
         "stand a little apart sideways.",
         error_bars=True,
-        trade_off=tradeoffs.against_macs,
     ),
     "accuracy-sparsity": Kind(
         curves.accuracy_against_sparsity,
@@ -80,7 +71,7 @@ FIGURES: dict[str, Kind] = {
         error_bars=True,
     ),
     "interaction": Kind(
-        interaction.interaction,
+        interaction,
         "What pruning and quantization cost together beyond the sum of what they cost apart, by scheme and threshold",
         "Drop − (drop by pruning alone + drop by quantization alone), percentage points, mean ± sample standard "
         "deviation over seeds; orange: together they cost more than the sum, purple: less. Outlined: the 95 % interval "
@@ -88,7 +79,7 @@ FIGURES: dict[str, Kind] = {
         "agree count as differing by the rounding to whole test samples.",
     ),
     "accuracy-calibration": Kind(
-        calibration.accuracy_against_batches,
+        accuracy_against_batches,
         "Top-1 accuracy against calibration batches, one panel per scheme and backend",
         "Solid: the quantized network at each threshold; dashed: fp32 at the same threshold and on the same backend. "
         "Batches are those really read.",
@@ -108,15 +99,12 @@ FIGURES: dict[str, Kind] = {
         "networks. Numbers: saved → deflated, and the smallest deflated file with its threshold.",
     ),
     "layer-sparsity": Kind(
-        layer_heatmap.layer_sparsity,
+        layer_sparsity,
         "Fraction of zeros in each layer at each threshold",
         "Mean over seeds, of the trained networks before quantization. Outlined: collapsed, at least 99.5 % zero. "
         "Layers in brackets are not pruned.",
     ),
 }
-
-MOST_SPOKEN = 4
-"""Points of a front that an alternative text names."""
 
 
 def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
@@ -128,28 +116,21 @@ def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
     """
     prefix = "" if place is None else f"{place}-{slug(section.model, 24)}-{slug(section.data, 24)}-"
     for name, kind in FIGURES.items():
-        with look():
-            figure = kind.draw(section)
-            files = png_and_svg(figure) if figure is not None else None
-        if files is not None:
-            alt = f"{section.title}: {kind.alt}.{_spoken(section, kind)}"
-            yield Drawing(name, f"{prefix}{name}", alt, _caption(section, kind), files)
+        chart = kind.describe(section)
+        if chart is not None:
+            with look():
+                files = png_and_svg(picture(chart))
+            spoken = chart.spoken if isinstance(chart, PanelChart) else ""
+            alt = f"{section.title}: {kind.alt}.{spoken}"
+            yield Drawing(name, f"{prefix}{name}", alt, _caption(section, kind, bool(spoken)), files, chart)
 
 
-def _spoken(section: Section, kind: Kind) -> str:
-    """Return which points are on the front over all backends, for those who cannot see the figure."""
-    shown = kind.trade_off(section) if kind.trade_off else None
-    if shown is None:
-        return ""
-    best = evenly(front(shown.spots), MOST_SPOKEN)
-    points = (f"{significant(s.x)} at {decimal(s.y)} % ({s.point.label})" for s in best)
-    return f" On the front ({shown.x_label}): {'; '.join(points)}."
-
-
-def _caption(section: Section, kind: Kind) -> str:
+def _caption(section: Section, kind: Kind, trade_off: bool) -> str:
     parts = [kind.caption]
-    if kind.trade_off and len(section.backends) > 1:
+    if trade_off and len(section.backends) > 1:
         parts.append("Dotted: the front over all backends.")
     if kind.error_bars:
-        parts.append(_over_seeds(section))
+        several = max((point.top1.n for point in section.shown if point.top1), default=0) > 1
+        seeds, samples = "± sample standard deviation over seeds", "Wilson 95 % interval over test samples (one seed)"
+        parts.append(f"Error bars: {seeds if several else samples}.")
     return " ".join(parts)

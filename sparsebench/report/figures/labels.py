@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from sparsebench.report.canvas import POINTS, text_width
-from sparsebench.report.palette import INK
+from sparsebench.report.figures.canvas import POINTS, text_width
+from sparsebench.report.figures.palette import INK
 
 SIZE = 8.0
 """Font size of labels, in points."""

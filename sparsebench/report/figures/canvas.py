@@ -1,31 +1,28 @@
-"""What all figures share: look, panels, titles, legends, axes, and how a figure becomes bytes."""
+"""What all pictures share: look, titles, legends, texts that fit, and how a figure becomes bytes."""
 
 import io
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from textwrap import wrap
 from typing import Any
 
 from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from sparsebench.report.palette import GRID, INK, MUTED
+from sparsebench.report.figures.chart import columns_of
+from sparsebench.report.figures.palette import GRID, INK, MUTED
 from sparsebench.wording.text import clean
 
 POINTS = 72
 """Points to an inch."""
 
-_LETTERS_OF_A_ROW = 120
-"""How many letters of axis titles have room side by side, in a figure as in a window of 1,280 points."""
+REFERENCE = (0, (4, 3))
+"""Dashes of what others are compared with."""
 
 _LOOK: dict[str, Any] = {
     "svg.hashsalt": "sparsebench",  # otherwise the ids in an SVG are random
@@ -60,24 +57,6 @@ def look() -> Iterator[None]:
         # A name in a script that the font lacks shows as boxes; the tables have it right.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
-
-
-def panels(count: int, size: tuple[float, float] = (7.2, 4.4)) -> tuple[Figure, list[Axes]]:
-    """Return a figure of ``count`` panels that share their axes, three in a row at most."""
-    columns = columns_of(count)
-    rows = math.ceil(count / columns)
-    width, height = size if count == 1 else (1.2 + 3.3 * columns, 1.2 + 2.9 * rows)
-    figure = Figure(figsize=(width, height), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    axes = list(grid.flat)
-    for unused in axes[count:]:
-        unused.remove()
-    return figure, axes[:count]
-
-
-def columns_of(count: int) -> int:
-    """Return how many of ``count`` panels stand in a row."""
-    return 2 if count == 4 else min(3, count)
 
 
 def text_width(text: str, size: float) -> float:
@@ -122,87 +101,17 @@ def legend(figure: Figure, *groups: Sequence[Artist]) -> None:
     """Put one legend below the panels, where it hides no data; each group begins a row."""
     size = 9.0
     given = [group for group in groups if group]
-    if not given:
-        return
     # A handle and the room around it take about five letters' width.
     widest = max(text_width(str(handle.get_label()), size) for group in given for handle in group) + 5 * size
     most = max(1, int(0.97 * POINTS * figure.get_size_inches()[0] / widest))
     columns = min(most, max(map(len, given)))
     cells: list[Artist] = []
     for group in given:
-        cells += [*group, *(_blank() for _ in range(-len(group) % columns))]
+        cells += [*group, *(Line2D([], [], linestyle="", label=" ") for _ in range(-len(group) % columns))]
     # Matplotlib fills columns from top to bottom; read along rows, the groups stay together.
     rows = len(cells) // columns
     ordered = [cells[row * columns + column] for column in range(columns) for row in range(rows)]
     figure.legend(handles=ordered, loc="outside lower center", ncols=columns, fontsize=size)
-
-
-def _blank() -> Artist:
-    return Line2D([], [], linestyle="", label=" ")
-
-
-def label_axes(axes: Sequence[Axes], x: str, y: str) -> None:
-    """Label the x axis of the lowest panels and the y axis of the leftmost."""
-    columns = columns_of(len(axes))
-    for number, axis in enumerate(axes):
-        if number + columns >= len(axes):  # nothing below it: the last row may not be full
-            axis.set_xlabel("\n".join(lines_of_title(x, columns)))
-            axis.tick_params(labelbottom=True)
-        if number % columns == 0:
-            axis.set_ylabel(y)
-
-
-def lines_of_title(title: str, columns: int) -> list[str]:
-    """Return the lines of an axis title, so short that those of panels side by side do not meet."""
-    return wrap(title, _LETTERS_OF_A_ROW // columns)
-
-
-def log_range(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of a logarithmic axis with room for labels at both."""
-    low, high = min(values), max(values)
-    room = max((high / low) ** 0.09, 1.12)
-    return low / room, high * room
-
-
-def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round numbers between the ends of a logarithmic axis, ``most`` of them or fewer."""
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps: tuple[float, ...] = (1, 2, 5) if high / low < 2000 else (1,)
-    if high / low < 8:
-        steps = (1, 1.5, 2, 3, 4, 5, 6, 8) if high / low > 2 else tuple(1 + step / 10 for step in range(90))
-    ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
-    inside = [tick for tick in ticks if low <= tick <= high]
-    return inside[:: max(1, math.ceil(len(inside) / most))]
-
-
-def fit_log(axes: Sequence[Axes], values: Sequence[float]) -> None:
-    """Give the x axis a logarithmic scale with plain numbers; in narrow panels fewer, so that they do not touch."""
-    low, high = log_range(values)
-    for axis in axes:
-        axis.set_xscale("log")
-        axis.set_xlim(low, high)
-        plain_ticks(axis.xaxis, log_ticks(low, high, 8 if len(axes) == 1 else 5))
-
-
-def plain_ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str] | None = None) -> None:
-    """Set ticks where given, written as plain numbers or as ``labels``."""
-    names = dict(zip(ticks, labels, strict=True)) if labels is not None else {}
-    axis.set_major_locator(FixedLocator(list(ticks)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: names.get(value, f"{value:.6g}")))
-
-
-def fit_percent(axes: Sequence[Axes], lows: Sequence[float], highs: Sequence[float]) -> None:
-    """Give the y axis, in percent, the range of the data and some room."""
-    for axis in axes:
-        axis.set_ylim(*percent_range(lows, highs))
-
-
-def percent_range(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis in percent: the range of the data and some room, hardly beyond 0 and 100."""
-    low, high = min(lows), max(highs)
-    room = max(0.08 * (high - low), 0.4)
-    return max(-1.0, low - room), min(101.0, high + room)
 
 
 def png_and_svg(figure: Figure) -> dict[str, bytes]:

@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from sparsebench.points.points import Point, Section
-from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
-from sparsebench.report.palette import INK
+from sparsebench.report.figures.chart import Grid, HeatMap
+from sparsebench.report.figures.palette import INK
 from sparsebench.statistics.spread import Spread
 from sparsebench.wording.numbers import decimal
 from sparsebench.wording.text import evenly
@@ -20,13 +19,7 @@ LEAST_SCALE_PP = 1.0
 """The colours reach at least so far, so that noise is not painted as if it were a loss."""
 
 
-def interaction(section: Section) -> Figure | None:
-    """Draw a heat map per pruner: scheme and backend × threshold; None where no interaction is known."""
-    shown = interaction_map(section)
-    return draw_heat_map(shown) if shown else None
-
-
-def interaction_map(section: Section) -> HeatMap | None:
+def interaction(section: Section) -> HeatMap | None:
     """Return the interactions of a section, means over seeds with their sample standard deviations.
 
     Those whose 95 % interval over seeds (Student's t) excludes zero are outlined; however well seeds agree, the
@@ -39,18 +32,19 @@ def interaction_map(section: Section) -> HeatMap | None:
     rows = {(p.backend, p.scheme): f"{p.scheme} · {p.backend}" if several else p.scheme for p in known}
     high = max(LEAST_SCALE_PP, *(abs(point.interaction.mean) for point in known if point.interaction))
     return HeatMap(
-        subject=f"{section.title}: interaction{'' if several else f' on {known[0].backend}'}",
+        title=f"{section.title}: interaction{'' if several else f' on {known[0].backend}'}",
         grids=tuple(
             _grid(pruner, [p for p in known if p.pruner == pruner], list(rows))
             for pruner in section.pruners
             if any(p.pruner == pruner for p in known)
         ),
         rows=tuple(rows.values()),
-        x_label="threshold",
+        x_title="threshold",
         colours="PuOr_r",
         low=-high,
         high=high,
-        scale_label="interaction, pp",
+        scale_title="interaction, pp",
+        unit="pp",
         outline=INK,  # orange is lost on orange
     )
 

@@ -3,10 +3,9 @@
 from collections import defaultdict
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sparsebench.points.points import Section
-from sparsebench.report.heatmap import Grid, HeatMap, draw_heat_map
+from sparsebench.report.figures.chart import Grid, HeatMap
 from sparsebench.store.results import COLLAPSED_SPARSITY
 from sparsebench.wording.text import evenly
 
@@ -16,26 +15,21 @@ MOST_COLUMNS = 24
 Layers = dict[str, list[float]]
 
 
-def layer_sparsity(section: Section) -> Figure | None:
-    """Draw a heat map per pruner: layers × thresholds; None where nothing was pruned or no layer was recorded."""
-    shown = layer_map(section)
-    return draw_heat_map(shown) if shown else None
-
-
-def layer_map(section: Section) -> HeatMap | None:
+def layer_sparsity(section: Section) -> HeatMap | None:
     """Return the sparsities of layers, means over seeds; those of layers that have collapsed are outlined."""
     networks, prunable = _networks(section)
     if not section.pruners or not prunable:
         return None
     return HeatMap(
-        subject=f"{section.title}: zeros by layer",
+        title=f"{section.title}: zeros by layer",
         grids=tuple(_grid(pruner, networks, list(prunable)) for pruner in section.pruners),
         rows=tuple(name if may_prune else f"({name})" for name, may_prune in prunable.items()),
-        x_label="threshold",
+        x_title="threshold",
         colours="cividis",
         low=0.0,
         high=1.0,
-        scale_label="zeros, %",
+        scale_title="zeros, %",
+        unit="% zero",
         ticks={0.0: "0", 0.25: "25", 0.5: "50", 0.75: "75", 1.0: "100"},
     )
 

@@ -1,0 +1,160 @@
+"""Trade-offs: accuracy against size, latency and compute, one panel a backend; which points no other beats."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sparsebench.decide.picks import pick
+from sparsebench.points.points import Point, Section
+from sparsebench.report.figures.chart import Panel, PanelChart, Series, Spot, accuracy_axis, log_axis, spot_of
+from sparsebench.report.figures.palette import Palette
+from sparsebench.statistics.verdicts import Verdict
+from sparsebench.wording.numbers import decimal, significant
+from sparsebench.wording.text import counted, evenly
+
+Placed = tuple[float, float, float]
+"""A value and the two ends of its interval; all the same where there is none."""
+
+MOST_WITH_BARS = 250
+"""Dominated points of a panel up to which each has its error bars; more would be a smear."""
+
+MOST_SPOKEN = 4
+"""Points of a front that an alternative text names."""
+
+_APART = 0.014
+"""Distance between schemes that would cover each other, as a share of the width of the x axis."""
+
+_UNITS = ((1e9, "billions, "), (1e6, "millions, "), (1e3, "thousands, "), (1, ""))
+
+
+def against_size(section: Section) -> PanelChart | None:
+    """Describe accuracy against deflated file size."""
+    return _trade_off(section, lambda p: exact(p.deflated_file_bytes, 1000), "deflated file, kB")
+
+
+def against_latency(section: Section) -> PanelChart | None:
+    """Describe accuracy against latency with its interval."""
+    return _trade_off(section, lambda p: latency_interval(section, p), latency_title(section))
+
+
+def against_macs(section: Section) -> PanelChart | None:
+    """Describe accuracy against effective MACs; schemes of one network, which need the same, stand a little apart."""
+    most = max((point.effective_macs for point in section.shown if point.effective_macs), default=0.0)
+    unit, name = next((unit, name) for unit, name in _UNITS if most >= unit or unit == 1)
+    title = f"MACs with a non-zero weight, {name}one sample"
+    return _trade_off(section, lambda p: exact(p.effective_macs, unit), title, apart=_APART)
+
+
+def front(spots: Sequence[Spot]) -> list[Spot]:
+    """Return the spots that no other beats in both x (less is better) and y (more is better), by ascending x."""
+    found: list[Spot] = []
+    for spot in sorted(spots, key=lambda s: (s.x, -s.y)):
+        if not found or spot.y > found[-1].y:
+            found.append(spot)
+    return found
+
+
+def latency_title(section: Section) -> str:
+    """Return the title of an axis of latencies; empty where nothing was timed."""
+    if section.setting is None:
+        return ""
+    batch, threads = section.setting
+    return f"latency in pairs, ms (batch {batch}, {counted(threads, 'thread')})"
+
+
+def latency_interval(section: Section, point: Point) -> Placed | None:
+    """Return a latency as the paired rounds saw it, in milliseconds, with the 95 % limits of its speedup.
+
+    The baseline has none: it is what the others are divided by.
+    """
+    timing, middle = point.timing(section.setting), section.latency_ms(point)
+    if timing is None or middle is None:
+        return None
+    speed = timing.reference
+    if speed.verdict is Verdict.BASELINE or not (0 < speed.low <= speed.high < math.inf):
+        return middle, middle, middle
+    return middle, middle * speed.speedup / speed.high, middle * speed.speedup / speed.low
+
+
+def exact(value: float | None, unit: float) -> Placed | None:
+    """Return a value that has no interval, in a unit."""
+    return None if value is None else (value / unit,) * 3
+
+
+def _picked(section: Section) -> dict[int, str]:
+    """Return what is said of each point that the report's first line picks, by its identity."""
+    picks = pick(section)
+    found: dict[int, str] = {}
+    for point, name in ((picks.smallest, "smallest"), (picks.fastest, "fastest")):
+        if point is not None:
+            found[id(point)] = f"{found[id(point)]}, {name}" if id(point) in found else name
+    return found
+
+
+def _trade_off(
+    section: Section, x_of: Callable[[Point], Placed | None], title: str, apart: float = 0.0
+) -> PanelChart | None:
+    found: dict[str, list[Spot]] = {}
+    for backend in section.backends:
+        for point in section.on(backend):
+            x = x_of(point)
+            if point.top1 and x is not None and x[0] > 0:
+                found.setdefault(backend, []).append(spot_of(point, *x))
+    if not found:
+        return None
+    spots = [spot for here in found.values() for spot in here]
+    values = [spot.x for spot in spots]
+    # Alone, a network still gets an axis over which its schemes can be told apart.
+    step = max(max(values) / min(values), 1.3) ** apart
+    middle = (len(section.schemes) - 1) / 2
+
+    def placed(spots: Sequence[Spot]) -> tuple[Spot, ...]:
+        return tuple(s._replace(x=s.x * step ** (section.schemes.index(s.point.scheme) - middle)) for s in spots)
+
+    palette, picks, best = Palette(section), _picked(section), front(spots)
+    overall = placed(best) if len(found) > 1 else ()
+    points = (f"{significant(s.x)} at {decimal(s.y)} % ({s.point.label})" for s in evenly(best, MOST_SPOKEN))
+    return PanelChart(
+        title=section.title,
+        setting=section.setting,
+        panels=tuple(
+            _panel(backend, placed(here), placed(front(here)), overall, palette, picks)
+            for backend, here in found.items()
+        ),
+        x=log_axis(title, [x for spot in spots for x in (spot.x, *spot.sideways)], len(found)),
+        y=accuracy_axis(spots),
+        legend=(palette.scheme_keys(), palette.pruner_keys()),
+        spoken=f" On the front ({title}): {'; '.join(points)}.",
+    )
+
+
+def _panel(
+    backend: str,
+    spots: Sequence[Spot],
+    best: tuple[Spot, ...],
+    overall: tuple[Spot, ...],
+    palette: Palette,
+    picks: dict[int, str],
+) -> Panel:
+    leading = {id(spot.point) for spot in best} | picks.keys()
+    groups: dict[tuple[bool, str, str | None], list[Spot]] = {}
+    for spot in spots:
+        groups.setdefault((id(spot.point) not in leading, spot.point.scheme, spot.point.pruner), []).append(spot)
+    few = len(spots) - len(best) <= MOST_WITH_BARS
+    return Panel(
+        backend,
+        # What leads comes first, so that the legend shows its full colour.
+        tuple(
+            Series(
+                palette.name(scheme, pruner),
+                replace(palette.look(scheme, pruner), dash=""),
+                tuple(group),
+                faint=faint,
+                bars=few or not faint,
+            )
+            for (faint, scheme, pruner), group in sorted(groups.items(), key=lambda item: item[0][0])
+        ),
+        front=best,
+        overall=overall,
+        ringed=tuple((spot, picks[id(spot.point)]) for spot in spots if id(spot.point) in picks),
+    )

@@ -1,0 +1,55 @@
+"""Colours, markers, dashes and fills of schemes and pruners, the same in all figures."""
+
+from sparsebench.points.points import Section
+from sparsebench.report.figures.chart import Fill, Key, Look
+from sparsebench.wording.text import shorten
+
+INK, MUTED, GRID = "#222222", "#666666", "#dddddd"
+
+# Colours of Okabe and Ito 2008, told apart with any colour vision; without their yellow, which is lost on white.
+_COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_KNOWN = ("fp32", "dynamic", "static", "both", "qat", "weight_only", "bf16", "fp16")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_FILLS: tuple[Fill, ...] = ("full", "none", "left", "right", "top", "bottom")
+
+
+class Palette:
+    """Colour and marker of every scheme, dashes and fill of every pruner; a scheme looks alike in all reports."""
+
+    def __init__(self, section: Section) -> None:
+        self.schemes, self.pruners = section.schemes, section.pruners
+
+    def colour(self, scheme: str) -> str:
+        """Return the colour of a scheme."""
+        return _COLOURS[self._place(scheme) % len(_COLOURS)]
+
+    def marker(self, scheme: str) -> str:
+        """Return the marker of a scheme."""
+        return _MARKERS[self._place(scheme) % len(_MARKERS)]
+
+    def look(self, scheme: str, pruner: str | None) -> Look:
+        """Return how a scheme and a pruner look; dense networks have the fill and the dashes of the first pruner."""
+        return self._with_pruner(pruner, self.colour(scheme), self.marker(scheme))
+
+    def name(self, scheme: str, pruner: str | None) -> str:
+        """Return what the legend of a page calls a scheme, with its pruner where there are several."""
+        return f"{scheme} · {pruner or 'dense'}" if len(self.pruners) > 1 else scheme
+
+    def scheme_keys(self) -> tuple[Key, ...]:
+        """Return a legend entry for each scheme."""
+        return tuple(Key(shorten(name, 30), Look(self.colour(name), self.marker(name))) for name in self.schemes)
+
+    def pruner_keys(self) -> tuple[Key, ...]:
+        """Return a legend entry for each pruner where there are several."""
+        named = self.pruners if len(self.pruners) > 1 else ()
+        return tuple(Key(shorten(name, 30), self._with_pruner(name, MUTED, "o")) for name in named)
+
+    def _with_pruner(self, pruner: str | None, colour: str, marker: str) -> Look:
+        place = self.pruners.index(pruner) if pruner in self.pruners else 0
+        return Look(colour, marker, _FILLS[place % len(_FILLS)], _DASHES[place % len(_DASHES)])
+
+    def _place(self, scheme: str) -> int:
+        if scheme in _KNOWN:
+            return _KNOWN.index(scheme)
+        return len(_KNOWN) - 1 - [name for name in self.schemes if name not in _KNOWN].index(scheme)
