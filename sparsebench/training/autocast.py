@@ -85,7 +85,7 @@ def amp_problem(amp: str, device: torch.device) -> str | None:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether oneDNN has bf16 kernels for this CPU; where that cannot be told, it is taken to have."""
+    # By oneDNN's kernels for it; where that cannot be told, it is taken to have.
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
     try:

@@ -3,8 +3,7 @@
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Protocol
 
@@ -12,34 +11,9 @@ from torch import Tensor, nn
 
 from sparsebench.errors import ContractError, SparsebenchError
 from sparsebench.registry import unknown_name
+from sparsebench.training.settings import TrainingSettings
 
-SETTINGS: tuple[str, ...] = (
-    "pruner",
-    "pruner_options",
-    "per_layer",
-    "schedule",
-    "hold",
-    "prune_every",
-    "include_classifier",
-    "keep_zeros",
-    "calibration_batches",
-    "optimizer_name",
-    "optimizer_options",
-    "learning_schedule",
-    "learning_schedule_options",
-    "learning_warmup",
-    "steps_per_epoch",
-    "label_smoothing",
-    "clip_norm",
-    "distill",
-    "teacher",
-    "amp",
-    "channels_last",
-    "compile",
-    "checkpoint_seconds",
-    "keep_checkpoint",
-    "on_epoch",
-)
+SETTINGS = tuple(TrainingSettings.__annotations__)
 """Attributes that a trainer may declare on its class, and that are then set to what the config asks for."""
 
 _HEADING = "The trainer does not keep the contract:"
@@ -65,34 +39,14 @@ class TrainerLike(Protocol):
         """Return ``(accuracy, net)``."""
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call that is made on a trainer: the method, how it is written down, and the names of its arguments."""
-
-    method: str
-    expected: str
-    arguments: tuple[str, ...]
-
-
-_CONSTRUCTOR = _Call(
-    "__init__",
-    'self, pruning=False, ddtype=torch.float, datasets=None, models_path=None, cuda="cuda:0"',
-    ("pruning", "ddtype", "datasets", "models_path", "cuda"),
-)
-_METHODS = (
-    _Call("load_dataloaders", "self, batch_size, collate_fn", ("batch_size", "collate_fn")),
-    _Call(
-        "train",
-        "self, net, parameters, name, epochs, reload, old_net",
-        ("net", "parameters", "name", "epochs", "reload", "old_net"),
-    ),
-    _Call("evaluate", "self, net, quant_mode", ("net", "quant_mode")),
-)
-_TRAIN_LOOP = _Call(
-    "train_loop",
-    "self, model, optimizer, scheduler, name, epochs, threshold",
-    ("model", "optimizer", "scheduler", "name", "epochs", "threshold"),
-)
+_CALLS = {
+    "__init__": 'self, pruning=False, ddtype=torch.float, datasets=None, models_path=None, cuda="cuda:0"',
+    "load_dataloaders": "self, batch_size, collate_fn",
+    "train": "self, net, parameters, name, epochs, reload, old_net",
+    "evaluate": "self, net, quant_mode",
+    "train_loop": "self, model, optimizer, scheduler, name, epochs, threshold",
+}
+"""The calls that are made on a trainer, as they are written down, by method."""
 
 
 def check_trainer(cls: object) -> None:
@@ -114,11 +68,11 @@ def check_trainer(cls: object) -> None:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         problems.append(f"{cls.__name__} is abstract; define {missing}.")
-    problems += _faults(_CONSTRUCTOR, cls, cls, skips_self=False)
-    for call in _METHODS:
-        problems += _method_faults(call, cls)
+    problems += _faults("__init__", cls, skips_self=False)
+    for method in ("load_dataloaders", "train", "evaluate"):
+        problems += _method_faults(method, cls)
     if _calls_train_loop(cls):
-        problems += _method_faults(_TRAIN_LOOP, cls, by_position=True)
+        problems += _method_faults("train_loop", cls)
     if problems:
         raise ContractError(f"{cls.__name__} does not keep the trainer contract:", problems)
 
@@ -131,12 +85,8 @@ def steps_of_epoch(trainer: TrainerLike) -> int:
 def check_trained(returned: object, net_name: str = "") -> nn.Module:
     """Return what ``train`` returned, where it is a network.
 
-    Args:
-        returned: the value that ``train`` returned.
-        net_name: the name under which the network was trained, for the message.
-
     Raises:
-        ContractError: where it is no ``nn.Module``; the text says what to return.
+        ContractError: where it is no ``nn.Module``; the text says what to return, for the network of this name.
     """
     if isinstance(returned, nn.Module):
         return returned
@@ -189,7 +139,6 @@ def apply_settings(trainer: object, settings: Mapping[str, object]) -> tuple[str
 
 
 def _accuracy_problem(accuracy: object) -> str | None:
-    """Return why a value is no accuracy, as a sentence, or None where it is one."""
     number = accuracy.item() if isinstance(accuracy, Tensor) and accuracy.numel() == 1 else accuracy
     if not isinstance(number, Real) or isinstance(number, bool):
         return f"evaluate returned {_described(accuracy)} as the accuracy; return a fraction from 0 to 1."
@@ -210,70 +159,60 @@ def _declares(cls: type, name: str) -> bool:
 
 
 def _calls_train_loop(cls: type) -> bool:
-    """Whether ``cls`` redefines a ``train_loop`` that a ``train`` further up calls.
-
-    A class that defines ``train`` itself, or later, calls its own loop in its own way.
-    """
-    homes = [
+    # A train_loop that a train further up calls; a class that defines train itself, or later, has its own way.
+    loop, train = (
         next((i for i, base in enumerate(cls.__mro__) if name in vars(base)), -1) for name in ("train_loop", "train")
-    ]
-    return -1 < homes[0] < homes[1]
+    )
+    return -1 < loop < train
 
 
-def _method_faults(call: _Call, cls: type, by_position: bool = False) -> list[str]:
-    """Return the faults of one method of ``cls`` as sentences."""
-    attribute = inspect.getattr_static(cls, call.method, None)
-    expected = f"expected {call.method}({call.expected})"
+def _method_faults(name: str, cls: type) -> list[str]:
+    attribute = inspect.getattr_static(cls, name, None)
+    expected = f"expected {name}({_CALLS[name]})"
     if attribute is None:
-        near = difflib.get_close_matches(
-            call.method, {name for name in dir(cls) if not name.startswith("_")} - {call.method}, n=1
-        )
-        return [f"{call.method} is missing{f' (is it {near[0]}?)' if near else ''}; {expected}."]
+        near = difflib.get_close_matches(name, {own for own in dir(cls) if not own.startswith("_")} - {name}, n=1)
+        return [f"{name} is missing{f' (is it {near[0]}?)' if near else ''}; {expected}."]
     if isinstance(attribute, property):
-        return [f"{call.method} is a property; make it a method, {expected}."]
-    method = getattr(cls, call.method)
+        return [f"{name} is a property; make it a method, {expected}."]
+    method = getattr(cls, name)
     if not callable(method):
-        return [f"{call.method} is {_described(attribute)}; make it a method, {expected}."]
+        return [f"{name} is {_described(attribute)}; make it a method, {expected}."]
     if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method):
-        return [f"{call.method} is a coroutine or a generator; make it a plain method, {expected}."]
-    bound_already = isinstance(attribute, staticmethod | classmethod)
-    return _faults(call, cls, method, skips_self=not bound_already, by_position=by_position)
+        return [f"{name} is a coroutine or a generator; make it a plain method, {expected}."]
+    return _faults(name, method, skips_self=not isinstance(attribute, staticmethod | classmethod))
 
 
-def _faults(
-    call: _Call, cls: type, function: Callable[..., Any], skips_self: bool, by_position: bool = False
-) -> list[str]:
+def _faults(name: str, function: Callable[..., Any], skips_self: bool) -> list[str]:
     """Return why ``function`` cannot take the call, as at most one sentence with every reason."""
     try:
         signature = inspect.signature(function)
     except ValueError:  # Compiled functions may not tell their signature; the call itself will.
         return []
     parameters = list(signature.parameters.values())
+    arguments = [argument.partition("=")[0] for argument in _CALLS[name].split(", ")[1:]]
+    by_position = name == "train_loop"
     own = (None,) if skips_self else ()
     try:
         if by_position:
-            signature.bind(*own, *call.arguments)
+            signature.bind(*own, *arguments)
         else:
-            signature.bind(*own, **dict.fromkeys(call.arguments))
+            signature.bind(*own, **dict.fromkeys(arguments))
     except TypeError as error:
-        reasons = [str(error)] if by_position else _reasons(call, parameters[len(own) :])
-        found = ", ".join(str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters)
-        if not skips_self and function is cls:
-            found = f"self, {found}" if found else "self"
+        reasons = [] if by_position else _reasons(arguments, parameters[len(own) :])
+        shown = [str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters]
+        found = ", ".join(["self", *shown] if name == "__init__" else shown)
         return [
-            f"{call.method}: {'; '.join(reasons or [str(error)])}. "
-            f"Expected {call.method}({call.expected}), found {call.method}({found})."
+            f"{name}: {'; '.join(reasons or [str(error)])}. Expected {name}({_CALLS[name]}), found {name}({found})."
         ]
     return []
 
 
-def _reasons(call: _Call, parameters: list[inspect.Parameter]) -> list[str]:
-    """Return every reason why ``parameters`` (without ``self``) do not take the keywords of the call."""
+def _reasons(arguments: Sequence[str], parameters: Sequence[inspect.Parameter]) -> list[str]:
     by_name = {parameter.name: parameter for parameter in parameters}
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-    extra = [parameter for parameter in parameters if parameter.name not in call.arguments]
+    extra = [parameter for parameter in parameters if parameter.name not in arguments]
     reasons = []
-    for name in call.arguments:
+    for name in arguments:
         if name in by_name and by_name[name].kind is inspect.Parameter.POSITIONAL_ONLY:
             reasons.append(f"{name!r} is taken by position only, but is passed by name")
         elif name not in by_name and not takes_any:

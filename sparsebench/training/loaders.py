@@ -1,7 +1,11 @@
-"""The batches of the three splits: whole ones of what is in memory, and worker processes for everything else."""
+"""The batches of the three splits: whole ones of what is in memory, and worker processes for everything else.
+
+Datasets in memory live on the GPU that trains: their tensors are copied there once, not batch by batch.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,8 +19,25 @@ SPLITS = ("train", "val", "test")
 
 _MAX_WORKERS = 4
 
+# Of a GPU's free memory, datasets take no more than this; the rest is for training.
+_SHARE_OF_FREE_MEMORY = 0.25
+
 Collate = Callable[[list[Any]], Any]
 Fetch = Callable[[Tensor], list[Tensor]]
+
+
+def build_loaders(
+    datasets: Sequence[Dataset[Any]], device: torch.device, batch_size: int, collate_fn: Collate | None
+) -> dict[str, DataLoader[Any]]:
+    """Return the loader of each split, of datasets that are moved to the device where they may be."""
+    if collate_fn is None:
+        datasets = on_device(datasets, device)
+    return {
+        split: build_loader(
+            dataset, split, batch_size, collate_fn, pin_memory=device.type == "cuda" and not is_resident(dataset)
+        )
+        for split, dataset in zip(SPLITS, datasets, strict=True)
+    }
 
 
 def build_loader(
@@ -28,13 +49,6 @@ def build_loader(
     ``fetch(positions)`` that returns a batch, are read by whole batches without worker processes, or sample by sample
     where ``collate_fn`` is given; any other dataset gets up to 4 workers, which stay alive between epochs.
     ``len(loader)`` is the number of batches in each case.
-
-    Args:
-        dataset: a map-style dataset of ``(input, label)``.
-        split: ``train``, ``val`` or ``test``.
-        batch_size: samples a batch, at least 1.
-        collate_fn: makes a batch of a list of samples; None stacks them.
-        pin_memory: whether batches are put into page-locked memory, for copies to a GPU.
 
     Raises:
         DataError: where the split is empty, or a training batch is larger than the training split.
@@ -67,6 +81,42 @@ def build_loader(
     )
 
 
+def on_device(datasets: Sequence[Dataset[Any]], device: torch.device) -> list[Dataset[Any]]:
+    """Return datasets of the same samples whose tensors are on ``device``, where that is a GPU and they fit.
+
+    ``TensorDataset`` is moved, each tensor once, however many splits share it; so are datasets that make whole batches
+    by a method ``fetch`` and move by a method ``to(device)``, and subsets of these. All others are returned as they
+    are, and so is everything where there is not room for all.
+    """
+    tensors = {id(tensor): tensor for dataset in datasets for tensor in _tensors(dataset)}
+    if device.type != "cuda" or not tensors:
+        return list(datasets)
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    free, _ = torch.cuda.mem_get_info(device)
+    if needed > _SHARE_OF_FREE_MEMORY * free:
+        return list(datasets)
+    return moved(datasets, device)
+
+
+def moved(datasets: Sequence[Dataset[Any]], device: torch.device) -> list[Dataset[Any]]:
+    """Return datasets of the same samples whose tensors are on ``device``; others than tensors stay as they are."""
+    once = cache(lambda tensor: tensor.to(device))
+
+    def move(dataset: Dataset[Any]) -> Dataset[Any]:
+        if type(dataset) is TensorDataset:
+            return TensorDataset(*map(once, dataset.tensors))
+        if type(dataset) is Subset and _tensors(dataset):
+            return Subset(move(dataset.dataset), dataset.indices)
+        return dataset.to(device) if _moves(dataset) else dataset  # type: ignore[attr-defined]
+
+    return [move(dataset) for dataset in datasets]
+
+
+def is_resident(dataset: Dataset[Any]) -> bool:
+    """Whether the samples of a dataset are on a GPU already."""
+    return any(tensor.is_cuda for tensor in _tensors(dataset))
+
+
 def training_device(cuda: str) -> torch.device:
     """Return the device that is asked for, or the CPU where it is a GPU that is not there."""
     device = torch.device(cuda)
@@ -77,9 +127,6 @@ def training_device(cuda: str) -> torch.device:
 
 def split_sizes(datasets: Sequence[Dataset[Any]] | None) -> dict[str, int]:
     """Return the number of samples of each split.
-
-    Args:
-        datasets: ``[train, val, test]``.
 
     Raises:
         DataError: where they are not three datasets with a length.
@@ -98,10 +145,7 @@ def split_sizes(datasets: Sequence[Dataset[Any]] | None) -> dict[str, int]:
 def to_device(inputs: Any, dtype: torch.dtype, device: torch.device) -> Any:
     """Return the inputs of a batch on a device, what is floating among them in one precision.
 
-    Args:
-        inputs: a tensor, a packed sequence, or tuples, lists and mappings of these; anything else is returned as it is.
-        dtype: precision of floating-point values; whole numbers, such as token indices, keep theirs.
-        device: where to.
+    They are a tensor, a packed sequence, or tuples, lists and mappings of these; anything else is returned as it is.
     """
     if isinstance(inputs, Tensor):
         return inputs.to(device, dtype if inputs.is_floating_point() else inputs.dtype, non_blocking=True)
@@ -115,8 +159,21 @@ def to_device(inputs: Any, dtype: torch.dtype, device: torch.device) -> Any:
     return inputs
 
 
+def _tensors(dataset: Dataset[Any]) -> tuple[Tensor, ...]:
+    """Return the tensors behind a dataset in memory; none for any other, subclasses too, which may compute samples."""
+    if type(dataset) is TensorDataset:
+        return dataset.tensors
+    if _moves(dataset):
+        return tuple(value for value in vars(dataset).values() if isinstance(value, Tensor))
+    return _tensors(dataset.dataset) if type(dataset) is Subset else ()
+
+
+def _moves(dataset: Dataset[Any]) -> bool:
+    return all(callable(getattr(dataset, name, None)) for name in ("fetch", "to"))
+
+
 def _cores() -> int:
-    """Return the cores that this process may use, which in a container are fewer than the machine has."""
+    # Those that this process may use, which in a container are fewer than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -150,13 +207,7 @@ class _WholeBatches(Dataset[list[Tensor]]):
 
 
 class _IndexBatches(Sampler[Tensor]):
-    """Yields the indices of each batch as one tensor.
-
-    Args:
-        samples: number of samples.
-        batch_size: samples a batch.
-        training: whether the order is random and the last, smaller batch is dropped.
-    """
+    """Yields the indices of each batch as one tensor; in training in random order, without the last, smaller batch."""
 
     def __init__(self, samples: int, batch_size: int, training: bool) -> None:
         self.samples = samples

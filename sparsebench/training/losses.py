@@ -1,8 +1,7 @@
 """The losses of training beside the plain one, and losses that tell that training cannot go on, in words."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsebench.errors import ModelError, TrainingError
+from sparsebench.errors import TrainingError
 
 Criterion = Callable[[Any, Tensor], Tensor]
 
@@ -57,13 +56,7 @@ class Distillation:
     temperature: float
 
     def __call__(self, loss: Tensor, outputs: Tensor, inputs: Any) -> Tensor:
-        """Return the loss of a batch with the teacher's part.
-
-        Args:
-            loss: the loss by the labels, a scalar.
-            outputs: logits (N, C) of the student.
-            inputs: the batch.
-        """
+        """Add the teacher's part to the loss by the labels, a scalar; the student's outputs are logits (N, C)."""
         with torch.no_grad():
             targets = self.teacher(inputs)
         student, teacher = (_log_probabilities(logits, self.temperature) for logits in (outputs, targets))
@@ -108,16 +101,8 @@ def _log_probabilities(logits: Tensor, temperature: float) -> Tensor:
 
 
 def check_losses(losses: Tensor, epoch: int, optimizer: Optimizer) -> None:
-    """Raise where a loss of an epoch is NaN or infinite, naming the first such step.
-
-    Args:
-        losses: (steps,) so far; on the CPU, where each is looked at in turn, only the last is new.
-        epoch: the number of the epoch.
-        optimizer: tells the learning rate.
-
-    Raises:
-        TrainingError: with the step and the remedy.
-    """
+    """Raise a ``TrainingError`` where a loss of an epoch, (steps,) so far, is NaN or infinite: the first such step."""
+    # On the CPU each is looked at in turn, so that only the last is new.
     finite = torch.isfinite(losses[-1] if losses.device.type == "cpu" else losses)
     if not bool(finite.all()):
         step = int(torch.isfinite(losses).int().argmin())
@@ -131,21 +116,3 @@ def diverged(found: str, where: str, optimizer: Optimizer) -> TrainingError:
         f"The {found} at {where}; lower learning_rate ({rate:g} there), or look for NaN in the inputs and for "
         "labels that are out of range."
     )
-
-
-@contextmanager
-def too_few_outputs_in_words(model: nn.Module) -> Iterator[None]:
-    """Say in words what the loss means by a target that is out of bounds.
-
-    Raises:
-        ModelError: where the network has fewer outputs than the data has classes.
-    """
-    try:
-        yield
-    except IndexError as error:
-        if not str(error).startswith("Target"):
-            raise
-        raise ModelError(
-            f"{type(model).__name__} has fewer outputs than there are classes in the data ({error}); "
-            "build it with the number of classes of the data."
-        ) from error

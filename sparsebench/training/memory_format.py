@@ -19,14 +19,8 @@ def wants_channels_last(setting: str, net: nn.Module, device: torch.device, amp:
     ``auto`` does where it is faster: networks with two-dimensional convolutions on a CPU (ResNet-20 trains at batch 128
     by 1.4 faster, small networks by 1.2 to 1.3), and on a GPU in half precision, whose kernels want it.
 
-    Args:
-        setting: ``auto``, ``on`` or ``off``.
-        net: the network.
-        device: where it runs.
-        amp: the precision of autocast.
-
     Raises:
-        TrainingError: where there is no such setting.
+        TrainingError: where the setting is not ``auto``, ``on`` or ``off``.
     """
     if setting not in _CHOICES:
         raise TrainingError(unknown_name("channels_last", setting, _CHOICES))

@@ -1,6 +1,6 @@
 """Carrying weights from one network to another of similar shape."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,7 +49,6 @@ def _state(old_net: object) -> Mapping[str, Any]:
 
 
 def _copy_overlap(old: Tensor, new: Tensor) -> bool:
-    """Copy the overlapping block of two tensors; return whether there is one."""
     if old.ndim != new.ndim:
         return False
     block = tuple(slice(min(sizes)) for sizes in zip(old.shape, new.shape, strict=True))
@@ -69,12 +68,12 @@ def _nothing_fits(old: Mapping[str, Any], new: Mapping[str, Tensor]) -> str:
         return f"No weights could be copied: {', '.join(differing)}. Give an old network with the same kinds of layers."
     return (
         "No weights could be copied: the two networks share no parameter name. "
-        f"The old one has {_shown(old)}; the new one has {_shown(new)}. "
+        f"The old one has {shown(list(old), 'none')}; the new one has {shown(list(new), 'none')}. "
         "Give the state dict itself, with the names of the network that receives it."
     )
 
 
-def _shown(names: Mapping[str, Any]) -> str:
-    listed = [str(name) for name in names]
-    more = f" and {len(listed) - _NAMES_SHOWN} more" if len(listed) > _NAMES_SHOWN else ""
-    return (", ".join(listed[:_NAMES_SHOWN]) or "none") + more
+def shown(names: Sequence[Any], nothing: str = "nothing") -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return (", ".join(str(name) for name in names[:_NAMES_SHOWN]) or nothing) + more

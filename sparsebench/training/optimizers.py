@@ -8,7 +8,7 @@ half the time.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -66,13 +66,7 @@ def optimizer_problem(name: str, options: Mapping[str, Any]) -> str | None:
 def build_optimizer(
     name: str, options: Mapping[str, Any], parameters: Iterable[nn.Parameter], learning_rate: float
 ) -> Optimizer:
-    """Return the optimizer called ``name``.
-
-    Args:
-        name: a name in ``OPTIMIZERS``.
-        options: its own keyword arguments.
-        parameters: what it steps.
-        learning_rate: its rate before any schedule.
+    """Return the optimizer of this name in ``OPTIMIZERS``, with options of its own.
 
     Raises:
         UnknownNameError: where no such optimizer is known.
@@ -83,7 +77,6 @@ def build_optimizer(
     if problem:
         raise TrainingError(problem)
     try:
-        optimizer: Optimizer = function(parameters, learning_rate, **options)
+        return cast("Optimizer", function(parameters, learning_rate, **options))
     except (ValueError, TypeError) as error:
         raise TrainingError(f"Optimizer {name!r} does not take these options: {error}.") from error
-    return optimizer

@@ -59,10 +59,9 @@ def one_cycle(
         start: the first rate is ``learning_rate`` divided by this.
         end: the last rate is the first divided by this.
     """
-    rate = optimizer.param_groups[0]["lr"]
     return lr_scheduler.OneCycleLR(
         optimizer,
-        max_lr=rate,
+        max_lr=optimizer.param_groups[0]["lr"],
         total_steps=plan.steps,
         pct_start=peak_at,
         div_factor=start,
@@ -86,14 +85,9 @@ def rates_problem(name: str, options: Mapping[str, Any], warmup: float) -> str |
 def build_rates(
     name: str, options: Mapping[str, Any], warmup: float, optimizer: Optimizer, plan: RatePlan
 ) -> LRScheduler:
-    """Return the scheduler called ``name``.
+    """Return the scheduler of this name in ``LEARNING_SCHEDULES``, with options of its own.
 
-    Args:
-        name: a name in ``LEARNING_SCHEDULES``.
-        options: its own keyword arguments.
-        warmup: fraction of all training steps, in [0, 1), over which the rate rises linearly to that of the schedule.
-        optimizer: whose rates it sets.
-        plan: what it follows.
+    Over the fraction ``warmup`` of all training steps, in [0, 1), the rate rises linearly to that of the schedule.
 
     Raises:
         UnknownNameError: where no such schedule is known.

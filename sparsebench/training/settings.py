@@ -7,7 +7,12 @@ from typing import Any
 from torch import nn
 
 from sparsebench.config import MAX_CALIBRATION_BATCHES
-from sparsebench.training.epochs import Epoch
+from sparsebench.training.steps import Epoch
+
+_MATTERS = (
+    *("pruner", "pruner_options", "per_layer", "schedule", "hold", "prune_every", "include_classifier", "keep_zeros"),
+    *("steps_per_epoch", "label_smoothing", "clip_norm", "distill", "amp"),
+)
 
 
 class TrainingSettings:
@@ -69,18 +74,5 @@ class TrainingSettings:
 
     def what_matters(self) -> dict[str, Any]:
         """Return the settings that the result of a training depends on, by name; rates are those of its optimizer."""
-        return {
-            "pruner": self.pruner,
-            "pruner_options": dict(self.pruner_options),
-            "per_layer": dict(self.per_layer),
-            "schedule": self.schedule,
-            "hold": self.hold,
-            "prune_every": self.prune_every,
-            "include_classifier": self.include_classifier,
-            "keep_zeros": self.keep_zeros,
-            "steps_per_epoch": self.steps_per_epoch,
-            "label_smoothing": self.label_smoothing,
-            "clip_norm": self.clip_norm,
-            "distill": None if self.distill is None else dict(self.distill),
-            "amp": self.amp,
-        }
+        found = {name: getattr(self, name) for name in _MATTERS}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}

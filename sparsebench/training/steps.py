@@ -1,20 +1,67 @@
-"""The steps of training: one epoch after another of forward, backward, update, and what keeps a network sparse."""
+"""The steps of training, one epoch after another: forward, backward, update, and what keeps a network sparse."""
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
-from sparsebench.errors import PruningError
+from sparsebench.errors import ModelError, PruningError, TrainingError
 from sparsebench.training.autocast import Precision
-from sparsebench.training.compiling import compile_errors_in_words, compiled
-from sparsebench.training.losses import check_losses, too_few_outputs_in_words
+from sparsebench.training.losses import check_losses
 
 # Reading a loss makes the CPU wait for a GPU, so there it is looked at only now and then.
 _STEPS_BETWEEN_LOOKS_ON_GPU = 64
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training.
+
+    Attributes:
+        epoch: its number, from 1.
+        train_loss: mean loss of its training batches.
+        val_loss: mean loss of all validation samples after it.
+        val_accuracy: fraction of the validation samples classified rightly after it.
+        threshold: fraction of the prunable weights that is zero after it, or removed with its channel.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    threshold: float
+
+
+@dataclass
+class BestEpoch:
+    """Keeps the weights of the best epoch: highest validation accuracy, then lower validation loss, then the later.
+
+    Attributes:
+        number: of the best epoch so far; None before any was offered.
+        rank: what epochs are compared by.
+        weights: its state dict; empty where it was the last one, as which the network stands.
+    """
+
+    number: int | None = None
+    rank: tuple[float, float] | None = None
+    weights: dict[str, Any] = field(default_factory=dict)
+
+    def offer(self, epoch: Epoch, model: nn.Module, last: bool) -> None:
+        """Take an epoch into account, after which ``model`` stands as it is; the last one's weights need no copy."""
+        rank = (epoch.val_accuracy, -epoch.val_loss)
+        if self.rank is None or rank >= self.rank:
+            self.rank, self.number = rank, epoch.epoch
+            self.weights = {} if last else copy.deepcopy(model.state_dict())
+
+    def restore(self, model: nn.Module) -> None:
+        """Give ``model``, as it stands after the last epoch, the weights of the best."""
+        if self.weights:
+            model.load_state_dict(self.weights)
 
 
 class Sparsity(Protocol):
@@ -27,10 +74,11 @@ class Sparsity(Protocol):
         """Whether the network is at full sparsity after this step."""
 
 
+@dataclass
 class Steps:
     """Trains a network over the batches of an epoch.
 
-    Args:
+    Attributes:
         model: the network.
         optimizer: steps its parameters.
         scheduler: stepped after every training step; None for a constant rate.
@@ -40,24 +88,21 @@ class Steps:
         compile_network: whether ``torch.compile`` compiles the network for its training steps.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        scheduler: lr_scheduler.LRScheduler | None,
-        precision: Precision,
-        sparsity: Sparsity | None,
-        loss: Callable[[nn.Module, Any, Tensor], Tensor],
-        compile_network: bool = False,
-    ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.precision = precision
-        self.sparsity = sparsity
-        self.loss = loss
-        self._compiles = compile_network
-        self._runs = compiled(model) if compile_network else model
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: lr_scheduler.LRScheduler | None
+    precision: Precision
+    sparsity: Sparsity | None
+    loss: Callable[[nn.Module, Any, Tensor], Tensor]
+    compile_network: bool = False
+
+    def __post_init__(self) -> None:
+        self._runs: Any = self.model
+        self._compiler_errors: tuple[type[Exception], ...] = ()
+        if self.compile_network:
+            from torch._dynamo.exc import TorchDynamoException  # Takes seconds, and most do not compile.
+
+            self._runs, self._compiler_errors = torch.compile(self.model), (TorchDynamoException,)
 
     def epoch(self, batches: Iterator[tuple[Any, Tensor]], number: int, steps: int, device: torch.device) -> float:
         """Train over ``batches`` once and return the mean loss.
@@ -69,15 +114,16 @@ class Steps:
             device: where the network is.
 
         Raises:
-            TrainingError: where a loss is NaN or infinite.
+            TrainingError: where a loss is NaN or infinite, or the network cannot be compiled.
+            ModelError: where the network has fewer outputs than the data has classes.
         """
         self.model.train()
         losses = torch.zeros(steps, device=device)
         every = 1 if device.type == "cpu" else _STEPS_BETWEEN_LOOKS_ON_GPU
         for step, (inputs, labels) in enumerate(batches, start=1):
             self.optimizer.zero_grad(set_to_none=True)
-            with self._in_words():
-                with self.precision.autocast(), too_few_outputs_in_words(self.model):
+            with self._errors_in_words():
+                with self.precision.autocast():
                     loss = self.loss(self._runs, inputs, labels)
                 losses[step - 1] = loss.detach()
                 if step % every == 0 or step == steps:
@@ -94,5 +140,21 @@ class Steps:
                     raise
         return float(losses.mean())
 
-    def _in_words(self) -> AbstractContextManager[None]:
-        return compile_errors_in_words(self.model) if self._compiles else nullcontext()
+    @contextmanager
+    def _errors_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except IndexError as error:
+            if not str(error).startswith("Target"):
+                raise
+            raise ModelError(
+                f"{type(self.model).__name__} has fewer outputs than there are classes in the data ({error}); "
+                "build it with the number of classes of the data."
+            ) from error
+        except self._compiler_errors as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = " ".join(lines[:2]) or type(error).__name__
+            raise TrainingError(
+                f"torch.compile cannot compile {type(self.model).__name__} ({reason}). Set compile to false to train "
+                "it as it is; on a CPU, compiling needs a C++ compiler such as g++."
+            ) from error

@@ -7,10 +7,8 @@ whether it can be used, and ``sparsebench.testing.TrainerContract`` tests that i
 import itertools
 import math
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -19,34 +17,26 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.config import MAX_CALIBRATION_BATCHES
-from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
+from sparsebench.errors import SparsebenchError, TrainingError
 from sparsebench.processes import keeping_freed
-from sparsebench.pruning import check_threshold, nothing_prunable, prunable_weights
-from sparsebench.pruning.base import is_structural
-from sparsebench.pruning.masks import capture_zeros
-from sparsebench.pruning.per_layer import pruner_of_training
-from sparsebench.pruning.schedules import gradual_pruning
-from sparsebench.pruning.structure import changed_structure, reached_sparsity
+from sparsebench.pruning.structure import reached_sparsity
 from sparsebench.training.autocast import Precision
-from sparsebench.training.checkpoint import checkpoint_path, save_network
-from sparsebench.training.epochs import BestEpoch, Epoch
-from sparsebench.training.loaders import SPLITS, Collate, build_loader, split_sizes, to_device, training_device
+from sparsebench.training.checkpoints import Progress, checkpoint_path, save_network
+from sparsebench.training.loaders import Collate, build_loaders, split_sizes, training_device
 from sparsebench.training.losses import Distillation, distillation, diverged, smoothed
-from sparsebench.training.memory_format import channels_last, channels_last_weights, wants_channels_last
+from sparsebench.training.memory_format import wants_channels_last
 from sparsebench.training.morphism import copy_weights
-from sparsebench.training.on_device import is_resident, on_device
 from sparsebench.training.optimizers import build_optimizer
+from sparsebench.training.parts import TrainerParts
 from sparsebench.training.rates import RatePlan, build_rates
-from sparsebench.training.resuming import Checkpoints, Progress, digest
-from sparsebench.training.settings import TrainingSettings
-from sparsebench.training.steps import Sparsity, Steps
+from sparsebench.training.steps import BestEpoch, Epoch, Steps
 
 __all__ = ["Epoch", "Trainer"]
 
 _CLASSES_FOR_TOP5 = 10
 
 
-class Trainer(TrainingSettings):
+class Trainer(TrainerParts):
     """Trains a classifier, pruning it on the way, and evaluates it.
 
     Small methods are meant to be overridden: ``training_step`` (the loss of a batch), ``build_optimizer``,
@@ -78,7 +68,6 @@ class Trainer(TrainingSettings):
         DataError: where ``datasets`` are not three datasets with a length.
     """
 
-    _channels_last: bool = False
     _distillation: Distillation | None = None
     _training_criterion: Callable[[Any, Tensor], Tensor] | None = None
 
@@ -103,15 +92,6 @@ class Trainer(TrainingSettings):
         self.correct: Tensor | None = None
         self.top5: float | None = None
 
-    @property
-    def dataloaders(self) -> dict[str, DataLoader[Any]] | None:
-        """The same as ``dataloader``."""
-        return self.dataloader
-
-    @dataloaders.setter
-    def dataloaders(self, loaders: dict[str, DataLoader[Any]] | None) -> None:
-        self.dataloader = loaders
-
     def load_dataloaders(self, batch_size: int, collate_fn: Collate | None) -> None:
         """Build ``dataloader["train" | "val" | "test"]``.
 
@@ -125,14 +105,7 @@ class Trainer(TrainingSettings):
         Raises:
             DataError: where a split is empty, or a batch is larger than the training split.
         """
-        gpu = self.devicy.type == "cuda"
-        datasets = self.datasets or ()
-        if collate_fn is None:
-            datasets = on_device(datasets, self.devicy)
-        self.dataloader = {
-            split: build_loader(dataset, split, batch_size, collate_fn, gpu and not is_resident(dataset))
-            for split, dataset in zip(SPLITS, datasets, strict=True)
-        }
+        self.dataloader = build_loaders(self.datasets or (), self.devicy, batch_size, collate_fn)
 
     def train(
         self,
@@ -161,9 +134,8 @@ class Trainer(TrainingSettings):
         Raises:
             SparsebenchError: with what is wrong and its remedy.
         """
-        missing = [key for key in ("learning_rate", "learning_step", "learning_gamma") if key not in parameters]
-        if self.pruning and "prune_threshold" not in parameters:
-            missing.append("prune_threshold")
+        needed = ["learning_rate", "learning_step", "learning_gamma"] + ["prune_threshold"] * bool(self.pruning)
+        missing = [key for key in needed if key not in parameters]
         if missing:
             raise TrainingError(f"parameters lacks {', '.join(missing)}; give a number for each.")
         if reload:
@@ -195,14 +167,10 @@ class Trainer(TrainingSettings):
             parameters: those of ``train``.
             steps: training steps in all.
         """
-        plan = RatePlan(
-            steps=max(1, steps),
-            step_size=max(1, round(parameters["learning_step"] * 1000)),
-            gamma=parameters["learning_gamma"],
-        )
-        return build_rates(
-            self.learning_schedule, self.learning_schedule_options, self.learning_warmup, optimizer, plan
-        )
+        step_size = max(1, round(parameters["learning_step"] * 1000))
+        plan = RatePlan(steps=max(1, steps), step_size=step_size, gamma=parameters["learning_gamma"])
+        name, options = self.learning_schedule, self.learning_schedule_options
+        return build_rates(name, options, self.learning_warmup, optimizer, plan)
 
     def train_loop(
         self,
@@ -228,8 +196,8 @@ class Trainer(TrainingSettings):
             model: the network, on ``devicy``; it is trained in place.
             optimizer: steps the parameters of ``model``.
             scheduler: stepped after every training step; None for a constant rate.
-            name: the network is saved as ``models_path/name.pth``.
-            epochs: passes over the training split, at least 1.
+            name: as of ``train``.
+            epochs: as of ``train``.
             threshold: fraction of the prunable weights that is zero, or removed, at the end.
 
         Returns:
@@ -248,10 +216,7 @@ class Trainer(TrainingSettings):
         self._training_criterion = smoothed(self.criterion, self.label_smoothing)
         self._distillation = distillation(self.distill, self.teacher, self.devicy, self.dtype)
         best = BestEpoch()
-        progress = Progress(
-            model=model, optimizer=optimizer, scheduler=scheduler, scaler=precision.scaler, best=best,
-            device=self.devicy,
-        )  # fmt: skip
+        progress = Progress(model, optimizer, scheduler, precision.scaler, best, self.devicy)
         checkpoints = self._checkpoints(progress, path.with_suffix(".resume.pt"), epochs, threshold)
         sparsity = self._sparsity(model, epochs * steps, threshold)
         training = Steps(model, optimizer, scheduler, precision, sparsity, self.training_step, self.compile)
@@ -274,10 +239,9 @@ class Trainer(TrainingSettings):
             if self.on_epoch is not None:
                 self.on_epoch(done)
         best.restore(model)
-        structure = changed_structure(model)
-        save_network(model, path, structure.to_json() if structure else "")
+        save_network(model, path)
         if checkpoints and not self.keep_checkpoint:
-            checkpoints.remove()
+            checkpoints.path.unlink(missing_ok=True)
         return model
 
     def training_step(self, model: nn.Module, inputs: Any, labels: Tensor) -> Tensor:
@@ -325,13 +289,10 @@ class Trainer(TrainingSettings):
             if self.calibration_batches < 1:
                 raise SparsebenchError(f"calibration_batches is {self.calibration_batches}; it must be 1 to 2000.")
             limit = min(self.calibration_batches, MAX_CALIBRATION_BATCHES)
-            cpu = torch.device("cpu")
-            net.to(cpu)
+            batches = itertools.islice(self._batches("train", torch.device("cpu")), limit)
+            net.to("cpu")
             with torch.no_grad():
-                hits = [
-                    net(inputs).argmax(1) == labels
-                    for inputs, labels in itertools.islice(self._batches("train", cpu), limit)
-                ]
+                hits = [net(inputs).argmax(1) == labels for inputs, labels in batches]
             return float(torch.cat(hits).double().mean()), net
         device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
         hits, hits5 = [], []
@@ -347,96 +308,3 @@ class Trainer(TrainingSettings):
         self.correct = torch.cat(hits).cpu().clone()
         self.top5 = float(torch.cat(hits5).double().mean()) if hits5 else None
         return float(self.correct.double().mean()), net
-
-    def _sparsity(self, model: nn.Module, steps: int, threshold: float) -> Sparsity | None:
-        """Return what makes or keeps zeros in ``steps`` steps, or None for nothing; check the settings in any case."""
-        pruner = pruner_of_training(
-            self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold
-        )
-        gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
-        if self.keep_zeros:
-            return capture_zeros(model, keep=self._kept)
-        if not self.pruning or threshold == 0:
-            return None
-        check_threshold(threshold)
-        if not prunable_weights(model, self.include_classifier, self._kept):
-            # Once here, not after every step.
-            warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
-            return None
-        if is_structural(pruner):
-            pruner.prepare(model, self._example(), threshold)
-        return gradual
-
-    def _checkpoints(self, progress: Progress, path: Path, epochs: int, threshold: float) -> Checkpoints | None:
-        """Return where checkpoints are written and found, or None for none; called before anything has changed."""
-        if self.checkpoint_seconds is None:
-            return None
-        optimizer, scheduler, criterion = progress.optimizer, progress.scheduler, self.criterion
-        settings = self.what_matters() | {
-            "trainer": f"{type(self).__module__}.{type(self).__qualname__}",
-            "pruning": self.pruning,
-            "dtype": self.dtype,
-            "datasizes": self.datasizes,
-            "batches": len(self._loader("train")),
-            "epochs": epochs,
-            "threshold": threshold,
-            "criterion": getattr(criterion, "__qualname__", repr(criterion)),
-            "optimizer": type(optimizer).__name__,
-            "groups": [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups],
-            "scheduler": (type(scheduler).__name__, scheduler.state_dict() if scheduler else None),
-        }
-        others = (self.teacher if self.distill else None, criterion if isinstance(criterion, nn.Module) else None)
-        return Checkpoints(path, digest(settings, progress.model, *others), self.checkpoint_seconds)
-
-    def _example(self) -> Any:
-        """Return inputs of two validation samples on the CPU, with which a network can be followed."""
-        inputs, _ = next(self._batches("val", torch.device("cpu")))
-        return inputs[:2] if isinstance(inputs, Tensor) else inputs
-
-    @contextmanager
-    def _laid_out(self, net: nn.Module, wanted: bool) -> Iterator[None]:
-        """Keep the weights of a network and the inputs of its batches with their channels last, where that is wanted.
-
-        Inside itself, where a training evaluates, it changes nothing.
-        """
-        before = self._channels_last
-        self._channels_last = before or wanted
-        try:
-            with channels_last_weights(net, wanted and not before):
-                yield
-        finally:
-            self._channels_last = before
-
-    @property
-    def _kept(self) -> tuple[str, ...]:
-        """Patterns of the layers that stay dense by their own threshold."""
-        return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)
-
-    @property
-    def _steps(self) -> int:
-        """Training steps of an epoch."""
-        batches = len(self._loader("train"))
-        if self.steps_per_epoch is not None and not 1 <= self.steps_per_epoch <= batches:
-            raise TrainingError(
-                f"steps_per_epoch is {self.steps_per_epoch}; the training split has {batches} batches, so that 1 to "
-                f"{batches} are allowed, or None for all of them."
-            )
-        return self.steps_per_epoch or batches
-
-    def _loader(self, split: str) -> DataLoader[Any]:
-        if not self.dataloader:
-            raise DataError("There are no data loaders yet; call load_dataloaders(batch_size, collate_fn) first.")
-        return self.dataloader[split]
-
-    def _batches(self, split: str, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
-        """Yield the inputs, floating ones in ``dtype``, and the labels of each batch of a split, on a device."""
-        for batch in self._loader(split):
-            if len(batch) != 2:
-                raise DataError(f"A batch of the {split} split has {len(batch)} parts; it must be (inputs, labels).")
-            inputs, labels = batch[0], torch.as_tensor(batch[1])
-            # The loss takes class indices as int64 only.
-            kind = labels.dtype if labels.is_floating_point() else torch.long
-            inputs = to_device(inputs, self.dtype, device)
-            if self._channels_last:
-                inputs = channels_last(inputs)
-            yield inputs, labels.to(device, kind, non_blocking=True)

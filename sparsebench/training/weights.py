@@ -17,11 +17,11 @@ from sparsebench.errors import ModelError
 from sparsebench.models import published_as, published_weights
 from sparsebench.pruning import prunable_weights
 from sparsebench.registry import nearest
+from sparsebench.training.morphism import shown
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network")
+# What DataParallel and torch.compile put before each name.
 _PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before each name."""
-_NAMES_SHOWN = 8
 _SCALAR = np.float64(0).__reduce__()[0]
 # Classes without behaviour that training scripts often save beside the weights.
 _HARMLESS: list[Any] = [
@@ -97,7 +97,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
     state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not state:
-        found = f"a mapping of {_shown(list(content))}" if isinstance(content, Mapping) else type(content).__name__
+        found = f"a mapping of {shown(list(content))}" if isinstance(content, Mapping) else type(content).__name__
         raise ModelError(
             f"The checkpoint {str(path)!r} holds no state dict but {found}; save one with "
             "torch.save(network.state_dict(), path)."
@@ -115,14 +115,13 @@ def _read(path: Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        refused = str(error)
+        refused = next((line for line in str(error).splitlines() if "GLOBAL" in line), "").strip()
         why = (
-            "it holds Python objects, which are not unpickled"
-            if "GLOBAL" in refused
+            f"it holds Python objects, which are not unpickled ({refused})"
+            if refused
             else "it is damaged, or no such file"
         )
-        reason = next((line for line in refused.splitlines() if "GLOBAL" in line), "").strip()
-        raise _unreadable(path, f"{why}{f' ({reason})' if reason else ''}") from error
+        raise _unreadable(path, why) from error
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise _unreadable(path, str(error).partition("\n")[0] or type(error).__name__) from error
 
@@ -147,15 +146,14 @@ def fit_state(
         new_head: whether the classifier, the last layer with weights, keeps its own values.
         strict: whether everything else must fit; otherwise what fits is copied.
 
-    Returns:
-        What was copied and what was not.
-
     Raises:
         ModelError: where something is missing, unexpected or of another shape; everything is listed.
     """
     own = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    heads = _classifiers(net)
-    in_head = {name for name in {*own, *state} if name.rpartition(".")[0] in heads}
+    classifier = {w.layer for w in prunable_weights(net, include_classifier=True)} - {
+        w.layer for w in prunable_weights(net)
+    }
+    in_head = {name for name in {*own, *state} if name.rpartition(".")[0] in classifier}
     left = in_head if new_head else set()
     # Batch normalisation counts batches only since torch 0.4.1, and never reads the count in its default mode.
     counts = {name for name in own if name.endswith("num_batches_tracked")}
@@ -167,19 +165,13 @@ def fit_state(
     fitting = [name for name in own if name in state and name not in {*misfits, *left}]
     if not fitting:
         raise ModelError(
-            f"{what} and {type(net).__name__} have nothing in common: the checkpoint has {_shown(list(state))}, "
-            f"the network has {_shown(list(own))}."
+            f"{what} and {type(net).__name__} have nothing in common: the checkpoint has {shown(list(state))}, "
+            f"the network has {shown(list(own))}."
         )
     for name in fitting:
         own[name].copy_(state[name])
     fresh = [name for name in own if name not in {*fitting, *counts}]
     return Fitted(len(fitting), tuple(fresh), tuple(unexpected))
-
-
-def _classifiers(net: nn.Module) -> set[str]:
-    """Return the name of the last prunable layer."""
-    everything = {weight.layer for weight in prunable_weights(net, include_classifier=True)}
-    return everything - {weight.layer for weight in prunable_weights(net)}
 
 
 def _does_not_fit(
@@ -193,7 +185,7 @@ def _does_not_fit(
     missing, unexpected, misfits = problems
     shapes = [f"{name} {tuple(state[name].shape)}, in the network {tuple(own[name].shape)}" for name in misfits]
     lines = [
-        f"  - {len(names)} {said}: {_shown(names)}."
+        f"  - {len(names)} {said}: {shown(names)}."
         for names, said in (
             (missing, "of the network's tensors are missing"),
             (unexpected, "are not in the network"),
@@ -209,8 +201,3 @@ def _does_not_fit(
     else:
         remedy = "Give the checkpoint of this very network, or set model.strict = false to load what fits of it."
     return "\n".join([f"{what} does not fit {type(net).__name__}:", *lines, remedy])
-
-
-def _shown(names: Sequence[Any]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return (", ".join(str(name) for name in names[:_NAMES_SHOWN]) or "nothing") + more

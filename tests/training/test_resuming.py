@@ -15,9 +15,9 @@ from torch import nn
 from sparsebench import load_run, run_sweep
 from sparsebench.models import build_model
 from sparsebench.pruning import sparsity
-from sparsebench.training import resuming
-from sparsebench.training.epochs import BestEpoch, Epoch
-from sparsebench.training.resuming import Checkpoints, Progress, digest
+from sparsebench.training import checkpoints as checkpoint_module
+from sparsebench.training.checkpoints import Checkpoints, Progress, digest
+from sparsebench.training.steps import BestEpoch, Epoch
 from sparsebench.training.trainer import Trainer
 
 EPOCHS = 4
@@ -197,8 +197,8 @@ def test_checkpoints_are_as_rare_as_their_cost_demands(tmp_path, monkeypatch):
         written.append(now[0])
         now[0] += 3.0
 
-    monkeypatch.setattr(resuming.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(resuming, "save_atomically", save)
+    monkeypatch.setattr(checkpoint_module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(checkpoint_module, "save_atomically", save)
     checkpoints = Checkpoints(tmp_path / "x", "of", seconds=10.0)
     state = progress()
     for second in range(400):
@@ -211,7 +211,7 @@ def test_a_full_disk_does_not_end_a_training(tmp_path, monkeypatch):
     def full(content, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(resuming, "save_atomically", full)
+    monkeypatch.setattr(checkpoint_module, "save_atomically", full)
     with pytest.warns(UserWarning, match="could not be written: .*No space left on device"):
         _, trainer = trained(tmp_path)
     assert trainer.ran == [1, 2, 3, 4]
@@ -241,8 +241,7 @@ def test_the_best_epoch_is_remembered():
     net = mlp()
     best = BestEpoch()
     best.offer(Epoch(1, 1.0, 1.0, 0.9, 0.0), net, last=False)
-    other = BestEpoch()
-    other.load(best.state())
+    other = BestEpoch(**vars(best))
     other.offer(Epoch(2, 1.0, 1.0, 0.8, 0.0), net, last=True)
     assert other.number == 1
 

@@ -13,16 +13,15 @@ from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 import sparsebench.training.autocast
-import sparsebench.training.compiling
 from sparsebench import load_config, run_sweep
 from sparsebench.errors import ConfigError, TrainingError, UnknownNameError
 from sparsebench.models import build_model
 from sparsebench.pruning import sparsity
 from sparsebench.runner.plan import Facts, make_plan
 from sparsebench.training.autocast import Precision, amp_problem
+from sparsebench.training.loaders import is_resident, moved, on_device
 from sparsebench.training.losses import Distillation, smoothed
 from sparsebench.training.memory_format import wants_channels_last
-from sparsebench.training.on_device import is_resident, moved, on_device
 from sparsebench.training.optimizers import build_optimizer
 from sparsebench.training.rates import RatePlan, build_rates
 from sparsebench.training.trainer import Trainer

@@ -1,11 +1,13 @@
-"""Checkpoints within a training, so that one that was killed goes on where it was, to the same result bit for bit.
+"""Where a trained network is saved, and checkpoints within a training.
 
-A checkpoint holds tensors, numbers and text only and is read without unpickling code. It names what it is a checkpoint
-of: a training of other settings, weights or random numbers does not take it.
+One that was killed goes on where it was, to the same result bit for bit. A checkpoint holds tensors, numbers and text
+only and is read without unpickling code. It names what it is a checkpoint of: a training of other settings, weights or
+random numbers does not take it.
 """
 
 import hashlib
 import json
+import os
 import random
 import time
 import warnings
@@ -20,29 +22,68 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from sparsebench.errors import SparsebenchError
 from sparsebench.pruning.structure import Structure, apply_structure, changed_structure
-from sparsebench.training.checkpoint import save_atomically
-from sparsebench.training.epochs import BestEpoch, Epoch
+from sparsebench.training.steps import BestEpoch, Epoch
 
+# Of the file; another one is not read.
 _FORMAT = 1
-"""Of the file; another one is not read."""
-
+# Writing checkpoints takes no more of the time between them than this.
 _SHARE_OF_TIME = 0.02
-"""Writing checkpoints takes no more of the time between them than this."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """All that changes during a training.
+def checkpoint_path(folder: str | os.PathLike[str] | None, name: str) -> Path:
+    """Return the path a network is saved to, ``folder/name.pth``, and make its folder.
 
-    Attributes:
-        model: the network.
-        optimizer: its optimizer.
-        scheduler: the scheduler of its rates, if any.
-        scaler: the scaler of its losses, if any.
-        best: the best epoch so far.
-        device: where it is trained.
+    Raises:
+        SparsebenchError: where there is no folder, or the name leads out of it.
     """
+    if folder is None:
+        raise SparsebenchError("models_path is None, so the network cannot be saved; give the trainer a folder.")
+    base = Path(folder).resolve()
+    if not str(name) or "\0" in str(name) or base not in (path := (base / f"{name}.pth").resolve()).parents:
+        raise SparsebenchError(f"The name {name!r} leads out of models_path; use a plain file name, without '..'.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save_network(net: nn.Module, path: Path) -> None:
+    """Save the state dict with its tensors on the CPU, so that it loads on machines without a GPU.
+
+    What its own code cannot build is saved with its structure beside it, as ``.structure.json``.
+    """
+    beside, structure = path.with_suffix(".structure.json"), changed_structure(net)
+    if structure:
+        structure.save(beside)
+    else:
+        beside.unlink(missing_ok=True)
+    # Contiguous, whatever layout suited training.
+    save_atomically(
+        {k: v.cpu().contiguous() if isinstance(v, Tensor) else v for k, v in net.state_dict().items()}, path
+    )
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Save with ``torch.save`` so that the file is there whole or not at all; ``OSError`` where the disk is full."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except RuntimeError as error:
+        # When it cannot write, torch complains about what it finds in the file thereafter.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that changes during a training."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -54,13 +95,11 @@ class Progress:
     def state(self, history: tuple[Epoch, ...]) -> dict[str, Any]:
         """Return everything that a fresh process needs, as tensors, numbers and text."""
         return {
+            **{name: part.state_dict() if part else {} for name, part in self._parts().items()},
             "history": [asdict(epoch) for epoch in history],
             "structure": changed_structure(self.model).to_json(),
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict() if self.scheduler else {},
-            "scaler": self.scaler.state_dict() if self.scaler else {},
-            "best": self.best.state(),
+            "best": vars(self.best),
             "random": _random_states(self.device),
         }
 
@@ -70,15 +109,17 @@ class Progress:
         if structure:
             _take_structure(self.model, self.optimizer, structure)
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self._parts().items():
+            if part:
+                part.load_state_dict(state[name])
         _match_layouts(self.optimizer)
-        if self.scheduler:
-            self.scheduler.load_state_dict(state["scheduler"])
-        if self.scaler:
-            self.scaler.load_state_dict(state["scaler"])
-        self.best.load(state["best"])
+        best = state["best"]
+        self.best.number, self.best.rank, self.best.weights = best["number"], best["rank"], best["weights"]
         _restore_random_states(state["random"], self.device)
         return tuple(Epoch(**epoch) for epoch in state["history"])
+
+    def _parts(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler}
 
 
 class Checkpoints:
@@ -135,10 +176,6 @@ class Checkpoints:
         self._written = time.perf_counter()
         self._cost = self._written - started
 
-    def remove(self) -> None:
-        """Remove the checkpoint, where there is one."""
-        self.path.unlink(missing_ok=True)
-
 
 def digest(settings: Mapping[str, Any], *nets: nn.Module | None) -> str:
     """Return the SHA-256 of what a training begins with: settings, weights, and the state of torch's random numbers.
@@ -180,7 +217,6 @@ def _restore_random_states(states: Mapping[str, Any], device: torch.device) -> N
 
 
 def _take_structure(net: nn.Module, optimizer: Optimizer, structure: Structure) -> None:
-    """Remove the channels that were removed before, and let the optimizer hold the parameters that are left."""
     before = dict(net.named_parameters())
     apply_structure(net, structure)
     now = dict(net.named_parameters())
@@ -190,7 +226,7 @@ def _take_structure(net: nn.Module, optimizer: Optimizer, structure: Structure) 
 
 
 def _match_layouts(optimizer: Optimizer) -> None:
-    """Lay out what the optimizer holds for each element like the parameter itself; fused kernels rely on it."""
+    # What it holds for each element lies like the parameter itself; fused kernels rely on it.
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():

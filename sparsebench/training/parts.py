@@ -1,0 +1,136 @@
+"""What the reference trainer does behind its methods: batches, memory layout, sparsity and checkpoints."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from sparsebench.errors import DataError, NoEffectWarning, TrainingError
+from sparsebench.pruning import capture_zeros, check_threshold, nothing_prunable, prunable_weights
+from sparsebench.pruning.base import is_structural
+from sparsebench.pruning.per_layer import pruner_of_training
+from sparsebench.pruning.schedules import gradual_pruning
+from sparsebench.training.checkpoints import Checkpoints, Progress, digest
+from sparsebench.training.loaders import to_device
+from sparsebench.training.memory_format import channels_last, channels_last_weights
+from sparsebench.training.settings import TrainingSettings
+from sparsebench.training.steps import Sparsity
+
+
+class TrainerParts(TrainingSettings):
+    """What nobody need override; see ``Trainer`` for the attributes."""
+
+    datasizes: dict[str, int]
+    dtype: torch.dtype
+    devicy: torch.device
+    pruning: bool
+    dataloader: dict[str, DataLoader[Any]] | None
+    criterion: Callable[[Any, Tensor], Tensor]
+    _channels_last: bool = False
+
+    @property
+    def dataloaders(self) -> dict[str, DataLoader[Any]] | None:
+        """The same as ``dataloader``."""
+        return self.dataloader
+
+    @dataloaders.setter
+    def dataloaders(self, loaders: dict[str, DataLoader[Any]] | None) -> None:
+        self.dataloader = loaders
+
+    @property
+    def _steps(self) -> int:
+        """Training steps of an epoch."""
+        batches = len(self._loader("train"))
+        if self.steps_per_epoch is not None and not 1 <= self.steps_per_epoch <= batches:
+            raise TrainingError(
+                f"steps_per_epoch is {self.steps_per_epoch}; the training split has {batches} batches, so that 1 to "
+                f"{batches} are allowed, or None for all of them."
+            )
+        return self.steps_per_epoch or batches
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        if not self.dataloader:
+            raise DataError("There are no data loaders yet; call load_dataloaders(batch_size, collate_fn) first.")
+        return self.dataloader[split]
+
+    def _batches(self, split: str, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
+        """Yield the inputs, floating ones in ``dtype``, and the labels of each batch of a split, on a device."""
+        for batch in self._loader(split):
+            if len(batch) != 2:
+                raise DataError(f"A batch of the {split} split has {len(batch)} parts; it must be (inputs, labels).")
+            inputs, labels = batch[0], torch.as_tensor(batch[1])
+            # The loss takes class indices as int64 only.
+            kind = labels.dtype if labels.is_floating_point() else torch.long
+            inputs = to_device(inputs, self.dtype, device)
+            if self._channels_last:
+                inputs = channels_last(inputs)
+            yield inputs, labels.to(device, kind, non_blocking=True)
+
+    def _example(self) -> Any:
+        """Return inputs of two validation samples on the CPU, with which a network can be followed."""
+        inputs, _ = next(self._batches("val", torch.device("cpu")))
+        return inputs[:2] if isinstance(inputs, Tensor) else inputs
+
+    @contextmanager
+    def _laid_out(self, net: nn.Module, wanted: bool) -> Iterator[None]:
+        """Keep the weights of a network and the inputs of its batches with their channels last, where that is wanted.
+
+        Inside itself, where a training evaluates, it changes nothing.
+        """
+        before = self._channels_last
+        self._channels_last = before or wanted
+        try:
+            with channels_last_weights(net, wanted and not before):
+                yield
+        finally:
+            self._channels_last = before
+
+    def _sparsity(self, model: nn.Module, steps: int, threshold: float) -> Sparsity | None:
+        """Return what makes or keeps zeros in ``steps`` steps, or None for nothing; check the settings in any case."""
+        pruner = pruner_of_training(
+            self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold
+        )
+        gradual = gradual_pruning(pruner, self.schedule, threshold, steps, self.hold, self.prune_every)
+        if self.keep_zeros:
+            return capture_zeros(model, keep=self._kept)
+        if not self.pruning or threshold == 0:
+            return None
+        check_threshold(threshold)
+        if not prunable_weights(model, self.include_classifier, self._kept):
+            # Once here, not after every step.
+            warnings.warn(nothing_prunable(model), NoEffectWarning, stacklevel=3)
+            return None
+        if is_structural(pruner):
+            pruner.prepare(model, self._example(), threshold)
+        return gradual
+
+    def _checkpoints(self, progress: Progress, path: Path, epochs: int, threshold: float) -> Checkpoints | None:
+        """Return where checkpoints are written and found, or None for none; called before anything has changed."""
+        if self.checkpoint_seconds is None:
+            return None
+        optimizer, scheduler, criterion = progress.optimizer, progress.scheduler, self.criterion
+        settings = self.what_matters() | {
+            "trainer": f"{type(self).__module__}.{type(self).__qualname__}",
+            "pruning": self.pruning,
+            "dtype": self.dtype,
+            "datasizes": self.datasizes,
+            "batches": len(self._loader("train")),
+            "epochs": epochs,
+            "threshold": threshold,
+            "criterion": getattr(criterion, "__qualname__", repr(criterion)),
+            "optimizer": type(optimizer).__name__,
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups],
+            "scheduler": (type(scheduler).__name__, scheduler.state_dict() if scheduler else None),
+        }
+        others = (self.teacher if self.distill else None, criterion if isinstance(criterion, nn.Module) else None)
+        return Checkpoints(path, digest(settings, progress.model, *others), self.checkpoint_seconds)
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """Patterns of the layers that stay dense by their own threshold."""
+        return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)
