@@ -83,8 +83,8 @@ def count_macs(net: nn.Module, example: tuple[Any, ...], samples: int | None = N
     return counter.counts(samples or _samples(example))
 
 
+# MACs of an operation, and its operands that may be weights: the likeliest last.
 Work = tuple[int, Sequence[Tensor]]
-"""MACs of an operation, and its operands that may be weights: the likeliest last."""
 
 
 def _product(left: Tensor, right: Tensor) -> Work:
@@ -93,7 +93,6 @@ def _product(left: Tensor, right: Tensor) -> Work:
 
 
 def _vector_product(left: Tensor, right: Tensor) -> Work:
-    """A matrix or a vector times a vector."""
     return left.numel(), (right, left)
 
 
@@ -119,6 +118,7 @@ def _recurrent(inputs: Tensor, input_weight: Tensor, hidden_weight: Tensor) -> l
     return [(steps * weight.numel(), (weight,)) for weight in (input_weight, hidden_weight)]
 
 
+# What each operation of torch's core library amounts to, from its arguments and its output.
 _WORK_OF: Mapping[str, Callable[[Sequence[Any], Any], Sequence[Work]]] = {
     **dict.fromkeys(("mm", "bmm"), lambda args, _: [_product(*args[:2])]),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm"), lambda args, _: [_product(*args[1:3])]),
@@ -138,7 +138,6 @@ _WORK_OF: Mapping[str, Callable[[Sequence[Any], Any], Sequence[Work]]] = {
     "_trilinear": lambda args, _: [_bilinear(*args[:3])],
     "mkldnn_rnn_layer": lambda args, _: _recurrent(*args[:3]),
 }
-"""What each operation of torch's core library amounts to, from its arguments and its output."""
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types there
@@ -164,11 +163,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
         self.tally: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.nonzero: dict[tuple[Any, ...], int] = {}
 
-    def enter(self, name: str, module: nn.Module) -> None:
+    def enter(self, name: str, module: nn.Module, _: Any) -> None:
         self.running.append(name)
         self.ran[name] = module
 
-    def leave(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002 - a hook
+    def leave(self, *_: Any) -> None:
         self.running.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -216,8 +215,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
 
     def require_complete(self) -> None:
         """Refuse a count in which a layer that ran has no MACs."""
-        layers = {name: module for name, module in self.ran.items() if isinstance(module, _LAYERS)}
-        missing = [f"{name or 'the network'} ({self.kinds[name]})" for name in layers if name not in self.tally]
+        silent = [name for name, module in self.ran.items() if isinstance(module, _LAYERS) and name not in self.tally]
+        missing = [f"{name or 'the network'} ({self.kinds[name]})" for name in silent]
         if missing:
             raise SparsebenchError(
                 f"The MACs of {', '.join(missing[:5])} cannot be counted: they ran by an operation that is not known. "
@@ -225,7 +224,6 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
             )
 
     def counts(self, samples: int) -> ComputeCounts:
-        """Return the counts per sample."""
         layers = tuple(
             LayerCompute(name, self.kinds[name], round(macs / samples), round(effective / samples))
             for name, (macs, effective) in self.tally.items()
@@ -239,7 +237,6 @@ def _storage(tensor: Tensor) -> int:
 
 
 def _samples(example: Any) -> int:
-    """Return the number of samples of a batch: what its first tensor with a dimension, or packed sequence, has."""
     found = next(_sample_counts(example), 0)
     if not found:
         raise SparsebenchError("The example has no sample, so that nothing can be counted. Give it at least one.")
@@ -252,8 +249,6 @@ def _sample_counts(value: Any) -> Iterator[int]:
     elif isinstance(value, Tensor):
         if value.dim():
             yield len(value)
-    elif isinstance(value, Mapping):
-        yield from _sample_counts(tuple(value.values()))
-    elif isinstance(value, tuple | list):
-        for part in value:
+    elif isinstance(value, tuple | list | Mapping):
+        for part in value.values() if isinstance(value, Mapping) else value:
             yield from _sample_counts(part)

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import partial
 
 import torch
 from torch import nn
 
-Enter = Callable[[str, nn.Module], None]
-Leave = Callable[[str, nn.Module, Any, Any], None]
-
 
 @contextmanager
-def watched(net: nn.Module, enter: Enter, leave: Leave) -> Iterator[None]:
+def watched(net: nn.Module, enter: Callable[..., None], leave: Callable[..., None]) -> Iterator[None]:
     """Watch the modules of ``net`` in evaluation mode and without gradients, for as long as the context lasts.
 
     Modes, hooks, the state of the random number generator and torch's settings are afterwards as they were, also where
@@ -20,17 +17,17 @@ def watched(net: nn.Module, enter: Enter, leave: Leave) -> Iterator[None]:
 
     Args:
         net: the network, on the CPU.
-        enter: called with a module's path and the module before its forward.
-        leave: called with path, module, ``(args, kwargs)`` and output after its forward, also where that raised; the
-            output is then None.
+        enter: called with a module's path, the module and its args before its forward.
+        leave: called with path, module, args, kwargs and output after its forward, also where that raised; the output
+            is then None.
     """
     # The flags are set one by one: train() and eval() may be overridden, and exported networks refuse them.
     modes = [(module, module.training) for module in net.modules()]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         for name, module in net.named_modules():
-            stack.callback(module.register_forward_pre_hook(_entering(name, enter)).remove)
-            after = module.register_forward_hook(_leaving(name, leave), with_kwargs=True, always_call=True)
+            stack.callback(module.register_forward_pre_hook(partial(enter, name)).remove)
+            after = module.register_forward_hook(partial(leave, name), with_kwargs=True, always_call=True)
             stack.callback(after.remove)
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.no_grad())
@@ -44,11 +41,3 @@ def watched(net: nn.Module, enter: Enter, leave: Leave) -> Iterator[None]:
         finally:
             for module, training in modes:
                 module.training = training
-
-
-def _entering(name: str, enter: Enter) -> Callable[[nn.Module, Any], None]:
-    return lambda module, _: enter(name, module)
-
-
-def _leaving(name: str, leave: Leave) -> Callable[[nn.Module, Any, Any, Any], None]:
-    return lambda module, args, kwargs, output: leave(name, module, (args, kwargs), output)

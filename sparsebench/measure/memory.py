@@ -1,6 +1,6 @@
 """How much memory the activations of a network need while it runs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.measure.forward import watched
+from sparsebench.tensors import tensors_in
 
-Bits = int | Mapping[str, int] | None
 
-
-def working_memory(net: nn.Module, example: tuple[Any, ...], bits: Bits = None) -> int:
+def working_memory(net: nn.Module, example: tuple[Any, ...], bits: int | Mapping[str, int] | None = None) -> int:
     """Return the largest sum of a layer's input and output activations, in bytes.
 
     A layer is a module in whose forward no other module runs. Activations that share their memory, such as input and
@@ -29,56 +28,35 @@ def working_memory(net: nn.Module, example: tuple[Any, ...], bits: Bits = None) 
     Returns:
         Bytes; 0 where no layer has a tensor.
     """
-    observer = _Observer(bits)
+    most_bits, innermost = 0, [True]
+
+    def enter(*_: Any) -> None:
+        innermost[-1] = False
+        innermost.append(True)
+
+    def leave(name: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        nonlocal most_bits
+        if innermost.pop():
+            width = bits.get(name) if isinstance(bits, Mapping) else bits
+            most_bits = max(most_bits, _bits((args, kwargs, output), width))
+
     with torch.no_grad():
         arguments = tuple(_longest(value) for value in example)
-    with watched(net, observer.enter, observer.leave):
+    with watched(net, enter, leave):
         net(*arguments)
-    return -(-observer.most_bits // 8)
-
-
-class _Observer:
-    """Looks at inputs and outputs of the innermost modules."""
-
-    def __init__(self, bits: Bits) -> None:
-        self.bits = bits
-        self.most_bits = 0
-        self.innermost: list[bool] = [True]
-
-    def enter(self, name: str, module: nn.Module) -> None:  # noqa: ARG002 - a hook
-        self.innermost[-1] = False
-        self.innermost.append(True)
-
-    def leave(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002 - a hook
-        if self.innermost.pop():
-            width = self.bits.get(name) if isinstance(self.bits, Mapping) else self.bits
-            self.most_bits = max(self.most_bits, _bits((inputs, output), width))
+    return -(-most_bits // 8)
 
 
 def _bits(activations: Any, width: int | None) -> int:
     """Return the bits of all tensors in a nested structure; what shares its memory is counted once."""
     memory: dict[int, tuple[int, int, int]] = {}
-    for tensor in _tensors(activations):
+    for tensor in filter(Tensor.numel, tensors_in(activations)):
         storage = tensor.untyped_storage()
         elements, _, _ = memory.get(storage.data_ptr(), (0, 0, 0))
         held = storage.nbytes() // tensor.dtype.itemsize
         memory[storage.data_ptr()] = elements + tensor.numel(), held, width or 8 * tensor.dtype.itemsize
     # Two halves of one storage are counted with what they have, two views of the same elements not twice.
     return sum(min(elements, held) * each for elements, held, each in memory.values())
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, PackedSequence):
-        yield value.data  # the rest is bookkeeping
-    elif isinstance(value, Tensor):
-        if value.numel():
-            yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)
 
 
 def _longest(value: Any) -> Any:

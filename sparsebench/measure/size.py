@@ -4,16 +4,13 @@ import io
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sparsebench.measure.sparsity import count_nonzero
 from sparsebench.tensors import parts_of, tensors_in
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer  # Part of the standard library from Python 3.12 on.
 
 _BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
 _PER_CHANNEL = (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams)
@@ -56,27 +53,21 @@ def measure_size(net: nn.Module, bits: Mapping[str, int] | None = None) -> Netwo
     tensors = list(_distinct(state))
     aside = _not_parameters(net, state)
     counted = [(name, part, count_nonzero(part)) for name, part, elements in tensors if elements and name not in aside]
-    widths = dict(bits or {})
-    flash_bits = sum(nonzero * widths.get(name, _width(tensor)) for name, tensor, nonzero in counted)
+    widths = bits or {}
     file = io.BytesIO()
     torch.save(state, file)
     return file_size(
         file.getbuffer(),
         payload_bytes=sum(_payload(tensor) for _, tensor, _ in tensors),
         nonzero_parameters=sum(nonzero for _, _, nonzero in counted),
-        nonzero_bits=flash_bits,
+        nonzero_bits=sum(nonzero * widths.get(name, _width(tensor)) for name, tensor, nonzero in counted),
     )
 
 
-def file_size(file: "Buffer", *, payload_bytes: int, nonzero_parameters: int, nonzero_bits: int) -> NetworkSize:
-    """Return the size of a network of which the file is at hand, and what is in it is known.
-
-    Args:
-        file: all that is stored.
-        payload_bytes: bytes of all constants in it.
-        nonzero_parameters: weights, biases and other parameters that are not zero.
-        nonzero_bits: their widths, added up.
-    """
+def file_size(
+    file: bytes | memoryview, *, payload_bytes: int, nonzero_parameters: int, nonzero_bits: int
+) -> NetworkSize:
+    """Return the size of a network of which the file is at hand, and what is in it is known; see ``NetworkSize``."""
     return NetworkSize(
         payload_bytes=payload_bytes,
         file_bytes=memoryview(file).nbytes,
@@ -115,12 +106,10 @@ def _not_parameters(net: nn.Module, state: Mapping[str, Any]) -> set[str]:
 
 
 def _width(tensor: Tensor) -> int:
-    """Return the bits of one element."""
     return _BITS.get(tensor.dtype, 8 * tensor.dtype.itemsize)
 
 
 def _payload(tensor: Tensor) -> int:
-    """Return the bytes of a tensor, with the scales and zero points of its channels."""
     total = -(-tensor.numel() * _width(tensor) // 8)
     if tensor.is_quantized and tensor.qscheme() in _PER_CHANNEL:
         total += tensor.q_per_channel_scales().nbytes + tensor.q_per_channel_zero_points().nbytes

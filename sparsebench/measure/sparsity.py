@@ -7,14 +7,7 @@ from torch import Tensor, nn
 
 
 def count_zeros(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """Count the elements and the zeros of named tensors.
-
-    Args:
-        tensors: tensors of any shape, by name. An element of a quantized tensor is zero where it equals the zero point.
-
-    Returns:
-        ``(elements, zeros)`` of each, in the given order.
-    """
+    """Return ``(elements, zeros)`` of each of some tensors; see ``count_nonzero`` for quantized ones."""
     return {name: (tensor.numel(), tensor.numel() - count_nonzero(tensor)) for name, tensor in tensors.items()}
 
 

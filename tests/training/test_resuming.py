@@ -209,7 +209,8 @@ def test_checkpoints_are_as_rare_as_their_cost_demands(tmp_path, monkeypatch):
 
 def test_a_full_disk_does_not_end_a_training(tmp_path, monkeypatch):
     def full(content, path):
-        raise OSError(28, "No space left on device")
+        if path.name == CHECKPOINT:
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint_module, "save_atomically", full)
     with pytest.warns(UserWarning, match="could not be written: .*No space left on device"):

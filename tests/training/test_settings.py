@@ -572,7 +572,7 @@ class Own(Trainer):
 
 def test_settings_that_a_trainer_does_not_declare_are_told_in_its_record(tmp_path):
     config = tiny(
-        *("train.trainer=test_training_settings:Own", "train.optimizer=adamw", "schemes=fp32", "thresholds=0"),
+        *("train.trainer=test_settings:Own", "train.optimizer=adamw", "schemes=fp32", "thresholds=0"),
         "train.start_from=scratch",
     )
     (warning,) = run_sweep(config, runs_dir=tmp_path).trials[0].train.warnings
