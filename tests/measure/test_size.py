@@ -197,7 +197,7 @@ for scheme in ("fp32", "dynamic", "static", "both"):
 
 def test_sizes_are_the_same_in_every_process():
     here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parents[1])])
+    path = os.pathsep.join([str(here), str(here.parent / "helpers"), str(here.parents[1])])
     printed = [
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", IN_A_NEW_PROCESS],

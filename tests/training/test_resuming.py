@@ -265,6 +265,7 @@ def test_a_run_that_is_killed_goes_on_within_the_training(tmp_path, monkeypatch)
         *("train.trainer=test_resuming:DiesAfterAnEpoch", "train.epochs=4", "train.checkpoint_seconds=0"),
         *("schemes=fp32", "thresholds=0.8", "train.start_from=scratch"),
     )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     died, count = tmp_path / "died", tmp_path / "count"
     env = {"DIED": str(died), "OMP_NUM_THREADS": "1"}
     command = ("run", *tiny_arguments(*overrides), "--no-report")
