@@ -268,8 +268,8 @@ MODELS = Registry(
     | {name: Entry(f"models.{name}:{name}") for name in ("small_cnn", "gru_classifier", "lstm_classifier")},
     references=True,
     builtin_providers={
-        "torchvision": "sparsebench.models.from_torchvision:torchvision_network",
-        "timm": "sparsebench.models.from_timm:timm_network",
+        "torchvision": "sparsebench.models.from_torchvision:TorchvisionNetwork",
+        "timm": "sparsebench.models.from_timm:TimmNetwork",
     },
 )
 
@@ -280,7 +280,7 @@ DATASETS = Registry(
     | _functions("data.torchvision_sets", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100")
     | _functions("data.imagenet", "imagenet"),
     references=True,
-    builtin_providers={"imagefolder": "sparsebench.data.imagefolder:imagefolder"},
+    builtin_providers={"imagefolder": "sparsebench.data.imagefolder:ImageFolder"},
     placeholder="PATH",
 )
 

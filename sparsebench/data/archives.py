@@ -1,7 +1,5 @@
 """Archives of images, taken apart without trusting what is in them."""
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import os
@@ -17,18 +15,11 @@ from typing import IO
 
 from sparsebench.data.listing import is_image
 from sparsebench.errors import DataError
+from sparsebench.wording.text import first_of
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-)
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 _NAMES_SHOWN = 3
 
 
@@ -92,10 +83,8 @@ def _extract(archive: Path, folder: Path) -> None:
             with target.open("wb") as file:
                 shutil.copyfileobj(content, file)
     if refused:
-        more = f" and {len(refused) - _NAMES_SHOWN} more" if len(refused) > _NAMES_SHOWN else ""
-        named = ", ".join(refused[:_NAMES_SHOWN])
         raise DataError(
-            f"The archive {archive} is not safe to take apart and was refused: {named}{more}. "
+            f"The archive {archive} is not safe to take apart and was refused: {first_of(refused, _NAMES_SHOWN)}. "
             "Pack it again with plain files and relative paths only."
         )
 

@@ -15,8 +15,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision import transforms
 
 from sparsebench.errors import DataError
+from sparsebench.wording.text import first_of
 
 _MODES = {1: "L", 3: "RGB"}
 _CHUNK = 256
@@ -24,6 +26,8 @@ _WORTH_KEEPING = 2000
 """From so many images on, what was decoded is kept on disk: below that, decoding takes a second or two."""
 _NAMES_SHOWN = 5
 _VERSION = 1
+_CROP = 0.875
+"""Evaluation crops the middle 224 pixels of 256, and other sizes alike."""
 
 
 class ImageFiles(Dataset[Any]):
@@ -53,6 +57,40 @@ class ImageFiles(Dataset[Any]):
         except Exception as error:  # PIL raises what its decoders raise.
             raise DataError(_undecodable([(self.files[index], error)])) from error
         return self.transform(image), self.targets[index]
+
+
+def cropped_splits(
+    parts: Sequence[Sequence[tuple[Path, int]]],
+    channels: int,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    augment: bool,
+    flip: bool = True,
+) -> list[ImageFiles]:
+    """Return splits of image files, which give normalised tensors (channels, size, size).
+
+    Args:
+        parts: the files of each split with their labels, those for training first.
+        channels: 1 or 3.
+        size: side of the square.
+        mean: of each channel, in [0, 1].
+        std: standard deviation of each channel.
+        augment: whether training images are random parts of 8 to 100 % of the area; otherwise all are the middle.
+        flip: whether half of the augmented images are mirrored.
+    """
+    middle = [transforms.Resize(round(size / _CROP)), transforms.CenterCrop(size)]
+    random = [transforms.RandomResizedCrop(size), *([transforms.RandomHorizontalFlip()] if flip else [])]
+    normalised = [transforms.ToTensor(), transforms.Normalize(list(mean), list(std))]
+    return [
+        ImageFiles(
+            [file for file, _ in part],
+            [label for _, label in part],
+            channels,
+            transforms.Compose([*(random if augment and place == 0 else middle), *normalised]),
+        )
+        for place, part in enumerate(parts)
+    ]
 
 
 def read_image(file: Path, channels: int, size: int | None = None) -> Image.Image:
@@ -143,7 +181,6 @@ def _digest(files: Sequence[Path], channels: int, size: int | None) -> str:
 
 
 def _undecodable(failed: Sequence[tuple[Path, Exception]]) -> str:
-    named = ", ".join(f"{file} ({error})" for file, error in failed[:_NAMES_SHOWN])
-    more = f" and {len(failed) - _NAMES_SHOWN} more" if len(failed) > _NAMES_SHOWN else ""
+    named = first_of([f"{file} ({error})" for file, error in failed], _NAMES_SHOWN)
     plural = "1 image" if len(failed) == 1 else f"{len(failed)} images"
-    return f"{plural} cannot be decoded: {named}{more}. Replace or remove them."
+    return f"{plural} cannot be decoded: {named}. Replace or remove them."

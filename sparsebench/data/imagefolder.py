@@ -1,19 +1,15 @@
 """A folder or an archive of images, one folder a class, as ``imagefolder:PATH``."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparsebench.data.archives import SUFFIXES, extracted, is_archive
 from sparsebench.data.cache import cache_folder
 from sparsebench.data.listing import Listing, list_images
 from sparsebench.errors import DataError
-
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
 
 _IN_MEMORY_BYTES = 2**31
 """Up to so many bytes of decoded images are kept in memory, unless asked otherwise."""
@@ -22,7 +18,7 @@ _PADDING_SHARE = 8
 
 
 class ImageFolder:
-    """Loads a folder or an archive of images.
+    """A folder, .zip or .tar of images, one folder a class, such as imagefolder:photos.zip.
 
     Args:
         path: a folder, or a .zip or .tar file, compressed or not.
@@ -48,7 +44,7 @@ class ImageFolder:
         std: Sequence[float] | None = None,
         in_memory: bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
-    ) -> tuple[list[Dataset[Any]], int]:
+    ) -> tuple[list[Any], int]:
         """Load the images in three splits.
 
         With folders ``train``, ``val`` and ``test`` these are the splits. Where ``val`` is missing it is held out of
@@ -75,21 +71,30 @@ class ImageFolder:
         Raises:
             DataError: where the path holds no such images, some cannot be decoded, or an option is not allowed.
         """
+        import torch
+
+        from sparsebench.data.decoding import cropped_splits, decode_all, image_size
+        from sparsebench.data.images import Augmentation, ImageTensors
+
         mean, std = _statistics(channels, mean, std)
         if size is not None and size < 1:
             raise DataError(f"size is {size}; give the side of the images in pixels, at least 1.")
         cache = (cache_folder(cache_dir) / "imagefolder").resolve()
         listing = self._listing(cache)
+        files, labels = (list(chain(*by_split.values())) for by_split in (listing.files, listing.labels))
         if in_memory is None:
-            in_memory = self._bytes(listing, size, channels) <= _IN_MEMORY_BYTES
+            height, width = (size, size) if size else image_size(listing.files["train"][0])
+            in_memory = channels * height * width * len(files) <= _IN_MEMORY_BYTES
         if not in_memory and size is None:
             raise DataError("Images that are not kept in memory need the option size, to which they are cropped.")
         parts = _parts(listing, val_fraction, test_fraction, seed)
-        if in_memory:
-            splits = _decoded(listing, parts, size, channels, (mean, std), augment, flip, cache)
-        else:
-            splits = _lazy(listing, parts, size or 0, channels, (mean, std), augment, flip)
-        return splits, len(listing.classes)
+        if not in_memory and size is not None:
+            samples = [[(files[row], labels[row]) for row in rows.tolist()] for rows in parts]
+            return cropped_splits(samples, channels, size, mean, std, augment, flip), len(listing.classes)
+        images, targets = decode_all(files, channels, size, cache), torch.tensor(labels)
+        augmented = Augmentation(max(images.shape[2:]) // _PADDING_SHARE, flip) if augment else None
+        splits = zip(parts, (augmented, None, None), strict=True)
+        return [ImageTensors(images, targets, rows, mean, std, how) for rows, how in splits], len(listing.classes)
 
     def _listing(self, cache: Path) -> Listing:
         if not self.path.exists():
@@ -99,17 +104,6 @@ class ImageFolder:
         if not is_archive(self.path):
             raise DataError(f"{str(self.path)!r} is neither a folder nor an archive ({', '.join(SUFFIXES)}).")
         return list_images(extracted(self.path, cache))
-
-    def _bytes(self, listing: Listing, size: int | None, channels: int) -> int:
-        from sparsebench.data.decoding import image_size
-
-        height, width = (size, size) if size else image_size(listing.files["train"][0])
-        return channels * height * width * sum(len(files) for files in listing.files.values())
-
-
-def imagefolder(path: str) -> ImageFolder:
-    """A folder, .zip or .tar of images, one folder a class, such as imagefolder:photos.zip."""
-    return ImageFolder(path)
 
 
 def _statistics(
@@ -129,74 +123,22 @@ def _statistics(
     return chosen[0], chosen[1]
 
 
-def _parts(listing: Listing, val_fraction: float, test_fraction: float, seed: int) -> list[tuple[str, Any]]:
-    """Return for each of the three splits the folder that its images lie in, and their indices there, None for all."""
+def _parts(listing: Listing, val_fraction: float, test_fraction: float, seed: int) -> list[Any]:
+    """Return the rows of each of the three splits among all files of the listing, int64."""
     import torch
 
     from sparsebench.data.splitting import hold_out
 
-    labels = torch.tensor(listing.labels["train"])
-    what = f"The image folder {listing.root}"
-    held = [name for name in ("val", "test") if name in listing.files]
-    if len(held) == 2:
-        return [("train", None), ("val", None), ("test", None)]
-    if held:
-        train, val = hold_out(labels, [val_fraction], seed, what)
-        return [("train", train), ("train", val), (held[0], None)]
-    train, test, val = hold_out(labels, [test_fraction, val_fraction], seed, what)
-    return [("train", train), ("train", val), ("train", test)]
+    lengths = [len(files) for files in listing.files.values()]
+    rows = dict(zip(listing.files, torch.arange(sum(lengths)).split(lengths), strict=True))
 
+    def held_out(*fractions: float) -> list[Any]:
+        labels = torch.tensor(listing.labels["train"])
+        return [rows["train"][part] for part in hold_out(labels, fractions, seed, f"The image folder {listing.root}")]
 
-def _decoded(
-    listing: Listing,
-    parts: Sequence[tuple[str, Any]],
-    size: int | None,
-    channels: int,
-    statistics: tuple[tuple[float, ...], tuple[float, ...]],
-    augment: bool,
-    flip: bool,
-    cache: Path,
-) -> list[Dataset[Any]]:
-    import torch
-
-    from sparsebench.data.decoding import decode_all
-    from sparsebench.data.images import Augmentation, ImageTensors
-
-    everything = [file for split in listing.files.values() for file in split]
-    images = decode_all(everything, channels, size, cache)
-    labels = torch.tensor([label for split in listing.labels.values() for label in split])
-    starts, start = {}, 0
-    for split, files in listing.files.items():
-        starts[split] = range(start, start := start + len(files))
-    augmentation = Augmentation(max(images.shape[2:]) // _PADDING_SHARE, flip) if augment else None
-    return [
-        ImageTensors(
-            images,
-            labels,
-            torch.tensor(starts[folder]) if rows is None else starts[folder].start + rows,
-            *statistics,
-            augmentation if name == "train" else None,
-        )
-        for name, (folder, rows) in zip(("train", "val", "test"), parts, strict=True)
-    ]
-
-
-def _lazy(
-    listing: Listing,
-    parts: Sequence[tuple[str, Any]],
-    size: int,
-    channels: int,
-    statistics: tuple[tuple[float, ...], tuple[float, ...]],
-    augment: bool,
-    flip: bool,
-) -> list[Dataset[Any]]:
-    from sparsebench.data.decoding import ImageFiles
-    from sparsebench.data.transforms import crop_transform
-
-    splits: list[Dataset[Any]] = []
-    for name, (folder, rows) in zip(("train", "val", "test"), parts, strict=True):
-        transform = crop_transform(size, *statistics, augment=augment and name == "train", flip=flip)
-        chosen = range(len(listing.files[folder])) if rows is None else rows.tolist()
-        files = [listing.files[folder][index] for index in chosen]
-        splits.append(ImageFiles(files, [listing.labels[folder][i] for i in chosen], channels, transform))
-    return splits
+    if len(rows) == 3:
+        return [rows["train"], rows["val"], rows["test"]]
+    if len(rows) == 2:
+        return [*held_out(val_fraction), rows["val" if "val" in rows else "test"]]
+    train, test, val = held_out(test_fraction, val_fraction)
+    return [train, val, test]

@@ -1,16 +1,11 @@
 """ImageNet (ILSVRC 2012), read from its files as it is trained on."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparsebench.data.cache import cache_folder
 from sparsebench.data.torchvision_sets import files_in_words
-
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
 
 
 def imagenet(
@@ -19,7 +14,7 @@ def imagenet(
     val_fraction: float = 0.02,
     seed: int = 0,
     augment: bool = True,
-) -> tuple[list[Dataset[Any]], int]:
+) -> tuple[list[Any], int]:
     """ImageNet, photographs of 1000 classes, from its archives (ILSVRC 2012) in a folder.
 
     The archives cannot be downloaded without an account; torchvision takes them apart, with their checksums, on first
@@ -41,24 +36,17 @@ def imagenet(
     import torch
     from torchvision import datasets
 
-    from sparsebench.data.decoding import ImageFiles
+    from sparsebench.data.decoding import cropped_splits
     from sparsebench.data.images import IMAGENET_MEAN, IMAGENET_STD
     from sparsebench.data.splitting import hold_out
-    from sparsebench.data.transforms import crop_transform
 
-    folder = str(cache_folder(root) if root else cache_folder() / "datasets" / "imagenet")
+    folder = str(cache_folder(root or None, "datasets/imagenet"))
     with files_in_words("imagenet", folder, download=None):
         known, tests = (datasets.ImageNet(folder, split=split) for split in ("train", "val"))
-    train, val = hold_out(torch.tensor(known.targets), [val_fraction], seed, "imagenet")
-    splits: list[Dataset[Any]] = []
-    for samples, augmented in (
-        ([known.samples[index] for index in train.tolist()], augment),
-        ([known.samples[index] for index in val.tolist()], False),
-        (tests.samples, False),
-    ):
-        transform = crop_transform(size, IMAGENET_MEAN, IMAGENET_STD, augmented)
-        splits.append(ImageFiles([Path(file) for file, _ in samples], [label for _, label in samples], 3, transform))
-    return splits, len(known.classes)
+    held = hold_out(torch.tensor(known.targets), [val_fraction], seed, "imagenet")
+    samples = [*([known.samples[index] for index in rows.tolist()] for rows in held), tests.samples]
+    parts = [[(Path(file), label) for file, label in part] for part in samples]
+    return cropped_splits(parts, 3, size, IMAGENET_MEAN, IMAGENET_STD, augment), len(known.classes)
 
 
 imagenet.version = "1"  # type: ignore[attr-defined]  # read by sparsebench.data.fingerprint

@@ -68,11 +68,6 @@ class ImageTensors(Dataset[Any]):
         """The labels, (len(self),)."""
         return self.labels[self.rows]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the images that it holds, those of other datasets that share them included."""
-        return self.images.nbytes
-
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -1,15 +1,14 @@
 """Splits held out of a dataset: stratified, and the same for the same seed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
 
 from sparsebench.errors import DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _ROUNDING = 1e-6
 """A share of a whole number of samples, such as 0.3 of 20, is not to be one more by rounding of fractions."""
@@ -30,25 +29,19 @@ def hold_out(labels: Tensor, fractions: Sequence[float], seed: int, what: str) -
     Raises:
         DataError: where a part would be empty, or lack a class.
     """
-    import torch
-    from sklearn.model_selection import train_test_split
-
     if not (all(fraction > 0 for fraction in fractions) and sum(fractions) < 1):
         raise DataError(
             f"{what} cannot be split by the fractions {', '.join(f'{fraction:g}' for fraction in fractions)}; "
             "each must be above 0 and their sum below 1."
         )
-    rest, parts = torch.arange(len(labels)), []
+    rest, parts = np.arange(len(labels)), []
     for fraction in fractions:
         samples = math.ceil(fraction * len(labels) - _ROUNDING)
         try:
-            kept, held = train_test_split(
-                rest.numpy(), test_size=samples, random_state=seed, stratify=labels[rest].numpy()
-            )
+            rest, held = train_test_split(rest, test_size=samples, random_state=seed, stratify=labels.numpy()[rest])
         except ValueError as error:
             raise DataError(
                 f"{what} cannot be split like this: {error} Use larger fractions, or more images."
             ) from error
-        rest = torch.from_numpy(kept)
-        parts.append(torch.from_numpy(held))
-    return [rest, *parts]
+        parts.append(held)
+    return [torch.from_numpy(part) for part in (rest, *parts)]

@@ -1,9 +1,7 @@
 """The small image datasets of torchvision: downloaded with their checksums, then kept in memory as bytes."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,15 +12,12 @@ from sparsebench.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparsebench.data.images import ImageTensors
 
-    Loaded = tuple[list[ImageTensors], int]
-
-
-@dataclass(frozen=True)
-class _Recipe:
+@dataclass
+class TorchvisionSet:
     """A dataset of torchvision: its class there, the statistics of its training images, and how they are augmented."""
 
+    name: str
     kind: str
     about: str
     mean: tuple[float, ...]
@@ -31,88 +26,73 @@ class _Recipe:
     flip: bool = True
     classes: int = 10
 
+    version = "1"  # read by sparsebench.data.fingerprint
+    places = ("root", "download")  # where the data are, not what they are
 
-def _loader(name: str, recipe: _Recipe) -> Callable[..., Loaded]:
-    def load(
+    def __post_init__(self) -> None:
+        self.__doc__ = f"{self.about}, {self.classes} classes, through torchvision."
+
+    def __call__(
+        self,
         root: str | os.PathLike[str] | None = None,
         download: bool = True,
         val_fraction: float = 0.1,
         seed: int = 0,
         augment: bool = True,
         channels: int | None = None,
-    ) -> Loaded:
-        return _load(name, recipe, root, download, val_fraction, seed, augment, channels)
+    ) -> tuple[list[Any], int]:
+        """Load the dataset in three splits.
 
-    load.__name__ = load.__qualname__ = name
-    load.__doc__ = f"""{recipe.about}, through torchvision.
+        Args:
+            root: folder of the files; a cache folder by default.
+            download: whether files that are not there are downloaded.
+            val_fraction: share of the training images that is held out for validation, classes in equal shares.
+            seed: which images those are.
+            augment: whether training images are shifted by chance, and mirrored where that leaves them what they are.
+            channels: 3 gives grey images three equal channels; by default they are as they are.
 
-    Args:
-        root: folder of the files; a cache folder by default.
-        download: whether files that are not there are downloaded.
-        val_fraction: share of the training images that is held out for validation, classes in equal shares.
-        seed: which images those are.
-        augment: whether training images are shifted{" and mirrored" * recipe.flip} by chance.
-        channels: 3 gives grey images three equal channels; by default they are as they are.
+        Returns:
+            ``([train, val, test], number_of_classes)``; images are normalised float32 (C, H, W).
 
-    Returns:
-        ``([train, val, test], {recipe.classes})``; images are normalised float32 (C, H, W).
+        Raises:
+            DataError: where the files are not there and cannot be downloaded.
+        """
+        from sparsebench.data.images import Augmentation, ImageTensors
+        from sparsebench.data.splitting import hold_out
 
-    Raises:
-        DataError: where the files are not there and cannot be downloaded.
-    """
-    load.version = "1"  # type: ignore[attr-defined]  # read by sparsebench.data.fingerprint
-    load.places = ("root", "download")  # type: ignore[attr-defined]  # where the data are, not what they are
-    return load
+        name, mean, std = self.name, self.mean, self.std
+        if channels not in (None, len(mean), 3):
+            raise DataError(f"{name} cannot have channels = {channels}; give 3, or leave it at {len(mean)}.")
+        folder = str(cache_folder(root or None, "datasets"))
+        images, labels = self._read(folder, download, train=True)
+        test_images, test_labels = self._read(folder, download, train=False)
+        if channels == 3 and len(mean) == 1:
+            images, test_images = (grey.expand(-1, 3, -1, -1).contiguous() for grey in (images, test_images))
+            mean, std = mean * 3, std * 3
+        train, val = hold_out(labels, [val_fraction], seed, name)
+        augmentation = Augmentation(self.padding, self.flip) if augment else None
+        splits = [
+            ImageTensors(images, labels, train, mean, std, augmentation),
+            ImageTensors(images, labels, val, mean, std),
+            ImageTensors(test_images, test_labels, None, mean, std),
+        ]
+        return splits, self.classes
 
+    def _read(self, folder: str, download: bool, train: bool) -> "tuple[Tensor, Tensor]":
+        """Return images, uint8 (N, C, H, W), and labels, int64 (N,), of one of the two published splits."""
+        import torch
+        from torchvision import datasets
 
-def _load(
-    name: str,
-    recipe: _Recipe,
-    root: str | os.PathLike[str] | None,
-    download: bool,
-    val_fraction: float,
-    seed: int,
-    augment: bool,
-    channels: int | None,
-) -> Loaded:
-    from sparsebench.data.images import Augmentation, ImageTensors
-    from sparsebench.data.splitting import hold_out
-
-    if channels not in (None, len(recipe.mean), 3):
-        raise DataError(f"{name} cannot have channels = {channels}; give 3, or leave it at {len(recipe.mean)}.")
-    folder = str(cache_folder(root) if root else cache_folder() / "datasets")
-    images, labels = _read(name, recipe, folder, download, train=True)
-    test_images, test_labels = _read(name, recipe, folder, download, train=False)
-    mean, std = recipe.mean, recipe.std
-    if channels == 3 and len(mean) == 1:
-        images, test_images = (grey.expand(-1, 3, -1, -1).contiguous() for grey in (images, test_images))
-        mean, std = mean * 3, std * 3
-    train, val = hold_out(labels, [val_fraction], seed, name)
-    augmentation = Augmentation(recipe.padding, recipe.flip) if augment else None
-    splits = [
-        ImageTensors(images, labels, train, mean, std, augmentation),
-        ImageTensors(images, labels, val, mean, std),
-        ImageTensors(test_images, test_labels, None, mean, std),
-    ]
-    return splits, recipe.classes
-
-
-def _read(name: str, recipe: _Recipe, folder: str, download: bool, train: bool) -> tuple[Tensor, Tensor]:
-    """Return images, uint8 (N, C, H, W), and labels, int64 (N,), of one of the two published splits."""
-    import numpy as np
-    import torch
-    from torchvision import datasets
-
-    which: dict[str, Any] = {"split": "train" if train else "test"} if recipe.kind == "SVHN" else {"train": train}
-    with files_in_words(name, folder, download):
-        found = getattr(datasets, recipe.kind)(folder, download=download, **which)
-    images = torch.from_numpy(np.ascontiguousarray(found.data)) if isinstance(found.data, np.ndarray) else found.data
-    if images.ndim == 3:
-        images = images.unsqueeze(1)
-    elif recipe.kind != "SVHN":  # SVHN has its channels first already.
-        images = images.permute(0, 3, 1, 2).contiguous()
-    labels = found.labels if recipe.kind == "SVHN" else found.targets
-    return images, torch.as_tensor(labels).long()
+        svhn = self.kind == "SVHN"  # It has its own names, and its channels first already.
+        which: dict[str, Any] = {"split": "train" if train else "test"} if svhn else {"train": train}
+        with files_in_words(self.name, folder, download):
+            found = getattr(datasets, self.kind)(folder, download=download, **which)
+        images = torch.as_tensor(found.data)
+        if images.ndim == 3:
+            images = images.unsqueeze(1)
+        elif not svhn:
+            images = images.permute(0, 3, 1, 2)
+        return images.contiguous(), torch.as_tensor(found.labels if svhn else found.targets).long()
 
 
 @contextmanager
@@ -142,38 +122,24 @@ def files_in_words(name: str, folder: str, download: bool | None) -> Iterator[No
         raise DataError(text) from error
 
 
-mnist = _loader(
-    "mnist", _Recipe("MNIST", "Handwritten digits, 28 × 28, 10 classes", (0.1307,), (0.3081,), padding=2, flip=False)
+mnist = TorchvisionSet("mnist", "MNIST", "Handwritten digits, 28 × 28", (0.1307,), (0.3081,), padding=2, flip=False)
+fashion_mnist = TorchvisionSet(
+    "fashion_mnist", "FashionMNIST", "Articles of clothing, 28 × 28", (0.2860,), (0.3530,), padding=2
 )
-fashion_mnist = _loader(
-    "fashion_mnist",
-    _Recipe("FashionMNIST", "Articles of clothing, 28 × 28, 10 classes", (0.2860,), (0.3530,), padding=2),
+kmnist = TorchvisionSet(
+    "kmnist", "KMNIST", "Handwritten Kuzushiji, 28 × 28", (0.1918,), (0.3483,), padding=2, flip=False
 )
-kmnist = _loader(
-    "kmnist",
-    _Recipe("KMNIST", "Handwritten Kuzushiji, 28 × 28, 10 classes", (0.1918,), (0.3483,), padding=2, flip=False),
+svhn = TorchvisionSet(
+    "svhn", "SVHN", "House numbers in colour, 32 × 32", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), flip=False
 )
-svhn = _loader(
-    "svhn",
-    _Recipe(
-        "SVHN",
-        "House numbers in colour, 32 × 32, 10 classes",
-        (0.4377, 0.4438, 0.4728),
-        (0.1980, 0.2010, 0.1970),
-        flip=False,
-    ),
+cifar10 = TorchvisionSet(
+    "cifar10", "CIFAR10", "Small photographs, 32 × 32", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 )
-cifar10 = _loader(
-    "cifar10",
-    _Recipe("CIFAR10", "Small photographs, 32 × 32, 10 classes", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-)
-cifar100 = _loader(
+cifar100 = TorchvisionSet(
     "cifar100",
-    _Recipe(
-        "CIFAR100",
-        "Small photographs, 32 × 32, 100 classes",
-        (0.5071, 0.4865, 0.4409),
-        (0.2673, 0.2564, 0.2762),
-        classes=100,
-    ),
+    "CIFAR100",
+    "Small photographs, 32 × 32",
+    (0.5071, 0.4865, 0.4409),
+    (0.2673, 0.2564, 0.2762),
+    classes=100,
 )

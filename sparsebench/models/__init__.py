@@ -1,14 +1,18 @@
-"""Networks by name. A new one is a file with a factory ``(num_classes, input_shape, …) -> nn.Module`` and a line in
-``MODELS``. torch is imported where it is used, so that names are listed in a blink.
-"""  # noqa: D205 - the sentence does not fit one line
+"""Networks by name, and what their factories share.
+
+A new one is a file with a factory ``(num_classes, input_shape, …) -> nn.Module`` and a line in ``MODELS``. torch is
+imported where it is used, so that names are listed in a blink.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.errors import ModelError
+from sparsebench.errors import ModelError, SparsebenchError
 from sparsebench.registry import MODELS
 
 if TYPE_CHECKING:
@@ -46,19 +50,22 @@ def build_model(
     if not callable(factory):
         raise ModelError(f"{name} is {type(factory).__name__!r}, which cannot be called; give a class or a function.")
     options = dict(options or {})
-    try:
+    passed: dict[str, Any] = {"num_classes": num_classes, "input_shape": input_shape} | options
+    with suppress(ValueError):  # A compiled factory may not tell what it takes; then it is given both.
         signature = inspect.signature(factory)
-    except ValueError:  # A compiled factory may not tell; then it is given both.
-        return _network(name, factory(**{"num_classes": num_classes, "input_shape": input_shape, **options}))
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
-    given = {"num_classes": num_classes, "input_shape": input_shape}
-    passed = {key: value for key, value in given.items() if takes_any or key in signature.parameters} | options
-    try:
-        signature.bind(**passed)
-    except TypeError as error:
-        names = ", ".join(signature.parameters) or "no arguments"
-        raise ModelError(f"Model {name!r} cannot be built with these options: {error}. It takes {names}.") from error
-    return _network(name, factory(**passed))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+            passed = {key: value for key, value in passed.items() if key in {*signature.parameters, *options}}
+        try:
+            signature.bind(**passed)
+        except TypeError as error:
+            names = ", ".join(signature.parameters) or "no arguments"
+            raise ModelError(
+                f"Model {name!r} cannot be built with these options: {error}. It takes {names}."
+            ) from error
+    built = factory(**passed)
+    if not isinstance(built, nn.Module):
+        raise ModelError(f"Model {name!r} gave {type(built).__name__}, not an nn.Module; return the network.")
+    return built
 
 
 def check_outputs(net: nn.Module, inputs: Any, classes: int) -> None:
@@ -135,9 +142,44 @@ def published_weights(
     return found
 
 
-def _network(name: str, built: object) -> nn.Module:
-    from torch import nn
+def image_shape(model: str, input_shape: Sequence[int], smallest_side: int = 4) -> tuple[int, int, int]:
+    """Return (C, H, W) of the images that a network shall take.
 
-    if isinstance(built, nn.Module):
-        return built
-    raise ModelError(f"Model {name!r} gave {type(built).__name__}, not an nn.Module; return the network.")
+    Args:
+        model: name of the network, for the error.
+        input_shape: shape of one sample, without the batch.
+        smallest_side: the least H and W that it works with.
+
+    Raises:
+        ModelError: where the shape is not that of such an image.
+    """
+    shape = tuple(input_shape)
+    if len(shape) != 3 or min(shape[1:]) < smallest_side:
+        raise ModelError(
+            f"{model} takes images of shape (C, H, W) with H and W at least {smallest_side}, not samples of shape "
+            f"{shape}; choose a model for such data, or give your own as 'package.module:callable'."
+        )
+    return shape[0], shape[1], shape[2]
+
+
+@contextmanager
+def download_in_words(what: str) -> Iterator[None]:
+    """Turn whatever a library raises while it downloads into an error with its remedy.
+
+    Args:
+        what: subject of the sentence.
+
+    Raises:
+        ModelError: with the reason, in place of any other exception.
+    """
+    try:
+        with redirect_stdout(sys.stderr):  # Where progress belongs; torch.hub prints its own to stdout.
+            yield
+    except SparsebenchError:
+        raise
+    except Exception as error:  # Each library has its own for a network that is down.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"{what} could not be downloaded or read: {reason}. Download them where there is a network, "
+            "and give the path of the file as model.weights."
+        ) from error

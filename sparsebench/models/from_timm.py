@@ -6,13 +6,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from sparsebench.errors import ModelError, UnknownNameError
-from sparsebench.models.downloads import download_in_words
-from sparsebench.models.shapes import image_shape
+from sparsebench.models import download_in_words, image_shape
 from sparsebench.registry import nearest
 
 
 class TimmNetwork:
-    """Builds one network of timm.
+    """Any network of timm, such as timm:resnet18 (pip install sparsebench[timm]).
 
     Args:
         name: as timm names it; a tag of weights may follow, as in ``resnet18.a1_in1k``.
@@ -41,12 +40,7 @@ class TimmNetwork:
         self.name = name
 
     def __call__(self, num_classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
-        """Build the network with fresh weights, its first layer fitted to the channels of the images.
-
-        Args:
-            num_classes: number of classes.
-            input_shape: (C, H, W).
-            options: keyword arguments of ``timm.create_model``.
+        """Build the network with fresh weights for images (C, H, W); options are those of ``timm.create_model``.
 
         Raises:
             ModelError: where timm cannot build it for such images, or does not take the options.
@@ -56,12 +50,8 @@ class TimmNetwork:
     def published(self, weights: str, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> dict[str, Tensor]:
         """Download published weights, or take them from the cache, and return their state dict.
 
-        The first layer is fitted to the channels of the images; the classifier is as it was published.
-
-        Args:
-            weights: ``DEFAULT``; other weights are chosen by the tag in the network's name.
-            input_shape: (C, H, W).
-            options: keyword arguments of ``timm.create_model``.
+        They are ``DEFAULT``; others are chosen by the tag in the network's name. The first layer is fitted to the
+        channels of the images, (C, H, W), and the classifier is as it was published.
 
         Raises:
             ModelError: where they cannot be downloaded.
@@ -89,8 +79,3 @@ class TimmNetwork:
         except (TypeError, ValueError, AssertionError) as error:
             raise ModelError(f"timm:{self.name} cannot be built for {tuple(input_shape)}: {error}") from error
         return network
-
-
-def timm_network(name: str) -> TimmNetwork:
-    """Any network of timm, such as timm:resnet18 (pip install sparsebench[timm])."""
-    return TimmNetwork(name)

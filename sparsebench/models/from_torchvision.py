@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torchvision import models
 
 from sparsebench.errors import ModelError, UnknownNameError
-from sparsebench.models.downloads import download_in_words
-from sparsebench.models.shapes import image_shape
+from sparsebench.models import download_in_words, image_shape
 from sparsebench.registry import nearest, unknown_name
 
 _AUXILIARY = ("googlenet", "inception_v3")
@@ -15,7 +15,7 @@ _AUXILIARY = ("googlenet", "inception_v3")
 
 
 class TorchvisionNetwork:
-    """Builds one network of torchvision.
+    """Any classification network of torchvision, such as torchvision:resnet18.
 
     Args:
         name: as ``torchvision.models`` names it.
@@ -25,8 +25,6 @@ class TorchvisionNetwork:
     """
 
     def __init__(self, name: str) -> None:
-        from torchvision import models
-
         known = models.list_models(module=models)
         if name not in known:
             guess = nearest(name, known)
@@ -38,18 +36,11 @@ class TorchvisionNetwork:
         self.name = name
 
     def __call__(self, num_classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
-        """Build the network with fresh weights.
-
-        Args:
-            num_classes: number of classes.
-            input_shape: (3, H, W).
-            options: keyword arguments of the network in torchvision.
+        """Build the network with fresh weights for images (3, H, W); options are those of the network in torchvision.
 
         Raises:
             ModelError: where the images have not 3 channels, or torchvision does not take the options.
         """
-        from torchvision import models
-
         channels, height, width = image_shape(f"torchvision:{self.name}", input_shape, smallest_side=1)
         if channels != 3:
             raise ModelError(
@@ -72,17 +63,12 @@ class TorchvisionNetwork:
     def published(self, weights: str, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> dict[str, Tensor]:  # noqa: ARG002 - what other providers need
         """Download published weights, or take them from the cache, and return their state dict.
 
-        Args:
-            weights: a member of the network's enumeration of weights, such as ``IMAGENET1K_V2``, or ``DEFAULT``.
-            input_shape: shape of one sample.
-            options: keyword arguments of the network.
+        They are a member of the network's enumeration of weights, such as ``IMAGENET1K_V2``, or ``DEFAULT``.
 
         Raises:
             UnknownNameError: where there are no such weights.
             ModelError: where they cannot be downloaded.
         """
-        from torchvision import models
-
         known = models.get_model_weights(self.name)
         member = weights.removeprefix(f"{known.__name__}.")
         if member not in known.__members__:
@@ -91,8 +77,3 @@ class TorchvisionNetwork:
             state = known[member].get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
         heads = tuple(f"{head}." for head in ("aux1", "aux2", "AuxLogits"))
         return {key: value for key, value in state.items() if not key.startswith(heads)}
-
-
-def torchvision_network(name: str) -> TorchvisionNetwork:
-    """Any classification network of torchvision, such as torchvision:resnet18."""
-    return TorchvisionNetwork(name)

@@ -16,14 +16,6 @@ def gru_classifier(
 ) -> RecurrentClassifier:
     """Classify the last hidden state of GRU layers; made for sequences and rows of images.
 
-    Args:
-        num_classes: number of classes.
-        input_shape: (T, F) of a sequence, or (C, H, W) of an image, whose H rows are the steps.
-        hidden: features of the hidden state.
-        layers: layers of the GRU.
-        bidirectional: whether the sequence is read backwards as well.
-
-    Raises:
-        ModelError: where the shape is neither, or a size is below 1.
+    Options and errors are those of ``build_recurrent``.
     """
     return build_recurrent(GRUClassifier, num_classes, input_shape, hidden, layers, bidirectional)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from sparsebench.models.shapes import image_shape
+from sparsebench.models import image_shape
 
 _MOBILENET_WIDTHS = (8, 16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256)
 _MOBILENET_STRIDED = {2, 4, 6, 12}
@@ -16,8 +16,6 @@ _MOBILENET_STRIDED = {2, 4, 6, 12}
 
 class ResNet8(nn.Module):
     """Three residual blocks of 16, 32 and 64 channels after a convolution; shortcuts are 1 × 1 convolutions.
-
-    Maps images (N, C, H, W) to logits (N, num_classes).
 
     Args:
         num_classes: number of classes.
@@ -65,13 +63,13 @@ def _separable(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, .
 
 def resnet8(num_classes: int, input_shape: tuple[int, ...]) -> ResNet8:
     """Residual network of MLPerf Tiny for CIFAR-10 (image classification), 78 k parameters."""
-    channels, _, _ = image_shape("resnet8", input_shape, smallest_side=4)
+    channels, _, _ = image_shape("resnet8", input_shape)
     return ResNet8(num_classes, channels)
 
 
 def ds_cnn(num_classes: int, input_shape: tuple[int, ...]) -> nn.Sequential:
     """Depthwise separable network of MLPerf Tiny for spoken words (1 × 49 × 10 coefficients), 24 k parameters."""
-    channels, _, _ = image_shape("ds_cnn", input_shape, smallest_side=4)
+    channels, _, _ = image_shape("ds_cnn", input_shape)
     return nn.Sequential(
         nn.Conv2d(channels, 64, (10, 4), stride=2, padding=(5, 1)),
         nn.BatchNorm2d(64),

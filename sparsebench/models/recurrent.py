@@ -14,21 +14,13 @@ class RecurrentClassifier(nn.Module):
         features: features of one step.
         rows: whether inputs are images (N, C, H, W), read as H steps of C × W features; otherwise they are sequences
             (N, T, features), or packed sequences of different lengths.
-        hidden: features of the hidden state.
-        layers: recurrent layers.
-        bidirectional: whether the sequence is read backwards as well.
+        hidden, layers, bidirectional: as for ``build_recurrent``.
     """
 
     cell: type[nn.GRU | nn.LSTM]
 
     def __init__(
-        self,
-        num_classes: int,
-        features: int,
-        rows: bool,
-        hidden: int = 64,
-        layers: int = 1,
-        bidirectional: bool = False,
+        self, num_classes: int, features: int, rows: bool, hidden: int, layers: int, bidirectional: bool
     ) -> None:
         super().__init__()
         self.rows = rows
@@ -57,7 +49,15 @@ def build_recurrent(
     layers: int,
     bidirectional: bool,
 ) -> RecurrentClassifier:
-    """Build a recurrent classifier for samples of one shape, (T, F) or (C, H, W).
+    """Build a recurrent classifier for samples of one shape.
+
+    Args:
+        kind: of which cells.
+        num_classes: number of classes.
+        input_shape: (T, F) of a sequence, or (C, H, W) of an image, whose H rows are the steps.
+        hidden: features of the hidden state.
+        layers: recurrent layers.
+        bidirectional: whether the sequence is read backwards as well.
 
     Raises:
         ModelError: where the shape is neither, or a size is below 1.

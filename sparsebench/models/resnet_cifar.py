@@ -5,16 +5,15 @@ Parameters and buffers have the names that the published PyTorch checkpoints of 
 
 from torch import Tensor, nn
 
-from sparsebench.models.shapes import image_shape
+from sparsebench.models import image_shape
 
 _WIDTHS = (16, 32, 64)
-_SMALLEST_SIDE = 4
 
 
 class ResNetCIFAR(nn.Module):
     """A convolution, three stages of residual blocks with 16, 32 and 64 channels, global pooling and a classifier.
 
-    Maps images (N, C, H, W) to logits (N, num_classes). Shortcuts have no parameters (option A of the paper).
+    Shortcuts have no parameters (option A of the paper).
 
     Args:
         blocks: blocks of each stage; the network has ``6 × blocks + 2`` layers with weights.
@@ -115,5 +114,5 @@ def resnet110(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
 
 
 def _of_depth(depth: int, num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
-    channels, _, _ = image_shape(f"resnet{depth}", input_shape, _SMALLEST_SIDE)
+    channels, _, _ = image_shape(f"resnet{depth}", input_shape)
     return ResNetCIFAR((depth - 2) // 6, num_classes, channels)

@@ -3,16 +3,13 @@
 from torch import Tensor, nn
 
 from sparsebench.errors import ModelError
-from sparsebench.models.shapes import image_shape
-
-_SMALLEST_SIDE = 4
+from sparsebench.models import image_shape
 
 
 class SmallCNN(nn.Module):
     """Three convolutions with batch normalisation, global average pooling and a linear classifier.
 
-    Maps images (N, C, H, W) to logits (N, num_classes). With 1 input channel, 10 classes and width 32 it has 56,554
-    parameters.
+    With 1 input channel, 10 classes and width 32 it has 56,554 parameters.
 
     Args:
         num_classes: number of classes.
@@ -56,7 +53,7 @@ def small_cnn(num_classes: int, input_shape: tuple[int, ...], width: int = 32) -
     Raises:
         ModelError: where the shape is not that of such an image, or ``width`` is below 1.
     """
-    channels, _, _ = image_shape("small_cnn", input_shape, _SMALLEST_SIDE)
+    channels, _, _ = image_shape("small_cnn", input_shape)
     if width < 1:
         raise ModelError(f"small_cnn cannot have width {width}; give at least 1.")
     return SmallCNN(num_classes, channels, width)
