@@ -3,14 +3,14 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sparsebench.points.baselines import SeedResult
 from sparsebench.points.points import sections
-from sparsebench.store.records import StageRecord
 from sparsebench.store.run import Run, TrialResult, flat_row
 
 IDENTITY = ("model", "data", "pruner", "threshold", "seed", "scheme", "backend", "calibration_batches_asked")
@@ -46,28 +46,17 @@ class Entry:
 
 def sweep_entry(run: Run) -> Entry:
     """Return what is written of the sweep as a whole."""
-    record = run.record
-    stages = [stage for trial in run.trials for stage in (*trial.ancestors, *trial.stages)]
-    started, ended = _times(stages)
-    statuses = [trial.status for trial in run.trials]
+    record, statuses = run.record, Counter(trial.status for trial in run.trials)
     tags = {
         "sparsebench.version": record.sparsebench,
         "sparsebench.command": record.command,
         "sparsebench.machine": record.environment.machine,
-        "sparsebench.commit": record.environment.commit or "",
+        "sparsebench.commit": record.environment.commit,
         **{f"version.{name}": version for name, version in record.environment.versions.items()},
     }
-    return Entry(
-        key=f"run {record.name}",
-        kind="sweep",
-        name=record.name,
-        status="FAILED" if "failed" in statuses else "RUNNING" if "pending" in statuses else "FINISHED",
-        started_ms=started,
-        ended_ms=ended,
-        params={},
-        metrics={f"trials_{s.replace(' ', '_')}": float(statuses.count(s)) for s in sorted(set(statuses))},
-        tags={_name(name): value[:MOST_TEXT] for name, value in tags.items() if value},
-    )
+    status = "FAILED" if "failed" in statuses else "RUNNING" if "pending" in statuses else "FINISHED"
+    metrics = {f"trials_{status.replace(' ', '_')}": count for status, count in statuses.items()}
+    return _entry(f"run {record.name}", "sweep", record.name, status, run.trials, {}, metrics, tags)
 
 
 def trial_entries(run: Run) -> Iterator[Entry]:
@@ -80,54 +69,53 @@ def trial_entries(run: Run) -> Iterator[Entry]:
 
 def _trial_entry(trial: TrialResult, compared: SeedResult | None) -> Entry:
     row = flat_row(trial)
-    started, ended = _times([*trial.ancestors, *trial.stages])
     settings = trial.train.settings if trial.train else {}
-    params = {
-        **{name: row[name] for name in IDENTITY if row[name] is not None},
-        **{f"train.{name}": value for name, value in _flat(settings.get("train") or {})},
-        **{f"prune.{name}": value for name, value in _flat(settings.get("prune") or {})},
-    }
-    metrics = {**{name: value for name, value in row.items() if name not in (*IDENTITY, *TEXTS)}, **_others(trial)}
-    tags = {name: row[name] for name in TEXTS if row[name] is not None}
+    params = {name: row[name] for name in IDENTITY if row[name] is not None}
+    for part in ("train", "prune"):
+        params |= _flat(settings.get(part) or {}, f"{part}.")
+    metrics = {name: value for name, value in row.items() if name not in (*IDENTITY, *TEXTS)}
+    # The latencies beyond the first batch size and number of threads, which has columns of its own.
+    for m in trial.measured[1:]:
+        latencies = {"latency_median_ms": m.median_ms, "latency_p95_ms": m.p95_ms, "latency_ratio": m.against.ratio}
+        metrics |= {f"{name}.batch_{m.batch_size}_threads_{m.threads}": value for name, value in latencies.items()}
+    tags = {f"sparsebench.{name}": row[name] for name in TEXTS}
     if compared and compared.drop:
         metrics |= dict(zip(("drop_pp", "drop_low_pp", "drop_high_pp"), compared.drop[:3], strict=True))
     for timing in compared.timings if compared else ():
-        tags[f"verdict.batch_{timing.setting[0]}_threads_{timing.setting[1]}"] = timing.own.said
+        tags[f"sparsebench.verdict.batch_{timing.setting[0]}_threads_{timing.setting[1]}"] = timing.own.said
+    status = "FINISHED" if trial.status == "done" else "FAILED"
+    return _entry(str(trial.trial.evaluate), "trial", trial.trial.label, status, (trial,), params, metrics, tags)
+
+
+def _entry(
+    key: str,
+    kind: str,
+    name: str,
+    status: str,
+    trials: Iterable[TrialResult],
+    params: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    tags: Mapping[str, Any],
+) -> Entry:
+    """Return an entry of what MLflow takes, from when the first stage of the trials began until the last ended."""
+    stages = [stage for trial in trials for stage in (*trial.ancestors, *trial.stages)]
+    begun = [datetime.fromisoformat(stage.started_at).timestamp() for stage in stages]
+    ended = [start + stage.seconds for start, stage in zip(begun, stages, strict=True)]
     return Entry(
-        key=str(trial.trial.evaluate),
-        kind="trial",
-        name=trial.trial.label,
-        status="FINISHED" if trial.status == "done" else "FAILED",
-        started_ms=started,
-        ended_ms=ended,
+        key=key,
+        kind=kind,
+        name=name,
+        status=status,
+        started_ms=round(1000 * min(begun, default=0.0)),
+        ended_ms=round(1000 * max(ended, default=0.0)),
         params={_name(name): str(value)[:MOST_TEXT] for name, value in params.items()},
         metrics={_name(name): float(value) for name, value in metrics.items() if _is_number(value)},
-        tags={_name(f"sparsebench.{name}"): str(value)[:MOST_TEXT] for name, value in tags.items()},
+        tags={_name(name): str(value)[:MOST_TEXT] for name, value in tags.items() if value not in (None, "")},
     )
-
-
-def _others(trial: TrialResult) -> dict[str, float]:
-    """Return the latencies beyond the first batch size and number of threads, which has columns of its own."""
-    return {
-        f"{name}.batch_{m.batch_size}_threads_{m.threads}": value
-        for m in trial.measured[1:]
-        for name, value in (
-            ("latency_median_ms", m.median_ms),
-            ("latency_p95_ms", m.p95_ms),
-            ("latency_ratio", m.against.ratio),
-        )
-    }
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _times(stages: list[StageRecord]) -> tuple[int, int]:
-    """Return when the first stage began and the last ended, in milliseconds since 1970."""
-    begun = [datetime.fromisoformat(stage.started_at).timestamp() for stage in stages]
-    ended = [start + stage.seconds for start, stage in zip(begun, stages, strict=True)]
-    return round(1000 * min(begun, default=0.0)), round(1000 * max(ended, default=0.0))
 
 
 def _name(text: str) -> str:

@@ -60,7 +60,9 @@ def track_in_mlflow(run: Run, *, uri: str | None = None, experiment: str | None 
     """
     if find_spec("mlflow") is None:
         raise SparsebenchError("MLflow is not installed. Install it with pip install 'sparsebench[mlflow]'.")
-    store = _store(uri or os.environ.get("MLFLOW_TRACKING_URI") or STORE)
+    store = uri or os.environ.get("MLFLOW_TRACKING_URI") or STORE
+    if len(urlsplit(store).scheme) < 2:  # A path; the scheme of C:\mlruns is a drive.
+        store = Path(store).absolute().as_uri()
     if urlsplit(store).scheme.partition("+")[0] in DATABASES and find_spec("sqlalchemy") is None:
         raise SparsebenchError(
             f"{store} is a database, for which MLflow needs its full package: pip install mlflow. The extra "
@@ -73,18 +75,11 @@ def track_in_mlflow(run: Run, *, uri: str | None = None, experiment: str | None 
 
         client = MlflowClient(tracking_uri=store)
         writer = _Writer(client, _experiment(client, name))
-        sweep = sweep_entry(run)
-        parent, _ = writer.write(sweep, {})
+        parent, _ = writer.write(sweep_entry(run), {})
         entries = list(trial_entries(run))
         done = [writer.write(entry, {"mlflow.parentRunId": parent})[1] for entry in entries]
         writer.attach(parent, run, [entry.digest for entry in entries])
     return Tracked(store, name, done.count("created"), done.count("updated"), done.count("unchanged"))
-
-
-def _store(uri: str) -> str:
-    """Return the address of a store; a path becomes that of a file store."""
-    # The scheme of C:\mlruns is a drive.
-    return uri if len(urlsplit(uri).scheme) > 1 else Path(uri).absolute().as_uri()
 
 
 def _prepare(store: str) -> None:
@@ -126,32 +121,26 @@ class _Writer:
         self._there = {found.data.tags["sparsebench.key"]: found for found in self._search()}
 
     def _search(self) -> Iterator["MlflowRun"]:
-        token = None
-        while True:
+        page = None
+        while page is None or page.token:
             page = self._client.search_runs(
                 [self._experiment_id],
                 "tags.`sparsebench.key` LIKE '%'",
                 max_results=1000,
-                page_token=token,
+                page_token=None if page is None else page.token,
             )
             yield from page
-            token = page.token
-            if not token:
-                return
 
     def write(self, entry: Entry, tags: Mapping[str, str]) -> tuple[str, str]:
         """Write an entry, unless it is there as it is; return the run's id and what was done."""
-        found = self._there.get(entry.key)
+        found, said = self._there.get(entry.key), "updated"
         if found is not None and found.data.tags.get("sparsebench.digest") == entry.digest:
             return str(found.info.run_id), "unchanged"
-        identity = {"sparsebench.key": entry.key, "sparsebench.kind": entry.kind, **tags}
         if found is None:
+            said, identity = "created", {"sparsebench.key": entry.key, "sparsebench.kind": entry.kind, **tags}
             found = self._client.create_run(
                 self._experiment_id, start_time=entry.started_ms, tags=identity, run_name=entry.name
             )
-            said = "created"
-        else:
-            said = "updated"
         self._log(str(found.info.run_id), entry)
         return str(found.info.run_id), said
 
@@ -159,11 +148,10 @@ class _Writer:
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(name, value, entry.ended_ms, 0) for name, value in entry.metrics.items()]
-        for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         params = [Param(name, value) for name, value in entry.params.items()]
-        for start in range(0, len(params), BATCH):
-            self._client.log_batch(run_id, params=params[start : start + BATCH])
+        for start in range(0, max(len(metrics), len(params)), BATCH):
+            part = slice(start, start + BATCH)
+            self._client.log_batch(run_id, metrics=metrics[part], params=params[part])
         self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in entry.tags.items()])
         self._client.set_terminated(run_id, entry.status, entry.ended_ms)
         # The digest comes last: what was interrupted before is written again.
