@@ -159,7 +159,6 @@ def _splits(name: str, returned: object) -> Splits:
 
 
 def _problems(splits: Splits) -> list[str]:
-    """Return everything that is wrong with the splits, one sentence each."""
     problems = []
     if splits.classes < 2:
         problems.append(f"it says it has {splits.classes} classes; at least 2 are needed.")
@@ -203,7 +202,6 @@ def _is_path(value: object) -> bool:
 
 
 def _files(path: Path) -> dict[str, Any]:
-    """Return count and digest of names, sizes and times of the file ``path``, or of all files below it."""
     found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
     for file in found:

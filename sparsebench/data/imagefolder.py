@@ -130,7 +130,7 @@ def _parts(listing: Listing, val_fraction: float, test_fraction: float, seed: in
     from sparsebench.data.splitting import hold_out
 
     lengths = [len(files) for files in listing.files.values()]
-    rows = dict(zip(listing.files, torch.arange(sum(lengths)).split(lengths), strict=True))
+    rows = dict(zip(listing.files, torch.split(torch.arange(sum(lengths)), lengths), strict=True))
 
     def held_out(*fractions: float) -> list[Any]:
         labels = torch.tensor(listing.labels["train"])

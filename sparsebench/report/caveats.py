@@ -112,7 +112,6 @@ def _dense_oddities(section: Section) -> Iterator[str]:
 
 
 def _recorded(run: Run) -> Iterator[str]:
-    """Yield what stages warned of, each text once: nothing pruned, nothing quantized, and whatever else."""
     users: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for trial, record in _records(run.trials):
         for text in record.warnings:
@@ -124,7 +123,6 @@ def _recorded(run: Run) -> Iterator[str]:
 
 
 def _other_sparsity(run: Run) -> Iterator[str]:
-    """Yield where pruning did not reach what was asked, beyond the rounding to whole weights."""
     off: defaultdict[str, list[str]] = defaultdict(list)
     for trial, trained in trained_records(run).values():
         rounding = 0.5 / trained.prunable_weights if trained.prunable_weights else 0.0
@@ -135,7 +133,6 @@ def _other_sparsity(run: Run) -> Iterator[str]:
 
 
 def _collapsed(run: Run) -> Iterator[str]:
-    """Yield layers of which hardly anything is left, by network."""
     networks: Counter[str] = Counter()
     dead: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for trial, trained in trained_records(run).values():
@@ -149,7 +146,6 @@ def _collapsed(run: Run) -> Iterator[str]:
 
 
 def _own_pruning(run: Run) -> Iterator[str]:
-    """Yield where a trainer pruned in another way than the pruner that the trial names."""
     other = {
         (trained.trainer, trial.trial.pruner or "dense", trained.pruned_by): None
         for trial, trained in trained_records(run).values()
@@ -190,7 +186,6 @@ def _machines(run: Run) -> Iterator[str]:
 
 
 def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
-    """Yield what makes timing less than it might be: INVALID sessions, other baselines, other work on the machine."""
     for row in (row for section in sections for row in sessions(section.trials)):
         name, session = session_name(row, sections), row.measured.session
         if not session.valid:

@@ -3,10 +3,12 @@
 Each stage is counted once, however many trials share it.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 from sparsebench.report.caveats import stages
 from sparsebench.store.records import STAGE_KINDS, StageRecord
@@ -120,15 +122,13 @@ def wall(run: Run) -> Wall | None:
     records = list(stages(run).values())
     if not run.starts or not records or any("." not in record.started_at for record in records):
         return None
-    spans, begins = _spans(records), [start.timestamp() for start in run.starts]
-    ends: dict[float, float] = {}
-    for begin, end in spans:
-        before = [start for start in begins if start <= begin]
-        if before:
-            ends[max(before)] = max(end, ends.get(max(before), end))
-    sessions = joined_spans(ends.items())
-    inside = [span for span in spans if span[0] >= begins[0]]
-    return Wall(_length(sessions), _length(joined_spans(inside))) if sessions else None
+    spans, begins = _spans(records), sorted(start.timestamp() for start in run.starts)
+    sessions = []
+    for start, after in pairwise([*begins, math.inf]):
+        ends = [end for begin, end in spans if start <= begin < after]
+        sessions += [(start, max(ends))] if ends else []
+    busy = _length(span for span in spans if span[0] >= begins[0])
+    return Wall(_length(sessions), busy) if sessions else None
 
 
 def _spans(records: Iterable[StageRecord]) -> list[Span]:
@@ -150,8 +150,8 @@ def joined_spans(spans: Iterable[Span]) -> list[Span]:
     return found
 
 
-def _length(spans: Sequence[Span]) -> float:
-    return sum(end - begin for begin, end in spans)
+def _length(spans: Iterable[Span]) -> float:
+    return sum(end - begin for begin, end in joined_spans(spans))
 
 
 def _begun(record: StageRecord) -> float:
@@ -168,15 +168,14 @@ def costs_markdown(run: Run) -> str:
 
 def costs_table(run: Run) -> str:
     """Return the costs as a table with a total."""
-    found = costs(run)
-    rows = []
+    found, rows = costs(run), []
     for cost in found:
         numbers = (decimal(cost.seconds, 1), decimal(cost.samples_per_second, 0))
         rows.append([cost.stage, f"{cost.stages:,}", f"{cost.failed:,}", *numbers])
         if cost.stage == "compress":
             rows.append(["of which calibration", "", "", decimal(cost.calibration_seconds, 1), ""])
-    counts, seconds = (sum(c.stages for c in found), sum(c.failed for c in found)), sum(c.seconds for c in found)
-    rows.append(["total", *(f"{count:,}" for count in counts), decimal(seconds, 1), ""])
+    count, failed, seconds = (sum(getattr(cost, name) for cost in found) for name in ("stages", "failed", "seconds"))
+    rows.append(["total", f"{count:,}", f"{failed:,}", decimal(seconds, 1), ""])
     headings = ["stage", "stages", "failed", "seconds", "samples/s"]
     return markdown_table(headings, rows, [False, True, True, True, True])
 

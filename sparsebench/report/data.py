@@ -12,9 +12,8 @@ from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
 from sparsebench.points.rows import finite, identity, network_identity, point_row
 from sparsebench.points.zeros import zeros_row
-from sparsebench.report.audit import examples
 from sparsebench.report.costs import costs, savings, wall
-from sparsebench.report.layers import networks
+from sparsebench.report.layers import examples, networks
 from sparsebench.report.provenance import environments, facts
 from sparsebench.store.records import SCHEMA_VERSION, TrialRecord
 from sparsebench.store.run import Run, TrialResult, flat_row

@@ -5,17 +5,14 @@ from collections.abc import Mapping, Sequence
 from sparsebench.points.points import Point, Section
 from sparsebench.points.text import UNPAIRED
 from sparsebench.report.answer import answer, invalid_note, subject, timing_note
-from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.caveats import findings
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_markdown
-from sparsebench.report.excerpt import excerpt, excerpt_note
-from sparsebench.report.failures import unfinished_table
 from sparsebench.report.figures.drawings import Drawing
-from sparsebench.report.layers import layer_tables
+from sparsebench.report.layers import audit_tables, layer_tables, shares_table, zeros_table
 from sparsebench.report.provenance import provenance
-from sparsebench.report.tables import latency_table, points_table, seeds_table
+from sparsebench.report.tables import excerpt, excerpt_note, latency_table, points_table, seeds_table, unfinished_table
 from sparsebench.statistics.verdicts import VERDICT_LEVEL
 from sparsebench.store.run import Run
 from sparsebench.wording.text import counted, escape, folded
@@ -136,7 +133,6 @@ def _main_table(section: Section, points: Sequence[Point]) -> str:
 
 
 def _notes(section: Section) -> str:
-    """Return what the columns mean, without which the numbers can be misread."""
     samples = sorted({e.samples for t in section.trials if (e := t.evaluated) is not None})
     read = " or ".join(f"{count:,}" for count in samples) or "no"
     unpaired = any(point.drop and not point.drop.paired for point in section.shown)

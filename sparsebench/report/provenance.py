@@ -22,20 +22,20 @@ FLAGS = (
 
 def provenance(run: Run) -> str:
     """Return everything needed to judge and to repeat the run, as Markdown."""
-    parts = [_facts(run), f"Command:\n\n{fence(run.record.command, 'sh')}"]
     config = json.dumps(run.record.config, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-    parts.append(folded("Config", fence(config, "json")))
-    timed = _sessions(run)
-    if timed:
-        parts.append(folded("Timing sessions", timed))
-    places = environments(run)
-    if len(places) > 1:
-        parts[1:1] = [_several(places)]
-        parts += [
+    timed, places = _sessions(run), environments(run)
+    parts = [
+        _facts(run),
+        _several(places) if len(places) > 1 else "",
+        f"Command:\n\n{fence(run.record.command, 'sh')}",
+        folded("Config", fence(config, "json")),
+        folded("Timing sessions", timed) if timed else "",
+        *(
             folded(f"Environment {number}", _table(_environment_rows(place.environment)))
             for number, place in enumerate(places[1:], start=2)
-        ]
-    return "\n\n".join(parts)
+        ),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,21 @@ def facts(run: Run) -> Facts:
 
 def _facts(run: Run) -> str:
     found = facts(run)
-    rows = _environment_rows(environments(run)[0].environment)
-    rows.append(("sparsebench", escape(run.record.sparsebench)))
-    rows.append(("seeds", ", ".join(map(str, found.seeds)) or "none"))
-    rows.append(("trainer", ", ".join(map(escape, found.trainers)) or "none"))
+    rows = [
+        *_environment_rows(environments(run)[0].environment),
+        ("sparsebench", escape(run.record.sparsebench)),
+        ("seeds", ", ".join(map(str, found.seeds)) or "none"),
+        ("trainer", ", ".join(map(escape, found.trainers)) or "none"),
+    ]
     for data, counts in found.splits.items():
-        samples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-        rows.append((f"samples of {escape(data)}", samples))
+        rows.append((f"samples of {escape(data)}", ", ".join(f"{count:,} {split}" for split, count in counts.items())))
     for source, sha256 in found.checkpoints.items():
         content = "as published" if sha256 is None else f"SHA-256 {sha256}"
         rows.append(("dense weights loaded from", f"{escape(shorten(source))}, {content}"))
-    rows.append(("stages started", escape(" to ".join(found.stages_started)) or "none"))
-    return _table(rows)
+    return _table([*rows, ("stages started", escape(" to ".join(found.stages_started)) or "none")])
 
 
 def _sessions(run: Run) -> str:
-    """Return a table of what was timed together, INVALID sessions first; empty where nothing was."""
     rows = [
         {
             "session": escape(session.id),
@@ -134,7 +133,6 @@ def environments(run: Run) -> tuple[Place, ...]:
 
 
 def _several(places: Sequence[Place]) -> str:
-    """Return what a reader must know of a run that went on on another machine, or with other versions or threads."""
     machines = {place.environment.machine for place in places}
     where = f"on {len(machines)} machines" if len(machines) > 1 else "on one machine, in several environments"
     timed = {place.environment.machine for place in places if place.stages["measure"]}

@@ -18,17 +18,9 @@ _HOW = "Run the suite with --sparsebench-run RUN and --benchmark-json FILE, and 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark of pytest-benchmark's JSON.
+    """One benchmark of pytest-benchmark's JSON: a test's name, and the median and interquartile range of its rounds.
 
-    Attributes:
-        name: of the test.
-        key: of the trial that it timed; None where it carries none.
-        batch_size: samples in one call; None where it does not say.
-        threads: threads; None where it does not say.
-        device: where it ran.
-        median_s: median of its rounds.
-        iqr_s: their interquartile range.
-        rounds: how many.
+    ``key`` is that of the trial that it timed; it, ``batch_size`` and ``threads`` are None where it does not say.
     """
 
     name: str
@@ -137,13 +129,15 @@ def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any]) -> dict[str
 
 
 def _left_out(benchmarks: Sequence[Benchmark], trials: Mapping[str, Any]) -> str:
-    """Return which benchmarks are of no trial of this run, and why."""
-    foreign = [one.name for one in benchmarks if one.key is None]
-    other = [one.name for one in benchmarks if one.key is not None and one.key not in trials]
+    left_out = {
+        "no key of a trial": [one.name for one in benchmarks if one.key is None],
+        "the key of a trial of another run": [
+            one.name for one in benchmarks if one.key is not None and one.key not in trials
+        ],
+    }
     parts = []
-    for names, why in ((foreign, "no key of a trial"), (other, "the key of a trial of another run")):
-        if names:
-            shown = [shorten(name, 80) for name in names[:_MOST_NAMED]]
-            more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
-            parts.append(f"{counted(len(names), 'benchmark')} with {why} ({listing([*shown, *more])})")
+    for why, names in left_out.items():
+        shown = [shorten(name, 80) for name in names[:_MOST_NAMED]]
+        shown += [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+        parts += [f"{counted(len(names), 'benchmark')} with {why} ({listing(shown)})"] if names else []
     return f"{'; '.join(parts)}."

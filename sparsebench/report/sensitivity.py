@@ -48,11 +48,11 @@ def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str
     for (model, data), results in groups.items():
         stem = f"figures/sensitivity-{slug(model)}-{slug(data)}"
         cells, weights = _cells(results)
+        dense = Spread.of(result.dense_accuracy for result in results)
         files |= {f"{stem}.{ending}": content for ending, content in _draw(f"{model} on {data}", cells).items()}
-        dense = _spread([result.dense_accuracy for result in results])
         parts += [
             f"## {escape(model)} on {escape(data)}",
-            f"Dense validation accuracy {_text(dense, 100)} % on {results[0].samples:,} samples, n = {dense.n}. "
+            f"Dense validation accuracy {_text(dense, 100)} % on {results[0].samples:,} samples, n = {len(results)}. "
             "Drop in percentage points, mean ± sample standard deviation over seeds:",
             _table(cells, weights),
             f"![Drop of accuracy by layer and threshold]({stem}.svg)\n\n[PNG]({stem}.png)",
@@ -74,13 +74,6 @@ _NOTE = (
 )
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    found = Spread.of(values)
-    if found is None:
-        raise ValueError("a layer without a finite accuracy")  # accuracies are checked before they are recorded
-    return found
-
-
 def _cells(results: Sequence[SensitivityResult]) -> tuple[Cells, dict[str, int]]:
     drops: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     weights = {}
@@ -88,7 +81,8 @@ def _cells(results: Sequence[SensitivityResult]) -> tuple[Cells, dict[str, int]]
         for point in result.points:
             drops[point.layer][point.threshold].append(100 * (result.dense_accuracy - point.accuracy))
             weights[point.layer] = point.weights
-    return {layer: {t: _spread(values) for t, values in row.items()} for layer, row in drops.items()}, weights
+    spreads = {layer: {t: Spread.of(values) for t, values in row.items()} for layer, row in drops.items()}
+    return {layer: {t: found for t, found in row.items() if found} for layer, row in spreads.items()}, weights
 
 
 def _table(cells: Cells, weights: dict[str, int]) -> str:

@@ -1,19 +1,31 @@
-"""Tables of operating points and of trials, in Markdown."""
+"""Tables of operating points and of trials in Markdown, and which points they show where there are too many."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 
+from sparsebench.decide.picks import pick
 from sparsebench.points.latency import Setting
 from sparsebench.points.points import Point, Section, Timing
 from sparsebench.points.text import drop_text, speedup_text, verdict_text
+from sparsebench.store.run import Run, TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, mean_percent, percent, ratio, significant
 from sparsebench.wording.tables import rows_table
-from sparsebench.wording.text import counted, escape
+from sparsebench.wording.text import counted, escape, evenly, shorten
 
 TOGETHER = "‡"
 """Marks percentiles of calls so short that several are timed together."""
 
 TEXT = {"pruner", "scheme", "backend", "verdict", "against eager"}
 """Columns that hold no numbers."""
+
+
+WAITING = "not run yet"
+
+_NAMES = ("status", "model", "data", "scheme", "backend")
+
+
+MOST_ROWS = 200
+"""Points up to which every one of a section has its row in each table."""
 
 
 def points_table(section: Section, points: Sequence[Point]) -> str:
@@ -116,3 +128,93 @@ def seeds_table(section: Section) -> str:
         if (scored := seed.trial.evaluated) is not None
     ]
     return rows_table(rows, TEXT)
+
+
+def unfinished_table(run: Run) -> str:
+    """Return failed, not offered and pending trials; those that differ only in seed or threshold share a row.
+
+    Empty where every trial is done.
+    """
+    grouped: defaultdict[tuple[str, ...], list[TrialResult]] = defaultdict(list)
+    several = len({trial.trial.calibration_batches for trial in run.trials} - {None}) > 1
+    for trial in run.trials:
+        if trial.status != "done":
+            t, failed = trial.trial, trial.failed_stage
+            pruner = "" if trial.status == "not offered" else t.pruner or "dense"
+            batches = f", {t.calibration_batches} batches" if several and t.calibration_batches else ""
+            reason = t.not_offered or (failure_line(failed) if failed else WAITING)
+            grouped[trial.status, t.model, t.data, pruner, f"{t.scheme}{batches}", t.backend, reason].append(trial)
+    order = ("failed", "not offered", "pending")
+    rows = [
+        {
+            **dict(zip(_NAMES, map(escape, (status, model, data, scheme, backend)), strict=True)),
+            "networks and seeds": _networks(trials),
+            "trials": str(len(trials)),
+            "reason": escape(shorten(reason)),
+        }
+        for (status, model, data, _, scheme, backend, reason), trials in sorted(
+            grouped.items(), key=lambda item: order.index(item[0][0])
+        )
+    ]
+    return rows_table(rows, {*_NAMES, "networks and seeds", "reason"})
+
+
+def _networks(trials: Sequence[TrialResult]) -> str:
+    """Return which networks a row stands for: ``magnitude 0.5, 0.9: seeds 0, 1``."""
+    seeds: defaultdict[tuple[str, float], list[int]] = defaultdict(list)
+    for t in (trial.trial for trial in trials):
+        seeds[t.pruner or "dense", t.threshold].append(t.seed)
+    same: defaultdict[tuple[str, tuple[int, ...]], list[float]] = defaultdict(list)
+    for (pruner, threshold), found in seeds.items():
+        same[pruner, tuple(found)].append(threshold)
+    texts = []
+    for (pruner, found_seeds), thresholds in same.items():
+        amounts = "" if thresholds == [0.0] else f" {', '.join(f'{value:g}' for value in thresholds)}"
+        plural = "seed" if len(found_seeds) == 1 else "seeds"
+        texts.append(f"{escape(pruner)}{amounts}: {plural} {', '.join(map(str, found_seeds))}")
+    return "; ".join(texts)
+
+
+def excerpt(section: Section) -> tuple[Point, ...]:
+    """Return all points that are shown, or of too many those between which is decided, in their order.
+
+    These are the dense networks, the picks, and what no other point of its backend beats in accuracy and one of size,
+    latency and MACs. The rest of the rows goes to other points, evenly spaced in the order of the table, so that it can
+    be seen how things go in between. Of too many of the former, evenly spaced ones are kept too.
+    """
+    if len(section.shown) <= MOST_ROWS:
+        return section.shown
+    picks = pick(section)
+    kept: set[int] = set()
+    costs = (lambda point: point.deflated_file_bytes, section.latency_ms, lambda point: point.effective_macs)
+    for points in map(section.on, section.backends):
+        most = max(2, MOST_ROWS * len(points) // len(section.shown))
+        best = [point for cost in costs for point in unbeaten(points, cost)]
+        dense = [point for point in points if point.dense]
+        wanted = {id(point) for point in (picks.smallest, picks.fastest, *dense, *best)}
+        first = evenly([point for point in points if id(point) in wanted], most)
+        room = most - len(first)
+        rest = evenly([point for point in points if id(point) not in wanted], room) if room > 1 else []
+        kept |= {id(point) for point in (*first, *rest)}
+    return tuple(point for point in section.shown if id(point) in kept)
+
+
+def unbeaten(points: Iterable[Point], cost: Callable[[Point], float | None]) -> list[Point]:
+    """Return the points than which no other is both cheaper and more accurate."""
+    placed = [(found, -point.top1.mean, point) for point in points if point.top1 and (found := cost(point)) is not None]
+    best: list[tuple[float, Point]] = []
+    for _, loss, point in sorted(placed, key=lambda one: one[:2]):
+        if not best or loss < best[-1][0]:
+            best.append((loss, point))
+    return [point for _, point in best]
+
+
+def excerpt_note(section: Section, shown: Sequence[Point]) -> str:
+    """Return the sentence that says what tables leave out; empty where they leave out nothing."""
+    if len(shown) == len(section.shown):
+        return ""
+    return (
+        f"Tables show {len(shown):,} of {counted(len(section.shown), 'point')}: the dense networks, the picks, what no "
+        "other point beats in accuracy and one of size, latency and MACs, and evenly spaced ones of the others. Every "
+        "point is in [data.json](data.json), and every trial in [data.csv](data.csv)."
+    )

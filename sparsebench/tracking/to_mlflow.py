@@ -92,7 +92,6 @@ def _prepare(store: str) -> None:
 
 @contextmanager
 def _explained(store: str) -> Iterator[None]:
-    """Turn an error of MLflow or of the disk into a sentence."""
     from mlflow.exceptions import MlflowException
 
     try:

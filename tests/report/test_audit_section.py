@@ -12,8 +12,8 @@ from sparsebench import run_sweep
 from sparsebench.points.baselines import Comparer
 from sparsebench.points.points import sections
 from sparsebench.points.zeros import zeros_of
-from sparsebench.report.audit import audit_tables, shares_table, zeros_table
 from sparsebench.report.data import csv_text
+from sparsebench.report.layers import audit_tables, shares_table, zeros_table
 from sparsebench.report.markdown import readme
 from sparsebench.report.tables import points_table
 from sparsebench.store.results import LayerAudit, LayerSparsity

@@ -10,8 +10,8 @@ from handmade import Bench
 from sparsebench import write_report
 from sparsebench.decide.picks import pick
 from sparsebench.points.points import sections
-from sparsebench.report import excerpt as module
-from sparsebench.report.excerpt import excerpt, excerpt_note, unbeaten
+from sparsebench.report import tables as module
+from sparsebench.report.tables import excerpt, excerpt_note, unbeaten
 
 THRESHOLDS = tuple(round(0.003 * n, 4) for n in range(120))
 
