@@ -108,7 +108,9 @@ def run(
     if part:
         _print_what_is_left(runs_dir / settings.name)
     elif not no_report:
-        _write_report(result, report_dir / settings.name)
+        from sparsebench.report.seal import renew_report
+
+        typer.echo(f"Report: {renew_report(result, report_dir / settings.name, runs_dir / settings.name)}")
     if failed:
         typer.echo(
             f"sparsebench: {len(failed)} {whose} failed; the report lists their reasons. "
@@ -132,10 +134,14 @@ def report(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Write the Markdown report of a run from its records."""
+    from sparsebench.report import write_report
     from sparsebench.store.run_directory import load_run
 
     found = load_run(directory_of(run, runs_dir))
-    _write_report(found, out or Path("reports") / found.record.name, benchmarks, html)
+    written = write_report(found, out or Path("reports") / found.record.name, benchmarks, html)
+    typer.echo(f"Report: {written}")
+    if html:
+        typer.echo(f"Page: {written.with_name('index.html')}")
 
 
 @app.command(short_help="Prune one layer at a time and report what it costs.")
@@ -237,15 +243,6 @@ def _sweep(
             shard=shard,
             command=command_line(),
         )
-
-
-def _write_report(result: "Run", out: Path, benchmarks: Path | None = None, html: bool = False) -> None:
-    from sparsebench.report import write_report
-
-    written = write_report(result, out, benchmarks, html)
-    typer.echo(f"Report: {written}")
-    if html:
-        typer.echo(f"Page: {written.with_name('index.html')}")
 
 
 def _print_what_is_left(root: Path) -> None:
