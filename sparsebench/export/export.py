@@ -1,7 +1,5 @@
 """From a trial to a verified file and its model card."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.export.formats import FORMATS, Format, content, require_exportable
 from sparsebench.export.trials import find_trial
 from sparsebench.registry import unknown_name
+from sparsebench.store.disk import disk
 from sparsebench.store.environment import describe_environment
 from sparsebench.store.run_directory import Store, load_run
 
@@ -29,7 +28,7 @@ class Exported:
 
     path: Path
     files: tuple[Path, ...]
-    verification: Verification
+    verification: "Verification"
 
 
 def export_trial(
@@ -97,12 +96,8 @@ def _require_free(path: Path, kind: Format, force: bool) -> None:
 @contextmanager
 def _written(path: Path, files: dict[str, bytes]) -> Iterator[Path]:
     """Write files into a folder beside their place, from which they can be moved there; it goes in any case."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
-            for ending, data in files.items():
-                Path(folder, path.with_suffix(ending).name).write_bytes(data)
-            yield Path(folder)
-    except OSError as error:
-        raise SparsebenchError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another path with -o."
-        ) from error
+    remedy = "Choose another path with -o."
+    with disk("write", path, remedy), tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
+        for ending, data in files.items():
+            Path(folder, path.with_suffix(ending).name).write_bytes(data)
+        yield Path(folder)

@@ -2,22 +2,22 @@
 
 import inspect
 import io
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sparsebench.backends.probe import not_installed
 from sparsebench.errors import QuantizationError, SparsebenchError
-from sparsebench.export.trials import named
-from sparsebench.store.records import StageRecord, TrialRecord
+from sparsebench.export.trials import KEY_LENGTH, named
+from sparsebench.points.baselines import FP32
+from sparsebench.store.records import StageRecord
 from sparsebench.store.run import TrialResult
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sparsebench.runner.stages import Workbench
-
-FP32 = "fp32"
 
 WEIGHTS = "safetensors"
 """The format that holds no network, only the weights of one."""
@@ -77,8 +77,14 @@ class Content:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def refusal(trial: TrialRecord, to: Format) -> str | None:
+def refusal(found: TrialResult, to: Format) -> str | None:
     """Return why a trial cannot become such a file, a sentence; None where it can. Imports no torch."""
+    trial = found.trial
+    if to.name == WEIGHTS and trial.scheme == FP32 and found.trained and found.trained.structured:
+        return (
+            f"{trial.label} has fewer channels than a fresh {trial.model}, so that its weights fit none "
+            f"and cannot become {to.suffix}; as .pt2 it keeps its structure."
+        )
     if trial.scheme == FP32 or _name(trial.backend) in to.backends:
         return None
     if to.name == WEIGHTS:
@@ -105,9 +111,9 @@ def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult
     if trial.status not in ("done", "pending") or trial.compressed is None or trial.evaluated is None:
         why = {"not offered": trial.trial.not_offered, "failed": "it failed; the report says why"}.get(trial.status)
         raise SparsebenchError(f"{trial.trial.label} cannot be exported: {why or 'it has not been evaluated yet'}.")
-    reason = _refusal(trial, to)
+    reason = refusal(trial, to)
     if reason:
-        others = [t.trial for t in trials if t.evaluated and t.compressed and _refusal(t, to) is None]
+        others = [t.trial for t in trials if t.evaluated and t.compressed and refusal(t, to) is None]
         others.sort(key=lambda t: t.train != trial.trial.train)
         instead = "".join(f"\n  {named(other)}" for other in others[:5])
         run_with = f" Run the sweep with backend {to.backends[0]!r} for that." if to.backends else ""
@@ -118,14 +124,27 @@ def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult
         raise SparsebenchError(missing)
 
 
-def _refusal(trial: TrialResult, to: Format) -> str | None:
-    """Return why the network of a trial cannot become such a file."""
-    if to.name == WEIGHTS and trial.trial.scheme == FP32 and trial.trained and trial.trained.structured:
-        return (
-            f"{trial.trial.label} has fewer channels than a fresh {trial.trial.model}, so that its weights fit none "
-            f"and cannot become {to.suffix}; as .pt2 it keeps its structure."
-        )
-    return refusal(trial.trial, to)
+def export_command(run: Sequence[str], trial: TrialResult, trials: tuple[TrialResult, ...]) -> str:
+    """Return the command line that exports a trial, to the format of its own backend where that has one.
+
+    Args:
+        run: how the run is named on the command line.
+        trial: a trial that has been evaluated.
+        trials: all trials of its run.
+
+    Raises:
+        SparsebenchError: where no format can hold it; the text says why and names trials that can be exported.
+    """
+    backend = _name(trial.trial.backend)
+    # Of no backend of ours, a program of torch.export needs no other library.
+    ordered = sorted(FORMATS.values(), key=lambda to: (backend not in to.backends, to.name != "pt2"))
+    to = next((to for to in ordered if refusal(trial, to) is None), None)
+    if to is None:
+        require_exportable(trial, ordered[0], trials)
+    if to is None or not trial.trial.evaluate:
+        raise SparsebenchError(f"{trial.trial.label} has not been evaluated, so that it cannot be exported.")
+    key = trial.trial.evaluate[:KEY_LENGTH]
+    return shlex.join(["sparsebench", "export", *run, key, "--to", to.name, "-o", f"network{to.suffix}"])
 
 
 def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
@@ -160,13 +179,10 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
         return Content({to.suffix: workbench.weights_of(parent)}, exact=_name(trial.trial.backend) == "eager")
     net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
     files = _WRITERS[to.name](net, example)
-    return Content(files, exact=False, settings={**to.settings, **_operations(trial.trial, to)})
-
-
-def _operations(trial: TrialRecord, to: Format) -> dict[str, str]:
-    """Return which library registers the operations that a program calls beside torch's own."""
-    int8 = to.name == "pt2" and _name(trial.backend) == "inductor" and trial.scheme == "static"
-    return {OPERATIONS: "torchao.quantization.pt2e"} if int8 else {}
+    # A library registers the operations that an int8 program calls beside torch's own.
+    int8 = to.name == "pt2" and _name(trial.trial.backend) == "inductor" and trial.trial.scheme == "static"
+    operations = {OPERATIONS: "torchao.quantization.pt2e"} if int8 else {}
+    return Content(files, exact=False, settings={**to.settings, **operations})
 
 
 def _name(backend: str) -> str:
@@ -180,12 +196,8 @@ def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[
     if len(main) != 1:
         return {}
     stem = main[0].removesuffix(to.suffix)
-    names = [f"{stem}{ending}" for ending in (to.suffix, *to.companions)]
-    return {
-        name.removeprefix(stem): workbench.store.artifact(record, name).read_bytes()
-        for name in names
-        if name in record.artifacts
-    }
+    endings = [ending for ending in (to.suffix, *to.companions) if f"{stem}{ending}" in record.artifacts]
+    return {ending: workbench.store.artifact(record, f"{stem}{ending}").read_bytes() for ending in endings}
 
 
 def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:

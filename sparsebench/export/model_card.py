@@ -94,20 +94,16 @@ def model_card(
     """
     t = trial.trial
     compared = Comparer(run.trials).compare(trial)
-    runtime, _ = RUNTIMES[kind.name]
-    title = f"# {escape(t.model)}, {escape(t.pruning)}, {escape(t.scheme)}"
-    intro = (
-        f"`{_code(file)}` is a network for {runtime}, trained on {escape(t.data)}, made and measured by sparsebench "
-        f"{escape(run.record.sparsebench)} in run {escape(run.record.name)}."
-    )
     parts = [
-        title,
-        intro,
+        f"# {escape(t.model)}, {escape(t.pruning)}, {escape(t.scheme)}",
+        f"`{_code(file)}` is a network for {RUNTIMES[kind.name][0]}, trained on {escape(t.data)}, made and measured by "
+        f"sparsebench {escape(run.record.sparsebench)} in run {escape(run.record.name)}.",
         "## What it is",
         _table(_description(run, trial, example)),
         "## What it achieves",
         _table(_results(trial, compared, verification)),
-        _RESULTS,
+        "Accuracy is that on the test set, with Wilson's 95 % interval; the drop is against the dense fp32 network of "
+        "the same seed and backend, with its 95 % interval. Neither covers other training seeds.",
         "## How to run it",
         fence(_snippet(run, trial, kind, file, example, settings).rstrip(), "python"),
         *([_GO_ON.format(file=_code(file))] if kind.name == WEIGHTS else []),
@@ -121,36 +117,25 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-_RESULTS = (
-    "Accuracy is that on the test set, with Wilson's 95 % interval; the drop is against the dense fp32 network of the "
-    "same seed and backend, with its 95 % interval. Neither covers other training seeds."
-)
-
-
 def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tuple[str, str]]:
     t, trained, packed = trial.trial, trial.trained, trial.compressed
     options = ", ".join(f"{key}={value}" for key, value in sorted(_options(run, t.model).items()))
     yield "architecture", escape(f"{t.model}({options})" if options else t.model)
-    yield "input", f"{escape(str(example.dtype).removeprefix('torch.'))}, shape (batch, {_dimensions(example)})"
+    dimensions = ", ".join(str(length) for length in example.shape[1:])
+    yield "input", f"{escape(_dtype(example))}, shape (batch, {dimensions})"
     if trained:
         yield "classes", str(trained.classes)
-        yield (
-            "parameters",
-            f"{trained.parameters:,}, of which {trained.parameters - trained.parameter_zeros:,} not zero",
-        )
+        nonzero = trained.parameters - trained.parameter_zeros
+        yield "parameters", f"{trained.parameters:,}, of which {nonzero:,} not zero"
         samples = f"{trained.train_samples:,} train, {trained.val_samples:,} validation, {trained.test_samples:,} test"
         yield "data", f"{escape(t.data)} ({samples})"
         yield "training", f"{escape(trained.trainer)}, {counted(trained.epochs, 'epoch')}, seed {t.seed}"
-        yield "pruning", _pruned(trial)
-    yield (
-        "quantization",
-        escape(t.scheme)
-        + (
-            f", calibrated on {counted(packed.calibration_batches, 'training batch', 'training batches')}"
-            if packed and packed.calibration_batches
-            else ""
-        ),
-    )
+        how = "channels removed" if trained.structured else "weights set to zero"
+        named = f"{escape(trained.pruned_by)}, threshold {t.threshold:g}: {how}"
+        yield "pruning", "none (dense)" if t.pruner is None else named
+    batches = packed.calibration_batches if packed else 0
+    calibrated = f", calibrated on {counted(batches, 'training batch', 'training batches')}" if batches else ""
+    yield "quantization", f"{escape(t.scheme)}{calibrated}"
     yield "backend of the trial", escape(t.backend)
     yield "key of the trial", escape(t.evaluate or DASH)
 
@@ -173,10 +158,9 @@ def _results(trial: TrialResult, compared: SeedResult, verification: Verificatio
     if compared.zeros and trial.trial.scheme != FP32:
         yield "sparsity after quantization", f"{percent(compared.zeros.after, 4)} % of the weights of its layers"
     if packed:
-        share = packed.int8_weights / packed.weights if packed.weights else 0.0
         macs = trial.int8_mac_fraction
         of_macs = f", {percent(macs, 1)} % of multiply-accumulates" if macs is not None else ""
-        yield "int8", f"{percent(share, 1)} % of weights{of_macs}"
+        yield "int8", f"{percent(packed.int8_fraction, 1)} % of weights{of_macs}"
         size = packed.size
         smaller = f" ({ratio(compared.deflated_ratio)} smaller than dense fp32)" if compared.deflated_ratio else ""
         yield (
@@ -226,25 +210,14 @@ def _verified(found: Verification, kind: Format) -> str:
     )
 
 
-def _pruned(trial: TrialResult) -> str:
-    t, trained = trial.trial, trial.trained
-    if t.pruner is None or trained is None:
-        return "none (dense)"
-    how = "channels removed" if trained.structured else "weights set to zero"
-    return f"{escape(trained.pruned_by)}, threshold {t.threshold:g}: {how}"
-
-
 def _options(run: Run, model: str) -> Mapping[str, Any]:
     """Return the options that a network of the run was built with."""
-    found: Mapping[str, Any] = next((m for m in run.record.config.get("model", ()) if m.get("name") == model), {})
-    options: Mapping[str, Any] = found.get("options", {})
-    return options
+    return next((m.get("options", {}) for m in run.record.config.get("model", ()) if m.get("name") == model), {})
 
 
 def _snippet(
     run: Run, trial: TrialResult, kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]
 ) -> str:
-    dtype = str(example.dtype).removeprefix("torch.")
     module = settings.get(OPERATIONS)
     imports = f"import {module}  # registers the int8 operations\n" if module else ""
     kept = {key: value for key, value in settings.items() if key != OPERATIONS}
@@ -252,7 +225,7 @@ def _snippet(
         file=file,
         shape=(1, *example.shape[1:]),
         sample=tuple(example.shape[1:]),
-        dtype=dtype,
+        dtype=_dtype(example),
         settings=kept,
         imports=imports,
         model=trial.trial.model,
@@ -261,8 +234,8 @@ def _snippet(
     )
 
 
-def _dimensions(example: "Tensor") -> str:
-    return ", ".join(str(length) for length in example.shape[1:])
+def _dtype(example: "Tensor") -> str:
+    return str(example.dtype).removeprefix("torch.")
 
 
 def _code(text: str) -> str:

@@ -1,18 +1,15 @@
 """What an exported file really computes, loaded again, against the trial's own network and record."""
 
-from __future__ import annotations
-
 import json
 import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,53 +57,44 @@ class Verification:
         return self.max_abs_difference / self.max_abs_output if self.max_abs_output else self.max_abs_difference
 
 
-class Child:
-    """An exported file, loaded by its runtime in a process of its own."""
+@contextmanager
+def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -> Iterator[Callable[[Tensor], Any]]:
+    """Give out an exported file, loaded by its runtime in a process of its own, as a function of its inputs.
 
-    def __init__(self, kind: str, file: Path, threads: int, settings: Mapping[str, str]) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        # -P: what lies beside the script must not stand in for other modules.
-        command = [sys.executable, "-P", child.__file__, kind, str(file), str(threads)]
-        command.append(json.dumps(dict(settings)))
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and script
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
-        )
+    Raises:
+        SparsebenchError: when it is called and the process died; the text carries the last line that it wrote.
+    """
+    # -P: what lies beside the script must not stand in for other modules.
+    command = [sys.executable, "-P", child.__file__, kind, str(file), str(threads), json.dumps(dict(settings))]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(  # noqa: S603 - our own interpreter and script
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        ) as process,
+    ):
 
-    def __enter__(self) -> Child:
-        return self
+        def call(inputs: Tensor) -> Any:
+            try:
+                child.write(process.stdin, inputs.contiguous())  # type: ignore[arg-type] # both are pipes
+                outputs = child.read(process.stdout)  # type: ignore[arg-type]
+            except (OSError, EOFError) as error:
+                raise died() from error
+            if outputs is None:
+                raise died()
+            return outputs
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._process.stdin:
-            self._process.stdin.close()
-        if kind is not None:
-            self._process.kill()
-        self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
-        self._errors.close()
+        def died() -> SparsebenchError:
+            process.wait()
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+            said = lines[-1] if lines else f"it ended with code {process.returncode}"
+            return SparsebenchError(f"The exported file was written, but does not run in a fresh process: {said}")
 
-    def __call__(self, inputs: Tensor) -> Any:
-        """Return what the file gives out for ``inputs``.
-
-        Raises:
-            SparsebenchError: where the process died; the text carries the last line that it wrote.
-        """
-        stdin, stdout = self._process.stdin, self._process.stdout
         try:
-            child.write(stdin, inputs.contiguous())  # type: ignore[arg-type] # both are pipes
-            outputs = child.read(stdout)  # type: ignore[arg-type]
-        except (OSError, EOFError) as error:
-            raise self._died() from error
-        if outputs is None:
-            raise self._died()
-        return outputs
-
-    def _died(self) -> SparsebenchError:
-        self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        said = lines[-1] if lines else f"it ended with code {self._process.returncode}"
-        return SparsebenchError(f"The exported file was written, but does not run in a fresh process: {said}")
+            yield call
+        except BaseException:
+            process.kill()
+            raise
 
 
 class Side(nn.Module):
@@ -178,7 +166,7 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
             # Only with its class, which may be the user's own, are weights a network.
             exported = workbench.fresh(parent, file)
         else:
-            exported = stack.enter_context(Child(kind, file, workbench.threads, made.settings))
+            exported = stack.enter_context(_running(kind, file, workbench.threads, made.settings))
         side = Side(workbench.restored(packed.key), exported)
         accuracy, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False))
     found = Verification(

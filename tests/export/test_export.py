@@ -256,7 +256,8 @@ def test_int8_of_torch_ao_cannot_leave_torch_and_the_error_says_what_can(run, tm
     ],
 )
 def test_fp32_goes_everywhere_and_other_schemes_where_their_runtime_is(scheme, backend, to):
-    trial = replace(Bench().build().trials[0].trial, scheme=scheme, backend=backend)
+    found = Bench().build().trials[0]
+    trial = replace(found, trial=replace(found.trial, scheme=scheme, backend=backend))
     assert refusal(trial, FORMATS[to]) is None
 
 
@@ -265,7 +266,8 @@ def test_fp32_goes_everywhere_and_other_schemes_where_their_runtime_is(scheme, b
     [("static", "onnxruntime", "openvino"), ("bf16", "eager", "onnx"), ("bf16", "openvino", "pt2")],
 )
 def test_other_ways_are_refused(scheme, backend, to):
-    trial = replace(Bench().build().trials[0].trial, scheme=scheme, backend=backend)
+    found = Bench().build().trials[0]
+    trial = replace(found, trial=replace(found.trial, scheme=scheme, backend=backend))
     assert "lives in that runtime alone" in refusal(trial, FORMATS[to])
 
 

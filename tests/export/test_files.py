@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from sparsebench.cli.app import app
 from sparsebench.errors import ProblemsError, SparsebenchError
-from sparsebench.export.files import FORMATS
 from sparsebench.export.files.inputs import Feed, Input, feeds_for
 from sparsebench.export.files.outcome import judge, parse_shapes, parse_verdicts
 from sparsebench.export.files.pt2_safety import refuse_code
@@ -129,7 +128,7 @@ def test_openvino_weights_that_were_left_behind_are_asked_for(tmp_path):
 def test_a_runtime_that_is_missing_is_named_with_how_to_install_it(suffix, name, tmp_path, monkeypatch):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(b"")
-    monkeypatch.setattr(f"{FORMATS[suffix]}.find_spec", lambda _: None)
+    monkeypatch.setattr("sparsebench.export.files.timed.find_spec", lambda _: None)
     with pytest.raises(ProblemsError, match=f"is not installed; pip install {name}."):
         open_files([path, path])
 

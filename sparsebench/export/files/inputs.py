@@ -24,17 +24,9 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Feed:
-    """One input with all its sizes.
+class Feed(Input):
+    """One input with all its sizes."""
 
-    Attributes:
-        name: in the file.
-        dtype: as NumPy names it, or ``bfloat16``.
-        shape: sizes.
-    """
-
-    name: str
-    dtype: str
     shape: tuple[int, ...]
 
     def values(self) -> NDArray[Any]:
@@ -90,10 +82,8 @@ def _misfit(one: Input, shape: tuple[int | None, ...], batch: int | None, given:
     if None in shape:
         return f"input {one.name!r} has the shape {described}; say all of it with --input-shape, e.g. 1,3,224,224."
     if given:
-        fits = len(shape) == len(one.shape) and all(
-            known in (None, size) for known, size in zip(one.shape, shape, strict=True)
-        )
-        if not fits:
+        same_length = len(shape) == len(one.shape)
+        if not same_length or any(known not in (None, size) for known, size in zip(one.shape, shape, strict=True)):
             return f"input {one.name!r} has the shape {described}, which --input-shape {_written(shape)} does not fit."
     if batch is not None and shape and shape[0] != batch:
         return (

@@ -1,22 +1,15 @@
 """ONNX files, run by ONNX Runtime on the CPU."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import onnxruntime
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.files.inputs import Feed, Input
 
-if TYPE_CHECKING:
-    import onnxruntime
-
 _DTYPES = {"float": "float32", "double": "float64"}
-
-
-def problem() -> str | None:
-    """Return why ONNX files cannot be run here; None where they can."""
-    return None if find_spec("onnxruntime") else "ONNX Runtime is not installed; pip install onnxruntime."
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
@@ -33,17 +26,10 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
 
 def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], object]:
     """Return a call of the network."""
-    session, values = _session(path, threads), {feed.name: feed.values() for feed in feeds}
-
-    def call() -> object:
-        return session.run(None, values)
-
-    return call
+    return partial(_session(path, threads).run, None, {feed.name: feed.values() for feed in feeds})
 
 
-def _session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
-    import onnxruntime
-
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,22 +1,17 @@
 """OpenVINO's intermediate representation, run by OpenVINO on the CPU."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
+import openvino
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.files.inputs import Feed, Input
 
 
-def problem() -> str | None:
-    """Return why such files cannot be run here; None where they can."""
-    return None if find_spec("openvino") else "OpenVINO is not installed; pip install openvino."
-
-
 def read_inputs(path: Path) -> tuple[Input, ...]:
     """Return what the network takes."""
-    import openvino
-
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise SparsebenchError(f"its weights {weights.name} are not beside it; copy both files.")
@@ -32,8 +27,6 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
 
 def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], object]:
     """Return a call of the network, which is fixed to the shapes of ``feeds`` as a deployer would do."""
-    import openvino
-
     core = openvino.Core()
     model = core.read_model(path)
     model.reshape({feed.name: list(feed.shape) for feed in feeds})
@@ -52,8 +45,6 @@ def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], obje
 
 
 def _dtype(kind: object) -> str:
-    import numpy as np
-
     try:
         return str(np.dtype(kind.to_dtype()))  # type: ignore[attr-defined]
     except Exception as error:

@@ -3,15 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from sparsebench.errors import ProblemsError
-
-if TYPE_CHECKING:
-    from sparsebench.export.files.timed import Exported
-    from sparsebench.timing import Comparison, Timing
+from sparsebench.export.files.timed import Exported
+from sparsebench.store.environment import describe_environment
+from sparsebench.timing.comparison import Comparison, Timing
 
 _VERDICTS = ("FASTER", "EQUIVALENT", "SLOWER")
+
+_FIGURES = ("name", "verdict", "median_ms", "p95_ms", "ratio", "low", "high", "speedup")
 
 Judgement = Literal["as asked", "otherwise", "open"]
 
@@ -48,7 +49,7 @@ def parse_shapes(texts: Sequence[str]) -> list[tuple[int, ...]]:
     return shapes
 
 
-def judge(comparison: "Comparison", wanted: Sequence[str]) -> tuple[Judgement, str]:
+def judge(comparison: Comparison, wanted: Sequence[str]) -> tuple[Judgement, str]:
     """Return whether a comparison is as it was asked for, and why it is not.
 
     ``otherwise`` says that a file has another verdict; ``open`` that there is none, or none to be trusted.
@@ -72,14 +73,12 @@ def judge(comparison: "Comparison", wanted: Sequence[str]) -> tuple[Judgement, s
     return "as asked", ""
 
 
-def _told(timings: Sequence["Timing"]) -> str:
+def _told(timings: Sequence[Timing]) -> str:
     return ", ".join(f"{timing.name} is {timing.verdict}" for timing in timings)
 
 
-def json_text(comparison: "Comparison", files: Sequence["Exported"]) -> str:
+def json_text(comparison: Comparison, files: Sequence[Exported]) -> str:
     """Return a comparison as JSON: verdicts and figures by name, without the raw samples."""
-    from sparsebench.store.environment import describe_environment
-
     paths = {file.name: file for file in files}
     content = {
         "valid": comparison.valid,
@@ -95,25 +94,12 @@ def json_text(comparison: "Comparison", files: Sequence["Exported"]) -> str:
         "controls": [_figures(control) for control in comparison.controls],
         "stopped": comparison.stopped,
         "rounds": len(comparison.rounds),
-        "seconds": comparison.seconds,
-        "threads": comparison.threads,
-        "band": comparison.band,
-        "precision": comparison.precision,
-        "seed": comparison.seed,
+        **{name: getattr(comparison, name) for name in ("seconds", "threads", "band", "precision", "seed")},
         "conditions": comparison.conditions,
         "environment": asdict(describe_environment()),
     }
     return json.dumps(content, indent=1, ensure_ascii=False, default=dict)
 
 
-def _figures(timing: "Timing") -> dict[str, Any]:
-    return {
-        "name": timing.name,
-        "verdict": str(timing.verdict),
-        "median_ms": timing.median_ms,
-        "p95_ms": timing.p95_ms,
-        "ratio": timing.ratio,
-        "low": timing.low,
-        "high": timing.high,
-        "speedup": timing.speedup,
-    }
+def _figures(timing: Timing) -> dict[str, Any]:
+    return {name: getattr(timing, name) for name in _FIGURES}

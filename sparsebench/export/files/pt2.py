@@ -1,26 +1,25 @@
 """Programs written by ``torch.export.save``, run by PyTorch's own kernels as they are, without a compiler."""
 
 from collections.abc import Callable
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.files.inputs import Feed, Input
 from sparsebench.export.files.pt2_safety import refuse_code
 
-if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
-
-def problem() -> str | None:
-    """Return why such files cannot be run here: torch is always there."""
+_REGISTERED_BY = {"quantized_decomposed": "torch.ao.quantization.fx._decomposed", "torchao": "torchao"}
+"""What registers the operators of a namespace that torch has not from the start."""
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
     """Return what the network takes; a size that is a symbol is an open one."""
-    from torch import Tensor
-
     program = _program(path)
     names = set(program.graph_signature.user_inputs)
     found = []
@@ -37,9 +36,6 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
 
 def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], object]:  # noqa: ARG001 - torch's own
     """Return a call of the network; the timing process has set the threads of torch."""
-    import torch
-    from torch.utils import _pytree as pytree
-
     program = _program(path)
     # Guards are code out of the file; the shapes of the feeds were checked against it.
     module = program.module(check_guards=False)
@@ -53,17 +49,10 @@ def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], obje
     return call
 
 
-def _program(path: Path) -> "ExportedProgram":
+def _program(path: Path) -> ExportedProgram:
     """Read a program after a look at its archive; what was looked at is what is read."""
-    import torch
-
     content = path.read_bytes()
     namespaces = refuse_code(content)
-    if "quantized_decomposed" in namespaces:
-        import torch.ao.quantization.fx._decomposed
-    if "torchao" in namespaces:
-        import torchao  # noqa: F401 - registers its operators
+    for namespace in namespaces & _REGISTERED_BY.keys():
+        import_module(_REGISTERED_BY[namespace])
     return torch.export.load(BytesIO(content))
-
-
-__all__ = ["load", "problem", "read_inputs"]

@@ -14,6 +14,8 @@ from io import BytesIO
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+import torch
+
 from sparsebench.errors import SparsebenchError
 
 _OPERATOR = re.compile(r"torch\.ops\.([A-Za-z]\w*)\.(\w+)(\.\w+)?")
@@ -82,12 +84,9 @@ def _refuse_pickles(config: dict[str, Any]) -> None:
 
 
 def _refuse_pickled_examples(content: bytes) -> None:
-    import torch
-
-    if not content:
-        return
     try:
-        torch.load(BytesIO(content), weights_only=True)
+        if content:
+            torch.load(BytesIO(content), weights_only=True)
     except Exception as error:
         raise SparsebenchError(
             "has example inputs that cannot be read without unpickling; export the network with tensors as inputs."

@@ -5,17 +5,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sparsebench import timing
 from sparsebench.errors import ProblemsError, SparsebenchError
-from sparsebench.export.files import FORMATS, PICKLES
 from sparsebench.export.files.inputs import Feed, feeds_for
 
-if TYPE_CHECKING:
-    from sparsebench.timing import Comparison
+RUNTIMES = {
+    ".pt2": ("pt2", "PyTorch", "torch"),
+    ".onnx": ("onnx", "ONNX Runtime", "onnxruntime"),
+    ".xml": ("openvino", "OpenVINO", "openvino"),
+}
+"""For files of each suffix: the module here that runs them, what runs them there, and its package."""
 
-_HEADING = "These files cannot be compared:"
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
+"""Suffixes of files that only unpickling would read, which runs whatever code they hold."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ def open_files(
     """Look at every file and decide what it is fed.
 
     Args:
-        paths: two or more, of the formats in ``FORMATS``.
+        paths: two or more, of the formats in ``RUNTIMES``.
         batch: samples in one call; None for what each file says, or 1 where it leaves that open.
         shapes: whole input shapes, in the order of the inputs, for all files.
 
@@ -58,11 +64,11 @@ def open_files(
         problems += [f"{path}: {problem}" for problem in wrong]
         opened.append(Exported(name, path, feeds))
     if problems:
-        raise ProblemsError(_HEADING, problems)
+        raise ProblemsError("These files cannot be compared:", problems)
     return tuple(opened)
 
 
-def compare_files(files: Sequence[Exported], *, baseline: str | None = None, **settings: Any) -> "Comparison":
+def compare_files(files: Sequence[Exported], *, baseline: str | None = None, **settings: Any) -> "timing.Comparison":
     """Compare exported files in worker processes.
 
     Args:
@@ -73,12 +79,10 @@ def compare_files(files: Sequence[Exported], *, baseline: str | None = None, **s
     Raises:
         SparsebenchError: where the baseline is none of the files, or a file fails.
     """
-    from sparsebench.timing import Built, compare
-
     first = _baseline(files, baseline)
     threads = settings.get("threads", 1)
-    variants = {file.name: Built(partial(load_file, str(file.path), file.feeds, threads)) for file in files}
-    return compare(variants, baseline=first, workers=True, **settings)
+    variants = {file.name: timing.Built(partial(load_file, str(file.path), file.feeds, threads)) for file in files}
+    return timing.compare(variants, baseline=first, workers=True, **settings)
 
 
 def load_file(path: str, feeds: tuple[Feed, ...], threads: int) -> Any:
@@ -133,21 +137,20 @@ def _format(path: Path) -> Any:
         SparsebenchError: where there is no such file, its format is not known, or its runtime is not installed.
     """
     suffix = path.suffix.lower()
-    if suffix in PICKLES or suffix == ".safetensors":
+    if suffix in _PICKLES or suffix == ".safetensors":
         why = "holds weights only" if suffix == ".safetensors" else "is a pickle, and reading it could run any code"
         raise SparsebenchError(
             f"this {why}. Export the network: "
             "torch.export.save(torch.export.export(net.eval(), (example,)), 'net.pt2')."
         )
-    if suffix not in FORMATS:
-        raise SparsebenchError(f"the format {suffix or 'without a suffix'} is not known; give {', '.join(FORMATS)}.")
+    if suffix not in RUNTIMES:
+        raise SparsebenchError(f"the format {suffix or 'without a suffix'} is not known; give {', '.join(RUNTIMES)}.")
     if not path.is_file():
         raise SparsebenchError("there is no such file.")
-    module = import_module(FORMATS[suffix])
-    problem = module.problem()
-    if problem:
-        raise SparsebenchError(problem)
-    return module
+    module, runtime, package = RUNTIMES[suffix]
+    if not find_spec(package):
+        raise SparsebenchError(f"{runtime} is not installed; pip install {package}.")
+    return import_module(f"sparsebench.export.files.{module}")
 
 
 @contextmanager
