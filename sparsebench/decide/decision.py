@@ -9,9 +9,8 @@ from sparsebench.decide.choosing import Choice, Question, best_of, choose, meets
 from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
 from sparsebench.decide.picks import no_answer
 from sparsebench.decide.remedies import command_again, quieter, seconds_cap, settling
-from sparsebench.points.latency import INVALID
+from sparsebench.points.latency import INVALID, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
-from sparsebench.points.text import speedup_text, verdict_text
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits

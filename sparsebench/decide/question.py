@@ -1,7 +1,7 @@
 """From the options of ``sparsebench pick`` to a question; all that is wrong with them is said at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sparsebench.decide.choosing import Question
 from sparsebench.decide.criteria import CRITERIA, LIMITS
@@ -129,7 +129,7 @@ def _timed_at(section: Section, options: Options, problems: list[str]) -> Sectio
         return section
     fitting = [s for s in section.settings if options.batch in (None, s[0]) and options.threads in (None, s[1])]
     if fitting:
-        return section.at(fitting[0])
+        return replace(section, preferred=fitting[0])
     asked = " ".join(
         f"{option} {value}"
         for option, value in (("--batch", options.batch), ("--threads", options.threads))

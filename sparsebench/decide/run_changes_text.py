@@ -10,8 +10,8 @@ from tabulate import tabulate
 from sparsebench.decide.change import Change, setting_text
 from sparsebench.decide.gates import Judged, Verdicts, amount_text
 from sparsebench.decide.run_changes import Row, RunComparison
+from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.rows import finite
-from sparsebench.points.text import UNPAIRED
 from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.run import TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, limits, percent

@@ -1,12 +1,11 @@
 """Each trial against its baselines: the dense fp32 trial of the same seed, on its own backend and on eager."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sparsebench.points.drops import Correctness, Drop, scored
 from sparsebench.points.latency import Judge, SeedTiming
 from sparsebench.points.zeros import Zeros, zeros_of
-from sparsebench.store.results import SizeResult
 from sparsebench.store.run import TrialResult
 
 FP32 = "fp32"
@@ -60,11 +59,6 @@ class Comparer:
         self._correctness = Correctness()
         self._index = {identity(trial): trial for trial in trials}
         self._judge = Judge(self._index.values())
-        self._dense = {
-            (t.model, t.data, None, 0.0, t.seed, t.scheme, t.backend, t.calibration_batches): trial
-            for trial in self._index.values()
-            if (t := trial.trial).threshold == 0.0
-        }
         self._dense_macs = {
             (t.model, t.data, t.seed): trial.trained.macs
             for trial in self._index.values()
@@ -74,16 +68,19 @@ class Comparer:
     def compare(self, trial: TrialResult) -> SeedResult:
         """Return ``trial`` with its comparisons."""
         base, eager = self.baseline(trial), self.baseline(trial, EAGER)
-        size, full = _size(trial), _size(base)
+        size, full = (one.compressed.size if one and one.compressed else None for one in (trial, base))
         return SeedResult(
             trial=trial,
             drop=self._drop(base, trial),
             drop_eager=self._drop(eager, trial),
             interaction_pp=self._interaction_pp(trial, base),
-            file_ratio=_ratio(full, size, lambda s: s.file_bytes),
-            deflated_ratio=_ratio(full, size, lambda s: s.deflated_file_bytes),
-            compression_ratio=quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
-            theoretical_speedup=self._theoretical_speedup(trial),
+            file_ratio=_quotient(full.file_bytes, size.file_bytes) if full and size else None,
+            deflated_ratio=_quotient(full.deflated_file_bytes, size.deflated_file_bytes) if full and size else None,
+            compression_ratio=_quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
+            theoretical_speedup=_quotient(
+                self._dense_macs.get((trial.trial.model, trial.trial.data, trial.trial.seed)),
+                trial.trained.effective_macs if trial.trained else None,
+            ),
             zeros=zeros_of(trial, self._dense_trial(trial, trial.trial.scheme, trial.trial.backend)),
             timings=self._judge.timings(trial),
         )
@@ -95,11 +92,7 @@ class Comparer:
     def _dense_trial(self, trial: TrialResult, scheme: str, backend: str) -> TrialResult | None:
         t = trial.trial
         batches = None if scheme == FP32 else t.calibration_batches
-        return self._dense.get((t.model, t.data, None, 0.0, t.seed, scheme, backend, batches))
-
-    def _theoretical_speedup(self, trial: TrialResult) -> float | None:
-        t, trained = trial.trial, trial.trained
-        return quotient(self._dense_macs.get((t.model, t.data, t.seed)), trained.effective_macs if trained else None)
+        return self._index.get((t.model, t.data, None, 0.0, t.seed, scheme, backend, batches))
 
     def _interaction_pp(self, trial: TrialResult, base: TrialResult | None) -> float | None:
         t = trial.trial
@@ -118,18 +111,8 @@ class Comparer:
 
 def _top1(trial: TrialResult | None) -> float | None:
     result = trial.evaluated if trial else None
-    return result.top1 if result and scored(result) else None
+    return result.top1 if scored(result) else None
 
 
-def _size(trial: TrialResult | None) -> SizeResult | None:
-    packed = trial.compressed if trial else None
-    return packed.size if packed else None
-
-
-def _ratio(dense: SizeResult | None, here: SizeResult | None, field: Callable[[SizeResult], int]) -> float | None:
-    return quotient(field(dense), field(here)) if dense and here else None
-
-
-def quotient(dense: float | None, here: float | None) -> float | None:
-    """Return dense / here, or None where either is missing or not positive."""
+def _quotient(dense: float | None, here: float | None) -> float | None:
     return dense / here if dense and here and dense > 0 and here > 0 else None

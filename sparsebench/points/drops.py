@@ -4,10 +4,13 @@ import base64
 import math
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from sparsebench.statistics.accuracy import Interval, paired_difference, unpaired_difference
 from sparsebench.store.results import EvaluateResult
+from sparsebench.wording.numbers import DASH, decimal, limits
+
+UNPAIRED = "†"
 
 
 class Drop(NamedTuple):
@@ -20,6 +23,13 @@ class Drop(NamedTuple):
     low_pp: float
     high_pp: float
     paired: bool
+
+
+def drop_text(drop: Drop | None) -> str:
+    """Return a drop with its interval; a dagger marks an interval that is not paired."""
+    if drop is None:
+        return DASH
+    return f"{decimal(drop.pp)} {limits(drop.low_pp, drop.high_pp)}{'' if drop.paired else UNPAIRED}"
 
 
 class Correctness:
@@ -36,15 +46,13 @@ class Correctness:
             after: the other.
             same_data: whether both are known to have read the same samples in the same order; else it is unpaired.
         """
-        if before is None or after is None or not scored(before) or not scored(after):
+        if not scored(before) or not scored(after):
             return None
-        limits = self._paired(before, after) if same_data else None
-        paired = limits is not None
-        if limits is None:
-            limits = unpaired_difference(
-                before.top1 * before.samples, before.samples, after.top1 * after.samples, after.samples
-            )
-        return Drop(100.0 * (before.top1 - after.top1), 100.0 * limits.low, 100.0 * limits.high, paired)
+        paired = self._paired(before, after) if same_data else None
+        low, high = paired or unpaired_difference(
+            before.top1 * before.samples, before.samples, after.top1 * after.samples, after.samples
+        )
+        return Drop(100.0 * (before.top1 - after.top1), 100.0 * low, 100.0 * high, paired is not None)
 
     def bits(self, result: EvaluateResult) -> int | None:
         """Return per-sample correctness as the bits of one integer, or None where it is not there or does not fit.
@@ -70,7 +78,7 @@ class Correctness:
         return paired_difference(both, only_first, only_second, after.samples - both - only_first - only_second)
 
 
-def scored(result: EvaluateResult | None) -> bool:
+def scored(result: EvaluateResult | None) -> TypeGuard[EvaluateResult]:
     """Whether there is an accuracy."""
     return result is not None and math.isfinite(result.top1) and result.samples > 0
 

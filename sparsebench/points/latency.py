@@ -7,11 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sparsebench.statistics.spread import geometric_mean
+from sparsebench.statistics.spread import Spread, geometric_mean, mean
 from sparsebench.statistics.verdicts import Verdict, holm, verdict
 from sparsebench.store.records import StageRecord
 from sparsebench.store.run import TrialResult
 from sparsebench.store.timings import MeasureResult, RatioResult
+from sparsebench.wording.numbers import DASH, decimal, limits
 
 INVALID = "INVALID"
 
@@ -59,25 +60,29 @@ class SeedTiming:
         return self.measured.batch_size, self.measured.threads
 
 
-def joined(speeds: Iterable[Speed | None]) -> Speed | None:
-    """Return the speed over seeds: geometric means of speedups and of limits, and the verdict on which all agree.
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Latency of a point at one batch size and number of threads, over the seeds that were timed.
 
-    The limits are those of one seed's network, averaged and not pooled: each seed is another network.
+    Milliseconds are means over seeds of each seed's own statistic. ``own`` is the speed beside the dense fp32 network
+    of the same backend, ``eager`` beside that of eager. ``calls_together`` is 1 where percentiles are of single calls.
     """
-    found = [speed for speed in speeds if speed]
-    means = [geometric_mean(getattr(speed, field) for speed in found) for field in ("speedup", "low", "high")]
-    if not found or None in means:
-        return None
-    speedup, low, high = (mean or 0.0 for mean in means)
-    verdicts = {speed.verdict for speed in found}
-    return Speed(
-        baseline=found[0].baseline,
-        speedup=speedup,
-        low=low,
-        high=high,
-        verdict=verdicts.pop() if len(verdicts) == 1 else Verdict.INCONCLUSIVE,
-        valid=all(speed.valid for speed in found),
-    )
+
+    batch_size: int
+    threads: int
+    median_ms: Spread
+    p95_ms: Spread
+    p99_ms: Spread
+    calls_together: int
+    throughput_per_s: float | None
+    own: Speed
+    eager: Speed | None
+    peak_memory_bytes: float | None
+
+    @property
+    def reference(self) -> Speed:
+        """The speed by which points of all backends are ranked: beside eager where that was timed along."""
+        return self.eager or self.own
 
 
 class Judge:
@@ -119,7 +124,6 @@ class Judge:
         )
 
     def _here(self, trial: TrialResult) -> list[tuple[StageRecord, MeasureResult]]:
-        """Return what was timed of a trial on the machine that is shown."""
         return [
             (record, record.result)
             for record in trial.measure
@@ -141,6 +145,56 @@ class Judge:
         )
 
 
+def joined_timings(seeds: Iterable[SeedTiming]) -> tuple[Timing, ...]:
+    """Return the latencies of the seeds of a point, joined at each batch size and number of threads."""
+    grouped = defaultdict(list)
+    for timing in seeds:
+        grouped[timing.setting].append(timing)
+    found = []
+    for (batch_size, threads), timings in grouped.items():
+        measured = [timing.measured for timing in timings]
+        median, p95, p99 = (
+            Spread.of(getattr(m, field) for m in measured) for field in ("median_ms", "p95_ms", "p99_ms")
+        )
+        own = _joined(timing.own for timing in timings)
+        if median and p95 and p99 and own:
+            found.append(
+                Timing(
+                    batch_size=batch_size,
+                    threads=threads,
+                    median_ms=median,
+                    p95_ms=p95,
+                    p99_ms=p99,
+                    calls_together=max(m.calls_together for m in measured),
+                    throughput_per_s=mean(m.throughput_per_s for m in measured if m.median_ms > 0),
+                    own=own,
+                    eager=_joined(timing.eager for timing in timings),
+                    peak_memory_bytes=mean(m.peak_memory_bytes for m in measured),
+                )
+            )
+    return tuple(found)
+
+
+def _joined(speeds: Iterable[Speed | None]) -> Speed | None:
+    """Return the speed over seeds: geometric means of speedups and of limits, and the verdict on which all agree.
+
+    The limits are those of one seed's network, averaged and not pooled: each seed is another network.
+    """
+    found = [speed for speed in speeds if speed]
+    speedup, low, high = (geometric_mean(getattr(s, field) for s in found) for field in ("speedup", "low", "high"))
+    if speedup is None or low is None or high is None:
+        return None
+    verdicts = {speed.verdict for speed in found}
+    return Speed(
+        baseline=found[0].baseline,
+        speedup=speedup,
+        low=low,
+        high=high,
+        verdict=verdicts.pop() if len(verdicts) == 1 else Verdict.INCONCLUSIVE,
+        valid=all(speed.valid for speed in found),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
     """A session as the report lists it: what it was of, and the record of it."""
@@ -154,9 +208,27 @@ class SessionRow:
 def sessions(trials: Sequence[TrialResult]) -> tuple[SessionRow, ...]:
     """Return every session once, those that are INVALID first."""
     found: dict[str, SessionRow] = {}
-    for trial in trials:
-        for measured in trial.measured:
-            t = trial.trial
-            row = SessionRow(model=t.model, data=t.data, backend=t.backend, measured=measured)
-            found.setdefault(measured.session.id, row)
+    for t, measured in ((trial.trial, measured) for trial in trials for measured in trial.measured):
+        row = SessionRow(model=t.model, data=t.data, backend=t.backend, measured=measured)
+        found.setdefault(measured.session.id, row)
     return tuple(sorted(found.values(), key=lambda row: row.measured.session.valid))
+
+
+def speedup_text(speed: Speed | None) -> str:
+    """Return a speedup with its interval; that of a baseline over itself has none."""
+    if speed is None:
+        return DASH
+    if speed.verdict is Verdict.BASELINE:
+        return "1"
+    # As many digits as a difference of one percent needs.
+    digits = 3 if speed.speedup < 10 else 1
+    return f"{decimal(speed.speedup, digits)}× {limits(speed.low, speed.high, digits)}"
+
+
+def verdict_text(speed: Speed | None) -> str:
+    """Return what is said of a speedup: a verdict, INVALID, or that it is the baseline's."""
+    if speed is None:
+        return DASH
+    if speed.verdict is Verdict.BASELINE:
+        return "baseline" if speed.valid else f"baseline, {INVALID}"
+    return speed.said

@@ -2,45 +2,20 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TypeVar
 
 from sparsebench.points.baselines import EAGER, FP32, Comparer, SeedResult
 from sparsebench.points.drops import Drop, mean_drop
-from sparsebench.points.latency import Setting, Speed, joined
+from sparsebench.points.latency import Setting, Timing, joined_timings
 from sparsebench.points.zeros import Zeros, mean_zeros
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
 from sparsebench.store.records import pruning_in_short
-from sparsebench.store.results import CompressResult
 from sparsebench.store.run import Run, TrialResult
 
 Name = TypeVar("Name", str, str | None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Latency of a point at one batch size and number of threads, over the seeds that were timed.
-
-    Milliseconds are means over seeds of each seed's own statistic. ``own`` is the speed beside the dense fp32 network
-    of the same backend, ``eager`` beside that of eager. ``calls_together`` is 1 where percentiles are of single calls.
-    """
-
-    batch_size: int
-    threads: int
-    median_ms: Spread
-    p95_ms: Spread
-    p99_ms: Spread
-    calls_together: int
-    throughput_per_s: float | None
-    own: Speed
-    eager: Speed | None
-    peak_memory_bytes: float | None
-
-    @property
-    def reference(self) -> Speed:
-        """The speed by which points of all backends are ranked: beside eager where that was timed along."""
-        return self.eager or self.own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +139,7 @@ class Section:
     @cached_property
     def schemes(self) -> tuple[str, ...]:
         """Schemes of the points shown, fp32 first."""
-        return _first_seen((point.scheme for point in self.shown), FP32)
+        return tuple(_in_order((point.scheme for point in self.shown), FP32))
 
     @cached_property
     def pruners(self) -> tuple[str, ...]:
@@ -185,11 +160,7 @@ class Section:
     @property
     def setting(self) -> Setting | None:
         """The batch size and number of threads that tables and figures show, or None where nothing was timed."""
-        return self.preferred or (self.settings[0] if self.settings else None)
-
-    def at(self, setting: Setting) -> "Section":
-        """Return the same section, with its latencies read at this batch size and number of threads."""
-        return replace(self, preferred=setting)
+        return self.preferred or next(iter(self.settings), None)
 
     def latency_ms(self, point: Point) -> float | None:
         """Return a point's latency as the paired rounds saw it: that of dense fp32 / speedup, in milliseconds.
@@ -210,14 +181,7 @@ class Section:
 
     def on(self, backend: str) -> tuple[Point, ...]:
         """Return the points shown of one backend."""
-        return self._by_backend[backend]
-
-    @cached_property
-    def _by_backend(self) -> dict[str, tuple[Point, ...]]:
-        found: defaultdict[str, list[Point]] = defaultdict(list)
-        for point in self.shown:
-            found[point.backend].append(point)
-        return {backend: tuple(points) for backend, points in found.items()}
+        return tuple(point for point in self.shown if point.backend == backend)
 
 
 def sections(run: Run) -> tuple[Section, ...]:
@@ -232,38 +196,25 @@ def sections(run: Run) -> tuple[Section, ...]:
     )
 
 
-_Key = tuple[str | None, float, str, str, int | None]
-"""Pruner, threshold, scheme, backend and calibration batches."""
-
-
 def _points(trials: Sequence[TrialResult], compare: Callable[[TrialResult], SeedResult]) -> tuple[Point, ...]:
-    backends = _ranks((t.trial.backend for t in trials), EAGER)
-    schemes = _ranks((t.trial.scheme for t in trials), FP32)
-    pruners = _ranks((t.trial.pruner for t in trials), None)
-    grouped: defaultdict[_Key, list[TrialResult]] = defaultdict(list)
-    for trial in trials:
+    backends = _in_order((t.trial.backend for t in trials), EAGER)
+    schemes = _in_order((t.trial.scheme for t in trials), FP32)
+    pruners = _in_order((t.trial.pruner for t in trials), None)
+
+    def place(trial: TrialResult) -> tuple[int, int, float, int, int]:
         t = trial.trial
-        pruner = t.pruner if t.threshold else None
-        grouped[pruner, t.threshold, t.scheme, t.backend, t.calibration_batches].append(trial)
+        ranks = backends.index(t.backend), pruners.index(t.pruner)
+        return *ranks, t.threshold, schemes.index(t.scheme), t.calibration_batches or 0
 
-    def order(key: _Key) -> tuple[int, int, float, int, int]:
-        pruner, threshold, scheme, backend, batches = key
-        return backends[backend], pruners.get(pruner, -1), threshold, schemes[scheme], batches or 0
-
-    return tuple(_point(*key, [compare(trial) for trial in grouped[key]]) for key in sorted(grouped, key=order))
+    return tuple(_point([compare(trial) for trial in seeds]) for _, seeds in groupby(sorted(trials, key=place), place))
 
 
-def _first_seen(names: Iterable[Name], first: Name) -> tuple[Name, ...]:
-    return tuple(sorted(dict.fromkeys(names), key=lambda name: name != first))
+def _in_order(names: Iterable[Name], first: Name) -> list[Name]:
+    """Return each name once, as they came, but ``first`` before all others."""
+    return sorted(dict.fromkeys(names), key=lambda name: name != first)
 
 
-def _ranks(names: Iterable[Name], first: Name) -> dict[Name, int]:
-    return {name: rank for rank, name in enumerate(_first_seen(names, first))}
-
-
-def _point(
-    pruner: str | None, threshold: float, scheme: str, backend: str, batches: int | None, seeds: list[SeedResult]
-) -> Point:
+def _point(seeds: Sequence[SeedResult]) -> Point:
     trials = [seed.trial for seed in seeds]
     first = trials[0].trial
     packed = [trial.compressed for trial in trials if trial.compressed]
@@ -274,11 +225,11 @@ def _point(
     return Point(
         model=first.model,
         data=first.data,
-        pruner=pruner,
-        threshold=threshold,
-        scheme=scheme,
-        backend=backend,
-        calibration_batches=batches,
+        pruner=first.pruner,
+        threshold=first.threshold,
+        scheme=first.scheme,
+        backend=first.backend,
+        calibration_batches=first.calibration_batches,
         seeds=tuple(seeds),
         planned=len(seeds),
         top1=Spread.of(result.top1 for result in scored),
@@ -296,46 +247,12 @@ def _point(
         file_ratio=geometric_mean(seed.file_ratio for seed in seeds),
         deflated_ratio=geometric_mean(seed.deflated_ratio for seed in seeds),
         compression_ratio=geometric_mean(seed.compression_ratio for seed in seeds),
-        int8_fraction=mean(map(_int8_fraction, packed)),
+        int8_fraction=mean(result.int8_weights / result.weights if result.weights else 0.0 for result in packed),
         int8_mac_fraction=mean(trial.int8_mac_fraction for trial in trials),
         zeros=mean_zeros([seed.zeros for seed in seeds if seed.zeros]),
         macs=mean(result.macs for result in trained),
         effective_macs=mean(result.effective_macs for result in trained),
         theoretical_speedup=geometric_mean(seed.theoretical_speedup for seed in seeds),
         working_memory_bytes=mean(result.working_memory_bytes for result in packed),
-        timings=_timings(seeds),
+        timings=joined_timings(timing for seed in seeds for timing in seed.timings),
     )
-
-
-def _int8_fraction(packed: CompressResult) -> float:
-    return packed.int8_weights / packed.weights if packed.weights else 0.0
-
-
-def _timings(seeds: Sequence[SeedResult]) -> tuple[Timing, ...]:
-    grouped = defaultdict(list)
-    for seed in seeds:
-        for timing in seed.timings:
-            grouped[timing.setting].append(timing)
-    found = []
-    for (batch_size, threads), timings in grouped.items():
-        measured = [timing.measured for timing in timings]
-        median, p95, p99 = (
-            Spread.of(getattr(m, field) for m in measured) for field in ("median_ms", "p95_ms", "p99_ms")
-        )
-        own = joined(timing.own for timing in timings)
-        if median and p95 and p99 and own:
-            found.append(
-                Timing(
-                    batch_size=batch_size,
-                    threads=threads,
-                    median_ms=median,
-                    p95_ms=p95,
-                    p99_ms=p99,
-                    calls_together=max(m.calls_together for m in measured),
-                    throughput_per_s=mean(m.throughput_per_s for m in measured if m.median_ms > 0),
-                    own=own,
-                    eager=joined(timing.eager for timing in timings),
-                    peak_memory_bytes=mean(m.peak_memory_bytes for m in measured),
-                )
-            )
-    return tuple(found)

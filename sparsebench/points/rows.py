@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from sparsebench.points.drops import Drop
-from sparsebench.points.latency import Speed
-from sparsebench.points.points import Point, Timing
+from sparsebench.points.latency import Timing
+from sparsebench.points.points import Point
 from sparsebench.points.zeros import zeros_row
+from sparsebench.statistics.spread import Spread
 
 
 def point_row(point: Point) -> dict[str, Any]:
@@ -16,67 +17,44 @@ def point_row(point: Point) -> dict[str, Any]:
     return {
         **identity(point),
         "seeds": [seed.trial.trial.seed for seed in point.seeds],
-        "planned": point.planned,
-        "top1": point.top1 and asdict(point.top1),
-        "top5": point.top5 and asdict(point.top5),
-        "drop": _drop(point.drop),
-        "drop_std_pp": point.drop_std_pp,
-        "drop_vs_eager": _drop(point.drop_eager),
-        "drop_by_seed": [{"seed": s.trial.trial.seed, **(_drop(s.drop) or {})} for s in point.seeds if s.drop],
-        "interaction_pp": point.interaction and asdict(point.interaction),
-        "sparsity_asked": point.sparsity_asked,
-        "sparsity": point.sparsity and asdict(point.sparsity),
-        "file_bytes": point.file_bytes,
-        "deflated_file_bytes": point.deflated_file_bytes,
-        "payload_bytes": point.payload_bytes,
-        "flash_bytes": point.flash_bytes,
-        "file_ratio": point.file_ratio,
-        "deflated_ratio": point.deflated_ratio,
-        "compression_ratio": point.compression_ratio,
-        "int8_fraction": point.int8_fraction,
-        "int8_mac_fraction": point.int8_mac_fraction,
+        **_values(point, "planned", "top1", "top5", "drop", "drop_std_pp"),
+        "drop_vs_eager": _plain(point.drop_eager),
+        "drop_by_seed": [{"seed": s.trial.trial.seed, **_plain(s.drop)} for s in point.seeds if s.drop],
+        "interaction_pp": _plain(point.interaction),
+        **_values(point, "sparsity_asked", "sparsity"),
+        **_values(point, "file_bytes", "deflated_file_bytes", "payload_bytes", "flash_bytes"),
+        **_values(point, "file_ratio", "deflated_ratio", "compression_ratio", "int8_fraction", "int8_mac_fraction"),
         **zeros_row(point.zeros),
-        "macs": point.macs,
-        "effective_macs": point.effective_macs,
-        "theoretical_speedup": point.theoretical_speedup,
-        "working_memory_bytes": point.working_memory_bytes,
+        **_values(point, "macs", "effective_macs", "theoretical_speedup", "working_memory_bytes"),
         "latency": [_latency(timing) for timing in point.timings],
     }
 
 
+def _values(point: Point, *names: str) -> dict[str, Any]:
+    return {name: _plain(getattr(point, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Drop):
+        return value._asdict()
+    return asdict(value) if isinstance(value, Spread) else value
+
+
 def _latency(timing: Timing) -> dict[str, Any]:
     """Return a latency; of each speed the verdict as the report states it, which is INVALID where there is none."""
-    speeds = {name: speed and {**asdict(speed), "verdict": speed.said} for name, speed in _speeds(timing)}
-    return {**asdict(timing), **speeds}
-
-
-def _speeds(timing: Timing) -> tuple[tuple[str, Speed | None], ...]:
-    return ("own", timing.own), ("eager", timing.eager)
+    both = {"own": timing.own, "eager": timing.eager}
+    return {**asdict(timing), **{n: speed and {**asdict(speed), "verdict": speed.said} for n, speed in both.items()}}
 
 
 def identity(point: Point) -> dict[str, Any]:
     """Return what tells a point from all others."""
-    batches = point.calibration_batches
-    return {
-        **network_identity(point),
-        "scheme": point.scheme,
-        "backend": point.backend,
-        "calibration_batches_asked": batches,
-    }
+    own = {"calibration_batches_asked": point.calibration_batches}
+    return {**network_identity(point), **_values(point, "scheme", "backend"), **own}
 
 
 def network_identity(point: Point) -> dict[str, Any]:
     """Return what tells the network of a point from all others."""
-    return {
-        "model": point.model,
-        "data": point.data,
-        "pruner": "dense" if point.dense else point.pruner,
-        "threshold": point.threshold,
-    }
-
-
-def _drop(drop: Drop | None) -> dict[str, Any] | None:
-    return drop._asdict() if drop else None
+    return {**_values(point, "model", "data"), "pruner": point.pruner or "dense", "threshold": point.threshold}
 
 
 def finite(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Zeros before and after quantization, and those that quantization would have made without any pruning."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sparsebench.store.run import TrialResult
 
@@ -45,44 +46,27 @@ def mean_zeros(found: Sequence[Zeros]) -> Zeros | None:
     """Return the means over seeds; what one of them does not know is unknown."""
     if not found:
         return None
-    alone = [zeros.alone for zeros in found if zeros.alone is not None]
-    owed = [zeros.owed for zeros in found if zeros.owed is not None]
-    n = len(found)
-    return Zeros(
-        sum(zeros.before for zeros in found) / n,
-        sum(zeros.after for zeros in found) / n,
-        sum(alone) / n if len(alone) == n else None,
-        sum(owed) / n if len(owed) == n else None,
-    )
+    return Zeros._make(None if None in values else sum(values) / len(found) for values in zip(*found, strict=True))
 
 
-def zeros_row(zeros: Zeros | None) -> dict[str, Any]:
+def zeros_row(zeros: Zeros | None) -> dict[str, float | None]:
     """Return zeros as columns of data.csv; empty where they are not known."""
-    return {
-        "sparsity_before_quantization": zeros and zeros.before,
-        "sparsity_after_quantization": zeros and zeros.after,
-        "zeros_by_quantization_alone": zeros and zeros.alone,
-        "sparsity_without_those": zeros and zeros.owed,
-    }
+    names = "sparsity_before_quantization", "sparsity_after_quantization", "zeros_by_quantization_alone"
+    return dict(zip((*names, "sparsity_without_those"), zeros or [None] * 4, strict=True))
 
 
 def _shares(trial: TrialResult) -> tuple[float, float] | None:
-    """Return the fractions of zeros before and after quantization."""
     if trial.trained is None or trial.compressed is None:
         return None
-    known: dict[str, list[int]] = {}
+    asked, zeros = Counter[str](), Counter[str]()
     for row in trial.trained.layers:
-        counts = known.setdefault(row.name, [0, 0])
-        counts[0] += row.weights
-        counts[1] += row.zeros
-    weights = before = after = 0
-    for layer in trial.compressed.layers:
-        if layer.name in known:
-            asked, zeros = known[layer.name]
-            # Removed channels count as zeros of the trained network, and are not in the one that runs.
-            removed = asked - layer.weights
-            if 0 <= removed <= zeros:
-                weights += layer.weights
-                before += zeros - removed
-                after += layer.zeros
+        asked[row.name] += row.weights
+        zeros[row.name] += row.zeros
+    # Removed channels count as zeros of the trained network, and are not in the one that runs.
+    found = [
+        (layer.weights, zeros[layer.name] - removed, layer.zeros)
+        for layer in trial.compressed.layers
+        if layer.name in asked and 0 <= (removed := asked[layer.name] - layer.weights) <= zeros[layer.name]
+    ]
+    weights, before, after = (sum(counts) for counts in zip(*found, strict=True)) if found else (0, 0, 0)
     return (before / weights, after / weights) if weights else None

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 from sparsebench.decide.picks import MAX_DROP_PP, Picks, no_answer, pick
 from sparsebench.points.baselines import EAGER
-from sparsebench.points.latency import SessionRow, Speed, sessions
+from sparsebench.points.latency import SessionRow, Speed, sessions, speedup_text
 from sparsebench.points.points import Point, Section
-from sparsebench.points.text import speedup_text
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.records import TrialRecord
 from sparsebench.wording.numbers import decimal, kilobytes, limits, ratio, significant

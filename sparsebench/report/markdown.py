@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.points import Point, Section
-from sparsebench.points.text import UNPAIRED
 from sparsebench.report.answer import answer, invalid_note, subject, timing_note
 from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.caveats import findings

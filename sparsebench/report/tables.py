@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from sparsebench.decide.picks import pick
-from sparsebench.points.latency import Setting
-from sparsebench.points.points import Point, Section, Timing
-from sparsebench.points.text import drop_text, speedup_text, verdict_text
+from sparsebench.points.drops import drop_text
+from sparsebench.points.latency import Setting, Timing, speedup_text, verdict_text
+from sparsebench.points.points import Point, Section
 from sparsebench.store.run import Run, TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, mean_percent, percent, ratio, significant
 from sparsebench.wording.tables import rows_table
