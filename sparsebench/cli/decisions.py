@@ -15,7 +15,7 @@ from sparsebench.cli.exit_codes import DONE, GATE_FAILED, NO_VERDICT, TRIALS_FAI
 from sparsebench.errors import SparsebenchError
 
 if TYPE_CHECKING:
-    from sparsebench.decide.decision import Decision
+    from sparsebench.decide.pick import Decision
     from sparsebench.store.run import Run
 
 
@@ -99,8 +99,8 @@ def pick(
     settle that. Exit codes: 0, a trial is named; 1, nothing meets the limits, or what meets them cannot be told apart;
     2, usage; 4, latency was asked for and was not measured, is INVALID, or its intervals overlap.
     """
-    from sparsebench.decide.decision import decide
-    from sparsebench.decide.decision_text import decision_json, decision_text
+    from sparsebench.decide.pick import decide
+    from sparsebench.decide.pick_text import decision_json, decision_text
     from sparsebench.decide.question import Options, ask
     from sparsebench.points.points import sections
 
@@ -164,9 +164,9 @@ def compare(
     codes: 0, all gates are kept; 1, one is broken; 2, usage; 3, a trial was done in the first run and is not in the
     second; 4, latency was asked for and cannot be told: beyond the limit but not proven, INVALID, or another machine.
     """
+    from sparsebench.decide.changes_text import json_text, markdown_text, table_text
+    from sparsebench.decide.compare import compare_runs
     from sparsebench.decide.gates import judge, parse_gates, require_evidence
-    from sparsebench.decide.run_changes import compare_runs
-    from sparsebench.decide.run_changes_text import json_text, markdown_text, table_text
 
     gates = parse_gates(fail_on or ())
     require_evidence(evidence)

@@ -1,13 +1,16 @@
 """Choosing among points: what meets the limits, which is best, and from which others it cannot be told.
 
-``sparsebench pick`` and the first line of a report are both made of this.
+``sparsebench pick`` and the first line of a report, which says what is smallest and fastest, are both made of this.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion, is_valid
 from sparsebench.points.points import Point, Section
+
+MAX_DROP_PP = 1.0
+"""Largest mean drop of top-1 accuracy, in percentage points, with which a point may be picked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,22 +125,19 @@ def best_of(section: Section, criterion: Criterion, points: Sequence[Point]) -> 
     return points[min(ranked)[2]] if ranked else None
 
 
-def _steps(section: Section, question: Question, candidates: Sequence[Point]) -> list[Step]:
-    """Return the criteria at work, until one point is left or no criterion is."""
-    steps: list[Step] = []
-    group = tuple(candidates)
+def _steps(section: Section, question: Question, candidates: tuple[Point, ...]) -> Iterator[Step]:
+    group = candidates
     for name in (question.objective, *question.then):
         step = _step(section, CRITERIA[name], group, question.only_faster)
-        steps.append(step)
+        yield step
         if step.best is None or not step.rivals:
-            break
+            return
         group = (step.best, *step.rivals)
-    return steps
 
 
 def _step(section: Section, criterion: Criterion, group: tuple[Point, ...], only_faster: bool) -> Step:
-    leading = [p for p in group if _is_faster(section, p)] if only_faster and criterion.timed else group
-    best = best_of(section, criterion, leading)
+    faster = [p for p in group if (timing := p.timing(section.setting)) and timing.reference.is_faster]
+    best = best_of(section, criterion, faster if only_faster and criterion.timed else group)
     if best is None:
         return Step(criterion=criterion, group=group, best=None)
     others = [p for p in group if p is not best and criterion.read(section, p) is not None]
@@ -145,6 +145,55 @@ def _step(section: Section, criterion: Criterion, group: tuple[Point, ...], only
     return Step(criterion=criterion, group=group, best=best, rivals=rivals)
 
 
-def _is_faster(section: Section, point: Point) -> bool:
-    timing = point.timing(section.setting)
-    return timing is not None and timing.reference.is_faster
+@dataclass(frozen=True)
+class Picks:
+    """The chosen points; None where nothing qualifies. ``candidates`` counts the points chosen from.
+
+    ``timed`` is whether any of them was timed; where it was and ``fastest`` is None, none was found FASTER.
+    ``as_small`` and ``as_fast`` are the others that ``smallest`` and ``fastest`` cannot be told from.
+    """
+
+    smallest: Point | None
+    fastest: Point | None
+    timed: bool
+    candidates: int
+    as_small: tuple[Point, ...] = ()
+    as_fast: tuple[Point, ...] = ()
+
+
+def pick(section: Section) -> Picks:
+    """Choose the smallest deflated file and the lowest latency among points that lose at most ``MAX_DROP_PP``.
+
+    Only what was compressed can be chosen, or the dense network on another backend than the first; where two points
+    are equally small or fast, the one that loses less is. Only what was found FASTER than dense fp32 can be the
+    fastest: than that of eager, or where that was not timed along, than that of its own backend.
+    """
+    reference = next(iter(section.backends), None)
+
+    def compressed(point: Point) -> bool:
+        return not (point.is_baseline and point.backend == reference)
+
+    limits = {"drop": MAX_DROP_PP}
+    size, speed = (
+        choose(section, Question(objective=objective, limits=limits, only_faster=True, eligible=compressed))
+        for objective in ("deflated_size", "latency")
+    )
+    return Picks(
+        smallest=size.leader,
+        fastest=speed.leader,
+        timed=any(point.timing(section.setting) for point in size.candidates),
+        candidates=len(size.candidates),
+        as_small=size.steps[0].rivals,
+        as_fast=speed.steps[0].rivals,
+    )
+
+
+def no_answer(section: Section) -> str:
+    """Return why nothing of a section can be chosen, as a sentence; empty where something can."""
+    if not section.shown:
+        return "No trial has finished, so there is no answer yet."
+    if all(point.drop is None for point in section.shown):
+        return "No answer: without a finished dense fp32 trial, nothing can be compared."
+    if any(point.is_baseline and point.chance for point in section.shown):
+        return "No answer: the dense network cannot be told from guessing, so there is no accuracy to lose."
+    return ""

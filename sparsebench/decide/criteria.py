@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 from sparsebench.points.baselines import SeedResult
 from sparsebench.points.drops import Correctness, Drop, mean_drop
-from sparsebench.points.exact_values import deflated_file_bytes, effective_macs, file_bytes, working_memory_bytes
 from sparsebench.points.points import Point, Section
+from sparsebench.points.rows import exact_value
 from sparsebench.statistics.accuracy import p_from_limits
-from sparsebench.statistics.spread import known
 from sparsebench.statistics.verdicts import LEVEL, Verdict
-from sparsebench.store.run import TrialResult
 from sparsebench.wording.numbers import decimal, kilobytes, percent, significant
 from sparsebench.wording.quantities import BYTES, COUNT, MILLISECONDS, POINTS, Dimension
 
@@ -73,16 +71,12 @@ def latency_ms(section: Section, point: Point) -> Reading | None:
     return Reading(value, value * speed.speedup / speed.high, value * speed.speedup / speed.low)
 
 
-def advantage(leader: Point, other: Point, correctness: Correctness | None = None) -> Drop | None:
+def advantage(leader: Point, other: Point) -> Drop | None:
     """Return how much more accurate a point is than another on the same test samples, over the seeds they share."""
-    reader = correctness or Correctness()
+    reader = Correctness()
     theirs = {seed.trial.trial.seed: seed.trial.evaluated for seed in other.seeds}
-    drops = [
-        drop
-        for seed in leader.seeds
-        if (drop := reader.drop(seed.trial.evaluated, theirs.get(seed.trial.trial.seed))) is not None
-    ]
-    return mean_drop(drops)
+    drops = (reader.drop(seed.trial.evaluated, theirs.get(seed.trial.trial.seed)) for seed in leader.seeds)
+    return mean_drop([drop for drop in drops if drop])
 
 
 def _accuracy(_: Section, point: Point) -> Reading | None:
@@ -116,28 +110,20 @@ def _more_accurate(_: Section, leader: Point, other: Point, others: int) -> bool
     return found is not None and found.pp > 0 and p_from_limits(found.pp, found.low_pp, found.high_pp) * others <= LEVEL
 
 
-def _exact(
-    name: str,
-    noun: str,
-    superlative: str,
-    dimension: Dimension,
-    value: Callable[[TrialResult], float | None],
-    shown: Callable[[float], str],
-) -> Criterion:
+def _exact(name: str, noun: str, superlative: str, dimension: Dimension, shown: Callable[[float], str]) -> Criterion:
     """Return a criterion that is known exactly of each seed: one point is better where it is for every seed."""
 
     def values(seeds: Sequence[SeedResult]) -> dict[int, float]:
-        found = ((seed.trial.trial.seed, value(seed.trial)) for seed in seeds)
+        found = ((seed.trial.trial.seed, exact_value(name, seed.trial)) for seed in seeds)
         return {seed: number for seed, number in found if number is not None}
 
     def read(_: Section, point: Point) -> Reading | None:
-        found = known(values(point.seeds).values())
+        found = values(point.seeds).values()
         return Reading(sum(found) / len(found), min(found), max(found)) if found else None
 
     def apart(_: Section, leader: Point, other: Point, __: int) -> bool:
         mine, theirs = values(leader.seeds), values(other.seeds)
-        common = mine.keys() & theirs.keys()
-        if common:
+        if common := mine.keys() & theirs.keys():
             return all(mine[seed] < theirs[seed] for seed in common)
         return bool(mine and theirs) and max(mine.values()) < min(theirs.values())
 
@@ -163,38 +149,16 @@ CRITERIA = {
             _faster,
             timed=True,
         ),
-        _exact(
-            "size",
-            "saved file",
-            "the smallest saved file",
-            BYTES,
-            file_bytes,
-            _bytes,
-        ),
-        _exact(
-            "deflated_size",
-            "deflated file",
-            "the smallest deflated file",
-            BYTES,
-            deflated_file_bytes,
-            _bytes,
-        ),
+        _exact("size", "saved file", "the smallest saved file", BYTES, _bytes),
+        _exact("deflated_size", "deflated file", "the smallest deflated file", BYTES, _bytes),
         _exact(
             "macs",
             "MACs with a non-zero weight",
             "the fewest MACs with a non-zero weight",
             COUNT,
-            effective_macs,
             lambda value: f"{decimal(value, 0)} MACs",
         ),
-        _exact(
-            "memory",
-            "working memory",
-            "the smallest working memory",
-            BYTES,
-            working_memory_bytes,
-            _bytes,
-        ),
+        _exact("memory", "working memory", "the smallest working memory", BYTES, _bytes),
         Criterion(
             "accuracy",
             "top-1 accuracy",

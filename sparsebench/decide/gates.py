@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sparsebench.decide.change import Change, setting_text
-from sparsebench.decide.change_metrics import METRICS, Metric
-from sparsebench.decide.run_changes import Row, RunComparison
+from sparsebench.decide.changes import Change
+from sparsebench.decide.compare import Row, RunComparison
+from sparsebench.decide.metrics import METRICS, Metric
 from sparsebench.errors import ProblemsError, SparsebenchError
+from sparsebench.points.latency import setting_text
 from sparsebench.registry import unknown_name
 from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.wording.quantities import BYTES, PERCENT, Dimension, parse_quantity

@@ -1,19 +1,29 @@
 """Two runs side by side: which trial of one is which of the other."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from statistics import mode
+from typing import Any, NamedTuple
 
 from sparsebench.points.baselines import EAGER, FP32, identity
-from sparsebench.store.records import EnvironmentRecord, pruning_in_short
+from sparsebench.store.records import pruning_in_short
 from sparsebench.store.run import Run, TrialResult
-
-Spot = tuple[str, str, str | None, float, str, str, int | None]
-"""What the seeds of a pair share: model, data, pruner, threshold, scheme, backend, calibration batches."""
 
 LEFT_OUT = ("not offered", "pending")
 """What a trial may be in both runs without anybody missing it."""
+
+
+class Spot(NamedTuple):
+    """What the seeds of a group share."""
+
+    model: str
+    data: str
+    pruner: str | None
+    threshold: float
+    scheme: str
+    backend: str
+    calibration_batches: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +57,7 @@ class Group:
     @property
     def pruning(self) -> str:
         """Pruner and threshold in short: ``magnitude 0.9``, or ``dense``."""
-        _, _, pruner, threshold, *_ = self.spot
-        return pruning_in_short(pruner, threshold)
+        return pruning_in_short(self.spot.pruner, self.spot.threshold)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -58,65 +67,54 @@ class Group:
     @property
     def is_dense_fp32(self) -> bool:
         """Whether it is the network that others are timed beside."""
-        return self.spot[3] == 0.0 and self.spot[4] == FP32
+        return self.spot.threshold == 0.0 and self.spot.scheme == FP32
 
 
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """What two runs share, and what only one of them has."""
-
-    groups: tuple[Group, ...]
-    only_before: tuple[TrialResult, ...]
-    only_after: tuple[TrialResult, ...]
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """All pairs."""
-        return tuple(pair for group in self.groups for pair in group.pairs)
-
-
-def match(before: Run, after: Run) -> Match:
+def match(before: Run, after: Run) -> tuple[tuple[Group, ...], tuple[TrialResult, ...], tuple[TrialResult, ...]]:
     """Match the trials of two runs by model, data, pruner, threshold, seed, scheme, backend and calibration batches.
 
-    Trials that neither run could or did carry out are left out.
+    Returns:
+        What both have, the trials that only the first has, and those that only the second has. Trials that neither run
+        could or did carry out are left out.
     """
     earlier, later = ({identity(t): t for t in run.trials} for run in (before, after))
     grouped: defaultdict[Spot, list[Pair]] = defaultdict(list)
     for key, trial in earlier.items():
         other = later.get(key)
         if other and not (trial.status in LEFT_OUT and other.status in LEFT_OUT):
-            grouped[_spot(trial)].append(Pair(before=trial, after=other))
-    return Match(
-        groups=tuple(Group(spot=spot, pairs=tuple(pairs)) for spot, pairs in sorted(grouped.items(), key=_order)),
-        only_before=tuple(trial for key, trial in earlier.items() if key not in later),
-        only_after=tuple(trial for key, trial in later.items() if key not in earlier),
+            model, data, pruner, threshold, _, scheme, backend, batches = key
+            spot = Spot(model, data, pruner, threshold, scheme, backend, batches)
+            grouped[spot].append(Pair(before=trial, after=other))
+    return (
+        tuple(Group(spot=spot, pairs=tuple(grouped[spot])) for spot in sorted(grouped, key=_order)),
+        tuple(trial for key, trial in earlier.items() if key not in later),
+        tuple(trial for key, trial in later.items() if key not in earlier),
     )
-
-
-def apart(group: Group) -> tuple[Group, ...]:
-    """Return a group for each seed."""
-    return tuple(Group(spot=group.spot, pairs=(pair,)) for pair in group.pairs)
 
 
 def differing_settings(before: Run, after: Run) -> dict[str, tuple[Any, Any]]:
     """Return the keys of the configs that differ, with both values; those that only one has are None in the other."""
-    first, second = (dict(_flat(run.record.config)) for run in (before, after))
-    keys = dict.fromkeys((*first, *second))
-    return {key: (first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)}
+    return _differing(dict(_flat(before.record.config)), dict(_flat(after.record.config)), absent=None)
 
 
 def differing_versions(before: Run, after: Run) -> dict[str, tuple[str, str]]:
     """Return the libraries whose versions differ, and the machines where those do."""
-    first, second = (_environment(run) for run in (before, after))
+    return _differing(_environment(before), _environment(after), absent="none")
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any], absent: str | None) -> dict[str, tuple[Any, Any]]:
     return {
-        name: (first.get(name, "none"), second.get(name, "none"))
+        name: (first.get(name, absent), second.get(name, absent))
         for name in dict.fromkeys((*first, *second))
         if first.get(name) != second.get(name)
     }
 
 
 def _environment(run: Run) -> dict[str, str]:
-    environment = _common([record.environment for t in run.trials for record in t.stages] or [run.record.environment])
+    """Return what most records were made with."""
+    found = [record.environment for t in run.trials for record in t.stages] or [run.record.environment]
+    kinds = [(e.machine, e.python, tuple(sorted(e.versions.items()))) for e in found]
+    environment = found[kinds.index(mode(kinds))]
     return {
         "machine": environment.machine,
         "sparsebench": run.record.sparsebench,
@@ -125,22 +123,11 @@ def _environment(run: Run) -> dict[str, str]:
     }
 
 
-def _common(environments: Sequence[EnvironmentRecord]) -> EnvironmentRecord:
-    """Return the environment of most records."""
-    by_key = {(e.machine, e.python, tuple(sorted(e.versions.items()))): e for e in environments}
-    counts = Counter((e.machine, e.python, tuple(sorted(e.versions.items()))) for e in environments)
-    return by_key[counts.most_common(1)[0][0]]
-
-
-def _spot(trial: TrialResult) -> Spot:
-    model, data, pruner, threshold, _, scheme, backend, batches = identity(trial)
-    return model, data, pruner, threshold, scheme, backend, batches
-
-
-def _order(item: tuple[Spot, Any]) -> tuple[Any, ...]:
+def _order(spot: Spot) -> tuple[Any, ...]:
     """Return where a group stands: model, data, backend (eager first), pruner, threshold, scheme (fp32 first)."""
-    model, data, pruner, threshold, scheme, backend, batches = item[0]
-    return model, data, backend != EAGER, backend, pruner or "", threshold, scheme != FP32, scheme, batches or 0
+    where = spot.model, spot.data, spot.backend != EAGER, spot.backend
+    how = spot.pruner or "", spot.threshold, spot.scheme != FP32, spot.scheme, spot.calibration_batches or 0
+    return where + how
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sparsebench.decide.choosing import Question
+from sparsebench.decide.choosing import MAX_DROP_PP, Question
 from sparsebench.decide.criteria import CRITERIA, LIMITS
-from sparsebench.decide.picks import MAX_DROP_PP
 from sparsebench.errors import ProblemsError, SparsebenchError
-from sparsebench.points.latency import Setting
 from sparsebench.points.points import Point, Section
 from sparsebench.registry import unknown_name
 from sparsebench.wording.quantities import parse_quantity
@@ -85,14 +83,11 @@ def _objective(options: Options, problems: list[str]) -> str:
         problems.append(
             "--minimize and --maximize: one of them is the objective; name what decides after it with --then."
         )
-    if options.maximize:
-        name = _criterion("--maximize", options.maximize, problems)
-        if name in CRITERIA and not CRITERIA[name].most:
-            problems.append(f"--maximize {name}: less of it is better; write --minimize {name}.")
-        return name
-    name = _criterion("--minimize", options.minimize or DEFAULT_OBJECTIVE, problems)
-    if name in CRITERIA and CRITERIA[name].most:
-        problems.append(f"--minimize {name}: more of it is better; write --maximize {name}.")
+    most = bool(options.maximize)
+    option, other, better = ("--maximize", "--minimize", "less") if most else ("--minimize", "--maximize", "more")
+    name = _criterion(option, options.maximize or options.minimize or DEFAULT_OBJECTIVE, problems)
+    if name in CRITERIA and CRITERIA[name].most is not most:
+        problems.append(f"{option} {name}: {better} of it is better; write {other} {name}.")
     return name
 
 
@@ -104,7 +99,6 @@ def _criterion(option: str, name: str, problems: list[str]) -> str:
 
 
 def _section(found: Sequence[Section], options: Options, problems: list[str]) -> Section | None:
-    left = list(found)
     for option, wanted, names in (
         ("--model", options.model, [section.model for section in found]),
         ("--data", options.data, [section.data for section in found]),
@@ -112,7 +106,7 @@ def _section(found: Sequence[Section], options: Options, problems: list[str]) ->
         if wanted is not None and wanted not in names:
             problems.append(f"{option}: {unknown_name('name', wanted, set(names))}")
             return None
-    left = [s for s in left if options.model in (None, s.model) and options.data in (None, s.data)]
+    left = [s for s in found if options.model in (None, s.model) and options.data in (None, s.data)]
     if len(left) == 1:
         return left[0]
     if not left:
@@ -125,25 +119,17 @@ def _section(found: Sequence[Section], options: Options, problems: list[str]) ->
 
 def _timed_at(section: Section, options: Options, problems: list[str]) -> Section:
     """Return the section with its latencies read at the batch size and threads that are asked for."""
-    if options.batch is None and options.threads is None:
-        return section
+    asked = {"--batch": options.batch, "--threads": options.threads}
+    shown = " ".join(f"{option} {value}" for option, value in asked.items() if value is not None)
     fitting = [s for s in section.settings if options.batch in (None, s[0]) and options.threads in (None, s[1])]
+    if not shown:
+        return section
     if fitting:
         return replace(section, preferred=fitting[0])
-    asked = " ".join(
-        f"{option} {value}"
-        for option, value in (("--batch", options.batch), ("--threads", options.threads))
-        if value is not None
-    )
-    problems.append(f"{asked}: {_timed(section.settings)}")
+    known = listing([f"batch {batch} with {counted(threads, 'thread')}" for batch, threads in section.settings])
+    why = f"latency was not measured so. It was at {known}." if known else "no latency was measured in this run."
+    problems.append(f"{shown}: {why}")
     return section
-
-
-def _timed(settings: Sequence[Setting]) -> str:
-    if not settings:
-        return "no latency was measured in this run."
-    known = listing([f"batch {batch} with {counted(threads, 'thread')}" for batch, threads in settings])
-    return f"latency was not measured so. It was at {known}."
 
 
 def _eligible(section: Section, backend: str | None, problems: list[str]) -> Callable[[Point], bool]:

@@ -13,6 +13,7 @@ from sparsebench.store.records import StageRecord
 from sparsebench.store.run import TrialResult
 from sparsebench.store.timings import MeasureResult, RatioResult
 from sparsebench.wording.numbers import DASH, decimal, limits
+from sparsebench.wording.text import counted
 
 INVALID = "INVALID"
 
@@ -212,6 +213,11 @@ def sessions(trials: Sequence[TrialResult]) -> tuple[SessionRow, ...]:
         row = SessionRow(model=t.model, data=t.data, backend=t.backend, measured=measured)
         found.setdefault(measured.session.id, row)
     return tuple(sorted(found.values(), key=lambda row: row.measured.session.valid))
+
+
+def setting_text(setting: Setting | None) -> str:
+    """Return a batch size and number of threads as they stand behind a metric; empty where there are none."""
+    return f" at batch {setting[0]}, {counted(setting[1], 'thread')}" if setting else ""
 
 
 def speedup_text(speed: Speed | None) -> str:

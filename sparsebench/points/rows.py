@@ -10,6 +10,7 @@ from sparsebench.points.latency import Timing
 from sparsebench.points.points import Point
 from sparsebench.points.zeros import zeros_row
 from sparsebench.statistics.spread import Spread
+from sparsebench.store.run import TrialResult
 
 
 def point_row(point: Point) -> dict[str, Any]:
@@ -66,3 +67,19 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value
+
+
+def exact_value(name: str, trial: TrialResult) -> float | None:
+    """Return what is known exactly of a trial, None where it was not measured.
+
+    Args:
+        name: ``size`` or ``deflated_size`` of the saved file, or ``memory``, the working memory at batch 1 without
+            weights, in bytes; or ``macs``, multiply-accumulates with a non-zero weight, for one sample.
+        trial: the trial.
+    """
+    if name == "macs":
+        return trial.trained.effective_macs if trial.trained else None
+    if trial.compressed is None:
+        return None
+    size, memory = trial.compressed.size, trial.compressed.working_memory_bytes
+    return {"size": size.file_bytes, "deflated_size": size.deflated_file_bytes, "memory": memory}[name]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from sparsebench.decide.picks import MAX_DROP_PP, Picks, no_answer, pick
+from sparsebench.decide.choosing import MAX_DROP_PP, Picks, no_answer, pick
 from sparsebench.points.baselines import EAGER
 from sparsebench.points.latency import SessionRow, Speed, sessions, speedup_text
 from sparsebench.points.points import Point, Section

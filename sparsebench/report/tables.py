@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from sparsebench.decide.picks import pick
+from sparsebench.decide.choosing import pick
 from sparsebench.points.drops import drop_text
 from sparsebench.points.latency import Setting, Timing, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section

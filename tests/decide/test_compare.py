@@ -10,9 +10,9 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from sparsebench.cli.app import app
+from sparsebench.decide.changes_text import json_text, markdown_text, table_text
+from sparsebench.decide.compare import compare_runs
 from sparsebench.decide.gates import judge, parse_gates
-from sparsebench.decide.run_changes import compare_runs
-from sparsebench.decide.run_changes_text import json_text, markdown_text, table_text
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.statistics.accuracy import paired_difference
 from sparsebench.store.results import pack_bits

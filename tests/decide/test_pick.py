@@ -9,8 +9,8 @@ from handmade import Bench, session, stored, with_faults
 from typer.testing import CliRunner
 
 from sparsebench.cli.app import app
-from sparsebench.decide.decision import decide
-from sparsebench.decide.picks import pick
+from sparsebench.decide.choosing import pick
+from sparsebench.decide.pick import decide
 from sparsebench.decide.question import Options, ask
 from sparsebench.errors import ProblemsError
 from sparsebench.points.points import sections

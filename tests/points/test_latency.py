@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from handmade import ENVIRONMENT, Bench, session
 
-from sparsebench.decide.picks import pick
+from sparsebench.decide.choosing import pick
 from sparsebench.points.latency import Judge
 from sparsebench.points.points import sections
 from sparsebench.report import write_report

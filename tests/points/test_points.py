@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from handmade import LOST_BY_QUANTIZATION, SAMPLES, Bench, lost_by_pruning, with_faults
 
-from sparsebench.decide.picks import pick
+from sparsebench.decide.choosing import pick
 from sparsebench.points.baselines import Comparer
 from sparsebench.points.drops import Correctness
 from sparsebench.points.points import Point, Section, sections

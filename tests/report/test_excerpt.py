@@ -8,7 +8,7 @@ import pytest
 from handmade import Bench
 
 from sparsebench import write_report
-from sparsebench.decide.picks import pick
+from sparsebench.decide.choosing import pick
 from sparsebench.points.points import sections
 from sparsebench.report import tables as module
 from sparsebench.report.tables import excerpt, excerpt_note, unbeaten

@@ -12,7 +12,7 @@ from handmade import Bench
 from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sparsebench.decide.picks import pick
+from sparsebench.decide.choosing import pick
 from sparsebench.points.points import sections
 from sparsebench.report.figures import bars, fronts
 from sparsebench.report.figures.canvas import fitting, look, text_width

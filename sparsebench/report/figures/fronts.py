@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sparsebench.decide.picks import pick
+from sparsebench.decide.choosing import pick
 from sparsebench.points.points import Point, Section
 from sparsebench.report.figures.chart import Panel, PanelChart, Series, Spot, accuracy_axis, log_axis, spot_of
 from sparsebench.report.figures.palette import Palette

@@ -9,9 +9,8 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
-from sparsebench.points.latency import Setting
+from sparsebench.points.latency import Setting, speedup_text, verdict_text
 from sparsebench.points.points import Point
-from sparsebench.points.text import speedup_text, verdict_text
 from sparsebench.report.figures.chart import (
     FAINT,
     MOST_NUMBERS,

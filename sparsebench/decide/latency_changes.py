@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sparsebench.decide.change import Change
+from sparsebench.decide.changes import Change
 from sparsebench.decide.matching import Group
 from sparsebench.points.latency import INVALID, Setting
 from sparsebench.statistics.spread import geometric_mean
@@ -32,11 +32,8 @@ class Timed(NamedTuple):
         return self.reference.compress == self.compress
 
 
-class TimedPair(NamedTuple):
-    """The same network in two runs."""
-
-    before: Timed
-    after: Timed
+TimedPair = tuple[Timed, Timed]
+"""The same network in two runs."""
 
 
 def latency_p50(group: Group) -> Sequence[Change]:
@@ -61,9 +58,9 @@ def _by_setting(group: Group, compare: Callable[[Setting, Sequence[TimedPair]], 
         before, after = _timed(pair.before), _timed(pair.after)
         for setting, timed in before.items():
             if setting in after:
-                settings[setting].append(TimedPair(timed, after[setting]))
+                settings[setting].append((timed, after[setting]))
             elif not pair.lost:
-                missing[setting] = Change(setting=setting, open="it was not timed in the second run")
+                missing[setting] = _open(setting, "it was not timed in the second run")
     found = [change for setting, timed in settings.items() if (change := compare(setting, timed))]
     return (*found, *(change for setting, change in missing.items() if setting not in settings))
 
@@ -99,22 +96,21 @@ def _open(setting: Setting, why: str) -> Change:
 def _median_change(setting: Setting, timed: Sequence[TimedPair]) -> Change | None:
     if any(one.is_reference for pair in timed for one in pair):
         return None
-    why = _incomparable(timed)
-    if why:
+    if why := _incomparable(timed):
         return _open(setting, why)
     ratios = [[one.reference for one in side] for side in zip(*timed, strict=True)]
     known = [[log for r in side if (log := log_ratio(r.ratio, r.low, r.high, r.generation_ratios))] for side in ratios]
     if min(map(len, known)) < len(timed):
         return _open(setting, "it was timed in fewer than two worker processes")
     before, after = (geometric_mean(ratio.ratio for ratio in side) for side in ratios)
-    found = unpaired_change(*known)
+    ratio, low, high, p_value = unpaired_change(*known)
     return Change(
         before=before,
         after=after,
-        change=found.ratio - 1,
-        low=found.low - 1,
-        high=found.high - 1,
-        p_value=found.p_value,
+        change=ratio - 1,
+        low=low - 1,
+        high=high - 1,
+        p_value=p_value,
         setting=setting,
         said=str(Verdict.INCONCLUSIVE),
         pairs=len(timed),
@@ -122,8 +118,7 @@ def _median_change(setting: Setting, timed: Sequence[TimedPair]) -> Change | Non
 
 
 def _tail_change(setting: Setting, timed: Sequence[TimedPair]) -> Change | None:
-    why = _incomparable(timed)
-    if why:
+    if why := _incomparable(timed):
         return _open(setting, why)
     before, after = (geometric_mean(map(_tail, side)) for side in zip(*timed, strict=True))
     if not before or not after:

@@ -5,7 +5,7 @@ from textwrap import fill
 from typing import Any
 
 from sparsebench.decide.choosing import Choice
-from sparsebench.decide.decision import Decision
+from sparsebench.decide.pick import Decision
 from sparsebench.points.points import Point
 from sparsebench.points.rows import finite, point_row
 from sparsebench.wording.text import clean

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sparsebench.decide.choosing import Choice, Question, best_of, choose, meets
+from sparsebench.decide.choosing import Choice, Question, best_of, choose, meets, no_answer
 from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
-from sparsebench.decide.picks import no_answer
 from sparsebench.decide.remedies import command_again, quieter, seconds_cap, settling
-from sparsebench.points.latency import INVALID, speedup_text, verdict_text
+from sparsebench.points.latency import INVALID, setting_text, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.run import Run, TrialResult
@@ -44,33 +43,22 @@ class Decision:
 def decide(run: Run, section: Section, question: Question) -> Decision:
     """Return the answer to a question about a section of a run."""
     choice = choose(section, question)
-    unanswered = (
-        _without_candidates(run, choice) or _untrusted(run, choice) or _tied(run, choice) or _close(run, choice)
-    )
-    if unanswered:
-        return unanswered
-    winner = choice.winner
-    assert winner is not None  # noqa: S101 - without one it is unanswered
-    trial, seed_reason = _trial(winner)
-    return Decision(choice=choice, outcome="picked", trial=trial, reasons=tuple(_why(choice, trial, seed_reason)))
-
-
-def _without_candidates(run: Run, choice: Choice) -> Decision | None:
-    none = no_answer(choice.section)
-    if none:
-        return Decision(choice=choice, outcome="nothing fits", reasons=(none,))
-    untimed = _untimed(choice)
-    if untimed:
+    if reason := no_answer(section):
+        return Decision(choice=choice, outcome="nothing fits", reasons=(reason,))
+    if question.timed and not any(LIMITS["latency"].read(section, point) for point in choice.eligible):
         again = f"Time them: {command_again(run, {'measure.batch_sizes': '1'})}"
-        return Decision(choice=choice, outcome="timing open", reasons=(untimed,), settle=(again,))
+        reason = f"No latency was measured{_where(choice)}."
+        return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=(again,))
     if not choice.candidates:
         return Decision(choice=choice, outcome="nothing fits", reasons=tuple(_unmet(choice)))
-    return None
+    if choice.invalid:
+        return _untrusted(run, choice)
+    if choice.winner is None:
+        return _tied(run, choice)
+    return _close(run, choice, choice.winner) or _picked(choice, choice.winner)
 
 
-def _untrusted(run: Run, choice: Choice) -> Decision | None:
-    if not choice.invalid:
-        return None
+def _untrusted(run: Run, choice: Choice) -> Decision:
     backends = listing(list(dict.fromkeys(clean(point.backend) for point in choice.invalid)))
     reason = (
         f"The timing of {counted(len(choice.invalid), 'candidate')} on {backends} is {INVALID}: a second copy of the "
@@ -79,63 +67,57 @@ def _untrusted(run: Run, choice: Choice) -> Decision | None:
     return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=tuple(quieter(run, choice)))
 
 
-def _tied(run: Run, choice: Choice) -> Decision | None:
-    if choice.winner is not None:
-        return None
+def _tied(run: Run, choice: Choice) -> Decision:
     last = choice.steps[-1]
     outcome: Outcome = "timing open" if last.criterion.timed else "not told apart"
     if last.best is None:
         reason = f"Of no candidate is the {last.criterion.noun} known."
         return Decision(choice=choice, outcome=outcome, reasons=(reason,))
     others = f"{counted(len(last.rivals), 'other')} cannot be told from it: {last.criterion.tie}."
-    best = reading_text(choice.section, last.best, last.criterion)
+    best = _reading_text(choice.section, last.best, last.criterion)
     where = _where(choice) if last.criterion.timed else ""
     reasons = [f"{clean(last.best.label)} has {last.criterion.superlative}{where}, {best}, but {others}"]
     rivals = sorted(last.rivals, key=lambda point: last.criterion.rank(choice.section, point) or 0.0)
-    reasons += [f"- {clean(p.label)}: {reading_text(choice.section, p, last.criterion)}" for p in rivals[:MOST_NAMED]]
+    reasons += [f"- {clean(p.label)}: {_reading_text(choice.section, p, last.criterion)}" for p in rivals[:MOST_NAMED]]
     if len(rivals) > MOST_NAMED:
         reasons.append(f"- and {len(rivals) - MOST_NAMED} more")
     return Decision(choice=choice, outcome=outcome, reasons=tuple(reasons), settle=tuple(settling(run, choice)))
 
 
-def _close(run: Run, choice: Choice) -> Decision | None:
-    """Return that the winner may be beyond a limit of latency, where its interval reaches over it."""
-    limits_in_time = {name: most for name, most in choice.question.limits.items() if LIMITS[name].timed}
-    reasons = tuple(filter(None, (_doubt(choice, LIMITS[name], most) for name, most in limits_in_time.items())))
-    if not reasons:
+def _close(run: Run, choice: Choice, winner: Point) -> Decision | None:
+    """Return that the winner may be beyond the limit of latency, where its interval reaches over it."""
+    latency, most = LIMITS["latency"], choice.question.limits.get("latency")
+    reading = latency.read(choice.section, winner)
+    if most is None or reading is None or not reading.value <= most < reading.high:
         return None
-    longer = f"Time longer: {command_again(run, {'measure.seconds_cap': str(seconds_cap(choice, 4))})}"
-    return Decision(choice=choice, outcome="timing open", reasons=reasons, settle=(longer, "Or move the limit."))
-
-
-def _doubt(choice: Choice, criterion: Criterion, most: float) -> str:
-    winner = choice.winner
-    reading = criterion.read(choice.section, winner) if winner else None
-    if winner is None or reading is None or not reading.value <= most < reading.high:
-        return ""
-    return (
-        f"{clean(winner.label)} would be it, but its {criterion.noun} is {criterion.shown(reading.value)}, with a 95 % "
-        f"interval of {criterion.shown(reading.low)} to {criterion.shown(reading.high)}: the limit of "
-        f"{criterion.shown(most)} lies within."
+    value, low, high = map(latency.shown, reading)
+    reason = (
+        f"{clean(winner.label)} would be it, but its {latency.noun} is {value}, with a 95 % interval of {low} to "
+        f"{high}: the limit of {latency.shown(most)} lies within."
     )
+    longer = f"Time longer: {command_again(run, {'measure.seconds_cap': str(seconds_cap(choice, 4))})}"
+    return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=(longer, "Or move the limit."))
 
 
-def reading_text(section: Section, point: Point, criterion: Criterion) -> str:
-    """Return a point's value by a criterion as text, with how far it is known."""
+def _picked(choice: Choice, winner: Point) -> Decision:
+    trial, why_this_seed = _trial(winner)
+    reasons = _why(choice, winner, trial, why_this_seed)
+    return Decision(choice=choice, outcome="picked", trial=trial, reasons=tuple(reasons))
+
+
+def _reading_text(section: Section, point: Point, criterion: Criterion) -> str:
     reading = criterion.read(section, point)
     if reading is None:
         return "not measured"
-    timing = point.timing(section.setting)
-    if criterion.timed and timing:
-        speed = timing.reference
-        if speed.verdict is Verdict.BASELINE:
-            return f"{criterion.shown(reading.value)} ({verdict_text(speed)})"
-        return f"{criterion.shown(reading.value)} ({speedup_text(speed)}, {verdict_text(speed)})"
-    return criterion.shown(reading.value)
+    value, timing = criterion.shown(reading.value), point.timing(section.setting)
+    if not criterion.timed or timing is None:
+        return value
+    speed = timing.reference
+    speedup = "" if speed.verdict is Verdict.BASELINE else f"{speedup_text(speed)}, "
+    return f"{value} ({speedup}{verdict_text(speed)})"
 
 
-def drop_text(point: Point, most: float | None) -> str:
-    """Return how much accuracy a point loses, and whether more than ``most`` is excluded."""
+def _drop_text(point: Point, most: float | None) -> str:
     drop = point.drop
     if drop is None:
         return "drop unknown"
@@ -147,8 +129,7 @@ def drop_text(point: Point, most: float | None) -> str:
     return text
 
 
-def limits_text(question: Question) -> str:
-    """Return the limits of a question as they stand in a sentence; empty where there are none."""
+def _limits_text(question: Question) -> str:
     return listing([f"{LIMITS[name].noun} ≤ {LIMITS[name].shown(most)}" for name, most in question.limits.items()])
 
 
@@ -157,24 +138,15 @@ def _where(choice: Choice) -> str:
     setting = choice.section.setting
     baselines = {t.reference.baseline for p in choice.eligible if (t := p.timing(setting))}
     beside = f", beside {clean(baselines.pop())}" if len(baselines) == 1 else ""
-    return f" at batch {setting[0]}, {counted(setting[1], 'thread')}{beside}" if setting else ""
-
-
-def _untimed(choice: Choice) -> str:
-    """Return that latency has a part in the question and was never measured; empty where it was."""
-    latency = LIMITS["latency"]
-    if not choice.question.timed or any(latency.read(choice.section, p) for p in choice.eligible):
-        return ""
-    return f"No latency was measured{_where(choice)}."
+    return f"{setting_text(setting)}{beside}" if setting else ""
 
 
 def _unmet(choice: Choice) -> Iterator[str]:
-    """Yield how far each limit is from being met."""
     section, question = choice.section, choice.question
     if not choice.eligible:
         yield "There is no point to choose from."
         return
-    yield f"None of {counted(len(choice.eligible), 'point')} meets {limits_text(question)}."
+    yield f"None of {counted(len(choice.eligible), 'point')} meets {_limits_text(question)}."
     for name, most in question.limits.items():
         criterion = LIMITS[name]
         meeting = sum(meets(section, point, criterion, most, question.strict) for point in choice.eligible)
@@ -186,7 +158,7 @@ def _unmet(choice: Choice) -> Iterator[str]:
         far = f", up to {criterion.shown(reading.high)} for sure" if question.strict and reading else ""
         yield (
             f"{criterion.noun} ≤ {criterion.shown(most)} alone is met by {meeting} of them; the smallest is "
-            f"{reading_text(section, best, criterion)}{far}, of {clean(best.label)}."
+            f"{_reading_text(section, best, criterion)}{far}, of {clean(best.label)}."
         )
 
 
@@ -206,34 +178,30 @@ def _trial(point: Point) -> tuple[TrialResult, str]:
     return best, f"Seed {best.trial.seed} has the best validation accuracy of {len(done)} seeds."
 
 
-def _why(choice: Choice, trial: TrialResult, seed_reason: str) -> Iterator[str]:
+def _why(choice: Choice, winner: Point, trial: TrialResult, why_this_seed: str) -> Iterator[str]:
     """Yield why a point won, what it costs, what comes next, and which of its seeds is named."""
-    section, question, winner = choice.section, choice.question, choice.winner
-    assert winner is not None  # noqa: S101 - the caller has seen to it
-    limited = limits_text(question)
+    section, question = choice.section, choice.question
+    limited, most = _limits_text(question), question.limits.get("drop")
     of = f"Of {counted(len(choice.candidates), 'point')}" + (f" with {limited}" if limited else "")
     *before, last = choice.steps
     for step in before:
-        count = 1 + len(step.rivals)
-        yield f"{of}, {count} cannot be told apart in {step.criterion.noun}."
+        yield f"{of}, {1 + len(step.rivals)} cannot be told apart in {step.criterion.noun}."
         of = "Of these"
     where = _where(choice) if last.criterion.timed else ""
-    yield f"{of}, it has {last.criterion.superlative}{where}: {reading_text(section, winner, last.criterion)}."
+    yield f"{of}, it has {last.criterion.superlative}{where}: {_reading_text(section, winner, last.criterion)}."
     others = [CRITERIA[name] for name in ("accuracy", "latency", "size", "deflated_size", "memory")]
     known = [c for c in others if c is not last.criterion and c.read(section, winner)]
-    readings = "; ".join(f"{c.noun} {reading_text(section, winner, c)}" for c in known)
-    yield f"{drop_text(winner, question.limits.get('drop'))}; {readings}."
+    readings = "; ".join(f"{c.noun} {_reading_text(section, winner, c)}" for c in known)
+    yield f"{_drop_text(winner, most)}; {readings}."
     second = choice.runner_up
     if second is None:
         yield "There is no runner-up."
     else:
-        yield (
-            f"Runner-up: {clean(second.label)}, {reading_text(section, second, last.criterion)}; "
-            f"{drop_text(second, question.limits.get('drop'))}."
-        )
-    if seed_reason:
+        shown = f"{_reading_text(section, second, last.criterion)}; {_drop_text(second, most)}"
+        yield f"Runner-up: {clean(second.label)}, {shown}."
+    if why_this_seed:
         own = next((s.drop for s in winner.seeds if s.trial is trial), None)
         lost = f" Its own drop is {decimal(own.pp)} pp." if own and not winner.is_baseline else ""
-        yield f"{seed_reason}{lost}"
+        yield f"{why_this_seed}{lost}"
     if len(choice.candidates) > 1:
         yield "All candidates were read on the same test set, so that the loss of the one chosen is flattered."

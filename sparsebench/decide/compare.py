@@ -1,14 +1,15 @@
 """Two runs compared, trial by trial: what changed, by how much, and whether that may be chance."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from sparsebench.decide.change import Change, setting_text
-from sparsebench.decide.change_metrics import METRICS, every_change
-from sparsebench.decide.matching import Group, apart, differing_settings, differing_versions, match
+from sparsebench.decide.changes import Change
+from sparsebench.decide.matching import Group, differing_settings, differing_versions, match
+from sparsebench.decide.metrics import METRICS, every_change
 from sparsebench.errors import SparsebenchError
+from sparsebench.points.latency import setting_text
 from sparsebench.store.run import Run, TrialResult
-from sparsebench.wording.text import clean, counted, listing, shorten
+from sparsebench.wording.text import clean, counted, first_of, listing, shorten
 
 ALSO_NAMED = 8
 """How many names a note spells out."""
@@ -49,10 +50,10 @@ class RunComparison:
     after: str
     rows: tuple[Row, ...]
     trials: tuple[Row, ...]
-    only_before: tuple[TrialResult, ...] = ()
-    only_after: tuple[TrialResult, ...] = ()
-    lost: tuple[TrialResult, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    only_before: tuple[TrialResult, ...]
+    only_after: tuple[TrialResult, ...]
+    lost: tuple[TrialResult, ...]
+    notes: tuple[str, ...]
 
 
 def compare_runs(before: Run, after: Run) -> RunComparison:
@@ -61,37 +62,37 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
     Raises:
         SparsebenchError: where they share none.
     """
-    found = match(before, after)
-    if not found.groups:
+    groups, only_before, only_after = match(before, after)
+    if not groups:
         raise SparsebenchError(
             f"The runs {before.record.name} ({counted(len(before.trials), 'trial')}) and {after.record.name} "
             f"({counted(len(after.trials), 'trial')}) have no trial in common. Trials are matched by model, data, "
             "pruner, threshold, seed, scheme, backend and calibration batches; run both from configs that share some."
         )
+    pairs = [pair for group in groups for pair in group.pairs]
     band = max(
-        (m.session.band for pair in found.pairs for t in (pair.before, pair.after) for m in t.measured),
-        default=DEFAULT_BAND,
+        (m.session.band for pair in pairs for t in (pair.before, pair.after) for m in t.measured), default=DEFAULT_BAND
     )
-    rows = _rows(found.groups, band)
+    rows = _rows(groups, band)
     return RunComparison(
         before=before.record.name,
         after=after.record.name,
         rows=rows,
-        trials=_rows(tuple(one for group in found.groups for one in apart(group)), band),
-        only_before=found.only_before,
-        only_after=found.only_after,
-        lost=tuple(pair.after for pair in found.pairs if pair.lost),
+        trials=_rows([replace(group, pairs=(pair,)) for group in groups for pair in group.pairs], band),
+        only_before=only_before,
+        only_after=only_after,
+        lost=tuple(pair.after for pair in pairs if pair.lost),
         notes=tuple(_notes(before, after, rows)),
     )
 
 
-def _rows(groups: tuple[Group, ...], band: float) -> tuple[Row, ...]:
+def _rows(groups: Sequence[Group], band: float) -> tuple[Row, ...]:
     changes = {name: every_change(groups, metric, band) for name, metric in METRICS.items()}
-    networks = len({group.spot[:2] for group in groups})
-    calibrations = len({group.spot[6] for group in groups} - {None})
+    networks = len({group.spot[:2] for group in groups}) > 1
+    calibrated = len({group.spot.calibration_batches for group in groups} - {None}) > 1
     return tuple(
         Row(
-            label=_label(group, networks > 1, calibrations > 1),
+            label=_label(group, networks, calibrated),
             group=group,
             changes={name: found[place] for name, found in changes.items()},
         )
@@ -99,12 +100,12 @@ def _rows(groups: tuple[Group, ...], band: float) -> tuple[Row, ...]:
     )
 
 
-def _label(group: Group, several_networks: bool, several_calibrations: bool) -> str:
+def _label(group: Group, networks: bool, calibrated: bool) -> str:
     """Return a group in short; what all share is left out."""
-    model, data, _, _, scheme, backend, batches = group.spot
-    parts = [model, data] if several_networks else []
-    parts += [group.pruning, scheme, backend]
-    parts += [f"{batches} calibration batches"] if several_calibrations and batches else []
+    spot = group.spot
+    parts = [spot.model, spot.data] if networks else []
+    parts += [group.pruning, spot.scheme, spot.backend]
+    parts += [f"{spot.calibration_batches} calibration batches"] if calibrated and spot.calibration_batches else []
     parts += [f"seed {group.seeds[0]}"] if len(group.seeds) == 1 else []
     return clean(" · ".join(parts))
 
@@ -114,10 +115,10 @@ def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
     settings = differing_settings(before, after)
     settings.pop("name", None)
     if settings:
-        shown = [f"{clean(key)} {_value(a)} → {_value(b)}" for key, (a, b) in settings.items()]
+        values = {key: [shorten("none" if v is None else str(v), 60) for v in both] for key, both in settings.items()}
+        shown = [f"{clean(key)} {a} → {b}" for key, (a, b) in values.items()]
         yield f"Settings differ: {_some(shown)}."
-    versions = differing_versions(before, after)
-    if versions:
+    if versions := differing_versions(before, after):
         shown = [f"{clean(name)} {clean(a)} → {clean(b)}" for name, (a, b) in versions.items()]
         yield f"What the runs were made with differs: {_some(shown)}."
     unpaired = [row.label for row in rows if (change := row.first("accuracy_drop")) and not change.paired]
@@ -140,9 +141,4 @@ def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - ALSO_NAMED} more" if len(names) > ALSO_NAMED else ""
-    return f"{listing(names) if not more else ', '.join(names[:ALSO_NAMED])}{more}"
-
-
-def _value(value: object) -> str:
-    return shorten("none" if value is None else str(value), 60)
+    return first_of(names, ALSO_NAMED) if len(names) > ALSO_NAMED else listing(names)

@@ -7,18 +7,17 @@ from typing import Any
 
 from tabulate import tabulate
 
-from sparsebench.decide.change import Change, setting_text
+from sparsebench.decide.changes import Change
+from sparsebench.decide.compare import Row, RunComparison
 from sparsebench.decide.gates import Judged, Verdicts, amount_text
-from sparsebench.decide.run_changes import Row, RunComparison
 from sparsebench.points.drops import UNPAIRED
+from sparsebench.points.latency import setting_text
 from sparsebench.points.rows import finite
 from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.run import TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, limits, percent
 from sparsebench.wording.tables import markdown_table
 from sparsebench.wording.text import clean, counted, escape, folded, shorten
-
-FORMATS = ("table", "markdown", "json")
 
 MOST_NAMED = 10
 """Trials of only one run, or rows beyond a gate, that are named; JSON has all."""
@@ -106,18 +105,8 @@ def json_text(comparison: RunComparison, verdicts: Sequence[Verdicts]) -> str:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    model, data, pruner, threshold, scheme, backend, batches = row.group.spot
-    return {
-        "model": model,
-        "data": data,
-        "pruner": pruner,
-        "threshold": threshold,
-        "scheme": scheme,
-        "backend": backend,
-        "calibration_batches": batches,
-        "seeds": row.group.seeds,
-        **{name: [asdict(change) for change in found] for name, found in row.changes.items()},
-    }
+    changes = {name: [asdict(change) for change in found] for name, found in row.changes.items()}
+    return {**row.group.spot._asdict(), "seeds": row.group.seeds, **changes}
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -131,36 +120,36 @@ def _table(
     """Return headings and rows; columns that would be empty or say the same in every row are left out."""
     rows = comparison.trials if each_trial else comparison.rows
     several = len({row.group.spot[:2] for row in rows}) > 1
-    calibrated = len({row.group.spot[6] for row in rows} - {None}) > 1
-    timed = any(change.change is not None for row in rows for change in row.changes["latency_p50"])
-    headings = [*(["model", "data"] if several else []), "network", "scheme", "backend"]
-    headings += [*(["batches"] if calibrated else []), "seed" if each_trial else "n"]
-    headings += ["top-1 % before", "after", "drop pp [95 %]", "p", "size %", "deflated %"]
+    calibrated = len({row.group.spot.calibration_batches for row in rows} - {None}) > 1
+    timed = _is_timed(rows)
     settings = list(dict.fromkeys(c.setting for row in rows for c in row.changes["latency_p50"]))
     at = setting_text(settings[0]) if len(settings) > 1 else ""
-    headings += [f"latency %{at} [95 %]", "p ", "verdict"] if timed else []
-    cells = []
-    for row in rows:
-        model, data, _, _, scheme, backend, batches = row.group.spot
+
+    def cells(row: Row) -> dict[str, str]:
+        spot, seeds = row.group.spot, row.group.seeds
         accuracy, latency = row.first("accuracy_drop"), row.first("latency_p50")
-        cells.append(
-            [
-                *([text(model), text(data)] if several else []),
-                text(row.group.pruning),
-                text(scheme),
-                text(backend),
-                *([str(batches or "")] if calibrated else []),
-                str(row.group.seeds[0] if each_trial else len(row.group.seeds)),
-                percent(accuracy.before if accuracy else None),
-                percent(accuracy.after if accuracy else None),
-                _interval(accuracy, 1.0),
-                _p(accuracy),
-                _signed(row.first("size")),
-                _signed(row.first("deflated_size")),
-                *([_interval(latency, 100.0), _p(latency), _said(row, latency)] if timed else []),
-            ]
-        )
-    return headings, cells
+        network = {"model": text(spot.model), "data": text(spot.data)} if several else {}
+        network |= {"network": text(row.group.pruning), "scheme": text(spot.scheme), "backend": text(spot.backend)}
+        network |= {"batches": str(spot.calibration_batches or "")} if calibrated else {}
+        times = {f"latency %{at} [95 %]": _interval(latency, 100.0), "p ": _p(latency), "verdict": _said(row, latency)}
+        return {
+            **network,
+            **({"seed": str(seeds[0])} if each_trial else {"n": str(len(seeds))}),
+            "top-1 % before": percent(accuracy.before if accuracy else None),
+            "after": percent(accuracy.after if accuracy else None),
+            "drop pp [95 %]": _interval(accuracy, 1.0),
+            "p": _p(accuracy),
+            "size %": _signed(row.first("size")),
+            "deflated %": _signed(row.first("deflated_size")),
+            **(times if timed else {}),
+        }
+
+    found = [cells(row) for row in rows]
+    return list(found[0]), [list(row.values()) for row in found]
+
+
+def _is_timed(rows: Sequence[Row]) -> bool:
+    return any(change.change is not None for row in rows for change in row.changes["latency_p50"])
 
 
 def _markdown_table(comparison: RunComparison, each_trial: bool) -> str:
@@ -194,31 +183,24 @@ def _signed(change: Change | None) -> str:
 
 
 def _key(comparison: RunComparison) -> str:
-    changes = [change for row in comparison.rows for change in row.changes["accuracy_drop"]]
-    unpaired = any(not change.paired for change in changes)
-    timed = any(change.change is not None for row in comparison.rows for change in row.changes["latency_p50"])
-    return "\n\n".join([ACCURACY, *([UNPAIRED_NOTE] if unpaired else []), *([LATENCY] if timed else []), HOLM])
+    unpaired = any(not change.paired for row in comparison.rows for change in row.changes["accuracy_drop"])
+    latency = [LATENCY] if _is_timed(comparison.rows) else []
+    return "\n\n".join([ACCURACY, *([UNPAIRED_NOTE] if unpaired else []), *latency, HOLM])
 
 
 # -- what could not be compared, and gates -----------------------------------------------------------------------------
 
 
 def _unmatched(comparison: RunComparison) -> Iterator[str]:
-    for trials, name in (
-        (comparison.only_before, comparison.before),
-        (comparison.only_after, comparison.after),
-    ):
+    for trials, name in ((comparison.only_before, comparison.before), (comparison.only_after, comparison.after)):
         if trials:
-            yield f"Only in {clean(name)}: {counted(len(trials), 'trial')}: {_labels(trials)}."
+            labels = "; ".join(clean(trial.trial.label) for trial in trials[:MOST_NAMED])
+            more = f" and {len(trials) - MOST_NAMED} more" if len(trials) > MOST_NAMED else ""
+            yield f"Only in {clean(name)}: {counted(len(trials), 'trial')}: {labels}{more}."
     for trial in comparison.lost[:MOST_NAMED]:
         yield f"Done in {clean(comparison.before)} and {trial.status} in {clean(comparison.after)}: {_why(trial)}"
     if len(comparison.lost) > MOST_NAMED:
         yield f"And {len(comparison.lost) - MOST_NAMED} more that were done before and are not now."
-
-
-def _labels(trials: Sequence[TrialResult]) -> str:
-    more = f" and {len(trials) - MOST_NAMED} more" if len(trials) > MOST_NAMED else ""
-    return "; ".join(clean(trial.trial.label) for trial in trials[:MOST_NAMED]) + more
 
 
 def _why(trial: TrialResult) -> str:
