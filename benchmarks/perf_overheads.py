@@ -15,7 +15,7 @@ from typing import Any
 from measuring import Row, estimate, parser_of, seconds_of, write_rows
 
 from sparsebench.runner.plan import Plan, Stage
-from sparsebench.runner.watching import Watcher
+from sparsebench.runner.watcher import Watcher
 from sparsebench.store.records import StageRecord
 
 COMMAND = "python benchmarks/perf_overheads.py"

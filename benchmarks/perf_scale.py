@@ -40,7 +40,8 @@ found["dry_run_done_s"] = seconds()
 assert "pending" not in text.partition("trials in")[0]
 """,
     "scan": """
-from sparsebench.runner.sequencer import plan_sweep, stage_status
+from sparsebench.runner.graph import stage_status
+from sparsebench.runner.sequencer import plan_sweep
 from sparsebench.store.run_directory import Store
 plan = plan_sweep(config)
 store = Store(folder / "scaled")

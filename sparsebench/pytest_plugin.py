@@ -12,10 +12,11 @@ fixtures it imports nothing but pytest.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,12 +24,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from sparsebench.config import SweepConfig
-    from sparsebench.runner.stages import Workbench
     from sparsebench.runner.trial_network import TrialNetwork
-    from sparsebench.runner.watching import Watcher
-    from sparsebench.store.records import TrialRecord
-    from sparsebench.store.run import Run, TrialResult
+    from sparsebench.runner.trial_suite import TrialSuite
+    from sparsebench.store.run import Run
 
 _TRIAL = "_sparsebench_trial"
 _NOT_MACHINE = {"commit", "threads", "gpu"}
@@ -61,8 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--sparsebench-config", metavar="TOML", type=Path, help="Config of the sweep to run for compressed_network.")
     add("--prune-thresholds", metavar="T,…", type=_thresholds, help="Thresholds, e.g. 0,0.5,0.9: of the sweep, or "
         "chosen from --sparsebench-run.")  # fmt: skip
-    add("--quant-schemes", metavar="S,…", type=_names, help="Schemes, e.g. fp32,static.")
-    add("--backends", metavar="B,…", type=_names, help="Backends, e.g. eager.")
+    add("--quant-schemes", metavar="S,…", type=partial(_list, convert=str), help="Schemes, e.g. fp32,static.")
+    add("--backends", metavar="B,…", type=partial(_list, convert=str), help="Backends, e.g. eager.")
     add("--sparsebench-runs-dir", metavar="DIR", type=Path, help="Where the sweep's run directory lies, to be gone on "
         "with; pytest's cache by default.")  # fmt: skip
     add("--sparsebench-batch", metavar="N", type=_positive, help="Samples in one call; the config's first by default.")
@@ -72,139 +70,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("sparsebench_config", "Config (TOML) of the sweep to run for compressed_network.", type="paths")
 
 
-@dataclass(frozen=True)
-class Choices:
-    """Points of a sweep that were asked for; None where an axis was left alone."""
-
-    thresholds: tuple[float, ...] | None
-    schemes: tuple[str, ...] | None
-    backends: tuple[str, ...] | None
-
-    def overrides(self) -> list[str]:
-        """Return them as overrides of a config."""
-        return [f"{axis}={','.join(map(str, wanted))}" for axis, wanted in asdict(self).items() if wanted is not None]
-
-    def include(self, trial: "TrialRecord") -> bool:
-        """Whether a trial is among the points."""
-        return (
-            (self.thresholds is None or trial.threshold in self.thresholds)
-            and (self.schemes is None or trial.scheme in self.schemes)
-            and (self.backends is None or trial.backend in self.backends)
-        )
+_SUITE = pytest.StashKey["TrialSuite"]()
 
 
-class Suite:
-    """The sweep of a pytest session: which trials it has, and its run once it is there."""
+def _suite(config: pytest.Config) -> "TrialSuite":
+    from sparsebench.runner.trial_suite import TrialSuite
 
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-        self.device: str = config.getoption("sparsebench_device")
-        self._run_dir: Path | None = config.getoption("sparsebench_run")
-
-    @cached_property
-    def choices(self) -> Choices:
-        """The points asked for by options, schemes by the names that records use."""
-        from sparsebench.registry import SCHEMES
-
-        schemes = self.config.getoption("quant_schemes")
-        return Choices(
-            thresholds=self.config.getoption("prune_thresholds"),
-            schemes=schemes and tuple(map(SCHEMES.canonical, schemes)),
-            backends=self.config.getoption("backends"),
-        )
-
-    @cached_property
-    def settings(self) -> "SweepConfig | None":
-        """The sweep to be run; None where a run is given, or nothing at all was asked for."""
-        from sparsebench.config import load_config
-
-        if self._run_dir is not None:
-            return None
-        source = self.config.getoption("sparsebench_config")
-        source = source or self.config.hook.pytest_sparsebench_config(config=self.config)
-        source = source or next(iter(self.config.getini("sparsebench_config")), None)
-        overrides = self.choices.overrides()
-        if source is None and not overrides:
-            return None
-        # Of the default sweep, which is nobody's own, one seed will do.
-        return load_config(source, overrides if source is not None else [*overrides, "seeds=0"])
-
-    @cached_property
-    def trials(self) -> "dict[str, TrialRecord]":
-        """The trials by the name that their tests bear.
-
-        Raises:
-            SparsebenchError: where there is no such run, the config cannot be used, or nothing of the run is wanted.
-        """
-        from sparsebench.errors import SparsebenchError
-        from sparsebench.runner.sequencer import plan_sweep
-        from sparsebench.store.run_directory import read_run
-
-        if self._run_dir is None:
-            trials = plan_sweep(self.settings).trials if self.settings else ()
-            return {_name(trial): trial for trial in trials}
-        every = read_run(self._run_dir).trials
-        found = {_name(trial): trial for trial in every if self.choices.include(trial)}
-        if not found:
-            there = "; ".join(
-                f"{axis} {', '.join(sorted({str(getattr(trial, axis)) for trial in every}))}"
-                for axis in ("threshold", "scheme", "backend")
-            )
-            wanted = ", ".join(self.choices.overrides())
-            raise SparsebenchError(f"{self._run_dir} has no trial with {wanted}. It has {there}.")
-        return found
-
-    @cached_property
-    def root(self) -> Path:
-        """The run directory."""
-        if self._run_dir is not None:
-            return self._run_dir
-        assert self.settings is not None  # noqa: S101 - there is no trial without one
-        runs_dir: Path | None = self.config.getoption("sparsebench_runs_dir")
-        if runs_dir is None:
-            cache = getattr(self.config, "cache", None)
-            runs_dir = Path(cache.mkdir("sparsebench")) if cache is not None else Path(".sparsebench")
-        return runs_dir / self.settings.name
-
-    @cached_property
-    def run(self) -> "Run":
-        """The finished run; what is missing of it is run first."""
-        from sparsebench.runner.sequencer import run_sweep
-        from sparsebench.store.run_directory import load_run
-
-        if self.settings is None:
-            return load_run(self.root)
-        return run_sweep(
-            self.settings, runs_dir=self.root.parent, watcher=_announcer(self.config, self.root), command="pytest"
-        )
-
-    @cached_property
-    def workbench(self) -> "Workbench":
-        """Where networks are brought back."""
-        from sparsebench.runner.stages import Workbench
-        from sparsebench.store.run_directory import Store
-
-        return Workbench(Store(self.root, writable=False), device="cpu")
-
-    def record(self, name: str, run: "Run") -> "TrialResult":
-        """Return the trial of a test with the records of its stages."""
-        label = self.trials[name].label
-        return next(result for result in run.trials if result.trial.label == label)
-
-    def setting(self, option: str, key: str) -> int:
-        """Return a number from an option, else the first that the run was measured with, else 1."""
-        asked: int | None = self.config.getoption(option)
-        measured = self.run.record.config["measure"][key]
-        return asked or int(next(iter(measured), 1))
-
-
-_SUITE = pytest.StashKey[Suite]()
-
-
-def _suite(config: pytest.Config) -> Suite:
     if _SUITE not in config.stash:
-        config.stash[_SUITE] = Suite(config)
+        run_dir, source = config.getoption("sparsebench_run"), config.getoption("sparsebench_config")
+        if run_dir is None:
+            source = source or config.hook.pytest_sparsebench_config(config=config)
+            source = source or next(iter(config.getini("sparsebench_config")), None)
+        wanted = {
+            "thresholds": config.getoption("prune_thresholds"),
+            "schemes": config.getoption("quant_schemes"),
+            "backends": config.getoption("backends"),
+        }
+        config.stash[_SUITE] = TrialSuite(
+            run_dir, source, wanted, partial(_runs_dir, config), partial(_announce, config)
+        )
     return config.stash[_SUITE]
+
+
+def _runs_dir(config: pytest.Config) -> Path:
+    asked: Path | None = config.getoption("sparsebench_runs_dir")
+    cache = getattr(config, "cache", None)
+    return asked or (Path(cache.mkdir("sparsebench")) if cache is not None else Path(".sparsebench"))
+
+
+def _announce(config: pytest.Config, text: str) -> None:
+    """Write a line past what pytest captures."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is not None:
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            reporter.write_line(text)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -253,8 +153,9 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """Add processor flags, memory and versions to what pytest-benchmark notes of the machine."""
     from sparsebench.store.environment import describe_environment
 
-    found = asdict(describe_environment())
-    machine_info["sparsebench"] = {key: _plain(value) for key, value in found.items() if key not in _NOT_MACHINE}
+    # As JSON gives it back, so that machine infos compare equal.
+    found = json.loads(json.dumps(asdict(describe_environment())))
+    machine_info["sparsebench"] = {key: value for key, value in found.items() if key not in _NOT_MACHINE}
 
 
 @pytest.fixture(scope="session")
@@ -274,7 +175,7 @@ def _sparsebench_trial(request: pytest.FixtureRequest, sparsebench_run: "Run") -
     from sparsebench.errors import SparsebenchError
     from sparsebench.runner.trial_network import open_trial, why_unusable
 
-    suite: Suite = _suite(request.config)
+    suite, asked = _suite(request.config), request.config.getoption
     record = suite.record(request.param, sparsebench_run)
     unusable = why_unusable(record)
     if unusable:
@@ -283,12 +184,12 @@ def _sparsebench_trial(request: pytest.FixtureRequest, sparsebench_run: "Run") -
         return open_trial(
             suite.workbench,
             record,
-            batch_size=suite.setting("sparsebench_batch", "batch_sizes"),
-            threads=suite.setting("sparsebench_threads", "threads"),
-            device=suite.device,
+            batch_size=asked("sparsebench_batch") or suite.measured_with("batch_sizes"),
+            threads=asked("sparsebench_threads") or suite.measured_with("threads"),
+            device=asked("sparsebench_device"),
         )
     except SparsebenchError as error:
-        if suite.device != "cpu":
+        if asked("sparsebench_device") != "cpu":
             pytest.skip(str(error))
         pytest.fail(str(error), pytrace=False)
 
@@ -315,46 +216,11 @@ def compressed_network(request: pytest.FixtureRequest, _sparsebench_trial: "Tria
         yield found
 
 
-def _announcer(config: pytest.Config, root: Path) -> "Watcher":
-    """Return a watcher that says what is being run: a sweep may take long, and pytest is silent meanwhile."""
-    from sparsebench.runner.watching import Watcher
-
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-
-    class Announcer(Watcher):
-        def planned(self, plan: Any, status: Mapping[str, str]) -> None:
-            left = sum(one == "pending" for one in status.values())
-            if left and reporter is not None:
-                with capture.global_and_fixture_disabled() if capture else nullcontext():
-                    reporter.write_line(f"\nsparsebench: running {left} of {len(plan.stages)} stages in {root}")
-
-    return Announcer()
-
-
-def _name(trial: "TrialRecord") -> str:
-    """Return what a trial is called in test ids, the same whatever else is in the sweep."""
-    pruned = "dense" if trial.pruner is None else f"{trial.pruner}-{trial.threshold:g}"
-    parts = (trial.model, trial.data, pruned, trial.scheme, trial.backend, f"seed{trial.seed}")
-    return "-".join(parts).replace(" ", "")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back, so that machine infos compare equal."""
-    if isinstance(value, tuple):
-        return list(value)
-    return dict(value) if isinstance(value, Mapping) else value
-
-
 def _list(text: str, convert: Callable[[str], Choice]) -> tuple[Choice, ...]:
     found: Sequence[str] = [part.strip() for part in text.split(",") if part.strip()]
     if not found:
         raise argparse.ArgumentTypeError("name at least one value, several with commas")
     return tuple(convert(part) for part in found)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return _list(text, str)
 
 
 def _thresholds(text: str) -> tuple[float, ...]:

@@ -91,7 +91,7 @@ def plan_text(plan: Plan, root: Path) -> str:
 
 
 def _status(plan: Plan, root: Path) -> "dict[str, StageStatus]":
-    from sparsebench.runner.sequencer import stage_status
+    from sparsebench.runner.graph import stage_status
     from sparsebench.store.run_directory import Store
 
     return stage_status(plan, Store(root, writable=False))

@@ -14,7 +14,7 @@ from rich.text import Text
 from sparsebench.cli.forecast import Tally, clock
 from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Plan, Stage
-from sparsebench.runner.watching import Watcher
+from sparsebench.runner.watcher import Watcher
 from sparsebench.store.records import StageRecord
 from sparsebench.store.results import EpochRecord, EvaluateResult, TrainResult
 from sparsebench.store.run import failure_line

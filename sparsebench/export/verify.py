@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sparsebench.errors import SparsebenchError
 from sparsebench.export import child
 from sparsebench.export.formats import WEIGHTS, Content
-from sparsebench.runner.stages import Workbench, seed_everything
+from sparsebench.runner.stages.workbench import Workbench, seed_everything
 from sparsebench.store.run import TrialResult
 from sparsebench.training.contract import check_evaluated
 
@@ -158,7 +158,7 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
     if packed is None or scored is None or parent is None:
         raise SparsebenchError(f"{trial.trial.label} has not been evaluated; run the sweep first.")
     torch.set_num_threads(workbench.threads)
-    trainer, _ = workbench.trainer(parent.settings, workbench.store.directory("train", parent.key))
+    trainer = workbench.trainer_of(parent)
     seed_everything(parent.settings["seed"])
     with ExitStack() as stack:
         exported: Callable[[Tensor], Any]

@@ -5,19 +5,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sparsebench.runner.plan import Stage
+from sparsebench.runner.plan import Plan, Stage, training_of
 from sparsebench.runner.tasks import Needs, Setup, Task
 from sparsebench.store.records import StageRecord
+from sparsebench.store.run_directory import Store
 
 StageStatus = Literal["done", "failed", "skipped", "pending"]
+
+
+def stage_status(plan: Plan, store: Store) -> dict[str, StageStatus]:
+    """Return where each stage of the plan stands in the store, by key."""
+    status: dict[str, StageStatus] = {}
+    standings = store.standings((stage.kind, stage.key) for stage in plan.stages)
+    for stage in plan.stages:
+        standing = standings.get(stage.key)
+        if standing == "done" or standing == "failed":
+            status[stage.key] = standing
+        else:
+            blocked = stage.parent and status[stage.parent] in ("failed", "skipped")
+            status[stage.key] = "skipped" if blocked else "pending"
+    return status
 
 
 @dataclass
 class _Group:
     """Stages that are run together, and the stages that must have ended before."""
 
-    stages: list[Stage]
-    priority: int
+    stages: list[Stage] = field(default_factory=list)
+    priority: int = 0
     waits_for: set[str] = field(default_factory=set)
 
 
@@ -29,7 +44,7 @@ class Graph:
         status: where each of them stands, by key; it is kept up to date. The pending ones are left to do.
         attempts: how often those that failed before were tried, by key.
         setup: what workers build their benches from.
-        threads: threads of each task; None for as many as a worker has.
+        threads: as in ``Needs``.
         gpu: whether the config asks for a GPU to train on.
         stage_seconds: limit of a stage; stages that are timed together have as many times that. None for no limit.
     """
@@ -102,43 +117,29 @@ class Graph:
 
     def _grouped(self, stages: Sequence[Stage]) -> list[_Group]:
         """Return what is left to do; stages that are timed together take the place of the last of them."""
-        groups: list[_Group] = []
-        sessions: dict[str, _Group] = {}
+        groups: dict[str, _Group] = {}
         for place, stage in enumerate(stages):
             if self.status[stage.key] != "pending":
                 continue
-            if stage.kind == "measure":
-                if stage.session not in sessions:
-                    sessions[stage.session] = _Group([], place)
-                    groups.append(sessions[stage.session])
-                group = sessions[stage.session]
-                group.stages.append(stage)
-                group.priority = place
-            else:
-                group = _Group([stage], place)
-                groups.append(group)
+            name = stage.session if stage.kind == "measure" else stage.key
+            group = groups.setdefault(name, _Group())
+            group.stages.append(stage)
+            group.priority = place
             wanted = (*filter(None, [stage.parent]), *stage.baselines)
             group.waits_for.update(key for key in wanted if self.status.get(key) == "pending")
-        return groups
+        return list(groups.values())
 
     def _task(self, stages: Sequence[Stage], priority: int) -> Task:
-        limit = self._stage_seconds
-        timed = stages[0].kind == "measure"
-        trains = stages[0].kind == "train" or "qat" in stages[0].settings
+        first, limit = stages[0], self._stage_seconds
+        trains = first.kind == "train" or "qat" in first.settings
         return Task(
             stages=tuple(stages),
             attempts=tuple(self._attempts.get(stage.key, 0) for stage in stages),
             setup=self._setup,
-            needs=Needs(threads=self._threads, gpu=self._gpu and trains, exclusive=timed),
+            needs=Needs(threads=self._threads, gpu=self._gpu and trains, exclusive=first.kind == "measure"),
             priority=priority,
-            affinity=self._affinity(stages[0]),
+            affinity=training_of(first, self._by_key),
             trains=trains,
-            opens_training=any(group.stages[0].kind == "train" for group in self._followers.get(stages[0].key, ())),
+            opens_training=any(group.stages[0].kind == "train" for group in self._followers.get(first.key, ())),
             limit_seconds=None if limit is None else limit * len(stages),
         )
-
-    def _affinity(self, stage: Stage) -> str:
-        """Return the key of the stage that trained the network in question."""
-        while stage.kind != "train" and stage.parent:
-            stage = self._by_key[stage.parent]
-        return stage.key

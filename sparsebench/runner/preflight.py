@@ -72,7 +72,6 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
 
 
 def _training_problems(train: TrainConfig) -> list[str]:
-    """Return what is wrong with how networks are to be trained here, one sentence each."""
     schedule = train.learning_schedule
     found = {
         "train.optimizer": optimizer_problem(train.optimizer.name, train.optimizer.options),
@@ -83,11 +82,7 @@ def _training_problems(train: TrainConfig) -> list[str]:
 
 
 def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, seeds: Sequence[int], own_trainer: bool) -> None:
-    """Build a network, load its checkpoints, and let it look at two samples.
-
-    Raises:
-        SparsebenchError: with the first thing that is wrong.
-    """
+    """Build a network, load its checkpoints, and let it look at two samples."""
     network = build_model(model.name, splits.classes, splits.input_shape, model.options)
     for checkpoint in model.weights_of(seeds):
         load_weights(

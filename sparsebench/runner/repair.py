@@ -40,13 +40,8 @@ class Aside:
 def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: Plan, store: Store) -> dict[str, str]:
     """Set aside what cannot be read, of the stages to come and of the artifacts that they build on.
 
-    Only what is needed is looked at: a finished run is not read through.
-
-    Args:
-        stages: what is to be run.
-        status: where each stage of the plan stands, by key.
-        plan: the plan.
-        store: the run directory.
+    Only what is needed is looked at: a finished run is not read through. ``status`` says where each stage of the plan
+    stands, by key.
 
     Returns:
         Why each of them is made again, by its key.
@@ -66,8 +61,7 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
                 continue
             looked_at.add(need.key)
             record = store.read(need.kind, need.key)
-            why = store.damage(record) if record else None
-            if record and why:
+            if record and (why := store.damage(record)):
                 set_aside(store, need.kind, need.key, record, why)
                 found[need.key] = why
                 waiting.append(need)
@@ -77,8 +71,7 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
 def set_lost_aside(store: Store, error: LostError, failed: StageRecord) -> None:
     """Set aside what a stage found missing or damaged while it ran, and the stage itself, which failed by that."""
     kind = cast("StageKind", error.stage)
-    record = _readable(store, kind, error.key)
-    if record:
+    if record := _readable(store, kind, error.key):
         set_aside(store, kind, error.key, record, error.why)
     set_aside(store, failed.stage, failed.key, failed, LOST)
 
@@ -106,17 +99,19 @@ def settle(store: Store) -> None:
     What came out as it was before leaves all else as it is. What came out different is another network: whatever was
     built on the earlier one is set aside in its turn, down to latencies, and is made again.
     """
-    listed = [(kind, key, aside_of(store, kind, key)) for kind, key in _listed(store)]
-    made = [(kind, key, aside, record) for kind, key, aside in listed if (record := _done(store, kind, key))]
-    differing = [record for _, _, aside, record in made if not _is_same(aside, record.artifacts)]
+    made, differing = [], []
+    for kind, key in _listed(store):
+        aside, record = aside_of(store, kind, key), _readable(store, kind, key)
+        if record and record.status == "done":
+            made.append(_path(store, kind, key))
+            differing += [] if _is_same(aside, record.artifacts) else [record]
     children = _children(store) if differing else {}
     for record in differing:
-        now = digest_of(record)
         for child in children.get(record.key, ()):
-            if child.built_on != now:
+            if child.built_on != digest_of(record):
                 _set_aside_with_descendants(store, child, children)
-    for kind, key, _, _ in made:
-        _path(store, kind, key).unlink(missing_ok=True)
+    for path in made:
+        path.unlink(missing_ok=True)
 
 
 def still_open(plan: Plan, store: Store) -> frozenset[str]:
@@ -134,12 +129,7 @@ def digest_of(record: StageRecord | None) -> str | None:
 
 
 def note(before: Aside | None, artifacts: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Return what the record of a stage says where it was made again.
-
-    Args:
-        before: what it was.
-        artifacts: what it brought forth now; None where it failed.
-    """
+    """Return what the record of a stage says where it was made again; ``artifacts`` are None where it failed."""
     if before is None:
         return ()
     how = "the same" if _is_same(before, artifacts) else "different"
@@ -185,15 +175,9 @@ def _path(store: Store, kind: StageKind, key: str) -> Path:
 
 
 def _listed(store: Store) -> list[tuple[StageKind, str]]:
-    """Return kind and key of every stage that was set aside."""
     folder = store.root / ASIDE
     parts: list[Any] = [path.stem.split(".") for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
     return [(part[0], part[1]) for part in parts if len(part) == 2 and part[0] in PARENTS]
-
-
-def _done(store: Store, kind: StageKind, key: str) -> StageRecord | None:
-    record = _readable(store, kind, key)
-    return record if record and record.status == "done" else None
 
 
 def _readable(store: Store, kind: StageKind, key: str) -> StageRecord | None:

@@ -79,6 +79,16 @@ class Task:
         """What tells the task from all others of the run."""
         return self.stages[0].key
 
+    @property
+    def over_limit(self) -> str:
+        """Why it was ended where it ran for longer than it may, and what to do where it needs longer."""
+        limit = self.limit_seconds or 0.0
+        return (
+            f"It ran for longer than {limit:g} s and was ended: run.stage_seconds allows "
+            f"{limit / len(self.stages):g} s a stage. Where it needs longer, raise that with --set "
+            "run.stage_seconds=SECONDS, and run again with --retry-failed."
+        )
+
 
 @dataclass(frozen=True)
 class Started:

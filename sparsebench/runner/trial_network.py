@@ -1,22 +1,20 @@
-"""A trial's network brought back from its run, ready for one batch size, with what is known of it.
+"""A trial's network brought back from its run, ready for one batch size, with what is known of it."""
 
-Importing this module does not import torch.
-"""
-
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
 
 from sparsebench.errors import SparsebenchError
+from sparsebench.runner.stages import Workbench
 from sparsebench.store.records import TrialRecord
 from sparsebench.store.run import TrialResult, failure_line, flat_row
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from sparsebench.runner.stages import Workbench
+from sparsebench.timing.blocks import warm_up
 
 WARM_UP_NS = 50e6
 """First calls allocate, choose kernels and may compile: at least this long comes before what is timed."""
@@ -40,7 +38,7 @@ class TrialNetwork:
         device: ``cpu`` or a CUDA device.
     """
 
-    network: "nn.Module"
+    network: nn.Module
     inputs: tuple[Any, ...]
     record: TrialResult
     batch_size: int
@@ -52,8 +50,6 @@ class TrialNetwork:
 
     def __call__(self) -> Any:
         """Run one forward pass without gradients and return its output. On a GPU nothing is waited for."""
-        import torch
-
         with torch.inference_mode():
             return self.network(*self.inputs)
 
@@ -103,8 +99,6 @@ class TrialNetwork:
 
     def warm_up(self) -> None:
         """Run it until its calls have settled."""
-        from sparsebench.timing.blocks import warm_up
-
         warm_up(self, time.perf_counter_ns, WARM_UP_NS)
 
 
@@ -121,23 +115,20 @@ def why_unusable(record: TrialResult) -> str | None:
 
 
 def open_trial(
-    workbench: "Workbench", record: TrialResult, *, batch_size: int, threads: int, device: str = "cpu"
+    workbench: Workbench, record: TrialResult, *, batch_size: int, threads: int, device: str = "cpu"
 ) -> TrialNetwork:
     """Bring back the network of a trial for one batch size.
 
     Args:
         workbench: at the store of the trial's run.
-        record: the trial.
+        record: the trial, for which ``why_unusable`` has no reason.
         batch_size: samples in one call.
         threads: threads of torch with which it is meant to run.
         device: where it runs: ``cpu``, ``cuda`` or ``cuda:0``.
 
     Raises:
-        SparsebenchError: where the trial has no network, or the network does not run on ``device``; the text says why.
+        SparsebenchError: where the network does not run on ``device``; the text says why.
     """
-    reason = why_unusable(record)
-    if reason:
-        raise SparsebenchError(reason)
     key = record.trial.compress
     inputs = (workbench.inputs(key, batch_size),)
     if device == "cpu":
@@ -149,12 +140,8 @@ def open_trial(
     )
 
 
-def _moved(network: "nn.Module", inputs: tuple[Any, ...], device: str) -> tuple["nn.Module", tuple[Any, ...]]:
+def _moved(network: nn.Module, inputs: tuple[Any, ...], device: str) -> tuple[nn.Module, tuple[Any, ...]]:
     """Return a copy of a network, and its inputs, on a GPU; it is run once there, for int8 kernels may be missing."""
-    import copy
-
-    import torch
-
     if not torch.cuda.is_available():
         raise SparsebenchError(f"{device} was asked for, but this machine has no CUDA GPU that torch can use.")
     try:
@@ -173,8 +160,6 @@ def _moved(network: "nn.Module", inputs: tuple[Any, ...], device: str) -> tuple[
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
     """Give torch so many threads for a while."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -10,7 +10,7 @@ from plans import FACTS
 from sparsebench import load_config
 from sparsebench.cli.forecast import Forecast, Tally, clock
 from sparsebench.cli.progress import Bar, Lines, watcher_for
-from sparsebench.runner.plan import make_plan
+from sparsebench.runner.planner import make_plan
 from sparsebench.store.records import Failure
 from sparsebench.store.results import EpochRecord, EvaluateResult
 

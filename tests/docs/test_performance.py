@@ -116,7 +116,7 @@ def test_a_scaled_run_is_done_to_the_last_trial_and_can_be_reported(tmp_path):
     from scaled_run import axes, write_scaled_run
 
     from sparsebench import load_config, load_run, write_report
-    from sparsebench.runner.sequencer import stage_status
+    from sparsebench.runner.graph import stage_status
     from sparsebench.store.run_directory import Store
 
     config = load_config(None, axes(seeds=2, thresholds=3))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from sparsebench import load_config
-from sparsebench.runner.plan import Facts, make_plan
+from sparsebench.runner.facts import Facts
+from sparsebench.runner.planner import make_plan
 from sparsebench.runner.tasks import Needs, Setup, Task
 
 FACTS = Facts(data={"digits": {"version": "1"}}, machine={"cpu": "a"})

@@ -8,7 +8,7 @@ from pathlib import Path
 from patience import LONG
 
 from sparsebench import load_config
-from sparsebench.runner.watching import Watcher
+from sparsebench.runner.watcher import Watcher
 from sparsebench.store.run import flat_row
 
 TINY = (

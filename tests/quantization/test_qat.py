@@ -15,12 +15,12 @@ from sparsebench.models import build_model
 from sparsebench.pruning import all_weights, capture_zeros, prune_net
 from sparsebench.quantization import settling
 from sparsebench.quantization.int8 import QAT
-from sparsebench.runner.retraining import Retraining
 from sparsebench.runner.stages import Workbench
+from sparsebench.runner.stages.compress import Retraining
 from sparsebench.store.run_directory import Store
 from sparsebench.training.trainer import Trainer
 
-TRAIN = {"learning_step": 100, "learning_gamma": 0.1}
+TRAIN = {"learning_rate": 1e-3, "learning_step": 100, "learning_gamma": 0.1}
 
 
 def small_cnn():
@@ -38,7 +38,7 @@ def retraining(net, digits, epochs=1, trainer=Trainer):
         built.load_dataloaders(64, None)
         return built
 
-    return Retraining(build, TRAIN, epochs, 1e-3, capture_zeros(net))
+    return Retraining(build, TRAIN | {"epochs": epochs}, capture_zeros(net))
 
 
 def fake_quantizers(net):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def driver(store):
-    with Claims(store) as claims:
+    with closing(Claims(store)) as claims:
         yield claims
 
 
@@ -120,7 +121,7 @@ def test_who_dies_while_taking_over_leaves_a_claim_that_is_taken_over_too(store,
 
 def test_a_claim_of_a_living_process_stays_its_own_however_long_it_is_untouched(store, driver):
     now = [0.0]
-    with Claims(store, clock=lambda: now[0]) as other:
+    with closing(Claims(store, clock=lambda: now[0])) as other:
         assert driver.take([stage()])
         assert not other.take([stage()])
         now[0] += 1e6
@@ -129,7 +130,7 @@ def test_a_claim_of_a_living_process_stays_its_own_however_long_it_is_untouched(
 
 
 def test_a_claim_that_is_given_back_is_free(store, driver):
-    with Claims(store) as other:
+    with closing(Claims(store)) as other:
         assert other.take([stage()])
         other.release([stage()])
         assert driver.take([stage()])
@@ -139,7 +140,7 @@ def test_a_claim_that_is_given_back_is_free(store, driver):
 
 
 def test_stages_that_are_done_together_are_claimed_all_or_not_at_all(store, driver):
-    with Claims(store) as other:
+    with closing(Claims(store)) as other:
         assert other.take([stage("b")])
         assert not driver.take([stage("a"), stage("b"), stage("c")])
         assert other.take([stage("a"), stage("c")])
@@ -147,7 +148,7 @@ def test_stages_that_are_done_together_are_claimed_all_or_not_at_all(store, driv
 
 def test_a_claim_of_another_machine_is_taken_over_once_it_is_touched_no_longer(store):
     path, now = claimed_elsewhere(store), [0.0]
-    with Claims(store, patience_seconds=60, clock=lambda: now[0]) as claims:
+    with closing(Claims(store, patience_seconds=60, clock=lambda: now[0])) as claims:
         for _ in range(5):  # touched all the while
             os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
             assert not claims.take([stage()])
@@ -158,7 +159,7 @@ def test_a_claim_of_another_machine_is_taken_over_once_it_is_touched_no_longer(s
 
 def test_a_clock_that_is_set_back_takes_no_claim_from_anybody(store):
     path, now = claimed_elsewhere(store), [0.0]
-    with Claims(store, patience_seconds=60, clock=lambda: now[0]) as claims:
+    with closing(Claims(store, patience_seconds=60, clock=lambda: now[0])) as claims:
         for years_ago in range(5):
             os.utime(path, (0, 1e9 - years_ago * 3e7))
             assert not claims.take([stage()])
@@ -171,7 +172,7 @@ def test_a_clock_that_is_set_back_takes_no_claim_from_anybody(store):
 def test_a_claim_that_was_never_written_whole_is_taken_over_and_soon_where_it_is_empty(store, content, patience):
     path, now = claimed_elsewhere(store), [0.0]
     path.write_bytes(content)
-    with Claims(store, patience_seconds=60, clock=lambda: now[0]) as claims:
+    with closing(Claims(store, patience_seconds=60, clock=lambda: now[0])) as claims:
         assert not claims.take([stage()])
         assert claims.holder(stage()) is None
         now[0] += patience
@@ -188,7 +189,7 @@ def test_a_driver_that_was_stopped_for_too_long_does_not_take_back_what_was_take
 
 
 def test_claims_are_touched_while_they_are_held(store):
-    with Claims(store, beat_seconds=0.02) as claims:
+    with closing(Claims(store, beat_seconds=0.02)) as claims:
         claims.take([stage()])
         before = claim_file(store).stat().st_mtime_ns
         deadline = time.monotonic() + 20

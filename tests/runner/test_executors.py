@@ -21,8 +21,7 @@ from sparsebench.errors import SparsebenchError, StoreError
 from sparsebench.processes import starter
 from sparsebench.runner import executors
 from sparsebench.runner.executors import build_executor
-from sparsebench.runner.executors.local import InProcess
-from sparsebench.runner.executors.pool import Pool
+from sparsebench.runner.executors.local import InProcess, Pool
 
 ONE_THREAD = "run.threads=1"
 """Sums are added up in another order by another number of threads."""
@@ -185,7 +184,7 @@ def test_a_stage_that_hangs_is_ended_at_its_limit_which_can_be_raised(half_done)
 def test_workers_that_cannot_start_end_the_run_with_a_sentence(tmp_path):
     pool = Pool(1, 1)
     setup = SETUP.__class__(**{**vars(SETUP), "folder": tmp_path / "not there"})
-    pool.open(setup, 1, executors.at_once)
+    pool.open(setup, 1, lambda task: True)
     pool.submit(todo(0))
     try:
         with pytest.raises(SparsebenchError, match=r"die before they begin with anything \(exit code 1\)"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import SETUP, plan, todo
 
-from sparsebench.runner.executors.choosing import choose
+from sparsebench.runner.executors.local import choose
 from sparsebench.runner.graph import Graph
 
 

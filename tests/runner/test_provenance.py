@@ -17,8 +17,8 @@ from sparsebench import load_config, load_run, run_sweep, write_report
 from sparsebench.points.points import sections
 from sparsebench.report.caveats import findings
 from sparsebench.runner import work
-from sparsebench.runner.plan import make_plan
-from sparsebench.runner.plan_facts import gather_facts
+from sparsebench.runner.facts import gather_facts
+from sparsebench.runner.planner import make_plan
 from sparsebench.store import environment
 from sparsebench.store.environment import changes
 from sparsebench.store.records import STAGE_KINDS

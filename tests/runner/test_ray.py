@@ -17,9 +17,8 @@ from sweeps import TESTS, TIMED, Recorder, rows, stage_files, tiny, tiny_argumen
 from sparsebench import load_run, run_sweep
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.runner.executors import build_executor
-from sparsebench.runner.executors.ray import RayExecutor, _reason
+from sparsebench.runner.executors.ray import RayExecutor, Room, Running, _reason
 from sparsebench.runner.executors.ray_cluster import Cluster, Node
-from sparsebench.runner.executors.ray_room import Room, Running
 
 SWEEP = (
     "model.name=counting:network",

@@ -208,13 +208,13 @@ def test_what_a_run_was_asked_for_is_written_again_where_it_cannot_be_read(finis
 
 def test_a_failed_stage_that_builds_on_a_damaged_network_is_mended_when_it_is_tried_again(finished, monkeypatch):
     folder, run = finished
-    from sparsebench.runner.stages import Workbench
+    from sparsebench.runner import stages
 
-    def refuse(self, stage):
+    def refuse(stage, bench):
         raise RuntimeError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Workbench, "compress", refuse)
+        patched.setitem(stages.RUN, "compress", refuse)
         again(folder, "schemes=fp32,static,dynamic")
     damage(folder, run.trials[-1].train)
     more, told = again(folder, "schemes=fp32,static,dynamic", retry_failed=True)

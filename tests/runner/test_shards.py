@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sparsebench import load_config
 from sparsebench.errors import ConfigError
-from sparsebench.runner.plan import Facts, make_plan
+from sparsebench.runner.facts import Facts
+from sparsebench.runner.planner import make_plan
 from sparsebench.runner.sharing.shards import Shard, parse_shard, part_of
 
 FACTS = Facts(data={"digits": {"version": "1"}}, machine={"cpu": "a"})

@@ -17,7 +17,8 @@ from sparsebench import load_config, run_sweep
 from sparsebench.errors import ConfigError, TrainingError, UnknownNameError
 from sparsebench.models import build_model
 from sparsebench.pruning import sparsity
-from sparsebench.runner.plan import Facts, make_plan
+from sparsebench.runner.facts import Facts
+from sparsebench.runner.planner import make_plan
 from sparsebench.training.autocast import Precision, amp_problem
 from sparsebench.training.loaders import is_resident, moved, on_device
 from sparsebench.training.losses import Distillation, smoothed

@@ -16,7 +16,7 @@ from sparsebench.pruning import GradualPruning, Structure, apply_structure, prun
 from sparsebench.pruning.schedules import linear, one_shot
 from sparsebench.pruning.structure import reached_sparsity
 from sparsebench.pruning.structured.pruner import Structured
-from sparsebench.runner.stages import STRUCTURE
+from sparsebench.runner.stages.workbench import STRUCTURE
 from sparsebench.store.run_directory import Store
 from sparsebench.training.trainer import Trainer
 

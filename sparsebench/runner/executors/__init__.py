@@ -1,6 +1,6 @@
 """Where tasks run. The runner submits what is ready, and waits; an executor decides what runs where, and when.
 
-A task is carried out by ``sparsebench.runner.work.carry_out`` in whichever process: it finds all it needs in the run
+A task is carried out by ``sparsebench.runner.carry_out`` in whichever process: it finds all it needs in the run
 directory and commits its records there. What comes back is only a copy, and an executor has no state that a run depends
 on.
 """
@@ -17,11 +17,6 @@ from sparsebench.store.records import StageRecord
 
 MayStart = Callable[[Task], bool]
 """Whether a task may begin now; not while another driver on the same run directory is at it, for example."""
-
-
-def at_once(task: Task) -> bool:  # noqa: ARG001 - what it is asked about makes no difference
-    """Let every task begin; the ``MayStart`` of a driver that is alone."""
-    return True
 
 
 SECONDS_UNTIL_ASKED_AGAIN = 1.0
@@ -78,7 +73,7 @@ class Executor(Protocol):
         """Go on until at least one task has ended, and return those that have; tell of the others meanwhile.
 
         A worker that dies, or a task that is over its limit, is an ended task with failed records
-        (``sparsebench.runner.work.record_failure`` writes them), not an error.
+        (``sparsebench.runner.carry_out.record_failure`` writes them), not an error.
 
         Raises:
             StoreError: where a record or an artifact cannot be written; there is nowhere to record that.

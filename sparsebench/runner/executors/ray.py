@@ -10,20 +10,17 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
 from sparsebench.config import RayConfig, SweepConfig
 from sparsebench.errors import ConfigError, StoreError
-from sparsebench.runner.executors import Ended, Executor, MayStart, at_once
-from sparsebench.runner.executors.limits import over_limit
+from sparsebench.runner.carry_out import record_failure
+from sparsebench.runner.executors import Ended, Executor, MayStart
 from sparsebench.runner.executors.ray_cluster import Cluster, Node, cannot_run
-from sparsebench.runner.executors.ray_room import Room, Running
 from sparsebench.runner.executors.ray_worker import NEWS_SECONDS, Mailbox, carry_out_here
 from sparsebench.runner.tasks import Said, Setup, Started, Task, Tell
-from sparsebench.runner.work import record_failure
-from sparsebench.store.records import Failure
 
 POLL_SECONDS = 0.2
 
@@ -31,44 +28,86 @@ RETRY_SECONDS = 2.0
 """A task that was lost is tried again after so long times the square of its losses: Ray may take a while to see that a
 node is gone, and would lose it there again."""
 
+_REASONS = {
+    **dict.fromkeys(("NodeDiedError", "LocalRayletDiedError", "TaskUnschedulableError"), "its node was lost"),
+    "OutOfMemoryError": "its node ran out of memory, and its worker was killed",
+    "WorkerCrashedError": "its worker died",
+}
+
 
 def build(config: SweepConfig, jobs: int | None) -> Executor:
-    """Return the executor of a Ray cluster.
-
-    Raises:
-        ConfigError: where jobs are given, for it is the cluster that says how many tasks run at once.
-    """
+    """Return the executor of a Ray cluster; refuse ``jobs``, for the cluster says how many tasks run at once."""
     if jobs is not None:
         problem = f"--jobs {jobs}: a Ray cluster runs as many tasks as it has room for; leave --jobs out."
         raise ConfigError("The run was not started:", [problem])
     return RayExecutor(config.ray)
 
 
+@dataclass
+class Running:
+    """A task that Ray has; where it times, ``bench`` is the node that it has for itself.
+
+    When Ray was given it, and when a worker said that it began, are times of this driver's monotonic clock.
+    """
+
+    task: Task
+    bench: str | None
+    submitted: float
+    began: float | None = None
+
+
+class Room:
+    """How many more tasks Ray should be given now.
+
+    Ray would take all at once. But what waits there can no longer be taken by another driver, nor be put behind what is
+    ready later and stands earlier in the plan.
+    """
+
+    def __init__(self, config: RayConfig, cluster: Cluster, running: Sequence[Running]) -> None:
+        nodes = cluster.nodes()
+        self.gpus = sum(int(node.of("GPU") / config.gpus) for node in nodes)
+        self.cpus = sum(int(node.of("CPU") / config.cpus) for node in nodes)
+        self.benches = cluster.benches()
+        busy = {one.bench for one in running}
+        self._free = [node for node in self.benches if node.id not in busy]
+        others = [one.task for one in running if not one.task.needs.exclusive]
+        training = sum(self.on_gpu(task) for task in others)
+        self._left = {True: self.gpus - training, False: self.cpus - (len(others) - training)}
+
+    def on_gpu(self, task: Task) -> bool:
+        """Whether a task is given a GPU: it wants one and the cluster has some."""
+        return task.needs.gpu and self.gpus > 0
+
+    def has(self, task: Task) -> bool:
+        """Whether a task has its place."""
+        return bool(self._free) if task.needs.exclusive else self._left[self.on_gpu(task)] > 0
+
+    def take(self, task: Task) -> Node | None:
+        """Take a place; return the node that the task has for itself, where it times."""
+        if task.needs.exclusive:
+            return self._free.pop()
+        self._left[self.on_gpu(task)] -= 1
+        return None
+
+    def __bool__(self) -> bool:
+        return bool(self._free) or any(left > 0 for left in self._left.values())
+
+
 class RayExecutor:
-    """Runs tasks on a Ray cluster.
+    """Runs tasks on a Ray cluster, each with as many threads as the processors that it asks for.
 
-    Args:
-        config: what tasks ask of Ray, and where networks are timed.
-        address: of the cluster, as ``Cluster`` takes it.
-
-    Attributes:
-        threads: of each task, as many as the processors that it asks for.
-        here: false; that a node is alone while it times is Ray's business.
+    That a node is alone while it times is Ray's business. ``address`` is as ``Cluster`` takes it.
     """
 
     here = False
 
     def __init__(self, config: RayConfig, address: str | None = None) -> None:
         self.threads: int | None = config.cpus
-        self._config = config
-        self._cluster = Cluster(config, address)
+        self._config, self._cluster = config, Cluster(config, address)
         self._waiting: list[Task] = []
         self._running: dict[Any, Running] = {}
         self._lost: Counter[str] = Counter()
         self._not_before: dict[str, float] = {}
-        self._mailbox: Any = None
-        self._news: Any = None
-        self._may_start: MayStart = at_once
 
     @property
     def slots(self) -> int:
@@ -78,25 +117,16 @@ class RayExecutor:
         return max(1, sum(int(node.of("CPU") / self._config.cpus) for node in self._cluster.nodes()))
 
     def machine(self) -> Mapping[str, str]:
-        """Return the identity of the machines on which networks are timed.
-
-        Raises:
-            SparsebenchError: where no cluster can be reached, or none of its nodes can time.
-        """
+        """Return the identity of the machines on which networks are timed; see ``Cluster.timing_machine``."""
         return self._cluster.timing_machine()
 
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:  # noqa: ARG002 - Ray starts workers
-        """Connect to the cluster, or start one.
-
-        Raises:
-            SparsebenchError: where no cluster can be reached, or it has less than tasks ask for.
-        """
+        """Connect to the cluster, or start one; refuse one that has less than tasks ask for."""
         self._cluster.check_resources(setup.device)
         self._may_start = may_start
         # The mailbox shares the driver's node, and its fate.
-        on_own_node = self._cluster.on(self._cluster.own_node)
-        mailbox = self._cluster.ray.remote(Mailbox)
-        self._mailbox = mailbox.options(num_cpus=0, scheduling_strategy=on_own_node).remote()
+        options = {"num_cpus": 0, "scheduling_strategy": self._cluster.on(self._cluster.own_node)}
+        self._mailbox: Any = self._cluster.ray.remote(Mailbox).options(**options).remote()
         self._news = self._mailbox.take.remote()
 
     def submit(self, task: Task) -> None:
@@ -109,8 +139,7 @@ class RayExecutor:
         """Hand tasks to Ray and wait until at least one has ended; what is lost with its worker is tried again.
 
         Raises:
-            StoreError: where a record or an artifact cannot be written.
-            SparsebenchError: where a node cannot do tasks of this run at all.
+            SparsebenchError: where a node cannot do tasks of this run at all; else as ``Executor.wait``.
         """
         ended: list[Ended] = []
         while not ended:
@@ -140,13 +169,16 @@ class RayExecutor:
 
     def _hand_over(self) -> list[Ended]:
         """Give Ray as many tasks as there is room for; return those that no node can do."""
-        room = Room(self._config, self._cluster, list(self._running.values()))
+        room, now = Room(self._config, self._cluster, list(self._running.values())), time.monotonic()
         stay: list[Task] = []
         ended: list[Ended] = []
-        now = time.monotonic()
         for place, task in enumerate(self._waiting):
             if task.needs.exclusive and not room.benches:
-                ended.append(self._fail_without_bench(task))
+                text = (
+                    f"No node with resource {self._config.measure_resource!r} is left in the cluster; start one and "
+                    "run again with --retry-failed."
+                )
+                ended.append(Ended(task, record_failure(task, text, 0.0)))
             elif not room:
                 stay += self._waiting[place:]
                 break
@@ -159,7 +191,7 @@ class RayExecutor:
 
     def _send(self, task: Task, bench: Node | None, on_gpu: bool) -> None:
         """Submit a task; on ``bench``, it has all processors of that node for itself."""
-        options: dict[str, Any] = {"max_retries": 0, "name": _label(task)}
+        options: dict[str, Any] = {"max_retries": 0, "name": str(task.stages[0])}
         if bench is None:
             options |= {"num_cpus": self._config.cpus, "num_gpus": self._config.gpus if on_gpu else 0}
         else:
@@ -170,17 +202,9 @@ class RayExecutor:
         ref = work.remote(task, self._mailbox, self._cluster.origin)
         self._running[ref] = Running(task, bench.id if bench else None, time.monotonic())
 
-    def _fail_without_bench(self, task: Task) -> Ended:
-        text = (
-            f"No node with resource {self._config.measure_resource!r} is left in the cluster; start one and run again "
-            "with --retry-failed."
-        )
-        return Ended(task, record_failure(task, Failure(error="WorkerError", message=text, traceback=""), 0.0))
-
     # -- tasks back from Ray ------------------------------------------------------------------------------------------
 
     def _some_done(self) -> list[Any]:
-        """Wait a moment for tasks that are done, and return them."""
         if not self._running:
             time.sleep(POLL_SECONDS)
             return []
@@ -222,24 +246,21 @@ class RayExecutor:
         return [Ended(running.task, found)]
 
     def _try_again(self, running: Running, error: Exception, tell: Tell) -> list[Ended]:
-        """Put a task whose worker was lost back in line, or give it up."""
         task, why, allowed = running.task, _reason(error), self._config.retries
         self._lost[task.key] += 1
         lost = self._lost[task.key]
         if lost <= allowed:
             self._not_before[task.key] = time.monotonic() + RETRY_SECONDS * lost**2
-            tell(Said(f"{_label(task)}: {why}; it is tried again ({lost} of {allowed} times)."))
+            tell(Said(f"{task.stages[0]}: {why}; it is tried again ({lost} of {allowed} times)."))
             self._wait_in_line(task)
             return []
         text = (
             f"{why[0].upper()}{why[1:]} while it ran this stage, {lost} times in all, and ray.retries is {allowed}. "
             "To try again, run with --retry-failed."
         )
-        failure = Failure(error="WorkerError", message=text, traceback=str(error))
-        return [Ended(task, record_failure(task, failure, time.monotonic() - running.submitted))]
+        return [Ended(task, record_failure(task, text, time.monotonic() - running.submitted, str(error)))]
 
     def _end_overdue(self) -> list[Ended]:
-        """End the tasks that run for longer than they may."""
         now, ended = time.monotonic(), []
         for ref, running in list(self._running.items()):
             limit = running.task.limit_seconds
@@ -247,8 +268,8 @@ class RayExecutor:
                 continue
             self._cancel(ref)
             del self._running[ref]
-            failure = Failure(error="WorkerError", message=over_limit(running.task), traceback="")
-            ended.append(Ended(running.task, record_failure(running.task, failure, now - running.began)))
+            records = record_failure(running.task, running.task.over_limit, now - running.began)
+            ended.append(Ended(running.task, records))
         return ended
 
     def _cancel(self, ref: Any) -> None:
@@ -256,18 +277,6 @@ class RayExecutor:
             self._cluster.ray.cancel(ref, force=True)
 
 
-def _label(task: Task) -> str:
-    first = task.stages[0]
-    return f"{first.kind} {first.label}"
-
-
 def _reason(error: Exception) -> str:
-    """Return in a few words how a worker was lost."""
-    lost_node = "its node was lost"
-    return {
-        "NodeDiedError": lost_node,
-        "LocalRayletDiedError": lost_node,
-        "TaskUnschedulableError": lost_node,
-        "OutOfMemoryError": "its node ran out of memory, and its worker was killed",
-        "WorkerCrashedError": "its worker died",
-    }.get(type(error).__name__, f"its worker was lost ({type(error).__name__})")
+    kind = type(error).__name__
+    return _REASONS.get(kind, f"its worker was lost ({kind})")

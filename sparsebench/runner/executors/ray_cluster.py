@@ -1,6 +1,5 @@
 """The connection to a Ray cluster: finding or starting one, its nodes, and which of them may time."""
 
-import contextlib
 import io
 import logging
 import os
@@ -12,8 +11,9 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,32 +45,22 @@ class Node:
 
 
 class Cluster:
-    """A Ray cluster as the executor sees it.
+    """A Ray cluster as the executor sees it; ``origin`` is what a worker must know of this driver.
 
-    Args:
-        config: what tasks ask of Ray, and where networks are timed.
-        address: ``host:port``. Where it is None, that of ``RAY_ADDRESS``, else a cluster that runs on this machine,
-            else one that is started here for as long as the run lasts.
-
-    Attributes:
-        origin: what a worker must know of this driver.
+    Where no address (``host:port``) is given, it is that of ``RAY_ADDRESS``, else a cluster that runs on this machine,
+    else one that is started here for as long as the run lasts.
     """
 
     def __init__(self, config: RayConfig, address: str | None) -> None:
         self.origin = Origin(version=__version__, paths=own_paths())
-        self._config = config
-        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._config, self._address = config, address or os.environ.get("RAY_ADDRESS")
         self._ray: Any = None
         self._own_connection = False
         self._nodes: tuple[float, list[Node]] | None = None
 
     @property
     def ray(self) -> Any:
-        """Ray itself, connected to the cluster.
-
-        Raises:
-            SparsebenchError: where Ray is not installed, or the cluster cannot be reached.
-        """
+        """Ray itself, connected to the cluster; an error where that is not possible."""
         if self._ray is None:
             ray = _import_ray()
             if not ray.is_initialized():
@@ -152,13 +142,9 @@ class Cluster:
         return dict(kinds[0])
 
     def check_resources(self, device: str) -> None:
-        """Refuse what no node can ever give; Ray would wait for it without end.
-
-        Raises:
-            ConfigError: with what the largest node has.
-        """
-        problems = []
+        """Refuse what no node can ever give; Ray would wait for it without end."""
         cpus, gpus = (max((node.of(kind) for node in self.nodes()), default=0.0) for kind in ("CPU", "GPU"))
+        problems = []
         if self._config.cpus > cpus:
             problems.append(f"ray.cpus = {self._config.cpus}, but no node of the cluster has more than {cpus:g} CPUs.")
         if device.startswith("cuda") and 0 < gpus < self._config.gpus:
@@ -186,7 +172,6 @@ def cannot_run(error: BaseException) -> SparsebenchError:
 def _import_ray() -> Any:
     try:
         with _quiet():
-            import ray
             import ray.util.scheduling_strategies
     except ImportError as error:
         raise SparsebenchError(
@@ -196,11 +181,7 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    """Connect to the cluster at ``address``, or to one that runs here, or start one here.
-
-    Raises:
-        SparsebenchError: where no cluster answers at ``address``.
-    """
+    """Connect to the cluster at ``address``, or to one that runs here, or start one here."""
     if address and address.startswith("ray://"):
         raise SparsebenchError(
             f"The address {address!r} is that of a Ray client server. The driver must run on a node of the cluster: "
@@ -208,18 +189,14 @@ def _connect(ray: Any, address: str | None) -> None:
         )
     # Nothing is reported to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    same: dict[str, Any] = {
-        "logging_level": logging.ERROR,
-        "log_to_driver": False,
-        "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(own_paths())}},
-    }
-    alone = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(own_paths())}}
+    init = partial(ray.init, logging_level=logging.ERROR, log_to_driver=False, runtime_env=paths)
     with _quiet(), _signals_kept():
         try:
-            ray.init(address=address or "auto", **same)
+            init(address=address or "auto")
         except Exception as error:
             if address is None and isinstance(error, ConnectionError):
-                ray.init(address="local", **alone, **same)
+                init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
                 return
             raise SparsebenchError(
                 f"Cannot use the Ray cluster at {address or 'auto'}: {_first_line(error)} Start a cluster with "
@@ -246,7 +223,7 @@ class _WithoutRay:
         return getattr(self.stream, name)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Ray's warnings about its own future from the user."""
     with warnings.catch_warnings():
@@ -254,7 +231,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
+@contextmanager
 def _signals_kept() -> Iterator[None]:
     """Restore what a termination signal does, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():

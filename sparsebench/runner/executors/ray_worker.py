@@ -38,23 +38,14 @@ class Mailbox:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where the driver runs, as far as a worker must know.
-
-    Attributes:
-        version: the driver's version of sparsebench.
-        paths: where the driver finds modules that are not installed, absolute.
-    """
+    """Where the driver runs: its version of sparsebench, and where it finds modules that are not installed."""
 
     version: str
     paths: Sequence[str]
 
 
 def identity(origin: Origin) -> Mapping[str, str]:
-    """Return the identity of the machine that this worker runs on.
-
-    Raises:
-        SparsebenchError: where its sparsebench is another than the driver's.
-    """
+    """Return the identity of the machine that this worker runs on."""
     _check_version(origin)
     return machine_identity()
 
@@ -64,16 +55,13 @@ def carry_out_here(task: Task, mailbox: Any, origin: Origin) -> list[StageRecord
 
     Returns:
         The record of each stage; or, where a record cannot be written on this node, the sentence that says so.
-
-    Raises:
-        SparsebenchError: where this node has another sparsebench, or does not see the run directory.
     """
     _check_version(origin)
     _move_in(task, origin)
     # Imported only in the driver's working directory, where modules of the user's own are found.
     import ray
 
-    from sparsebench.runner.work import carry_out
+    from sparsebench.runner.carry_out import carry_out
 
     sent: list[Any] = []
     try:
@@ -93,13 +81,9 @@ def _check_version(origin: Origin) -> None:
 
 
 def _move_in(task: Task, origin: Origin) -> None:
-    """Make this process see what the driver sees: its folder, its modules and the run directory.
-
-    Raises:
-        SparsebenchError: where the run directory is not there. It is not made here: on a node without the shared file
-            system, records would be written to a directory that nobody reads.
-    """
+    """Make this process see what the driver sees: its folder, its modules and the run directory."""
     root, folder = task.setup.root, task.setup.folder
+    # It is not made here: on a node without the shared file system, nobody would read what is written there.
     if not root.is_dir():
         raise SparsebenchError(
             f"This node does not see the run directory {root}. It must lie on a file system that all nodes share, "

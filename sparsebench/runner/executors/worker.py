@@ -1,31 +1,36 @@
-"""A worker process: it carries out the tasks that it is sent, one after the other, until it is told to end."""
+"""A worker process, from both sides: as the driver sees it, and what it does until it is told to end."""
 
 import io
+import math
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from sparsebench.errors import StoreError
-from sparsebench.runner.tasks import Said, Setup
+from sparsebench.processes import starter
+from sparsebench.runner.tasks import Said, Setup, Started, Task
 from sparsebench.store.records import StageRecord
 
 TERMINATED = 143
 """Exit code of a worker that was asked to end: 128 + SIGTERM."""
 
 
+_KEPT_LINES = 20
+"""Of what a worker wrote, so many lines are told where it dies."""
+
+
 @dataclass(frozen=True)
 class Ready:
-    """A worker has imported all it needs.
-
-    Attributes:
-        gpu: whether it trains on a GPU.
-    """
+    """A worker has imported all it needs, and trains on a GPU or not."""
 
     gpu: bool
 
@@ -46,13 +51,80 @@ class Broken:
     storage: bool
 
 
+class Worker:
+    """One process, what it is doing, and the channel to it.
+
+    ``gpu``, whether it trains on a GPU, is known once it is ``ready``: has imported all it needs. ``task`` is what it
+    was given and has not ended, ``affinity`` that of its last task.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.channel, theirs = starter().pipe()
+        self.process = starter().start(serve, theirs, setup, name="sparsebench worker")
+        theirs.close()
+        self.ready = self.gpu = False
+        self.task: Task | None = None
+        self.affinity: str | None = None
+        self._given_at = self._started_at = math.nan
+        self._said: deque[str] = deque(maxlen=_KEPT_LINES)
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that it wrote while it was at its task; empty where there are none."""
+        return "\n".join(["The last lines that it wrote:", *self._said]) if self._said else ""
+
+    def give(self, task: Task) -> None:
+        """Send it a task; whether it has died meanwhile is seen when it is listened to."""
+        self.task, self.affinity = task, task.affinity
+        self._given_at, self._started_at = time.monotonic(), math.nan
+        self._said.clear()
+        with suppress(OSError):
+            self.channel.send(task)
+
+    def take(self) -> Task:
+        """Take its task from it, which has ended."""
+        task, self.task = self.task, None
+        assert task is not None  # noqa: S101 - only a worker with a task answers
+        return task
+
+    def note(self, message: object) -> None:
+        """Remember what follows from a message for later."""
+        if isinstance(message, Ready):
+            self.ready, self.gpu = True, message.gpu
+        elif isinstance(message, Started):
+            self._started_at = time.monotonic()
+        elif isinstance(message, Said):
+            self._said.append(message.line)
+
+    def seconds_at_task(self) -> float:
+        """Return for how long it has had its task."""
+        return time.monotonic() - self._given_at
+
+    def seconds_left(self) -> float:
+        """Return how long its task may still run; without a limit, or before it began, infinite."""
+        limit = self.task.limit_seconds if self.task else None
+        if limit is None or math.isnan(self._started_at):
+            return math.inf
+        return self._started_at + limit - time.monotonic()
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        if hasattr(os, "killpg") and self.process.pid is not None:
+            # It leads a group of its own, in which its children may outlive it.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+        self.channel.close()
+
+
 def serve(channel: "Connection[Any, Any]", setup: Setup) -> None:
     """Carry out tasks until the other end closes the channel; the main function of the process."""
     _stand_alone()
     os.chdir(setup.folder)
     send = _Sender(channel)
     sys.stdout = sys.stderr = _Lines(send)
-    from sparsebench.runner.work import carry_out, workbench
+    from sparsebench.runner.carry_out import carry_out, workbench
     from sparsebench.training.loaders import training_device
 
     try:
@@ -73,8 +145,7 @@ def _stand_alone() -> None:
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _exit)
-    parent = parent_process()
-    assert parent is not None  # noqa: S101 - this process was spawned
+    parent: Any = parent_process()  # There is one, for this process was spawned.
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # What libraries write past Python must not be taken for results of the command either.
     os.dup2(2, 1)

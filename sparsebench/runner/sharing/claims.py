@@ -18,10 +18,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from sparsebench.errors import StoreError
 from sparsebench.runner.plan import Stage
+from sparsebench.store.disk import disk
 from sparsebench.store.run_directory import Store
 
 CLAIM = "claim.json"
@@ -37,14 +36,7 @@ UNWRITTEN_SECONDS = 5.0
 
 
 class Claims:
-    """The claims of one driver on the stages of a run.
-
-    Args:
-        store: the run directory.
-        beat_seconds: how often claims are touched.
-        patience_seconds: how long a claim of another machine may stay untouched.
-        clock: returns seconds that only grow.
-    """
+    """The claims of one driver on the stages of a run; ``clock`` returns seconds that only grow."""
 
     def __init__(
         self,
@@ -54,22 +46,17 @@ class Claims:
         patience_seconds: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
-        self._beat_seconds = beat_seconds
-        self._patience_seconds = patience_seconds
-        self._clock = clock
-        self._own = json.dumps({"driver": uuid.uuid4().hex, **this_process()}, sort_keys=True).encode()
+        self._store, self._clock = store, clock
+        self._beat_seconds, self._patience_seconds = beat_seconds, patience_seconds
+        process = {"machine": machine(), "host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
+        self._own = json.dumps({"driver": uuid.uuid4().hex, **process}, sort_keys=True).encode()
         self._held: set[Path] = set()
         self._seen: dict[Path, tuple[tuple[bytes, int], float]] = {}
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
     def take(self, stages: Sequence[Stage]) -> bool:
-        """Claim stages that are done together: all of them, or none where another driver is at one.
-
-        Raises:
-            StoreError: where a claim cannot be written.
-        """
+        """Claim stages that are done together: all of them, or none where another driver is at one."""
         taken: list[Path] = []
         # Two drivers that want overlapping sessions meet at the same claim first.
         for stage in sorted(stages, key=lambda stage: stage.key):
@@ -101,12 +88,6 @@ class Claims:
         if self._heart is not None:
             self._heart.join()
 
-    def __enter__(self) -> "Claims":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def _path(self, stage: Stage) -> Path:
         return self._store.directory(stage.kind, stage.key) / CLAIM
 
@@ -114,9 +95,7 @@ class Claims:
         if self._make(path):
             return True
         found = _read(path)
-        if found is None:
-            return self._make(path)
-        return self._is_abandoned(path, found) and self._take_over(path, found[0])
+        return self._is_abandoned(path, found) and self._take_over(path, found[0]) if found else self._make(path)
 
     def _take_over(self, path: Path, abandoned: bytes) -> bool:
         """Replace an abandoned claim, unless another driver does, or did since it was read.
@@ -140,20 +119,18 @@ class Claims:
         return False
 
     def _make(self, path: Path) -> bool:
-        """Make a claim where there is none, and return whether it was made."""
-        try:
+        with disk("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise _unwritable(path, error) from error
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self._own)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise _unwritable(path, error) from error
+            try:
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                return False
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(self._own)
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
         self._hold(path)
         return True
 
@@ -165,7 +142,6 @@ class Claims:
             self._heart.start()
 
     def _is_abandoned(self, path: Path, found: tuple[bytes, int]) -> bool:
-        """Whether the driver that claimed a stage is gone."""
         alive = _owner_lives(found[0])
         if alive is not None:
             return not alive
@@ -191,11 +167,6 @@ class Claims:
                 # A claim that cannot be touched, for its disk is away, is at worst taken over.
                 with contextlib.suppress(OSError):
                     os.utime(path)
-
-
-def this_process() -> dict[str, Any]:
-    """Return what tells this process from all others, on this machine and on others."""
-    return {"machine": machine(), "host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
 
 
 @cache
@@ -250,10 +221,3 @@ def _read(path: Path) -> tuple[bytes, int] | None:
             return file.read(), os.fstat(file.fileno()).st_mtime_ns
     except OSError:
         return None
-
-
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"Cannot write {path}: {error.strerror or error}. Free some space or mend its permissions; start again, and "
-        "the run continues."
-    )

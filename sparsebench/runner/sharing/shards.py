@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sparsebench.errors import ConfigError
-from sparsebench.runner.plan import Plan, Stage
+from sparsebench.runner.plan import Plan, Stage, training_of
 from sparsebench.store.run import Run
 
 
@@ -50,19 +50,15 @@ def part_of(plan: Plan, shard: Shard) -> Plan:
     trained = frozenset(
         key for place, unit in enumerate(units) if place * shard.count // len(units) + 1 == shard.number for key in unit
     )
-    keys = set(trained)
-    for stage in plan.stages:
-        if stage.kind in ("compress", "evaluate") and _trained(stage, stages) in trained:
-            keys.add(stage.key)
-    for key in trained:
-        parent = stages[key].parent
-        while parent:
-            keys.add(parent)
-            parent = stages[parent].parent
-    return Plan(
-        stages=tuple(stage for stage in plan.stages if stage.key in keys),
-        trials=tuple(replace(trial, measure=()) for trial in plan.trials if trial.train in trained),
-    )
+    trials = tuple(replace(trial, measure=()) for trial in plan.trials if trial.train in trained)
+    starts = {key for trial in trials for key in trial.ancestors}
+
+    def is_done_here(stage: Stage) -> bool:
+        if stage.kind == "train":
+            return stage.key in trained or stage.key in starts
+        return stage.kind != "measure" and training_of(stage, stages) in trained
+
+    return Plan(stages=tuple(filter(is_done_here, plan.stages)), trials=trials)
 
 
 def what_is_left(run: Run) -> str:
@@ -86,22 +82,15 @@ def _units(stages: Iterable[Stage]) -> list[list[str]]:
     starts = {stage.parent for stage in training.values()}
     units: list[list[str]] = []
     unit_of: dict[str, list[str]] = {}
-    alone: dict[str, str] = {}
+    alone: set[str | None] = set()
     for key, stage in training.items():
         if stage.parent is None and key in starts:
-            alone[key] = key
+            alone.add(key)
         elif stage.parent in unit_of:
             unit_of[key] = unit_of[stage.parent]
             unit_of[key].append(key)
         else:
-            root = alone.pop(stage.parent, None) if stage.parent else None
-            unit_of[key] = [root, key] if root else [key]
+            unit_of[key] = [stage.parent, key] if stage.parent and stage.parent in alone else [key]
+            alone.discard(stage.parent)
             units.append(unit_of[key])
     return units
-
-
-def _trained(stage: Stage, stages: dict[str, Stage]) -> str:
-    """Return the key of the training stage that a stage builds on."""
-    while stage.kind != "train":
-        stage = stages[str(stage.parent)]
-    return stage.key

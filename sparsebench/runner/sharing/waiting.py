@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from sparsebench.errors import StoreError
 from sparsebench.runner.sharing.claims import Claims, machine
 from sparsebench.runner.tasks import Task
+from sparsebench.store.disk import disk
 from sparsebench.store.run_directory import Store
 
 fcntl: Any
@@ -27,10 +27,8 @@ IDLE_SECONDS = 10.0
 class MachineLock:
     """Keeps timing by one driver and work of another apart, where both are at one run directory on one machine.
 
-    The system lets go of it when its process ends, however it ends.
-
-    Args:
-        root: the run directory. Another run on this machine is the user's own choice, and shows in the timing.
+    The system lets go of it when its process ends, however it ends. Another run on this machine is the user's own
+    choice, and shows in the timing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -44,12 +42,8 @@ class MachineLock:
         if fcntl is None or (self._file is not None and self._exclusive == exclusive):
             return True
         self.release()
-        try:
+        with disk("write", self._path, remedy="Free some space or mend its permissions."):
             file = self._path.open("ab")
-        except OSError as error:
-            raise StoreError(
-                f"Cannot write {self._path}: {error.strerror or error}. Free some space or mend its permissions."
-            ) from error
         try:
             fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,11 +64,8 @@ class MachineLock:
 class Gate:
     """Lets a task begin unless another driver is at it, or times on this machine.
 
-    Args:
-        store: the run directory.
-        here: whether tasks run on this machine; otherwise who runs them keeps timing alone.
-        idle: is told who is in the way, once this driver has had nothing to do for a while.
-        clock: returns seconds that only grow.
+    Where tasks do not run here, who runs them keeps timing alone. ``idle`` is told who is in the way, once this driver
+    has had nothing to do for a while; ``clock`` returns seconds that only grow.
     """
 
     def __init__(
@@ -84,10 +75,8 @@ class Gate:
         idle: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._claims = Claims(store)
-        self._lock = MachineLock(store.root) if here else None
-        self._idle = idle
-        self._clock = clock
+        self._claims, self._lock = Claims(store), MachineLock(store.root) if here else None
+        self._idle, self._clock = idle, clock
         self._begun: dict[str, Task] = {}
         self._asked: dict[str, float] = {}
         self._idle_since: float | None = None
@@ -125,14 +114,7 @@ class Gate:
         self._begun.clear()
         self._let_go()
 
-    def __enter__(self) -> "Gate":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def _in_the_way(self, task: Task) -> str | None:
-        """Return who keeps a task from beginning; None where it is this driver's now."""
         if self._lock is not None:
             mixed = any(task.needs.exclusive or other.needs.exclusive for other in self._begun.values())
             if mixed or not self._lock.take(task.needs.exclusive):

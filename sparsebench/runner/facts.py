@@ -8,7 +8,10 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sparsebench.backends import Offer, build_offer
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
@@ -16,8 +19,38 @@ from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import published_as
 from sparsebench.registry import DATASETS, MODELS, ONLY_THRESHOLDS, SCHEMES, TRAINERS, is_reference, nearest
-from sparsebench.runner.plan import EAGER, FP32, Facts
 from sparsebench.store.environment import machine_identity, versions_of
+
+EAGER, FP32 = "eager", "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a plan depends on beside its config.
+
+    Attributes:
+        data: fingerprint of each dataset, by its name in the config.
+        sources: digest of the user's own modules, by reference (``package.module:callable``).
+        weights: SHA-256 of each checkpoint file, by its path.
+        not_offered: why a backend does not offer a scheme, by (label of the backend, scheme); offered pairs
+            are absent.
+        thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
+        calibrating: the schemes that read calibration batches.
+        training: the schemes that train the network further.
+        machine: the identity of the machine; it joins the keys of ``measure`` alone.
+        runtimes: versions of what runs the networks of a backend, beside torch, by the backend's label; they join the
+            keys of its ``measure`` alone, so that another version is timed anew.
+    """
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    not_offered: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    calibrating: frozenset[str] = frozenset({"static", "both"})
+    training: frozenset[str] = frozenset({"qat"})
+    machine: Mapping[str, str] = field(default_factory=dict)
+    runtimes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def gather_facts(config: SweepConfig) -> Facts:
@@ -47,7 +80,6 @@ def gather_facts(config: SweepConfig) -> Facts:
 
 
 def _backends(config: SweepConfig) -> dict[str, Offer]:
-    """Return the backends by their labels."""
     built: dict[str, Offer] = {}
     problems = []
     # Latencies are compared with eager's too, whether the sweep has trials on it or not.
@@ -129,7 +161,6 @@ def _near(path: Path) -> str:
 
 
 def _references(config: SweepConfig) -> list[str]:
-    """Return all that the config names of the user's own code."""
     named = [(TRAINERS, config.train.trainer)]
     named += [(MODELS, model.name) for model in config.model]
     named += [(DATASETS, data.name) for data in config.data]

@@ -17,7 +17,10 @@ from sparsebench.store.records import PARENTS, Failure, StageRecord
 from sparsebench.store.run_directory import Store
 
 if TYPE_CHECKING:
-    from sparsebench.runner.stages import Outcome, Workbench
+    from sparsebench.runner.stages.workbench import Outcome, Workbench
+
+CHECKPOINT = "network.resume.pt"
+"""Where the trainer of a training stage notes how far it has come."""
 
 # Warnings that are about the result, and therefore stand in its record.
 _NOTED = (NoEffectWarning, UnreachedWarning)
@@ -46,45 +49,33 @@ def forget() -> None:
 def carry_out(task: Task, tell: Tell) -> list[StageRecord]:
     """Do a task and commit the record of each of its stages, done or failed; return the records.
 
-    What another driver has done meanwhile is not done again.
-
-    Args:
-        task: what to do; all that it builds on is in the run directory.
-        tell: is told when it begins, and of its epochs.
+    All that it builds on is in the run directory. What another driver has done meanwhile is not done again.
 
     Raises:
         StoreError: where a record or an artifact cannot be written; there is nowhere to record that.
     """
     bench = workbench(task.setup)
     tell(Started(task.key))
-    there = _done_by_others(task, bench.store)
-    left = [stage for stage in task.stages if stage.key not in there]
+    there, left = _done_by_others(task, bench.store)
     if left:
         bench.on_epoch = lambda epoch, epochs: tell(Trained(task.key, epoch, epochs))
         bench.use_threads(task.needs.threads)
         timed = left[0].kind == "measure"
-        done = _time(left, bench, task.setup.hang_seconds) if timed else [_run(left[0], bench)]
-        there |= {record.key: record for record in done}
+        there |= _time(left, bench, task.setup.hang_seconds) if timed else _run(left[0], bench)
     return [there[stage.key] for stage in task.stages]
 
 
-def record_failure(task: Task, failure: Failure, seconds: float) -> list[StageRecord]:
+def record_failure(task: Task, message: str, seconds: float, details: str = "") -> list[StageRecord]:
     """Commit what is known of a task whose worker is gone; return the record of each of its stages.
 
-    Stages that the worker had committed before keep their records.
-
-    Args:
-        task: the task.
-        failure: what happened; an exit code, a signal, a limit.
-        seconds: how long it ran.
+    Stages that the worker had committed before keep their records. ``details`` stand in place of a traceback.
 
     Raises:
         StoreError: where a record cannot be written.
     """
-    store = Store(task.setup.root)
-    there = _done_by_others(task, store)
+    store, failure = Store(task.setup.root), Failure(error="WorkerError", message=message, traceback=details)
+    there, left = _done_by_others(task, store)
     started_at = datetime.now(UTC) - timedelta(seconds=seconds)
-    left = [stage for stage in task.stages if stage.key not in there]
     there |= {
         stage.key: _commit(stage, store, started_at, seconds / len(left), failure, threads=task.needs.threads)
         for stage in left
@@ -92,18 +83,19 @@ def record_failure(task: Task, failure: Failure, seconds: float) -> list[StageRe
     return [there[stage.key] for stage in task.stages]
 
 
-def _done_by_others(task: Task, store: Store) -> dict[str, StageRecord]:
-    """Return the records of stages that somebody has done since the run was planned, by key."""
+def _done_by_others(task: Task, store: Store) -> tuple[dict[str, StageRecord], list[Stage]]:
+    """Return the records of stages that somebody has done since the run was planned, by key, and the other stages."""
     found = {}
     for stage, attempts in zip(task.stages, task.attempts, strict=True):
         record = store.read(stage.kind, stage.key)
         if record and (record.status == "done" or record.attempt > attempts):
             found[stage.key] = record
-    return found
+    return found, [stage for stage in task.stages if stage.key not in found]
 
 
-def _run(stage: Stage, bench: "Workbench") -> StageRecord:
-    """Run one stage and commit its record, done or failed."""
+def _run(stage: Stage, bench: "Workbench") -> dict[str, StageRecord]:
+    from sparsebench.runner.stages import RUN
+
     started_at, started = datetime.now(UTC), time.perf_counter()
     outcome: Outcome | Failure
     lost = None
@@ -111,7 +103,7 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
         try:
-            outcome = bench.do(stage)
+            outcome = RUN[stage.kind](stage, bench)
         except LostError as error:
             lost, outcome = error, _failure(error)
         except StoreError:
@@ -124,30 +116,33 @@ def _run(stage: Stage, bench: "Workbench") -> StageRecord:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     noted = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, _NOTED)))
     record = _commit(stage, bench.store, started_at, time.perf_counter() - started, outcome, noted)
-    if record.status == "done":
-        bench.committed(stage)
+    if stage.kind == "train" and record.status == "done":
+        # It was of use only as long as the stage was not there whole.
+        (bench.store.directory("train", stage.key) / CHECKPOINT).unlink(missing_ok=True)
     if lost:
         set_lost_aside(bench.store, lost, record)
-    return record
+    return {stage.key: record}
 
 
-def _time(stages: Sequence[Stage], bench: "Workbench", hang_seconds: float) -> list[StageRecord]:
+def _time(stages: Sequence[Stage], bench: "Workbench", hang_seconds: float) -> dict[str, StageRecord]:
     """Time networks together and commit a record of each, done or failed; each has its share of the seconds."""
-    from sparsebench.runner.measuring import Timed, time_together
+    from sparsebench.runner.stages import measure
 
     started_at, started = datetime.now(UTC), time.perf_counter()
+    outcomes: dict[str, Outcome | Exception]
+    noted: tuple[str, ...] = ()
     try:
-        timed = time_together(stages, bench, hang_seconds)
+        outcomes, noted = measure.run(stages, bench, hang_seconds)
     except StoreError:
         raise
     except Exception as error:
-        timed = Timed(dict.fromkeys((stage.key for stage in stages), error))
+        outcomes = dict.fromkeys((stage.key for stage in stages), error)
     share = (time.perf_counter() - started) / len(stages)
-    records = []
+    records = {}
     for stage in stages:
-        found = timed.outcomes[stage.key]
+        found = outcomes[stage.key]
         outcome = _failure(found) if isinstance(found, Exception) else found
-        records.append(_commit(stage, bench.store, started_at, share, outcome, timed.warnings))
+        records[stage.key] = _commit(stage, bench.store, started_at, share, outcome, noted)
     return records
 
 
@@ -169,32 +164,26 @@ def _commit(
     aside = aside_of(store, stage.kind, stage.key)
     before = store.read(stage.kind, stage.key) or (aside and aside.record)
     parent = store.read(PARENTS[stage.kind], stage.parent) if stage.parent else None
-    failure = outcome if isinstance(outcome, Failure) else None
-    artifacts = {} if isinstance(outcome, Failure) else outcome.artifacts
+    failure, done = (outcome, None) if isinstance(outcome, Failure) else (None, outcome)
+    seed = stage.settings.get("seed")
+    if seed is None and parent is not None:
+        seed = parent.settings.get("seed") if parent.seed is None else parent.seed
     record = StageRecord(
         stage=stage.kind,
         key=stage.key,
         parent=stage.parent,
         settings=stage.settings,
-        status="failed" if failure else "done",
+        status="done" if done else "failed",
         attempt=before.attempt + 1 if before else 1,
         started_at=started_at.isoformat(timespec="milliseconds"),
         seconds=seconds,
         environment=describe_environment(threads),
-        warnings=(*noted, *note(aside, None if failure else artifacts)),
-        artifacts=artifacts,
-        result=None if isinstance(outcome, Failure) else outcome.result,
+        warnings=(*noted, *note(aside, done.artifacts if done else None)),
+        artifacts=done.artifacts if done else {},
+        result=done.result if done else None,
         failure=failure,
-        seed=_seed(stage, parent),
+        seed=seed,
         built_on=digest_of(parent),
     )
     store.write(record)
     return record
-
-
-def _seed(stage: Stage, parent: StageRecord | None) -> int | None:
-    """Return the seed of a stage: its own, or that of the training that it builds on."""
-    own = stage.settings.get("seed")
-    if own is not None or parent is None:
-        return own
-    return parent.settings.get("seed") if parent.seed is None else parent.seed

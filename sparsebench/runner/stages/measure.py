@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import nn
 
 from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.runner.plan import Stage
-from sparsebench.runner.stages import Outcome, Workbench
+from sparsebench.runner.stages.workbench import Outcome, Workbench
 from sparsebench.statistics.verdicts import is_valid
 from sparsebench.store.results import CompressResult
 from sparsebench.store.run_directory import Store
@@ -31,34 +31,22 @@ KEPT_CALLS = 1000
 """At most so many latencies of single calls are kept of one network."""
 
 
-@dataclass(frozen=True)
-class Timed:
-    """What a session brought forth.
-
-    Attributes:
-        outcomes: of each stage, by its key, the outcome or why there is none.
-        warnings: what a reader of any of its records must know.
-    """
-
-    outcomes: Mapping[str, Outcome | Exception]
-    warnings: tuple[str, ...] = ()
-
-
-def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: float) -> Timed:
+def run(
+    stages: Sequence[Stage], bench: Workbench, hang_seconds: float
+) -> tuple[dict[str, Outcome | Exception], tuple[str, ...]]:
     """Time the networks of ``measure`` stages of equal settings in one session.
 
-    A network that cannot be timed has its error as its outcome, and the others are timed without it.
+    A network that cannot be timed has its error as its outcome, and the others are timed without it. A worker that
+    stays at one network for longer than ``hang_seconds`` is ended.
 
-    Args:
-        stages: at least one; their networks have been compressed.
-        workbench: where the networks are found and raw samples are saved.
-        hang_seconds: a worker that stays at one network for longer is ended.
+    Returns:
+        Of each stage, by its key, the outcome or why there is none; and what a reader of any of its records must know.
 
     Raises:
         SparsebenchError: where the baseline cannot be timed, or nothing can.
     """
     settings = stages[0].settings
-    networks = _Networks(stages, workbench)
+    networks = _Networks(stages, bench)
     inputs = networks.inputs(settings["batch_size"])
     timing = Settings(
         **{name: settings[name] for name in ("threads", "seconds_cap", "precision", "band", "block_ms")},
@@ -68,6 +56,7 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
         hang_seconds=hang_seconds,
         footprint=settings["workers"],
     )
+    outcomes: dict[str, Outcome | Exception] = {}
     failed: dict[str, Exception] = {}
     warnings: list[str] = []
     while left := [stage for stage in stages if stage.parent not in failed]:
@@ -85,18 +74,15 @@ def time_together(stages: Sequence[Stage], workbench: Workbench, hang_seconds: f
             if key == networks.second:
                 warnings.append(f"Latency could not be compared with dense fp32 on eager: {error}")
             continue
-        recorder = _Recorder(found, settings, networks, second, workbench.store, others.read())
-        outcomes: dict[str, Outcome | Exception] = {stage.key: recorder.outcome(stage) for stage in left}
-        return Timed({**_failures(stages, failed), **outcomes}, tuple(warnings))
-    return Timed(_failures(stages, failed), tuple(warnings))
+        recorder = _Recorder(found, settings, networks, second, bench, others.read())
+        outcomes |= {stage.key: recorder.outcome(stage) for stage in left}
+        break
+    outcomes |= {stage.key: failed[str(stage.parent)] for stage in stages if stage.parent in failed}
+    return outcomes, tuple(warnings)
 
 
 def _without_baseline(error: Exception) -> SparsebenchError:
     return SparsebenchError(f"Nothing could be timed, for the baseline failed: {error}")
-
-
-def _failures(stages: Sequence[Stage], failed: Mapping[str, Exception]) -> dict[str, Outcome | Exception]:
-    return {stage.key: failed[str(stage.parent)] for stage in stages if stage.parent in failed}
 
 
 class _Networks:
@@ -109,47 +95,37 @@ class _Networks:
         baselines: what reports call the baselines, by key.
     """
 
-    def __init__(self, stages: Sequence[Stage], workbench: Workbench) -> None:
-        self._workbench = workbench
-        settings = stages[0].settings
-        baseline, eager = settings["baseline"], settings["eager_baseline"]
+    def __init__(self, stages: Sequence[Stage], bench: Workbench) -> None:
+        self._bench = bench
+        baseline, eager = (stages[0].settings[name] for name in ("baseline", "eager_baseline"))
         self.baseline: str = baseline["compress"]
         self.second: str | None = eager["compress"] if eager else None
-        own = {str(stage.parent): stage.label for stage in stages}
-        fixed = {network["compress"]: f"{network['network']} (baseline)" for network in (baseline, eager) if network}
-        self.names: dict[str, str] = {**fixed, **own}
         self.baselines: dict[str, str] = {one["compress"]: one["network"] for one in (baseline, eager) if one}
+        self.names = {key: f"{network} (baseline)" for key, network in self.baselines.items()}
+        self.names |= {str(stage.parent): stage.label for stage in stages}
 
     def key_of(self, name: str) -> str:
         """Return the key of the network called so; the second copy of the baseline is the baseline."""
         return next((key for key, own in self.names.items() if own == name), self.baseline)
 
     def inputs(self, batch_size: int) -> tuple[Any, ...]:
-        """Return what all networks of the session are fed: training samples, as the baseline's trainer loads them.
-
-        Raises:
-            SparsebenchError: where the baseline is not there, or its samples cannot be read.
-        """
+        """Return what all networks of the session are fed: training samples, as the baseline's trainer loads them."""
         try:
             self.built(self.baseline)
-            return (self._workbench.inputs(self.baseline, batch_size),)
+            return (self._bench.inputs(self.baseline, batch_size),)
         except SparsebenchError as error:
             raise _without_baseline(error) from error
 
     def built(self, key: str) -> Built:
-        """Return how a worker builds a network.
-
-        Raises:
-            VariantError: where it was not compressed.
-        """
-        store = self._workbench.store
+        """Return how a worker builds a network; one that was not compressed is an error."""
+        store = self._bench.store
         record = store.read("compress", key)
         result = record.result if record else None
         if not isinstance(result, CompressResult):
             because = record.failure.message if record and record.failure else "its stage has not run"
             raise VariantError(self.names[key], f"{self.names[key]} was not compressed: {because}")
-        root = str(store.root)
-        return Built(partial(restored, root, key), partial(specialised, root, key), result.size.payload_bytes)
+        own = (str(store.root), key)
+        return Built(partial(restored, *own), partial(specialised, *own), result.size.payload_bytes)
 
 
 def restored(root: str, key: str) -> nn.Module:
@@ -168,42 +144,32 @@ def _workbench(root: str) -> Workbench:
 
 
 class _Recorder:
-    """Turns a comparison into the records of its stages."""
-
     def __init__(
         self,
         found: Comparison,
         settings: Mapping[str, Any],
         networks: _Networks,
         second: str | None,
-        store: Store,
+        bench: Workbench,
         foreign_cores: float | None,
     ) -> None:
-        self._found, self._settings, self._networks, self._store = found, settings, networks, store
+        self._found, self._settings, self._networks, self._bench = found, settings, networks, bench
         self._second, self._foreign_cores = second, foreign_cores
         self._id = uuid.uuid4().hex[:12]
 
     def outcome(self, stage: Stage) -> Outcome:
-        """Return the result of a stage, and save its raw samples."""
         key = str(stage.parent)
         timing = self._found[self._networks.names[key]]
         samples = json.dumps(self._samples(timing), separators=(",", ":"), sort_keys=True) + "\n"
-
-        def write(path: Path) -> None:
-            path.write_text(samples, encoding="utf-8")
-
-        digest = self._store.save_artifact("measure", stage.key, SAMPLES, write)
-        against = self._ratio(timing.paired, self._networks.baseline)
+        digest = self._bench.save("measure", stage.key, SAMPLES, samples.encode())
         result = MeasureResult(
-            protocol=self._settings["protocol"],
-            batch_size=self._settings["batch_size"],
-            threads=self._settings["threads"],
+            **{name: self._settings[name] for name in ("protocol", "batch_size", "threads")},
             calls=timing.calls,
             calls_together=timing.calls_together,
             median_ms=timing.median_ms,
             p95_ms=timing.p95_ms,
             p99_ms=timing.p99_ms,
-            against=against,
+            against=self._ratio(timing.paired, self._networks.baseline),
             against_eager=self._ratio(timing.second, self._second) if timing.second and self._second else None,
             session=self._session(timing),
             peak_memory_bytes=timing.peak_bytes,

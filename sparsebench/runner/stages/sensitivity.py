@@ -1,0 +1,43 @@
+"""Pruning one layer at a time of a dense network, without training, and reading the validation split."""
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sparsebench.pruning import PrunableWeight, all_weights, zero_smallest_of
+from sparsebench.runner.plan import Stage
+from sparsebench.runner.stages.workbench import Outcome, Workbench
+from sparsebench.store.results import SensitivityPoint, SensitivityResult
+from sparsebench.training.contract import check_evaluated
+
+
+def run(stage: Stage, bench: Workbench) -> Outcome:
+    """Return the accuracy at each threshold of each layer."""
+    parent = bench.record("train", stage.parent)
+    # The trainer evaluates its third dataset. Here it is given the validation split for that: which layer is pruned
+    # how far is a choice, and choices are not made on test data.
+    splits = bench.splits(parent.settings["data"])
+    trainer = bench.trainer_of(parent, splits=replace(splits, test=splits.val))
+    network = bench.trained(parent)
+
+    def accuracy() -> float:
+        return check_evaluated(trainer.evaluate(net=network, quant_mode=False))[0]
+
+    dense, points = accuracy(), []
+    layers: dict[str, list[PrunableWeight]] = defaultdict(list)
+    for weight in all_weights(network):
+        layers[weight.layer].append(weight)
+    for layer, weights in layers.items():
+        count = sum(weight.parameter.numel() for weight in weights)
+        before = [weight.parameter.detach().clone() for weight in weights]
+        about: dict[str, Any] = {"layer": layer, "kind": weights[0].kind, "weights": count}
+        for threshold in sorted(stage.settings["thresholds"]):
+            zero_smallest_of(weights, round(threshold * count))
+            points.append(SensitivityPoint(**about, threshold=threshold, accuracy=accuracy()))
+        with torch.no_grad():
+            for weight, values in zip(weights, before, strict=True):
+                weight.parameter.copy_(values)
+    result = SensitivityResult(samples=splits.samples["val"], dense_accuracy=dense, points=tuple(points))
+    return Outcome(result=result)

@@ -1,0 +1,300 @@
+"""What stages share: the trained network, its trainer, its example and the samples it calibrates on."""
+
+import io
+import random
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from sparsebench.backends import Backend, build_backend
+from sparsebench.data import Splits, load_splits
+from sparsebench.errors import ContractError, LostError, NoEffectWarning, StoreError
+from sparsebench.models import build_model
+from sparsebench.pruning.structure import Structure, apply_structure
+from sparsebench.quantization import Recording
+from sparsebench.registry import TRAINERS, import_reference
+from sparsebench.store.records import StageKind, StageRecord
+from sparsebench.store.results import EpochRecord, Result, TrainResult
+from sparsebench.store.run_directory import Store
+from sparsebench.timing import batch_of
+from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
+from sparsebench.training.weights import load_weights
+
+NETWORK = "network.safetensors"
+STRUCTURE = "structure.json"
+EXAMPLE = "example.pt"
+
+EXAMPLE_SAMPLES = 8
+"""Training samples that are kept with a trained network, for what follows its graph or times it."""
+
+_BY_THEIR_NAMES = ("steps_per_epoch", "learning_warmup", "label_smoothing", "clip_norm", "distill", "amp")
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a stage brought forth: its result and the digests of the artifacts it saved."""
+
+    result: Result
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Workbench:
+    """Rebuilds networks and trainers from records, and keeps what several stages share.
+
+    Args:
+        store: where artifacts are saved and found.
+        device: where training runs, as torch names it; the CPU where there is no such GPU.
+        how: settings of trainers that make no other networks, by the names in ``HOW_TRAINING_RUNS``.
+        calibration_batches: the most that any stage to come asks for. So many are recorded, so that a trained network's
+            training batches are read once, whichever number is asked for first.
+
+    Attributes:
+        on_epoch: called after each epoch with the number of epochs, where the trainer tells of its epochs.
+    """
+
+    def __init__(
+        self, store: Store, device: str, how: Mapping[str, object] = MappingProxyType({}), calibration_batches: int = 1
+    ) -> None:
+        self.store, self.device, self.how = store, device, how
+        self.calibration_batches = calibration_batches
+        self.on_epoch: Callable[[EpochRecord, int], None] | None = None
+        self.threads = torch.get_num_threads()
+        self._splits: dict[str, Splits] = {}
+        # evaluate and measure of one trial follow each other; rebuilding the network for each would cost as much again.
+        self.restored = lru_cache(maxsize=1)(self.restore)
+        self.example = lru_cache(maxsize=2)(self._example)
+        # All schemes and backends of a trained network calibrate on the same batches, and follow each other.
+        self._recording: tuple[str, Recording] | None = None
+
+    def use_threads(self, threads: int | None) -> None:
+        """Give torch so many threads inside one operation; as many as it had when the bench was made where None."""
+        # Results depend on the number of threads. Setting it, even to what it is, also takes from MKL the freedom to
+        # use fewer, which it has until somebody sets it: a resumed run would train otherwise than an undisturbed one.
+        torch.set_num_threads(threads or self.threads)
+
+    def splits(self, data: Mapping[str, Any]) -> Splits:
+        """Return the splits of a dataset; they are loaded once in a process."""
+        name = repr((data["name"], data["options"]))
+        if name not in self._splits:
+            self._splits[name] = load_splits(data["name"], data["options"])
+        return self._splits[name]
+
+    def record(self, kind: StageKind, key: str | None) -> StageRecord:
+        """Return the record of a stage that another builds on; one that is not done is lost."""
+        record = self.store.read(kind, key) if key else None
+        if record is None or record.status != "done":
+            text = f"The {kind} stage {key} that this one builds on is not there; start the run again."
+            raise LostError(kind, str(key), "it was not there", text)
+        return record
+
+    def save(self, kind: StageKind, key: str, name: str, content: bytes) -> str:
+        """Save an artifact and return its SHA-256."""
+
+        def write(path: Path) -> None:
+            path.write_bytes(content)
+
+        return self.store.save_artifact(kind, key, name, write)
+
+    def trainer(
+        self,
+        settings: Mapping[str, Any],
+        models_path: Path,
+        calibration_batches: int | None = None,
+        splits: Splits | None = None,
+    ) -> tuple[TrainerLike, tuple[str, ...]]:
+        """Build the trainer of a training stage, its data loaders ready; return it with the settings it declares."""
+        data, train = settings["data"], settings["train"]
+        splits = splits or self.splits(data)
+        trainer: TrainerLike = TRAINERS.load(train["trainer"])(
+            pruning=settings["threshold"] > 0,
+            ddtype=torch.float,
+            datasets=[splits.train, splits.val, splits.test],
+            models_path=str(models_path),
+            cuda=self.device,
+        )
+        wanted: dict[str, object] = {
+            **asked_of_trainers(train),
+            **self.how,
+            "distill": None,  # Of use in the training stage alone, where there is a teacher.
+            "on_epoch": self._tell(train["epochs"]),
+        }
+        if settings["pruner"]:
+            prune = settings["prune"]
+            wanted |= {
+                "pruner": settings["pruner"]["name"],
+                "pruner_options": settings["pruner"]["options"],
+                "prune_every": prune["every"],
+                **{name: prune[name] for name in ("per_layer", "schedule", "hold", "include_classifier")},
+            }
+        if calibration_batches:
+            wanted["calibration_batches"] = calibration_batches
+        declared = apply_settings(trainer, wanted)
+        collate = import_reference(data["collate"]) if data["collate"] else None
+        trainer.load_dataloaders(batch_size=train["batch_size"], collate_fn=collate)
+        return trainer, declared
+
+    def trainer_of(
+        self, record: StageRecord, calibration_batches: int | None = None, splits: Splits | None = None
+    ) -> TrainerLike:
+        """Return the trainer of a training stage that is done."""
+        folder = self.store.directory("train", record.key)
+        return self.trainer(record.settings, folder, calibration_batches, splits)[0]
+
+    def _tell(self, epochs: int) -> Callable[[Any], None] | None:
+        on_epoch = self.on_epoch
+        return on_epoch and (lambda epoch: on_epoch(EpochRecord(**asdict(epoch)), epochs))
+
+    def trained(self, record: StageRecord) -> nn.Module:
+        """Return the network that a training stage saved, on the CPU, ready to be evaluated; reads no data."""
+        network = build_network(record.settings, *_fed(record))
+        apply_structure(network, self.structure(record))
+        safetensors.torch.load_model(network, str(self.store.artifact(record, NETWORK)))
+        return network.eval()
+
+    def structure(self, record: StageRecord) -> Structure:
+        """Return what removing channels changed in the network of a training stage; empty where none were removed."""
+        if STRUCTURE not in record.artifacts:
+            return Structure()
+        return Structure.from_json(self.store.artifact(record, STRUCTURE).read_text(encoding="utf-8"))
+
+    def fresh(self, record: StageRecord, weights: Path) -> nn.Module:
+        """Return a network as it was before a training stage, but for its weights, which are read from a file.
+
+        Raises:
+            ModelError: where they cannot be read, or do not fit.
+        """
+        classes, input_shape = _fed(record)
+        network, model = build_network(record.settings, classes, input_shape), record.settings["model"]
+        load_weights(network, str(weights), model["name"], input_shape, model["options"])
+        return network.eval()
+
+    def weights_of(self, record: StageRecord) -> bytes:
+        """Return the weights that a training stage saved, as safetensors."""
+        return self.store.artifact(record, NETWORK).read_bytes()
+
+    def restore(self, key: str | None) -> nn.Module:
+        """Return the network that a compress stage made, rebuilt from its artifacts without calibrating again."""
+        record = self.record("compress", key)
+        parent = self.record("train", record.parent)
+        files = {name: self.store.artifact(record, name) for name in record.artifacts}
+        example = (self.example(parent.key),)
+        return backend_of(record.settings).restore(self.trained(parent), record.settings["scheme"], example, files)
+
+    def specialise(self, key: str, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
+        """Return the network of a compress stage as it is timed: made for these inputs and so many threads."""
+        return backend_of(self.record("compress", key).settings).specialise(network, inputs, threads)
+
+    def inputs(self, key: str | None, batch_size: int) -> Any:
+        """Return inputs of ``batch_size`` training samples for the network of compress stage ``key``."""
+        return batch_of(self.example(self.record("compress", key).parent), batch_size)
+
+    def _example(self, key: str | None) -> Any:
+        """Return inputs of a few training samples, on the CPU, as the trainer of train stage ``key`` loads them."""
+        parent = self.record("train", key)
+        if EXAMPLE in parent.artifacts:
+            return read_example(self.store.artifact(parent, EXAMPLE))
+        return batch_of(first_inputs(self.trainer_of(parent), parent.settings["seed"]), EXAMPLE_SAMPLES)
+
+    def recording(self, record: StageRecord, quantize: Mapping[str, Any] | None) -> Recording:
+        """Return the calibration batches of a trained network, which its trainer reads when they are asked for."""
+        asked = quantize["calibration_batches"] if quantize else self.calibration_batches
+        if self._recording is None or self._recording[0] != record.key or self._recording[1].limit < asked:
+            most = max(asked, self.calibration_batches)
+
+            def read(network: nn.Module) -> None:
+                _read_training_batches(self.trainer_of(record, most), network, record.settings["seed"])
+
+            self._recording = record.key, Recording(self.trained(record), read, most)
+        return self._recording[1].first(asked)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all random number generators; called before a network or a trainer is built."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def asked_of_trainers(train: Mapping[str, Any]) -> dict[str, object]:
+    """Return what the settings of a training ask for, by the names under which trainers declare it."""
+    optimizer, schedule = train["optimizer"], train["learning_schedule"]
+    return {
+        "optimizer_name": optimizer["name"],
+        "optimizer_options": optimizer["options"],
+        "learning_schedule": schedule["name"],
+        "learning_schedule_options": schedule["options"],
+        **{name: train[name] for name in _BY_THEIR_NAMES},
+    }
+
+
+def build_network(settings: Mapping[str, Any], classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+    """Return the network that the factory of a training stage makes."""
+    return build_model(settings["model"]["name"], classes, input_shape, settings["model"]["options"])
+
+
+def backend_of(settings: Mapping[str, Any]) -> Backend:
+    """Return the backend of a compress stage."""
+    return build_backend(settings["backend"]["name"], settings["backend"]["options"])
+
+
+def first_inputs(trainer: TrainerLike, seed: int) -> Any:
+    """Return the inputs of one training batch, on the CPU; of the same seed and data the same."""
+    seed_everything(seed)
+    for inputs, _ in cast("Mapping[str, Any]", trainer.dataloader)["train"]:
+        return inputs.to("cpu")
+    raise ContractError(
+        "The trainer does not keep the contract:",
+        ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
+    )
+
+
+def read_example(file: Path | io.BytesIO) -> Any:
+    """Read inputs that were saved; of classes, packed sequences alone are allowed."""
+    with torch.serialization.safe_globals([PackedSequence]):
+        return torch.load(file, weights_only=True)
+
+
+def if_measurable(
+    what: str, measure: Callable[[nn.Module, tuple[Any, ...]], Found], network: nn.Module, inputs: Any
+) -> Found | None:
+    """Return what is measured of a network and one sample; where that fails, None, and the record says so."""
+    try:
+        # Sequences differ in length, and so in what they cost: their mean over a batch is counted.
+        return measure(network, (inputs if isinstance(inputs, PackedSequence) else batch_of(inputs, 1),))
+    except Exception as error:
+        text = f"{what} could not be measured: {type(error).__name__}: {error}"
+        warnings.warn(text, NoEffectWarning, stacklevel=2)
+        return None
+
+
+def _fed(record: StageRecord) -> tuple[int, tuple[int, ...]]:
+    if not isinstance(record.result, TrainResult):
+        raise StoreError(f"The record {record.key} is no trained network; start the run again.")
+    return record.result.classes, record.result.input_shape
+
+
+def _read_training_batches(trainer: TrainerLike, network: nn.Module, seed: int) -> None:
+    calls: list[bool] = []
+    hook = network.register_forward_pre_hook(lambda *_: calls.append(True))
+    seed_everything(seed)
+    try:
+        check_evaluated(trainer.evaluate(net=network, quant_mode=True))
+    finally:
+        hook.remove()
+    if not calls:
+        raise ContractError(
+            "The trainer does not keep the contract:",
+            ["evaluate(net, quant_mode=True) ran no batch through net; feed it batches of dataloader['train']."],
+        )

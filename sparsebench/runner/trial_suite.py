@@ -1,0 +1,126 @@
+"""The trials whose networks a test suite goes over: those of a run that is there, or of a sweep that is run for it.
+
+Nothing here imports torch before a network is asked for, so that tests are collected in a blink.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsebench.config import load_config
+from sparsebench.errors import SparsebenchError
+from sparsebench.registry import SCHEMES
+from sparsebench.runner.graph import StageStatus
+from sparsebench.runner.plan import Plan
+from sparsebench.runner.sequencer import plan_sweep, run_sweep
+from sparsebench.runner.watcher import Watcher
+from sparsebench.store.records import TrialRecord
+from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.run_directory import Store, load_run, read_run
+
+if TYPE_CHECKING:
+    from sparsebench.runner.stages import Workbench
+
+
+class TrialSuite:
+    """The sweep of a test suite: which trials it has, and its run once it is there.
+
+    Args:
+        run_dir: a run that is there; None for a sweep that is run.
+        source: the config of that sweep, as ``load_config`` takes it; None where nobody named one.
+        wanted: the points asked for, by their axis: thresholds, schemes and backends. None where one was left alone.
+        runs_dir: returns where the run directory of the sweep lies, or is made.
+        announce: is told what is being run, for a sweep may take long.
+
+    Raises:
+        SparsebenchError: where the config cannot be used.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path | None,
+        source: Any,
+        wanted: Mapping[str, Sequence[Any] | None],
+        runs_dir: Callable[[], Path],
+        announce: Callable[[str], None],
+    ) -> None:
+        self._run_dir, self._runs_dir, self._announce = run_dir, runs_dir, announce
+        self._wanted = {axis: values for axis, values in wanted.items() if values is not None}
+        if "schemes" in self._wanted:
+            self._wanted["schemes"] = tuple(map(SCHEMES.canonical, self._wanted["schemes"]))
+        self._overrides = [f"{axis}={','.join(map(str, values))}" for axis, values in self._wanted.items()]
+        # Of the default sweep, which is nobody's own, one seed will do.
+        one_seed = ["seeds=0"] if source is None else []
+        asked = run_dir is None and (source is not None or self._overrides)
+        self._config = load_config(source, [*self._overrides, *one_seed]) if asked else None
+
+    @cached_property
+    def trials(self) -> dict[str, TrialRecord]:
+        """The trials by the name that their tests bear; none where nothing at all was asked for.
+
+        Raises:
+            SparsebenchError: where there is no such run, or nothing of it is wanted.
+        """
+        if self._run_dir is None:
+            trials = plan_sweep(self._config).trials if self._config else ()
+            return {_name(trial): trial for trial in trials}
+        every = read_run(self._run_dir).trials
+        found = {_name(trial): trial for trial in every if self._is_wanted(trial)}
+        if not found:
+            there = "; ".join(
+                f"{axis} {', '.join(sorted({str(getattr(trial, axis)) for trial in every}))}"
+                for axis in ("threshold", "scheme", "backend")
+            )
+            raise SparsebenchError(f"{self._run_dir} has no trial with {', '.join(self._overrides)}. It has {there}.")
+        return found
+
+    @cached_property
+    def root(self) -> Path:
+        """The run directory."""
+        if self._config is None:
+            return self._run_dir or Path()
+        return self._runs_dir() / self._config.name
+
+    @cached_property
+    def run(self) -> Run:
+        """The finished run; what is missing of it is run first."""
+        if self._config is None:
+            return load_run(self.root)
+        watcher = _Announcer(self.root, self._announce)
+        return run_sweep(self._config, runs_dir=self.root.parent, watcher=watcher, command="pytest")
+
+    @cached_property
+    def workbench(self) -> "Workbench":
+        """Where networks are brought back."""
+        from sparsebench.runner.stages import Workbench
+
+        return Workbench(Store(self.root, writable=False), device="cpu")
+
+    def record(self, name: str, run: Run) -> TrialResult:
+        """Return the trial of a test with the records of its stages."""
+        label = self.trials[name].label
+        return next(result for result in run.trials if result.trial.label == label)
+
+    def measured_with(self, key: str) -> int:
+        """Return the first of the ``batch_sizes`` or ``threads`` with which the run was measured, else 1."""
+        return int(next(iter(self.run.record.config["measure"][key]), 1))
+
+    def _is_wanted(self, trial: TrialRecord) -> bool:
+        return all(getattr(trial, axis.removesuffix("s")) in values for axis, values in self._wanted.items())
+
+
+class _Announcer(Watcher):
+    def __init__(self, root: Path, announce: Callable[[str], None]) -> None:
+        self._root, self._announce = root, announce
+
+    def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
+        left = sum(one == "pending" for one in status.values())
+        if left:
+            self._announce(f"\nsparsebench: running {left} of {len(plan.stages)} stages in {self._root}")
+
+
+def _name(trial: TrialRecord) -> str:
+    pruned = "dense" if trial.pruner is None else f"{trial.pruner}-{trial.threshold:g}"
+    parts = (trial.model, trial.data, pruned, trial.scheme, trial.backend, f"seed{trial.seed}")
+    return "-".join(parts).replace(" ", "")
