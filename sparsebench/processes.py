@@ -156,5 +156,4 @@ def give_back() -> None:
 
 
 def _of_glibc(name: str) -> Any:
-    """Return a function of the C library, or None where it has none of that name."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -79,7 +79,6 @@ def _unusable(*problems: str) -> ConfigError:
 
 
 def _content(path: str | os.PathLike[str] | Mapping[str, Any] | SweepConfig | None) -> tuple[str, dict[str, Any]]:
-    """Return what is read, as errors name it, and its content."""
     if path is None:
         return "embedded default config", tomllib.loads(default_toml())
     if isinstance(path, SweepConfig):
@@ -103,7 +102,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _override(data: dict[str, Any], text: str) -> str | None:
-    """Apply one ``a.b=v`` to ``data`` in place; return the problem with it, or None."""
     key, separator, raw = text.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not separator or not all(path):
@@ -135,7 +133,6 @@ def _is_echo(fault: ErrorDetails) -> bool:
 
 
 def _sentence(source: str, overridden: Mapping[str, str], fault: ErrorDetails) -> str:
-    """Return a fault that pydantic found as a sentence: where, what was found, what is allowed."""
     names = [str(part) for part in fault["loc"] if not isinstance(part, int)]
     key = ".".join(names)
     return f"{overridden.get(key, source)}: {key or 'the config'}{_what(fault, names, key)}"

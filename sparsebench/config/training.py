@@ -12,7 +12,6 @@ HOW_TRAINING_RUNS = ("channels_last", "compile", "checkpoint_seconds")
 
 
 def _only_from_dense(value: Any, info: ValidationInfo) -> Any:
-    """Refuse a teacher where there is no dense network of the same seed."""
     start_from = info.data.get("start_from", "dense")
     if value is not None and start_from != "dense":
         raise ValueError(

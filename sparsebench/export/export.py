@@ -79,7 +79,6 @@ def export_trial(
 
 
 def _require_free(path: Path, kind: Format, force: bool) -> None:
-    """Refuse a path that cannot be written to, before any work."""
     if path.suffix != kind.suffix:
         raise SparsebenchError(
             f"{path} has the wrong ending for {kind.name}; it must be {kind.suffix}: "

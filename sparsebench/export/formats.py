@@ -119,8 +119,7 @@ def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult
         run_with = f" Run the sweep with backend {to.backends[0]!r} for that." if to.backends else ""
         advice = f" These can be:{instead}" if others else run_with
         raise SparsebenchError(f"{reason}{advice}")
-    missing = not_installed(*to.needs)
-    if missing:
+    if missing := not_installed(*to.needs):
         raise SparsebenchError(missing)
 
 
@@ -186,12 +185,10 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
 
 
 def _name(backend: str) -> str:
-    """Return a backend's name without its options."""
     return backend.partition("(")[0]
 
 
 def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[str, bytes]:
-    """Return the artifacts of a compress stage that are such a file, by ending."""
     main = [name for name in record.artifacts if name.endswith(to.suffix)]
     if len(main) != 1:
         return {}
@@ -201,7 +198,6 @@ def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[
 
 
 def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    """Export a network by torch.export, for any batch size."""
     import torch
 
     from sparsebench.backends.inductor.network import Compiled
@@ -233,7 +229,6 @@ def _first_line(error: Exception) -> str:
 
 
 def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    """Convert a network to a model of OpenVINO, for any batch size."""
     from sparsebench.backends.openvino import export
 
     xml, weights = export.write(export.to_openvino(net, (example,)))
@@ -241,7 +236,6 @@ def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
 
 
 def _onnx(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    """Export a network to ONNX, for any batch size."""
     from sparsebench.backends.onnxruntime.export import export_onnx
 
     return {".onnx": export_onnx(net, (example,))}

@@ -211,7 +211,6 @@ def _verified(found: Verification, kind: Format) -> str:
 
 
 def _options(run: Run, model: str) -> Mapping[str, Any]:
-    """Return the options that a network of the run was built with."""
     return next((m.get("options", {}) for m in run.record.config.get("model", ()) if m.get("name") == model), {})
 
 

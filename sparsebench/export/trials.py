@@ -72,7 +72,6 @@ def _listed(trials: Sequence[TrialResult]) -> str:
 
 
 def _parts(text: str) -> tuple[list[str], dict[str, int]]:
-    """Return the words of a label, and the seed and calibration batches in it."""
     exact = {}
     for name, pattern in (("seed", _SEED), ("calibration_batches", _BATCHES)):
         match = pattern.search(text)
@@ -100,5 +99,4 @@ def _is_threshold(word: str, threshold: float) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    """Return ``text`` in lower case without spaces: ``n_m(m=4,n=1)``."""
     return "".join(text.lower().split())

@@ -185,7 +185,6 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
 
 
 def _problem(found: Verification, scheme: str, exact: bool) -> str | None:
-    """Return what is wrong with an exported file, None where it computes what was measured."""
     difference, agreement = HALF.get(scheme, FLOAT if scheme == "fp32" else INT8)
     if exact and not found.bit_equal:
         return f"its outputs should have the same bits, and differ by up to {found.max_abs_difference:.3g}"

@@ -109,7 +109,6 @@ def available_cores() -> int:
 
 @lru_cache
 def _processor() -> tuple[str, tuple[str, ...]]:
-    """Return the processor's name and its flags of interest; the flags are empty where the system does not tell."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -123,7 +122,6 @@ def _processor() -> tuple[str, tuple[str, ...]]:
 
 @lru_cache
 def _memory_bytes() -> int:
-    """Return physical memory in bytes, 0 where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -149,20 +147,11 @@ def _machine_of(environment: EnvironmentRecord) -> str:
 @lru_cache
 def _commit(folder: str) -> str | None:
     """Return the commit checked out in ``folder``, with ``-dirty`` where tracked files differ; None outside git."""
+    # With every tag left out, what describes a commit is its whole name.
+    command = ["git", "-C", folder, "describe", "--always", "--abbrev=64", "--exclude=*", "--dirty"]
     try:
-        head = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        # A fixed program with fixed arguments; only the folder varies.
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None
-    return head + ("-dirty" if changed else "")
-
-
-def _git(folder: str, *arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - a fixed program with fixed arguments; only the folder varies
-        ["git", "-C", folder, *arguments],  # noqa: S607 - git is wherever the user has it
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
     return done.stdout.strip()

@@ -173,7 +173,6 @@ def flat_row(trial: TrialResult) -> dict[str, Any]:
 
 
 def _columns(found: object, *names: str) -> dict[str, Any]:
-    """Return attributes by their name, each None where nothing was found."""
     return {name: found and getattr(found, name) for name in names}
 
 

@@ -64,20 +64,16 @@ def feeds_for(
     feeds = []
     for place, one in enumerate(inputs):
         wanted = shapes[place] if place < len(shapes) else None
-        shape = _sized(one.shape, batch) if wanted is None else wanted
+        is_open = one.shape[:1] == (None,)
+        sized = (batch or 1, *one.shape[1:]) if is_open else one.shape
+        shape = sized if wanted is None else wanted
         feeds.append(Feed(one.name, one.dtype, tuple(size or 1 for size in shape)))
         if problem := _misfit(one, shape, batch, given=wanted is not None):
             problems.append(problem)
     return tuple(feeds), problems
 
 
-def _sized(shape: tuple[int | None, ...], batch: int | None) -> tuple[int | None, ...]:
-    """Return the shape with its first size, where that is open, set to the batch."""
-    return (batch or 1, *shape[1:]) if shape and shape[0] is None else shape
-
-
 def _misfit(one: Input, shape: tuple[int | None, ...], batch: int | None, given: bool) -> str | None:
-    """Return why an input cannot have a shape; None where it can."""
     described = _written(one.shape)
     if None in shape:
         return f"input {one.name!r} has the shape {described}; say all of it with --input-shape, e.g. 1,3,224,224."

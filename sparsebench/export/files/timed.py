@@ -131,11 +131,6 @@ def _baseline(files: Sequence[Exported], wanted: str | None) -> str:
 
 
 def _format(path: Path) -> Any:
-    """Return the module of a file's format.
-
-    Raises:
-        SparsebenchError: where there is no such file, its format is not known, or its runtime is not installed.
-    """
     suffix = path.suffix.lower()
     if suffix in _PICKLES or suffix == ".safetensors":
         why = "holds weights only" if suffix == ".safetensors" else "is a pickle, and reading it could run any code"
@@ -155,7 +150,6 @@ def _format(path: Path) -> Any:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn whatever a runtime raises into its first line."""
     try:
         yield
     except SparsebenchError:
