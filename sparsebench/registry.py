@@ -198,8 +198,7 @@ class Registry(Mapping[str, str]):
             UnknownNameError: where no such name is registered; the text suggests the nearest one.
             SparsebenchError: where a reference cannot be imported, or a provider cannot provide.
         """
-        problem = self.problem(name)
-        if problem:
+        if problem := self.problem(name):
             raise UnknownNameError(problem)
         name = self.canonical(name)
         if self.is_provided(name):
@@ -211,7 +210,6 @@ class Registry(Mapping[str, str]):
 
 
 def _functions(module: str, *names: str) -> dict[str, str | Entry]:
-    """Return the entries of functions of a module of this package that are called as the components are."""
     return {name: Entry(f"{module}:{name}") for name in names}
 
 

@@ -36,13 +36,18 @@ def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
     return tuple(sorted(parts, key=lambda part: -part.numel()))
 
 
-def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a nested structure with its tensors and packed sequences changed; all else is left as it is."""
-    if isinstance(value, Tensor | PackedSequence):
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor or a packed sequence."""
+    return isinstance(value, Tensor | PackedSequence)
+
+
+def mapped(value: Any, change: Callable[[Any], Any], is_leaf: Callable[[Any], bool] = is_tensor) -> Any:
+    """Return a nested structure with its leaves changed; whatever else is in it is left as it is."""
+    if is_leaf(value):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: mapped(part, change) for key, part in value.items()}
+        return {key: mapped(part, change, is_leaf) for key, part in value.items()}
     if isinstance(value, tuple | list):
-        parts = [mapped(part, change) for part in value]
+        parts = [mapped(part, change, is_leaf) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value

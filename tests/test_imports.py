@@ -30,7 +30,7 @@ ALLOWED = {
     "quantization": COMMON | {"tensors"},
     "measure": COMMON | {"tensors"},
     "timing": COMMON | {"processes"},
-    "backends": COMMON | {"quantization"},
+    "backends": COMMON | {"quantization", "tensors"},
     "training": COMMON | {"config", "models", "processes", "pruning"},
     "testing": COMMON | {"config", "pruning", "training"},
     "runner": COMMON

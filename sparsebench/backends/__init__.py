@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from sparsebench.backends.base import Backend, Compressed, Export, Offer, Parameter
 from sparsebench.errors import SparsebenchError
@@ -18,8 +18,7 @@ def build_backend(name: str, options: Mapping[str, Any] | None = None) -> Backen
         UnknownNameError: where no such backend is registered.
         SparsebenchError: where it does not take these options.
     """
-    backend: Backend = _built(name, BACKENDS.load(name), options)
-    return backend
+    return cast("Backend", _built(name, BACKENDS.load(name), options))
 
 
 def build_offer(name: str, options: Mapping[str, Any] | None = None) -> Offer:
@@ -31,8 +30,7 @@ def build_offer(name: str, options: Mapping[str, Any] | None = None) -> Offer:
     """
     found = BACKENDS.facts(name)
     factory = import_reference(f"sparsebench.{found.offer}") if isinstance(found, Entry) else found
-    offer: Offer = _built(name, factory, options)
-    return offer
+    return cast("Offer", _built(name, factory, options))
 
 
 def _built(name: str, factory: Callable[..., Any], options: Mapping[str, Any] | None) -> Any:

@@ -151,7 +151,6 @@ def offered(offer: Offer, scheme: str) -> str:
     Raises:
         QuantizationError: where it is not offered.
     """
-    reason = offer.offers(scheme)
-    if reason:
+    if reason := offer.offers(scheme):
         raise QuantizationError(reason)
     return SCHEMES.canonical(scheme)

@@ -1,12 +1,14 @@
 """What backends share that run networks in PyTorch: networks that lie on a GPU, and files of tensors."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from sparsebench.tensors import mapped
 
 
 class OnDevice(nn.Module):
@@ -29,16 +31,8 @@ def on_device(network: nn.Module, device: str) -> nn.Module:
 
 
 def moved(value: Any, device: torch.device | str) -> Any:
-    """Return a nested structure with its tensors, packed sequences among them, on ``device``."""
-    move: Callable[..., Any] | None = getattr(value, "to", None)
-    if move is not None:
-        return move(device)
-    if isinstance(value, Mapping):
-        return {key: moved(part, device) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        parts = [moved(part, device) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+    """Return a nested structure with all in it that can be moved on ``device``."""
+    return mapped(value, lambda held: held.to(device), lambda held: hasattr(held, "to"))
 
 
 def written(tensors: Mapping[str, Any]) -> bytes:

@@ -1,16 +1,20 @@
 """What backends share that run networks outside of PyTorch."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from sparsebench.backends.base import Parameter
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization import Recording
-from sparsebench.quantization.base import failing_as
+from sparsebench.quantization import LayerFact, Recording
+from sparsebench.quantization.base import failing_as, reason
 
 Network = TypeVar("Network", bound="ExportedNetwork")
 
@@ -23,7 +27,14 @@ class ExportedNetwork(nn.Module):
     """A network that another runtime runs. It takes and returns tensors on the CPU, and has no parameters in torch.
 
     It is pickled and copied as the file that it was loaded from. One network is not run by two threads at a time.
+
+    Attributes:
+        runtime: what runs it, as errors call it.
+        unloaded: the names of attributes that live in the runtime.
     """
+
+    runtime: str
+    unloaded: tuple[str, ...]
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,16 +44,77 @@ class ExportedNetwork(nn.Module):
         """Make the runtime ready from the file."""
         raise NotImplementedError
 
-    def unloaded(self) -> tuple[str, ...]:
-        """Return the names of attributes that live in the runtime."""
-        raise NotImplementedError
+    def refused(self, inputs: tuple[Tensor, ...], error: Exception) -> QuantizationError:
+        """Return what is raised where the runtime does not take the inputs of a forward pass."""
+        return QuantizationError(
+            f"{self.runtime} does not take inputs of {_shapes(inputs)}: {reason(error)} All batches must have the "
+            "shapes of the first but for the number of samples, and their types."
+        )
+
+    def refused_of(self, wanted: Iterable[Any], example: tuple[Tensor, ...]) -> QuantizationError:
+        """Return what is raised where the file has inputs of other shapes than the network."""
+        return QuantizationError(
+            f"The model takes inputs of {', '.join(map(str, wanted))} and not of {_shapes(example)}: it does not "
+            "belong to this network. Compress the network again."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in self.unloaded()}
+        return {key: value for key, value in self.__dict__.items() if key not in self.unloaded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.load()
+
+
+@dataclass(frozen=True)
+class Held(Parameter):
+    """A tensor of weights or biases that an operation of an exported graph uses.
+
+    Attributes:
+        name: its name in the graph.
+        port: the input of the operation, by number.
+        is_weight: whether it is more than a vector.
+    """
+
+    name: str
+    port: int
+    is_weight: bool
+
+    @classmethod
+    def of(cls, values: np.ndarray[Any, Any], zero: Any, name: str, port: int) -> Self:
+        """Describe a tensor by its elements and its zero points, which are 0 for floats."""
+        nonzero = values.size - int(np.count_nonzero(values == zero))
+        is_weight = sum(length > 1 for length in values.shape) >= 2
+        return cls(values.size, nonzero, 8 * values.itemsize, name, port, is_weight)
+
+
+def parameters_of(operations: Iterable[tuple[Any, Sequence[Held]]]) -> tuple[Parameter, ...]:
+    """Return the weights and biases that the operations of a graph use, each tensor once."""
+    seen = {held.name: held for _, all_held in operations for held in all_held}
+    return tuple(Parameter(held.elements, held.nonzero, held.bits) for held in seen.values())
+
+
+def layer_fact(name: str, used: Counter[str], weights: Sequence[Held], bits: int, why: str, **told: Any) -> LayerFact:
+    """Return the fact of a layer of an exported graph.
+
+    Args:
+        name: its name; it is numbered where the graph has it several times.
+        used: how often each name was met so far.
+        weights: what it holds.
+        bits: the width in which they are multiplied or held.
+        why: why it is not int8, if it is not.
+        told: the other fields of the fact.
+    """
+    used[name] += 1
+    count = sum(held.elements for held in weights)
+    return LayerFact(
+        name=name if used[name] == 1 else f"{name} ({used[name]})",
+        weights=count,
+        zeros=count - sum(held.nonzero for held in weights),
+        bits=bits,
+        reason="" if bits <= 8 else why,
+        **told,
+    )
 
 
 def require_own(backend: str, network: nn.Module, kind: type[Network]) -> Network:
@@ -78,17 +150,17 @@ def require_tensors(backend: str, example: tuple[Any, ...]) -> tuple[Tensor, ...
 
 
 def calibration_arrays(backend: str, batches: Recording) -> Iterator[tuple[Any, ...]]:
-    """Yield the arguments of each calibration batch as numpy arrays.
+    """Return the arguments of each calibration batch as numpy arrays.
 
     Raises:
         QuantizationError: where there is no batch, or one has arguments other than tensors.
     """
-    empty = True
-    for arguments in batches.batches():
-        empty = False
-        yield tuple(value.detach().contiguous().numpy() for value in require_tensors(backend, arguments))
-    if empty:
+    if not len(batches):
         raise QuantizationError(f"{backend} was given no calibration batch; feed it at least one.")
+    return (
+        tuple(value.detach().contiguous().numpy() for value in require_tensors(backend, arguments))
+        for arguments in batches.batches()
+    )
 
 
 def other_batch(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -111,9 +183,15 @@ def require_same(backend: str, exported: nn.Module, net: nn.Module, example: tup
         QuantizationError: where it does not run, or computes something else.
     """
     for inputs in (example, other_batch(example)):
-        expected = outputs_of(backend, _in_torch(backend, net, inputs))
+        # It may be made for one batch size only.
+        problem = (
+            f"{backend} needs a network that takes any number of samples; {type(net).__name__} does not take "
+            f"{len(inputs[0])}"
+        )
         with torch.inference_mode():
-            found = outputs_of(backend, exported(*inputs))
+            with failing_as(problem, "Take the batch size from the input's shape in forward."):
+                returned = net(*inputs)
+            expected, found = outputs_of(backend, returned), outputs_of(backend, exported(*inputs))
         for wanted, got in zip(expected, found, strict=True):
             if wanted.shape != got.shape:
                 raise QuantizationError(
@@ -131,14 +209,8 @@ def require_same(backend: str, exported: nn.Module, net: nn.Module, example: tup
                 )
 
 
-def _in_torch(backend: str, net: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """Run the float network, which may be made for one batch size only."""
-    problem = (
-        f"{backend} needs a network that takes any number of samples; {type(net).__name__} does not take "
-        f"{len(inputs[0])}"
-    )
-    with failing_as(problem, "Take the batch size from the input's shape in forward."), torch.inference_mode():
-        return net(*inputs)
+def _shapes(tensors: tuple[Tensor, ...]) -> str:
+    return ", ".join(str(tuple(value.shape)) for value in tensors)
 
 
 def outputs_of(backend: str, returned: Any) -> tuple[Tensor, ...]:

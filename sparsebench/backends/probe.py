@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.registry import SCHEMES, unknown_name
+from sparsebench.registry import SCHEMES
 from sparsebench.store.environment import cpu_flags
 
 _DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
@@ -35,19 +35,18 @@ class TorchOffer:
         """Return why nothing runs here: torch is not installed, or there is no such device; None where it does."""
         if not find_spec("torch"):
             return "torch is not installed; run 'pip install torch'."
-        if self.device == "cpu" or cuda_capability(self.device) is not None:
-            return None
-        return f"device = {self.device!r} was asked for, but there is no such CUDA device here; choose 'cpu'."
+        if self.device != "cpu" and cuda_capability(self.device) is None:
+            return f"device = {self.device!r} was asked for, but there is no such CUDA device here; choose 'cpu'."
+        return None
 
     def by_torchao(self, scheme: str) -> str | None:
         """Return why a scheme that torchao brings to CPUs is not offered, None where it is."""
         if self.device != "cpu":
             return f"{self.name} does not offer {scheme} on {self.device}; choose bf16 or fp16 there."
-        if find_spec("torchao"):
-            return None
-        return (
+        missing = (
             f"{self.name} offers {scheme} by torchao, which is not installed; run 'pip install sparsebench[torchao]'."
         )
+        return None if find_spec("torchao") else missing
 
 
 class RuntimeOffer:
@@ -77,13 +76,8 @@ class RuntimeOffer:
         if scheme in self.reasons:
             return f"{self.name} does not offer {scheme}: {self.reasons[scheme]}"
         if scheme not in SCHEMES:
-            return unknown_scheme(scheme)
+            return SCHEMES.problem(scheme)
         return f"{self.name} does not offer {scheme}: a scheme of an installed package runs on backend 'eager'."
-
-
-def unknown_scheme(scheme: str) -> str:
-    """Return the sentence for a scheme that nobody knows."""
-    return unknown_name("scheme", scheme, [*SCHEMES, *SCHEMES.aliases])
 
 
 def not_installed(backend: str, *modules: str) -> str | None:

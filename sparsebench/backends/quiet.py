@@ -32,6 +32,9 @@ def quiet(told: list[warnings.WarningMessage] | None = None) -> Iterator[None]:
     ci = os.environ.get("CI")
     os.environ["CI"] = "true"
     caught: list[warnings.WarningMessage] = []
+    # Logging prints what has no handler, as libraries that log to the root logger cause it to do.
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)
     try:
         for handler in handlers:
             handler.setLevel(logging.CRITICAL + 1)
@@ -39,16 +42,15 @@ def quiet(told: list[warnings.WarningMessage] | None = None) -> Iterator[None]:
             warnings.catch_warnings(record=True) as caught,
             redirect_stdout(io.StringIO()),
             redirect_stderr(io.StringIO()),
-            _without_last_resort(),
         ):
             warnings.simplefilter("always")
             yield
     finally:
+        root.removeHandler(silent)
         for handler, level in zip(handlers, levels, strict=True):
             handler.setLevel(level)
-        if ci is None:
-            del os.environ["CI"]
-        else:
+        del os.environ["CI"]
+        if ci is not None:
             os.environ["CI"] = ci
         for warning in caught:
             if not _is_theirs(warning):
@@ -57,22 +59,10 @@ def quiet(told: list[warnings.WarningMessage] | None = None) -> Iterator[None]:
                 told.append(warning)
 
 
-@contextmanager
-def _without_last_resort() -> Iterator[None]:
-    """Keep logging from printing what has no handler, as libraries that log to the root logger cause it to do."""
-    root, silent = logging.getLogger(), logging.NullHandler()
-    root.addHandler(silent)
-    try:
-        yield
-    finally:
-        root.removeHandler(silent)
-
-
 def _is_theirs(warning: warnings.WarningMessage) -> bool:
     text = str(warning.message)
-    if text.startswith(_MESSAGES) or warning.filename.startswith("<eval_with_key>"):
-        return True
-    if warning.category.__name__ == "TracerWarning":
+    traced = warning.filename.startswith("<eval_with_key>") or warning.category.__name__ == "TracerWarning"
+    if traced or text.startswith(_MESSAGES):
         return True
     parts = Path(warning.filename).parts
     return "site-packages" in parts and bool(set(parts) & set(_LIBRARIES))

@@ -2,9 +2,8 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,11 @@ _LAYERS = (
     nn.EmbeddingBag,
 )
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_DYNAMIC_ONLY = (nn.LSTM, nn.GRU, nn.RNNCellBase)
+_NOT_INT8: Mapping[tuple[type[nn.Module], ...], str] = {
+    TRANSPOSED_CONVOLUTIONS: "torch's int8 kernels of it compute wrong values on x86, so no scheme uses them",
+    (_ConvNd,): "torch.ao quantizes it statically only (static, both, qat)",
+    (nn.LSTM, nn.GRU, nn.RNNCellBase): "torch.ao quantizes it dynamically only (dynamic, both)",
+}
 _PACKED = "PackedParamsBase"
 _BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
 _INT8_OF_TORCH_AO = (torch.qint8, torch.quint8)
@@ -78,9 +81,9 @@ def audit(network: nn.Module) -> tuple[LayerFact, ...]:
     """
     if not isinstance(network, InPrecision):
         return tuple(_facts(network, ""))
-    facts = _facts(network.network, "")
     # Autocast holds weights in float32 and multiplies in its own format.
-    return tuple(replace(fact, computed_in=SHORT_NAMES[network.dtype]) for fact in facts)
+    computed_in = SHORT_NAMES[network.dtype]
+    return tuple(replace(fact, computed_in=computed_in) for fact in _facts(network.network, ""))
 
 
 def int8_fraction(facts: Sequence[LayerFact]) -> float:
@@ -140,16 +143,12 @@ def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:
                 yield _fact(_join(name, key), "Parameter", module, [value])
     for key, held in vars(module).items():
         # A functional convolution or linear that torch.fx lowered: its weight hangs on the graph itself.
-        packed = [tensor for tensor in tensors_in(held) if tensor.is_quantized] if _is_packed(held) else []
+        kind = held._type().name() if isinstance(held, torch.ScriptObject) else ""  # type: ignore[attr-defined]
+        packed = [tensor for tensor in tensors_in(held) if tensor.is_quantized] if kind.endswith(_PACKED) else []
         if packed:
-            kind = held._type().name().removesuffix(_PACKED)
-            yield _fact(_join(name, key), f"Quantized{kind}", module, packed)
+            yield _fact(_join(name, key), f"Quantized{kind.removesuffix(_PACKED)}", module, packed)
     for key, child in module.named_children():
         yield from _facts(child, _join(name, key))
-
-
-def _is_packed(value: Any) -> bool:
-    return isinstance(value, torch.ScriptObject) and value._type().name().endswith(_PACKED)  # type: ignore[attr-defined]
 
 
 def _join(path: str, key: str) -> str:
@@ -159,7 +158,7 @@ def _join(path: str, key: str) -> str:
 def _fact(name: str, kind: str, module: nn.Module, weights: Sequence[Tensor]) -> LayerFact:
     count = sum(weight.numel() for weight in weights)
     # An int8 weight is zero exactly where it equals its zero point, so counting after dequantizing is exact.
-    nonzero = sum(int(torch.count_nonzero(_as_float(weight.detach()))) for weight in weights)
+    nonzero = sum(int(torch.count_nonzero(_plain(weight.detach()))) for weight in weights)
     held = parts_of(weights[0])[0].dtype
     return LayerFact(
         name=name or kind,  # a network that is one layer has no path
@@ -172,25 +171,17 @@ def _fact(name: str, kind: str, module: nn.Module, weights: Sequence[Tensor]) ->
     )
 
 
-def _as_float(weight: Tensor) -> Tensor:
-    if isinstance(weight, SparseSemiStructuredTensor):
-        return cast("Tensor", weight.to_dense())  # type: ignore[no-untyped-call]
-    return weight.dequantize()
+def _plain(weight: Tensor) -> Tensor:
+    return weight.to_dense() if isinstance(weight, SparseSemiStructuredTensor) else weight.dequantize()  # type: ignore[no-untyped-call]
 
 
 def _reason(module: nn.Module, kind: str, held: torch.dtype) -> str:
-    """Return why a layer is not int8, whatever the scheme was."""
     dtype = str(held).removeprefix("torch.")
     if held in (*_INT8_OF_TORCH_AO, torch.int8, torch.uint8):
         return ""
     if held in _BITS or held.itemsize == 2:
         return f"held in {dtype}"
-    if isinstance(module, TRANSPOSED_CONVOLUTIONS):
-        return f"{kind} kept in {dtype}: torch's int8 kernels of it compute wrong values on x86, so no scheme uses them"
-    if isinstance(module, _ConvNd):
-        return f"{kind} kept in {dtype}: torch.ao quantizes it statically only (static, both, qat)"
-    if isinstance(module, _DYNAMIC_ONLY):
-        return f"{kind} kept in {dtype}: torch.ao quantizes it dynamically only (dynamic, both)"
-    if type(module) is nn.Linear:
-        return f"{kind} kept in {dtype}: the scheme left it as it is"
-    return f"{kind} kept in {dtype}: torch.ao has no int8 form of it that these schemes use"
+    linear = type(module) is nn.Linear
+    why = "the scheme left it as it is" if linear else "torch.ao has no int8 form of it that these schemes use"
+    why = next((text for kinds, text in _NOT_INT8.items() if isinstance(module, kinds)), why)
+    return f"{kind} kept in {dtype}: {why}"

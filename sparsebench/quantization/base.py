@@ -3,7 +3,7 @@
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -84,14 +84,14 @@ def int8_engine() -> str:
 
 
 @contextmanager
-def failing_as(problem: str, remedy: str = "") -> Iterator[None]:
-    """Raise whatever fails inside as a ``QuantizationError`` that says the problem, its reason and a remedy."""
+def failing_as(problem: str, remedy: str = "", because: Callable[[Exception], str] | None = None) -> Iterator[None]:
+    """Raise whatever fails inside as a ``QuantizationError``: the problem, ``because`` of what, and a remedy."""
     try:
         yield
     except QuantizationError:
         raise
     except Exception as error:
-        raise QuantizationError(f"{problem}: {reason(error)} {remedy}".rstrip()) from error
+        raise QuantizationError(f"{problem}: {(because or reason)(error)} {remedy}".rstrip()) from error
 
 
 def reason(error: Exception) -> str:

@@ -31,7 +31,8 @@ class Float32:
 class BFloat16(Float32):
     """Weights and activations in bfloat16, which CPUs with AMX or AVX512-BF16 and most GPUs multiply natively."""
 
-    name, dtype = "bf16", torch.bfloat16
+    name = "bf16"
+    dtype = torch.bfloat16
 
     def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:
         """Return a copy of ``net`` on the CPU that computes in half precision, in evaluation mode.
@@ -61,7 +62,8 @@ class BFloat16(Float32):
 class Float16(BFloat16):
     """Weights and activations in float16, which GPUs and a few CPUs multiply natively."""
 
-    name, dtype = "fp16", torch.float16
+    name = "fp16"
+    dtype = torch.float16
 
 
 class InPrecision(nn.Module):

@@ -23,11 +23,7 @@ class Dynamic:
         return float_copy(net)
 
     def convert(self, prepared: nn.Module) -> nn.Module:
-        """Return the network with every layer of ``torch_ao.DYNAMIC_LAYERS`` in its dynamic int8 form.
-
-        Raises:
-            QuantizationError: where torch cannot convert a layer, such as a GRU without biases.
-        """
+        """Return the network with every layer of ``torch_ao.DYNAMIC_LAYERS`` in its dynamic int8 form."""
         return torch_ao.quantize_dynamic_layers(prepared)
 
 
@@ -43,22 +39,14 @@ class Static:
     dynamic_layers: tuple[type[nn.Module], ...] = ()
 
     def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:
-        """Return a copy of ``net`` with batch norms folded and observers inserted; to be trained, fake quantization.
-
-        Raises:
-            QuantizationError: where torch.fx cannot trace the network; the text carries its reason and the remedy.
-        """
+        """Return a copy of ``net`` with batch norms folded and observers inserted; to be trained, fake quantization."""
         copied = float_copy(net)
         if torch_ao.has_stubs(copied):
             return torch_ao.prepare_marked(copied, self.dynamic_layers or torch_ao.RECURRENT_LAYERS, self.trains)
         return torch_ao.prepare_traced(copied, example, self.dynamic_layers, self.trains)
 
     def convert(self, prepared: nn.Module) -> nn.Module:
-        """Return the int8 network.
-
-        Raises:
-            QuantizationError: where no batch passed through ``prepared``, or torch cannot convert it.
-        """
+        """Return the int8 network."""
         require_calibrated(prepared)
         prepared.eval()
         if not torch_ao.has_stubs(prepared):

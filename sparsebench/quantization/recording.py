@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import IO, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
-from sparsebench.tensors import mapped
+from sparsebench.tensors import mapped, tensors_in
 
 MEMORY_BYTES = 2**29
 """Batches are held in memory up to this many bytes; those that come later are written to a temporary file."""
@@ -50,7 +51,6 @@ class Recording:
     def __init__(self, net: nn.Module, read: Reader, limit: int, memory_bytes: int = MEMORY_BYTES) -> None:
         self._net, self._read, self.limit, self._room = net, read, limit, memory_bytes
         self._held: list[Call] = []
-        self._file: IO[bytes] | None = None
         self._places: list[int] = []
         self._recorded = False
         self.seconds = 0.0
@@ -72,7 +72,6 @@ class Recording:
 
     def calls(self) -> Iterator[Call]:
         """Yield the arguments of each batch; a trainer may call its network with keywords too."""
-        self._record()
         for number in range(len(self)):
             self.used = max(self.used, number + 1)
             yield self._call(number)
@@ -99,6 +98,11 @@ class Recording:
                 prepared(*call.arguments, **call.keywords)
         return prepared
 
+    @cached_property
+    def _file(self) -> IO[bytes]:
+        # It has no name and goes with the process.
+        return tempfile.TemporaryFile(prefix="sparsebench-calibration-")
+
     @contextmanager
     def _timed(self) -> Iterator[None]:
         started = time.perf_counter()
@@ -108,7 +112,6 @@ class Recording:
             self.seconds += time.perf_counter() - started
 
     def _record(self) -> None:
-        """Let the trainer read its batches, once."""
         if self._recorded:
             return
         hook = self._net.register_forward_pre_hook(self._take, with_kwargs=True)
@@ -123,14 +126,11 @@ class Recording:
         if len(self._held) + len(self._places) >= self.limit:
             return
         call = Call(mapped(arguments, _kept), mapped(keywords, _kept))
-        size = sum(tensor.nbytes for tensor in _tensors((call.arguments, dict(call.keywords))))
+        size = sum(tensor.nbytes for tensor in tensors_in((call.arguments, call.keywords)))
         if not self._places and size <= self._room:
             self._room -= size
             self._held.append(call)
             return
-        if self._file is None:
-            # It has no name and goes with the process.
-            self._file = tempfile.TemporaryFile(prefix="sparsebench-calibration-")  # noqa: SIM115
         self._file.seek(0, io.SEEK_END)
         self._places.append(self._file.tell())
         torch.save((call.arguments, dict(call.keywords)), self._file)
@@ -140,8 +140,6 @@ class Recording:
             return self._held[number]
         place = number - len(self._held)
         file, begin = self._file, self._places[place]
-        if file is None:  # pragma: no cover - places are only noted with a file
-            raise QuantizationError("The recorded calibration batches are gone; compress the network again.")
         end = self._places[place + 1] if place + 1 < len(self._places) else file.seek(0, io.SEEK_END)
         file.seek(begin)
         with torch.serialization.safe_globals([PackedSequence]):
@@ -150,8 +148,6 @@ class Recording:
 
 
 class _First(Recording):
-    """The first batches of another recording."""
-
     def __init__(self, whole: Recording, limit: int) -> None:
         super().__init__(whole._net, whole._read, limit)
         self._whole = whole
@@ -174,14 +170,3 @@ def _kept(value: Any) -> Any:
         data, *rest = value
         return PackedSequence(_kept(data), *(None if part is None else _kept(part) for part in rest))
     return value.detach().to("cpu", copy=True)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)

@@ -196,8 +196,7 @@ def settling(prepared: nn.Module, steps: int) -> Iterator[nn.Module]:
     Yields:
         ``prepared`` itself.
     """
-    schedule = _Schedule(prepared, steps)
-    hook = prepared.register_forward_pre_hook(schedule)
+    hook = prepared.register_forward_pre_hook(_Schedule(prepared, steps))
     try:
         yield prepared
     finally:
@@ -240,9 +239,9 @@ def _fuse(module: nn.Module) -> None:
     fuse = getattr(module, "fuse_model", None)
     if callable(fuse):
         fuse()
-        return
-    for child in module.children():
-        _fuse(child)
+    else:
+        for child in module.children():
+            _fuse(child)
 
 
 def _configure(net: nn.Module, qconfig: Any, leave: Layers) -> None:

@@ -1,20 +1,15 @@
 """Weights of Linear layers in int8, one scale a row; multiplied in float. No calibration."""
 
-from typing import Any
-
 from torch import nn
 
-from sparsebench.quantization.base import failing_as, float_copy, quiet_libraries
+from sparsebench.quantization.base import failing_as, quiet_libraries
+from sparsebench.quantization.floats import Float32
 
 
-class WeightOnly:
+class WeightOnly(Float32):
     """Linear layers with int8 weights and float activations, by torchao; what is read shrinks, not what is computed."""
 
     name = "weight_only"
-
-    def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:  # noqa: ARG002 # nothing is traced
-        """Return a copy of ``net`` on the CPU, in evaluation mode."""
-        return float_copy(net)
 
     def convert(self, prepared: nn.Module) -> nn.Module:
         """Return the network with every Linear's weight in int8; convolutions and recurrent layers stay as they are.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -37,21 +37,16 @@ class Eager(EagerOffer):
         batches: Recording,
         train: Callable[[nn.Module], nn.Module] | None = None,
     ) -> Compressed:
-        """Prepare, train or calibrate where the scheme does, convert, and run the result once on ``example``.
-
-        Raises:
-            QuantizationError: where the scheme is not offered, the network cannot be brought into it, or the converted
-                network does not run.
-        """
-        chosen = self._scheme(scheme)
+        """Prepare, train or calibrate where the scheme does, convert, and run the result once on ``example``."""
+        chosen, facts = self._scheme(scheme), SCHEMES.facts(scheme)
         prepared = chosen.prepare(net, example)
         files = {}
-        if _trains(scheme):
+        if getattr(facts, "trains", False):
             if train is None:
                 raise QuantizationError(f"{scheme} trains the network further, but nothing was given to train it with.")
             prepared = train(prepared)
             files[_TRAINED] = written(prepared.state_dict())
-        elif SCHEMES.facts(scheme).calibrates:
+        elif facts.calibrates:
             state = calibration_state(batches.feed(prepared))
             if state:
                 files[_CALIBRATION] = written(state)
@@ -62,14 +57,10 @@ class Eager(EagerOffer):
         return Compressed(placed, files, layers=audit(network))
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
-        """Prepare, put back what training left or calibration observed, convert.
-
-        Raises:
-            QuantizationError: where the files do not belong to this network and scheme.
-        """
+        """Prepare, put back what training left or calibration observed, convert."""
         chosen = self._scheme(scheme)
         prepared = chosen.prepare(net, example)
-        if _trains(scheme):
+        if getattr(SCHEMES.facts(scheme), "trains", False):
             load_trained_state(prepared, read(files, _TRAINED))
         else:
             load_calibration_state(prepared, read(files, _CALIBRATION))
@@ -80,15 +71,10 @@ class Eager(EagerOffer):
         return network
 
     def _scheme(self, name: str) -> Scheme:
-        scheme: Scheme = SCHEMES.load(offered(self, name))()
-        return scheme
+        return cast("Scheme", SCHEMES.load(offered(self, name))())
 
     def _converted(self, scheme: Scheme, prepared: nn.Module) -> nn.Module:
         return scheme.convert(prepared if self.device == "cpu" else prepared.to(self.device))
-
-
-def _trains(scheme: str) -> bool:
-    return bool(getattr(SCHEMES.facts(scheme), "trains", False))
 
 
 def _require_running(network: nn.Module, scheme: str, example: tuple[Any, ...]) -> None:

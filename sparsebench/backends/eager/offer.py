@@ -3,11 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from sparsebench.backends.probe import TorchOffer, cuda_capability, unknown_scheme
+from sparsebench.backends.probe import TorchOffer, cuda_capability
 from sparsebench.registry import SCHEMES
-
-_TORCH_AO = ("dynamic", "static", "both", "qat")
-_LEAST_CAPABILITY = (8, 0)
 
 
 class EagerOffer(TorchOffer):
@@ -19,10 +16,10 @@ class EagerOffer(TorchOffer):
         """Return why eager does not offer ``scheme``, a sentence; None where it does."""
         scheme = SCHEMES.canonical(scheme)
         if scheme not in SCHEMES:
-            return unknown_scheme(scheme)
+            return SCHEMES.problem(scheme)
         if scheme in ("fp32", "bf16", "fp16") or not SCHEMES[scheme].startswith("sparsebench."):
             return None
-        if scheme in _TORCH_AO:
+        if scheme in ("dynamic", "static", "both", "qat"):
             return self._by_torch_ao(scheme)
         if scheme == "weight_only":
             return self.by_torchao(scheme)
@@ -45,7 +42,7 @@ class EagerOffer(TorchOffer):
 
     def _by_sparse_tensor_cores(self, scheme: str) -> str | None:
         found = None if self.device == "cpu" else cuda_capability(self.device)
-        if found is not None and found >= _LEAST_CAPABILITY:
+        if found is not None and found >= (8, 0):
             return None
         return (
             f"eager offers {scheme} on a GPU with sparse tensor cores only (compute capability 8.0 or higher), with "

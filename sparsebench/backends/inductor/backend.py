@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,7 @@ class Inductor(InductorOffer):
     """TorchInductor, the compiler of torch.compile: float, half precision, int8 by PT2E, int8 weights by torchao."""
 
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
-        """Bring ``net`` into the scheme, export it and compile it for the batch size of ``example``.
-
-        Raises:
-            QuantizationError: where the scheme is not offered, or the network cannot be exported or compiled.
-        """
+        """Bring ``net`` into the scheme, export it and compile it for the batch size of ``example``."""
         scheme = self._offered(scheme)
         lowered = Lowered()
         if scheme != "static":
@@ -49,11 +45,7 @@ class Inductor(InductorOffer):
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
-        """Do the same again, with what calibration observed put back; inductor's cache makes it quick.
-
-        Raises:
-            QuantizationError: where the calibration does not belong to this network and scheme.
-        """
+        """Do the same again, with what calibration observed put back; inductor's cache makes it quick."""
         scheme = self._offered(scheme)
         if scheme != "static":
             return self._compiled(self._layered(net, scheme, example), scheme, example)
@@ -72,8 +64,7 @@ class Inductor(InductorOffer):
         return on_device(inner.for_inputs(moved(inputs, self.device), threads), self.device)
 
     def _offered(self, name: str) -> str:
-        problem = self.problem()
-        if problem:
+        if problem := self.problem():
             raise QuantizationError(problem)
         return offered(self, name)
 
@@ -87,8 +78,7 @@ class Inductor(InductorOffer):
     def _layered(self, net: nn.Module, scheme: str, example: tuple[Any, ...]) -> nn.Module:
         """Return the network in its scheme as PyTorch would run it layer by layer, on the device."""
         chosen = SCHEMES.load(scheme)()
-        network: nn.Module = chosen.convert(chosen.prepare(net, example).to(self.device))
-        return network
+        return cast("nn.Module", chosen.convert(chosen.prepare(net, example).to(self.device)))
 
     def _compiled(
         self, layered: nn.Module, scheme: str, example: tuple[Any, ...], lowered: Lowered | None = None
@@ -128,5 +118,8 @@ def _export(constants: Mapping[str, Tensor], weights: tuple[quantization.Quantiz
         for name, tensor in constants.items()
         if tensor.is_floating_point() and not name.rpartition(".")[2].startswith("_scale_")
     )
-    payload = sum(tensor.nbytes for tensor in constants.values())
-    return Export(file=written(constants), parameters=(*quantized, *floats), payload_bytes=payload)
+    return Export(
+        file=written(constants),
+        parameters=(*quantized, *floats),
+        payload_bytes=sum(tensor.nbytes for tensor in constants.values()),
+    )

@@ -7,19 +7,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 _QUANTIZE, _DEQUANTIZE = "quantize_per_tensor", "dequantize_per_tensor"
-_FUSED = (
-    "relu",
-    "relu_",
-    "hardtanh",
-    "hardtanh_",
-    "hardswish",
-    "hardswish_",
-    "silu",
-    "silu_",
-    "gelu",
-    "sigmoid",
-    "tanh",
-)
+_IN_PLACE_TOO = ("relu", "hardtanh", "hardswish", "silu")
+_FUSED = {"gelu", "sigmoid", "tanh", *_IN_PLACE_TOO, *(f"{name}_" for name in _IN_PLACE_TOO)}
 """Activation functions that are computed inside the kernel of the layer before them."""
 
 

@@ -30,7 +30,6 @@ class Lowered(CustomGraphPass):
 
     def __call__(self, graph: Graph) -> None:
         """Note what is int8; the graph is left as it is."""
-        owner = graph.owning_module
         for node in graph.nodes:
             value = node.meta.get("val")
             if node.op in ("get_attr", "placeholder") and isinstance(value, Tensor) and value.dtype is torch.int8:
@@ -38,7 +37,7 @@ class Lowered(CustomGraphPass):
             if node.op == "call_function" and any(kernel in str(node.target) for kernel in _INT8_KERNELS):
                 scale = node.args[_SCALE_OF_WEIGHT]
                 if isinstance(scale, Node) and scale.op == "get_attr":
-                    self.int8_scales.append(getattr(owner, str(scale.target)).detach().clone())
+                    self.int8_scales.append(getattr(graph.owning_module, str(scale.target)).detach().clone())
 
     def uuid(self) -> None:
         """Return None: a compiled network is not taken from inductor's cache where it is to be looked at."""
@@ -72,7 +71,7 @@ class Compiled(nn.Module):
     ) -> None:
         super().__init__()
         # In a tuple, so that it is no submodule: an exported graph refuses eval().
-        self._graph, self.freezing, self.batch = (graph,), freezing, _batch_size(inputs)
+        self._graph, self.freezing, self.batch = (graph,), freezing, len(inputs[0])
         self._program = _compile(graph, inputs, threads, freezing, lowered)
         self.eval()
 
@@ -82,7 +81,7 @@ class Compiled(nn.Module):
         Args:
             inputs: as the network takes them; the first dimension of each is the batch, of any size.
         """
-        size = _batch_size(inputs)
+        size = len(inputs[0])
         with torch.no_grad():
             if size == self.batch:
                 return self._program(*inputs)
@@ -128,10 +127,6 @@ def _threads(threads: int) -> Any:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _batch_size(inputs: tuple[Tensor, ...]) -> int:
-    return int(inputs[0].shape[0])
 
 
 def _joined(parts: list[Any], size: int) -> Any:

@@ -51,12 +51,10 @@ def _compiler_problem() -> str | None:
     """Return why inductor would find no C++ compiler, by the rules by which it looks for one."""
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     asked = shlex.split(os.environ.get("CXX") or usual)[0]
-    if shutil.which(asked):
-        return None
-    return f"inductor compiles with a C++ compiler, and {asked} was not found; install one, or name yours in CXX."
+    missing = f"inductor compiles with a C++ compiler, and {asked} was not found; install one, or name yours in CXX."
+    return None if shutil.which(asked) else missing
 
 
 def _triton_problem() -> str | None:
-    if find_spec("triton"):
-        return None
-    return "inductor compiles for GPUs with triton, which is not installed; run 'pip install triton'."
+    missing = "inductor compiles for GPUs with triton, which is not installed; run 'pip install triton'."
+    return None if find_spec("triton") else missing

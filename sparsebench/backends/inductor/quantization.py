@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -107,7 +108,7 @@ def convert(prepared: GraphModule) -> tuple[GraphModule, tuple[QuantizedWeight, 
 def constants(graph: GraphModule) -> dict[str, Tensor]:
     """Return the tensors that the nodes of a graph use, by name; PT2E leaves others in it that nothing uses."""
     names = dict.fromkeys(str(node.target) for node in graph.graph.nodes if node.op == "get_attr" and node.users)
-    held = {name: _attribute(graph, name) for name in names}
+    held = {name: attrgetter(name)(graph) for name in names}
     return {name: tensor.detach() for name, tensor in held.items() if isinstance(tensor, Tensor)}
 
 
@@ -126,7 +127,7 @@ def audit_lowered(
     facts = []
     for fact in audit(float_copy(net)):
         weight = by_name.get(fact.name if fact.kind == "Parameter" else f"{fact.name}.weight")
-        if weight is None and len(weights) and not _has_path(net, fact):
+        if weight is None and len(weights) and fact.name not in dict(net.named_modules()):
             weight = by_name.get("weight")  # a network that is one layer has no path
         if weight is None:
             facts.append(replace(fact, reason=f"{fact.kind} kept in float32: {_NOT_MARKED}"))
@@ -143,12 +144,7 @@ def _by_argument(net: nn.Module, batch: tuple[Any, ...]) -> Any:
     return (batch,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else batch
 
 
-def _has_path(net: nn.Module, fact: LayerFact) -> bool:
-    return any(name == fact.name for name, _ in net.named_modules())
-
-
 def _weight_names(prepared: GraphModule) -> Iterator[tuple[str, str]]:
-    """Yield (node, parameter) for each operation whose weight is observed."""
     for node in prepared.graph.nodes:
         if node.op == "call_function" and len(node.args) > 1 and isinstance(node.args[1], Node):
             observer = node.args[1]
@@ -163,12 +159,5 @@ def _quantized_weights(converted: GraphModule, names: Mapping[str, str]) -> Iter
             continue
         parts = [part for part in node.args[1].args[:3] if isinstance(part, Node) and part.op == "get_attr"]
         if len(parts) == 3:
-            values, scale, zero_point = (_attribute(converted, str(part.target)).detach() for part in parts)
+            values, scale, zero_point = (attrgetter(str(part.target))(converted).detach() for part in parts)
             yield QuantizedWeight(names[node.name], values, scale, zero_point)
-
-
-def _attribute(graph: GraphModule, name: str) -> Any:
-    value: Any = graph
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

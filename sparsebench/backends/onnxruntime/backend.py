@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparsebench.backends.base import Compressed, Export, offered
+from sparsebench.backends.base import Compressed, offered
 from sparsebench.backends.onnxruntime import graph, quantization
 from sparsebench.backends.onnxruntime.export import export_onnx
 from sparsebench.backends.onnxruntime.network import ONNXNetwork
@@ -29,11 +29,7 @@ class ONNXRuntime(ONNXOffer):
     """Runs ONNX files in ONNX Runtime on the CPU; int8 by its own quantizers, in QDQ form."""
 
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
-        """Export, compare with torch, quantize as the scheme says.
-
-        Raises:
-            QuantizationError: where the scheme is not offered, or torch or ONNX Runtime cannot take the network.
-        """
+        """Export, compare with torch, quantize as the scheme says."""
         scheme = offered(self, scheme)
         inputs = require_tensors(self.name, example)
         file = export_onnx(net, inputs)
@@ -44,21 +40,16 @@ class ONNXRuntime(ONNXOffer):
             )
         elif scheme == "dynamic":
             file = quantization.quantize_dynamic(file, self.options, self.extra)
-        model = graph.parse(file)
         return Compressed(
             network=_network(file),
             files={FILE: file},
             layers=graph.audit_onnx(file, inputs, _WHY[scheme]),
-            export=Export(file, graph.parameters_of(model), graph.payload_bytes(model)),
+            export=graph.export_of(file),
             working_memory_bytes=graph.working_memory_onnx(file, inputs),
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:  # noqa: ARG002
-        """Read the file; the float network is not needed.
-
-        Raises:
-            QuantizationError: where the file is no ONNX file, or one for other inputs.
-        """
+        """Read the file; the float network is not needed."""
         offered(self, scheme)
         (file,) = require_files(self.name, files, FILE)
         network = _network(file)

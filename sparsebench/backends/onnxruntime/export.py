@@ -1,7 +1,5 @@
 """Torch networks as ONNX files."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter
@@ -11,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsebench.backends.outside_torch import other_batch
 from sparsebench.backends.quiet import quiet
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import float_copy, reason
+from sparsebench.quantization.base import failing_as, float_copy, reason
 
 with quiet():
     import onnx
@@ -54,23 +53,21 @@ def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
 
 def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     # A dimension of 1 would be taken for one that is always 1.
-    inputs = example if len(example[0]) > 1 else tuple(torch.cat([value, value]) for value in example)
-    try:
-        with quiet(), torch.no_grad():
-            dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-            program = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=dynamic, verbose=False)
-            if program is not None:
-                # Weights that torch reorders for ONNX, such as those of a GRU, are reordered here and not in each run.
-                optimizer.fold_constants(program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
-                optimizer.remove_unused_nodes(program.model)
-            model = program.model_proto if program is not None else None
-    except Exception as error:
-        raise QuantizationError(
-            f"torch cannot export {type(net).__name__} to ONNX: {_root_reason(error)} Where it branches on its data, "
-            "write the branch with torch.where; otherwise replace what is named, or use backend 'eager'."
-        ) from error
-    if model is None:  # pragma: no cover - only without dynamo
-        raise QuantizationError(f"torch did not export {type(net).__name__} to ONNX; use backend 'eager'.")
+    inputs = example if len(example[0]) > 1 else other_batch(example)
+    dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    remedy = (
+        "Where it branches on its data, write the branch with torch.where; otherwise replace what is named, or use "
+        "backend 'eager'."
+    )
+    refused = failing_as(f"torch cannot export {type(net).__name__} to ONNX", remedy, _root_reason)
+    with refused, quiet(), torch.no_grad():
+        program = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=dynamic, verbose=False)
+        if program is None:
+            raise QuantizationError(f"torch did not export {type(net).__name__} to ONNX; use backend 'eager'.")
+        # Weights that torch reorders for ONNX, such as those of a GRU, are reordered here and not in each run.
+        optimizer.fold_constants(program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
+        optimizer.remove_unused_nodes(program.model)
+        model = program.model_proto
     _name_batch(model)
     _name_nodes(model, {name for name, _ in net.named_parameters()})
     _strip(model)
@@ -110,18 +107,13 @@ def _name_batch(model: onnx.ModelProto) -> None:
 
 
 def _name_nodes(model: onnx.ModelProto, parameters: set[str]) -> None:
-    """Name nodes by the module they come from and what they do."""
     used: Counter[str] = Counter()
     for node in _nodes(model.graph):
-        module = next((_module(name) for name in node.input if name in parameters), None)
-        name = f"{_scope(node) if module is None else module}/{node.op_type}"
+        # Of a parameter its module, or the parameter itself where it is the network's own.
+        modules = (name.rpartition(".")[0] or name for name in node.input if name in parameters)
+        name = f"{next(modules, None) or _scope(node)}/{node.op_type}"
         used[name] += 1
         node.name = name if used[name] == 1 else f"{name}_{used[name]}"
-
-
-def _module(parameter: str) -> str:
-    """Return the module of a parameter, or the parameter itself where it is the network's own."""
-    return parameter.rpartition(".")[0] or parameter
 
 
 def _scope(node: onnx.NodeProto) -> str:
@@ -149,7 +141,6 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield all nodes, those of branches and loops included."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:

@@ -1,7 +1,5 @@
 """An ONNX file as a module of torch, run by ONNX Runtime."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path
@@ -13,8 +11,7 @@ from torch import Tensor
 
 from sparsebench.backends.onnxruntime.export import BATCH
 from sparsebench.backends.outside_torch import ExportedNetwork
-from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import reason
+from sparsebench.quantization.base import failing_as
 
 _ERRORS_ONLY = 3
 
@@ -31,6 +28,9 @@ class ONNXNetwork(ExportedNetwork):
         samples: the only number of samples that inputs will have; None leaves it open.
     """
 
+    runtime = "ONNX Runtime"
+    unloaded = ("_session", "_names")
+
     def __init__(self, file: bytes, threads: int, samples: int | None = None) -> None:
         super().__init__()
         self.file, self.threads, self.samples = file, threads, samples
@@ -41,10 +41,6 @@ class ONNXNetwork(ExportedNetwork):
         self._session = session(self.file, session_options(self.threads, self.samples))
         self._names = [value.name for value in self._session.get_inputs()]
 
-    def unloaded(self) -> tuple[str, ...]:
-        """Return the names of attributes that live in the runtime."""
-        return "_session", "_names"
-
     def require_inputs(self, example: tuple[Tensor, ...]) -> None:
         """Check that the network takes such inputs.
 
@@ -52,12 +48,8 @@ class ONNXNetwork(ExportedNetwork):
             QuantizationError: where it does not.
         """
         wanted = [tuple(value.shape) for value in self._session.get_inputs()]
-        given = [tuple(value.shape) for value in example]
-        if [shape[1:] for shape in wanted] != [shape[1:] for shape in given]:
-            raise QuantizationError(
-                f"The model takes inputs of {', '.join(map(str, wanted))} and not of {', '.join(map(str, given))}: it "
-                "does not belong to this network. Compress the network again."
-            )
+        if [shape[1:] for shape in wanted] != [value.shape[1:] for value in example]:
+            raise self.refused_of(wanted, example)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return what the network computes for tensors (N, …).
@@ -69,11 +61,7 @@ class ONNXNetwork(ExportedNetwork):
             feed = {name: value.detach().contiguous().numpy() for name, value in zip(self._names, inputs, strict=True)}
             outputs = tuple(torch.from_numpy(array) for array in self._session.run(None, feed))
         except Exception as error:
-            shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
-            raise QuantizationError(
-                f"ONNX Runtime does not take inputs of {shapes}: {reason(error)} All batches must have the shapes of "
-                "the first but for the number of samples, and their types."
-            ) from error
+            raise self.refused(inputs, error) from error
         return outputs if len(outputs) > 1 else outputs[0]
 
 
@@ -95,13 +83,9 @@ def session(file: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.Inf
     Raises:
         QuantizationError: where ONNX Runtime cannot run the file.
     """
-    try:
+    remedy = "Choose another scheme or backend, or compress the network again where its file may be damaged."
+    with failing_as("ONNX Runtime cannot run this network", remedy):
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise QuantizationError(
-            f"ONNX Runtime cannot run this network: {reason(error)} Choose another scheme or backend, or compress the "
-            "network again where its file may be damaged."
-        ) from error
 
 
 def profiled(file: bytes, inputs: tuple[Tensor, ...], optimise: bool = True) -> list[dict[str, Any]]:

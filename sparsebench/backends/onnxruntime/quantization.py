@@ -1,9 +1,7 @@
 """ONNX Runtime's own quantizers, with options as they stand in a config."""
 
-from __future__ import annotations
-
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,8 @@ from typing import Any
 from sparsebench.backends.outside_torch import calibration_arrays
 from sparsebench.backends.probe import int8_saturates, is_x86
 from sparsebench.backends.quiet import quiet
-from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.quantization import Recording
-from sparsebench.quantization.base import reason
-from sparsebench.registry import unknown_name
+from sparsebench.quantization.base import failing_as
 
 with quiet():
     import onnx
@@ -22,12 +18,7 @@ with quiet():
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-METHODS = {
-    "minmax": quantization.CalibrationMethod.MinMax,
-    "entropy": quantization.CalibrationMethod.Entropy,
-    "percentile": quantization.CalibrationMethod.Percentile,
-    "distribution": quantization.CalibrationMethod.Distribution,
-}
+METHODS = {method.name.lower(): method for method in quantization.CalibrationMethod}
 DYNAMIC_OPERATORS = ["MatMul", "Gemm", "LSTM", "Attention"]
 """Linear and recurrent layers, as ``dynamic`` is everywhere; ONNX Runtime would add convolutions, which get slower."""
 
@@ -52,31 +43,20 @@ def quantize_static(
 
     Raises:
         QuantizationError: where ONNX Runtime cannot quantize the network.
-        SparsebenchError: where an option is not one that it takes.
     """
-    if method not in METHODS:
-        raise SparsebenchError(unknown_name("calibration method", method, METHODS))
-    if not len(batches):
-        raise QuantizationError("onnxruntime was given no calibration batch; feed it at least one.")
     reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
-
     activations = activations or ("uint8" if is_x86() else "int8")
-    kind = quantization.QuantType.QUInt8 if activations == "uint8" else quantization.QuantType.QInt8
-
-    def work(source: Path, target: Path) -> None:
-        quantization.quantize_static(
-            source,
-            target,
-            reader,
-            quant_format=quantization.QuantFormat.QDQ,
-            calibrate_method=METHODS[method],
-            activation_type=kind,
-            # One batch at a time: otherwise the activations of all are in memory together.
-            extra_options={"CalibStridedMinMax": 1, **extra},
-            **_given(options),
-        )
-
-    return _quantized(file, work)
+    return _quantized(
+        file,
+        quantization.quantize_static,
+        calibration_data_reader=reader,
+        quant_format=quantization.QuantFormat.QDQ,
+        calibrate_method=METHODS[method],
+        activation_type=quantization.QuantType.QUInt8 if activations == "uint8" else quantization.QuantType.QInt8,
+        # One batch at a time: otherwise the activations of all are in memory together.
+        extra_options={"CalibStridedMinMax": 1, **extra},
+        **_given(options),
+    )
 
 
 def quantize_dynamic(file: bytes, options: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
@@ -85,13 +65,8 @@ def quantize_dynamic(file: bytes, options: Mapping[str, Any], extra: Mapping[str
     Raises:
         QuantizationError: where ONNX Runtime cannot quantize the network.
     """
-    given = _given(options)
-    given.setdefault("op_types_to_quantize", DYNAMIC_OPERATORS)
-
-    def work(source: Path, target: Path) -> None:
-        quantization.quantize_dynamic(source, target, extra_options=dict(extra), **given)
-
-    return _quantized(file, work)
+    given = {"op_types_to_quantize": DYNAMIC_OPERATORS} | _given(options)
+    return _quantized(file, quantization.quantize_dynamic, extra_options=dict(extra), **given)
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it has no types
@@ -118,9 +93,7 @@ class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it ha
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    given = {key: value for key, value in options.items() if value is not None}
-    given.setdefault("reduce_range", int8_saturates())
-    return given
+    return {"reduce_range": int8_saturates()} | {key: value for key, value in options.items() if value is not None}
 
 
 @contextmanager
@@ -143,21 +116,17 @@ def _prepare(source: Path, target: Path) -> None:
             quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
-def _quantized(file: bytes, work: Any) -> bytes:
-    """Return what ``work`` makes of a file that ONNX Runtime has prepared for its quantizers."""
-    with tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder:
+def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> bytes:
+    """Return what one of ONNX Runtime's quantizers makes of a file that was prepared for it."""
+    remedy = "Change the options of backend 'onnxruntime', or choose another scheme."
+    with (
+        tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder,
+        failing_as("ONNX Runtime cannot quantize the network", remedy),
+    ):
         exported, prepared, result = (Path(folder, f"{name}.onnx") for name in ("exported", "prepared", "result"))
         exported.write_bytes(file)
-        try:
-            with quiet(), _errors_only():
-                _prepare(exported, prepared)
-                work(prepared, result)
-            model = onnx.load(str(result))
-        except QuantizationError:
-            raise
-        except Exception as error:
-            raise QuantizationError(
-                f"ONNX Runtime cannot quantize the network: {reason(error)} Change the options of backend "
-                "'onnxruntime', or choose another scheme."
-            ) from error
+        with quiet(), _errors_only():
+            _prepare(exported, prepared)
+            quantize(prepared, result, **arguments)
+        model = onnx.load(str(result))
     return bytes(model.SerializeToString(deterministic=True))

@@ -10,11 +10,11 @@ from torch import nn
 
 from sparsebench.backends.base import Compressed, Export, offered
 from sparsebench.backends.openvino import export, quantization
-from sparsebench.backends.openvino.graph import audit_openvino, parameters_of, working_memory_openvino
+from sparsebench.backends.openvino.graph import audit_openvino, held_by, working_memory_openvino
 from sparsebench.backends.openvino.network import OpenVINONetwork
 from sparsebench.backends.openvino.offer import OpenVINOOffer
 from sparsebench.backends.openvino.runtime import ov
-from sparsebench.backends.outside_torch import require_files, require_own, require_same, require_tensors
+from sparsebench.backends.outside_torch import parameters_of, require_files, require_own, require_same, require_tensors
 from sparsebench.quantization import LayerFact, Recording
 from sparsebench.quantization.base import float_copy
 
@@ -32,11 +32,7 @@ class OpenVINO(OpenVINOOffer):
     """Runs networks in OpenVINO on the CPU; int8 by NNCF's post-training quantization."""
 
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
-        """Convert, compare with torch, quantize as the scheme says.
-
-        Raises:
-            QuantizationError: where the scheme is not offered, or OpenVINO or NNCF cannot take the network.
-        """
+        """Convert, compare with torch, quantize as the scheme says."""
         scheme = offered(self, scheme)
         inputs = require_tensors(self.name, example)
         copy = float_copy(net)
@@ -56,16 +52,12 @@ class OpenVINO(OpenVINOOffer):
             network=network,
             files={export.XML: xml, export.BIN: weights},
             layers=tuple(_with_width(fact, scheme) for fact in audit_openvino(one, ran, _WHY[scheme])),
-            export=Export(xml + weights, parameters_of(one), len(weights)),
+            export=Export(xml + weights, parameters_of(held_by(one)), len(weights)),
             working_memory_bytes=working_memory_openvino(ran),
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:  # noqa: ARG002
-        """Read the model; the float network is not needed.
-
-        Raises:
-            QuantizationError: where the files are no model of OpenVINO, or one for other inputs.
-        """
+        """Read the model; the float network is not needed."""
         scheme = offered(self, scheme)
         xml, weights = require_files(self.name, files, export.XML, export.BIN)
         network = self._network(xml, weights, scheme)

@@ -1,7 +1,5 @@
 """Torch networks as OpenVINO models: converted, named after torch's modules, written and read."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 import warnings
@@ -16,8 +14,7 @@ from torch import Tensor, nn
 from sparsebench.backends.openvino.graph import weight_port
 from sparsebench.backends.openvino.runtime import core, ov
 from sparsebench.backends.quiet import quiet
-from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import reason
+from sparsebench.quantization.base import failing_as, reason
 
 XML, BIN = "model.xml", "model.bin"
 
@@ -41,14 +38,11 @@ def to_openvino(net: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
     """
     shapes = [ov.PartialShape([-1, *value.shape[1:]]) for value in example]
     told: list[warnings.WarningMessage] = []
-    try:
-        with quiet(told), torch.no_grad():
-            model = ov.convert_model(net, example_input=example, input=shapes)
-    except Exception as error:
-        raise QuantizationError(
-            f"OpenVINO cannot convert {type(net).__name__}: {_told(error)} Replace what it names, or use backend "
-            "'eager'."
-        ) from error
+    refused = failing_as(
+        f"OpenVINO cannot convert {type(net).__name__}", "Replace what it names, or use backend 'eager'.", _told
+    )
+    with refused, quiet(told), torch.no_grad():
+        model = ov.convert_model(net, example_input=example, input=shapes)
     if any(_is_branch(warning) for warning in told):
         _require_no_branch(net, example)
     _name_after_modules(model, net)
@@ -77,12 +71,8 @@ def read(xml: bytes, weights: bytes) -> ov.Model:
     Raises:
         QuantizationError: where these are no such files.
     """
-    try:
+    with failing_as("These files are no model that OpenVINO can read", "Compress the network again."):
         return core().read_model(xml, weights)
-    except Exception as error:
-        raise QuantizationError(
-            f"These files are no model that OpenVINO can read: {reason(error)} Compress the network again."
-        ) from error
 
 
 def _is_branch(warning: warnings.WarningMessage) -> bool:
@@ -108,15 +98,13 @@ def _require_no_branch(net: nn.Module, example: tuple[Tensor, ...]) -> None:
     It warns of branches on shapes as well, which do no harm. torch.export tells one from the other.
     """
     dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in example)
-    try:
-        with quiet(), torch.no_grad():
-            torch.export.export(net, example, dynamic_shapes=dynamic if len(example[0]) > 1 else None)
-    except Exception as error:
-        raise QuantizationError(
-            f"OpenVINO cannot take {type(net).__name__}: its forward pass branches on its data, of which OpenVINO "
-            f"would keep one branch. torch.export says: {reason(error)} Write the branch with torch.where, or use "
-            "backend 'eager'."
-        ) from error
+    problem = (
+        f"OpenVINO cannot take {type(net).__name__}: its forward pass branches on its data, of which OpenVINO would "
+        "keep one branch. torch.export says"
+    )
+    remedy = "Write the branch with torch.where, or use backend 'eager'."
+    with failing_as(problem, remedy), quiet(), torch.no_grad():
+        torch.export.export(net, example, dynamic_shapes=dynamic if len(example[0]) > 1 else None)
 
 
 def _rename_counted(model: ov.Model) -> None:
@@ -138,8 +126,9 @@ def _name_after_modules(model: ov.Model, net: nn.Module) -> None:
         for name, module in net.named_modules()
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     }
-    for operation in _unnamed_convolutions(model):
-        constant = operation.input_value(weight_port(operation)).get_node()
+    for operation, constant in _unnamed_layers(model):
+        if operation.get_type_name() not in _CONVOLUTIONS or constant.get_type_name() != "Constant":
+            continue
         weights = np.asarray(constant.data, dtype=np.float64)
         channels = weights.shape[0] * weights.shape[1] if "Group" in operation.get_type_name() else weights.shape[0]
         rows = weights.reshape(channels, -1)
@@ -152,21 +141,19 @@ def _name_after_modules(model: ov.Model, net: nn.Module) -> None:
 
 def _name_after_weights(model: ov.Model) -> None:
     """Name layers that are functions, not modules, after their weights."""
+    for operation, held in _unnamed_layers(model):
+        weights = str(held.get_friendly_name())
+        if weights.startswith("self."):
+            name = weights.removeprefix("self.").removesuffix(".weight")
+            operation.set_friendly_name(f"__module.{name}/{operation.get_type_name()}")
+
+
+def _unnamed_layers(model: ov.Model) -> Iterator[tuple[Any, Any]]:
+    """Yield each layer that is not named after a module, with what holds its weights."""
     for operation in model.get_ordered_ops():
         port = weight_port(operation)
         if port is not None and not operation.get_friendly_name().startswith("__module."):
-            weights = str(operation.input_value(port).get_node().get_friendly_name())
-            if weights.startswith("self."):
-                name = weights.removeprefix("self.").removesuffix(".weight")
-                operation.set_friendly_name(f"__module.{name}/{operation.get_type_name()}")
-
-
-def _unnamed_convolutions(model: ov.Model) -> Iterator[Any]:
-    for operation in model.get_ordered_ops():
-        if operation.get_type_name() in _CONVOLUTIONS and not operation.get_friendly_name().startswith("__module."):
-            port = weight_port(operation)
-            if port is not None and operation.input_value(port).get_node().get_type_name() == "Constant":
-                yield operation
+            yield operation, operation.input_value(port).get_node()
 
 
 def _proportional(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:

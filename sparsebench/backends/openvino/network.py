@@ -1,7 +1,5 @@
 """A model of OpenVINO as a module of torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +9,6 @@ from torch import Tensor
 from sparsebench.backends.openvino.export import read
 from sparsebench.backends.openvino.runtime import core, ov
 from sparsebench.backends.outside_torch import ExportedNetwork
-from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import reason
 
 
 class OpenVINONetwork(ExportedNetwork):
@@ -26,6 +22,9 @@ class OpenVINONetwork(ExportedNetwork):
         settings: properties with which it is compiled.
         shapes: the only shapes that inputs will have; None leaves the number of samples open.
     """
+
+    runtime = "OpenVINO"
+    unloaded = ("_compiled", "_request", "_outputs")
 
     def __init__(
         self, xml: bytes, weights: bytes, settings: Mapping[str, Any], shapes: Sequence[Sequence[int]] | None = None
@@ -44,10 +43,6 @@ class OpenVINONetwork(ExportedNetwork):
         self._request = self._compiled.create_infer_request()
         self._outputs = range(len(self._compiled.outputs))
 
-    def unloaded(self) -> tuple[str, ...]:
-        """Return the names of attributes that live in the runtime."""
-        return "_compiled", "_request", "_outputs"
-
     def graph(self) -> ov.Model:
         """Return the graph that runs, as the plugin fused and typed it."""
         return self._compiled.get_runtime_model()
@@ -59,13 +54,9 @@ class OpenVINONetwork(ExportedNetwork):
             QuantizationError: where it does not.
         """
         wanted = [value.get_partial_shape() for value in self._compiled.inputs]
-        given = [tuple(value.shape) for value in example]
-        fit = (a.compatible(ov.PartialShape(b)) for a, b in zip(wanted, given, strict=False))
-        if len(wanted) != len(given) or not all(fit):
-            raise QuantizationError(
-                f"The model takes inputs of {', '.join(map(str, wanted))} and not of {', '.join(map(str, given))}: it "
-                "does not belong to this network. Compress the network again."
-            )
+        fit = [shape.compatible(ov.PartialShape(value.shape)) for shape, value in zip(wanted, example, strict=False)]
+        if len(wanted) != len(example) or not all(fit):
+            raise self.refused_of(wanted, example)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return what the network computes for tensors (N, …).
@@ -80,10 +71,6 @@ class OpenVINONetwork(ExportedNetwork):
                 request.set_input_tensor(number, ov.Tensor(value.detach().contiguous().numpy(), shared_memory=True))
             request.infer()
         except (RuntimeError, TypeError) as error:
-            shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
-            raise QuantizationError(
-                f"OpenVINO does not take inputs of {shapes}: {reason(error)} All batches must have the shapes of the "
-                "first but for the number of samples, and their types."
-            ) from error
+            raise self.refused(inputs, error) from error
         outputs = tuple(torch.from_numpy(request.get_output_tensor(number).data).clone() for number in self._outputs)
         return outputs if len(outputs) > 1 else outputs[0]

@@ -1,7 +1,5 @@
 """NNCF's post-training quantization of OpenVINO models, with options as they stand in a config."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -12,7 +10,7 @@ from sparsebench.backends.probe import int8_saturates
 from sparsebench.backends.quiet import quiet
 from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.quantization import Recording
-from sparsebench.quantization.base import reason
+from sparsebench.quantization.base import failing_as
 from sparsebench.registry import unknown_name
 
 with quiet():
@@ -55,23 +53,11 @@ def quantize(
     if not count:
         raise QuantizationError("openvino was given no calibration batch; feed it at least one.")
     data = _Batches(batches)
-    try:
-        with quiet():
-            return nncf.quantize(
-                model,
-                nncf.Dataset(data),
-                subset_size=count,
-                ignored_scope=scope,
-                advanced_parameters=details,
-                **given,
-            )
-    except QuantizationError:
-        raise
-    except Exception as error:
-        raise QuantizationError(
-            f"NNCF cannot quantize the network: {reason(error)} Change the options of backend 'openvino', or choose "
-            "another scheme."
-        ) from error
+    remedy = "Change the options of backend 'openvino', or choose another scheme."
+    with failing_as("NNCF cannot quantize the network", remedy), quiet():
+        return nncf.quantize(
+            model, nncf.Dataset(data), subset_size=count, ignored_scope=scope, advanced_parameters=details, **given
+        )
 
 
 def compress_weights(model: ov.Model, mode: str, ignored_scope: Mapping[str, Any] | None) -> ov.Model:
@@ -81,11 +67,8 @@ def compress_weights(model: ov.Model, mode: str, ignored_scope: Mapping[str, Any
         QuantizationError: where NNCF cannot compress the model.
     """
     scope = _scope(ignored_scope)
-    try:
-        with quiet():
-            return nncf.compress_weights(model, mode=nncf.CompressWeightsMode(mode), ignored_scope=scope)
-    except Exception as error:
-        raise QuantizationError(f"NNCF cannot compress the weights: {reason(error)} Choose another scheme.") from error
+    with failing_as("NNCF cannot compress the weights", "Choose another scheme."), quiet():
+        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode(mode), ignored_scope=scope)
 
 
 class _Batches:
@@ -108,7 +91,6 @@ def _with_lstms(ignored: Mapping[str, Any], model: ov.Model) -> dict[str, Any]:
 
 
 def _member(key: str, value: Any) -> Any:
-    """Return the member of NNCF's enumeration that an option names."""
     if key not in _ENUMS:
         return value
     found = {member.name.lower(): member for member in _ENUMS[key]}

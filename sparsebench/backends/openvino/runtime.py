@@ -1,7 +1,5 @@
 """The one place where OpenVINO is imported: it reports its use from the moment it is, unless it is kept from it."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 from sparsebench.backends.quiet import quiet
