@@ -1,15 +1,17 @@
-"""Timing one block of calls."""
+"""Running one call: warming it up, the memory that it takes, and one timed block."""
 
+import os
 from collections.abc import Callable
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 
+from sparsebench.processes import give_back
 from sparsebench.statistics.paired_ratios import Floats
+from sparsebench.timing.machine import memory_bytes
 from sparsebench.timing.schedule import BlockSize
-
-Clock = Callable[[], int]
-"""Returns nanoseconds that never run backwards."""
+from sparsebench.timing.settings import Clock
 
 WARM_UP_CALLS = 3
 """At least this many calls come before the timed ones."""
@@ -25,6 +27,8 @@ LONGEST_WARM_UP = 6
 
 MOST_UNITS = 8
 """A block has at most so many times the units that the warm-up foresaw, should the clock stand still."""
+
+_RESET = Path("/proc/self/clear_refs")
 
 
 def warm_up(call: Callable[[], object], clock: Clock, block_ns: float) -> float:
@@ -55,6 +59,33 @@ def _unsettled(taken: list[int]) -> bool:
         return False
     first, second = float(np.median(taken[:half])), float(np.median(taken[half:]))
     return abs(first - second) > SETTLED * second
+
+
+def peak_bytes(call: Callable[[], object]) -> int | None:
+    """Return how much memory running something that is loaded, and was never called, takes at its peak.
+
+    It is called a few times. The peak of the process's anonymous resident memory during all calls but the first, which
+    may compile, less what it was before the first, is returned: activations, scratch memory, and what a runtime keeps
+    for its later calls; not the weights as they were loaded. Memory that networks share, such as scratch memory that
+    torch keeps, counts with the first that needs it.
+
+    Returns:
+        Bytes; None where the system does not tell.
+    """
+    give_back()  # So that using it again is seen.
+    before = memory_bytes("/proc/self/status")
+    if not ({"RssAnon", "RssFile", "RssShmem", "VmHWM"} <= before.keys() and os.access(_RESET, os.W_OK)):
+        return None
+    call()
+    try:
+        _RESET.write_text("5", encoding="ascii")  # Sets the peak to what is resident now (proc(5)).
+    except OSError:
+        return None
+    for _ in range(WARM_UP_CALLS):
+        call()
+    after = memory_bytes("/proc/self/status")
+    # The system keeps the peak of all resident memory; pages of files and shared ones only grow during the calls.
+    return max(0, after["VmHWM"] - after["RssFile"] - after["RssShmem"] - before["RssAnon"])
 
 
 def time_block(call: Callable[[], object], size: BlockSize, clock: Clock, block_ns: float) -> Floats:

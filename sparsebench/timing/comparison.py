@@ -1,9 +1,12 @@
 """What a comparison hands back, and how it reads as text."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from tabulate import tabulate
 
 from sparsebench.statistics.verdicts import Verdict, is_valid
+from sparsebench.timing.machine import Conditions
 from sparsebench.timing.session import RoundRecord, Stopped
 
 _HEADINGS = ("variant", "median ms", "p95 ms", "ratio", "95 % interval", "speedup", "verdict")
@@ -142,27 +145,30 @@ class Comparison(Mapping[str, Timing]):
         return len(self.timings)
 
     def __str__(self) -> str:
-        return table(self)
+        return _table(self)
 
 
 def worst_conditions(rounds: tuple[RoundRecord, ...]) -> dict[str, float]:
     """Return, for each of ``Conditions`` that the system tells, the largest of these rounds."""
-    found: dict[str, float] = {}
-    for one in rounds:
-        for name, value in vars(one.conditions).items():
-            if value is not None:
-                found[name] = max(found.get(name, value), value)
-    return found
+    all_of_them = {field.name: [getattr(one.conditions, field.name) for one in rounds] for field in fields(Conditions)}
+    told = {name: [value for value in values if value is not None] for name, values in all_of_them.items()}
+    return {name: max(values) for name, values in told.items() if values}
 
 
-def table(comparison: Comparison) -> str:
+def _table(comparison: Comparison) -> str:
     """Return VALID or INVALID, how the session ended, and an aligned row for each variant."""
+    lines = [*_validity(comparison), _ending(comparison)]
+    if comparison.in_process_because is not None:
+        because = comparison.in_process_because
+        lines.append(f"Timed in the calling process, where generations are restarts of the loop: {because}.")
     rows = [_HEADINGS, *(_row(timing) for timing in comparison.values())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = [_line(row, widths) for row in rows]
-    return "\n".join(
-        [*_validity(comparison), _ending(comparison), *_place(comparison), "", *lines, *_notes(comparison)]
-    )
+    sides = ["left", *["right"] * (len(_HEADINGS) - 2), "left"]
+    lines += ["", tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)]
+    others = len(comparison) - 1
+    if others > 1:
+        holm = f"Intervals are for each variant by itself; FASTER and SLOWER hold for all {others} together (Holm)."
+        lines += ["", holm]
+    return "\n".join(lines)
 
 
 def _row(timing: Timing) -> tuple[str, ...]:
@@ -174,16 +180,6 @@ def _row(timing: Timing) -> tuple[str, ...]:
 
 def _interval(timing: Timing) -> str:
     return f"{timing.low:.4f} to {timing.high:.4f}"
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    """Names and verdicts are aligned to the left, numbers to the right."""
-    last = len(row) - 1
-    cells = [
-        cell.ljust(width) if place in {0, last} else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _validity(comparison: Comparison) -> list[str]:
@@ -212,18 +208,3 @@ def _ending(comparison: Comparison) -> str:
         f"Stopped ({comparison.stopped}): {why}. {len(comparison.rounds)} rounds in {generations} generations, "
         f"{comparison.seconds:.0f} s, threads {comparison.threads}, seed {comparison.seed}."
     )
-
-
-def _place(comparison: Comparison) -> list[str]:
-    if comparison.in_process_because is None:
-        return []
-    return [
-        f"Timed in the calling process, where generations are restarts of the loop: {comparison.in_process_because}."
-    ]
-
-
-def _notes(comparison: Comparison) -> list[str]:
-    variants = len(comparison) - 1
-    if variants < 2:
-        return []
-    return ["", f"Intervals are for each variant by itself; FASTER and SLOWER hold for all {variants} together (Holm)."]

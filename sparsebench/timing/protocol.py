@@ -1,24 +1,23 @@
 """The paired comparison of variants; see ``compare``."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.statistics.verdicts import fewest_rounds
-from sparsebench.timing.batch import batch_of
 from sparsebench.timing.bench import Bench, RoundTimer, built
-from sparsebench.timing.blocks import Clock
 from sparsebench.timing.comparison import Comparison
-from sparsebench.timing.grouping import fits, grouped
-from sparsebench.timing.session import LOOKS, Plan, run_session
-from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Settings
+from sparsebench.timing.session import LOOKS, Start, run_session
+from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Clock, Settings
 from sparsebench.timing.summary import summarise
-from sparsebench.timing.variants import Built, Sent, Variant, pickled, second_copy
-from sparsebench.timing.worker import Generations, Order
+from sparsebench.timing.variants import Built, Variant, batch_of, fits, grouped
+from sparsebench.timing.worker import Sent, generations, pickled
 
 CONTROL = "{} (second copy)"
 
@@ -122,97 +121,74 @@ def compare_variants(variants: Sequence[Variant], baseline: str, second: str | N
         VariantError: where a variant fails, or a worker dies or hangs at it.
         SparsebenchError: where workers were asked for and are not possible.
     """
+    sent = _sent(variants, settings)
     given = {variant.name: variant for variant in variants}
-    sent, because = _sent(variants, settings)
-    payloads = dict(zip(given, sent.variants, strict=False))
-    fixed = list(dict.fromkeys(filter(None, (baseline, second))))
+    fixed = {name: given[name] for name in (baseline, second) if name is not None}
     others = [variant for variant in variants if variant.name not in fixed]
-    groups = grouped(others, [given[name] for name in fixed], settings.group_size, settings.memory_limit_bytes)
-    now, random, sessions = settings.clock or time.perf_counter_ns, np.random.default_rng(settings.seed), []
+    groups = grouped(others, list(fixed.values()), settings.group_size, settings.memory_limit_bytes)
+    random, sessions = np.random.default_rng(settings.seed), []
     for number, group in enumerate(groups):
-        members = [baseline, baseline, *fixed[1:], *(variant.name for variant in group)]
-        names = (baseline, CONTROL.format(baseline), *members[2:])
-        plan = Plan(
-            seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
-            precision=settings.precision,
-            decisive=fewest_rounds(len(given)),
-        )
-        begin = now()
-        with _starter([given[name] for name in members], names, payloads, sent.inputs, because, settings, now) as start:
-            sessions.append(run_session(start, names, plan, random=random, clock=now, begin=begin, group=number))
-    return summarise(sessions, tuple(given), baseline, second, settings, because)
+        control = {CONTROL.format(baseline): given[baseline]}
+        members = {baseline: given[baseline]} | control | fixed | {variant.name: variant for variant in group}
+        begin = settings.now()
+        with _starter(members, sent, settings) as start:
+            session = run_session(
+                start,
+                tuple(members),
+                settings,
+                seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
+                decisive=fewest_rounds(len(given)),
+                random=random,
+                begin=begin,
+                group=number,
+            )
+        sessions.append(session)
+    return summarise(sessions, tuple(given), baseline, second, settings, sent if isinstance(sent, str) else None)
 
 
-Start = Callable[[int], AbstractContextManager[RoundTimer]]
-
-
-@contextmanager
-def _starter(
-    members: Sequence[Variant],
-    names: tuple[str, ...],
-    payloads: Mapping[str, bytes],
-    inputs: bytes,
-    because: str | None,
-    settings: Settings,
-    clock: Clock,
-) -> Iterator[Start]:
-    """Hand out what starts generations: here where there is a reason for that, otherwise in workers."""
-    if because is not None:
-        yield _here(members, names, settings, clock)
-        return
-    order = Order(
-        names=names,
-        threads=settings.threads,
-        least_block_ns=settings.block_ms * 1e6,
-        hang_seconds=settings.hang_seconds,
-        cuda_graphs=settings.cuda_graphs,
-        footprint=settings.footprint,
-    )
-    # Several workers hold the variants several times; where they are too large for that, one is built after another.
-    ahead = LOOKS[0] if fits(members, LOOKS[0], settings.memory_limit_bytes) else 1
-    with Generations(Sent(tuple(payloads[one.name] for one in members), inputs), order, ahead) as generations:
-        yield generations.start
-
-
-def _here(members: Sequence[Variant], names: Sequence[str], settings: Settings, clock: Clock) -> Start:
-    baseline, control, *others = members
-    variants = [baseline, second_copy(control, names[1]), *others]
-
-    def start(generation: int) -> AbstractContextManager[RoundTimer]:  # noqa: ARG001 - all are started alike
-        calls = built(variants, settings.threads, settings.cuda_graphs)
-        block_ns = settings.block_ms * 1e6
-        bench = Bench.warmed_up(calls, threads=settings.threads, least_block_ns=block_ns, clock=clock)
-        return nullcontext(bench)
-
-    return start
-
-
-def _sent(variants: Sequence[Variant], settings: Settings) -> tuple[Sent, str | None]:
-    """Return the variants as workers load them, and why the calling process times them instead, if it does."""
-    sent, because = Sent((), b""), None
+def _sent(variants: Sequence[Variant], settings: Settings) -> Sent | str:
+    """Return the variants as workers load them, or why the calling process times them instead."""
     if settings.workers is False:
-        return sent, "asked for by workers=False"
-    if settings.clock is not None:
-        because = "a clock was given, which a worker would not see"
-    else:
-        sent, because = pickled(variants)
-    if because is not None and settings.workers:
+        return "asked for by workers=False"
+    sent = pickled(variants) if settings.clock is None else "a clock was given, which a worker would not see"
+    if settings.workers and isinstance(sent, str):
         raise SparsebenchError(
-            f"Workers were asked for, but {because}. Use module-level functions, functools.partial or Built(factory), "
+            f"Workers were asked for, but {sent}. Use module-level functions, functools.partial or Built(factory), "
             "or pass workers=False."
         )
-    return sent, because
+    return sent
+
+
+def _starter(members: Mapping[str, Variant], sent: Sent | str, settings: Settings) -> AbstractContextManager[Start]:
+    """Hand out what starts generations: here where there is a reason for that, otherwise in workers."""
+    if isinstance(sent, str):
+        return nullcontext(_here(members, settings))
+    # Several workers hold the variants several times; where they are too large for that, one is built after another.
+    ahead = LOOKS[0] if fits(members.values(), LOOKS[0], settings.memory_limit_bytes) else 1
+    payloads = {name: sent.variants[variant.name] for name, variant in members.items()}
+    return generations(Sent(payloads, sent.inputs), settings, ahead)
+
+
+def _here(members: Mapping[str, Variant], settings: Settings) -> Start:
+    variants = [replace(variant, name=name) for name, variant in members.items()]
+    if isinstance(variants[1].target, nn.Module):  # The second copy of a network has weights of its own.
+        variants[1] = replace(variants[1], target=copy.deepcopy(variants[1].target))
+
+    def start(generation: int) -> AbstractContextManager[RoundTimer]:  # noqa: ARG001 - all are started alike
+        return nullcontext(Bench.warmed_up(built(variants, settings), settings))
+
+    return start
 
 
 def _check(
     variants: Mapping[str, object], baseline: str, second: str | None, batch: int | None, settings: Settings
 ) -> None:
     """Raise one error that lists everything that is wrong with the arguments."""
-    problems = []
-    for argument, name in (("baseline", baseline), ("second", second)):
-        if name is not None and name not in variants:
-            allowed = ", ".join(map(repr, variants))
-            problems.append(f"{argument}={name!r} is none of the variants; it must be one of {allowed}.")
+    problems = [
+        f"{argument}={name!r} is none of the variants; it must be one of {', '.join(map(repr, variants))}."
+        for argument, name in (("baseline", baseline), ("second", second))
+        if name is not None and name not in variants
+    ]
     if len(variants) < 2:
         problems.append("There is nothing to compare; give the baseline and at least one other variant.")
     if CONTROL.format(baseline) in variants:

@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 
 from sparsebench.statistics.paired_ratios import Floats, is_precise, median_interval
-from sparsebench.timing.bench import Loaded, RoundTimer
-from sparsebench.timing.blocks import Clock
-from sparsebench.timing.conditions import Conditions
+from sparsebench.timing.bench import Loaded, RoundSample, RoundTimer
 from sparsebench.timing.schedule import draw_order, log_ratios
+from sparsebench.timing.settings import Settings
+
+Start = Callable[[int], AbstractContextManager[RoundTimer]]
+"""Starts a generation, whose number it is given."""
 
 Stopped = Literal["precise", "cap"]
 
@@ -34,46 +36,20 @@ FEWEST_ROUNDS = 3
 """Rounds of a generation where calls are so slow that more would not fit."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long a session goes on.
-
-    Attributes:
-        seconds_cap: about how long it may last. Three generations of three rounds are timed in any case, for fewer
-            give no interval; and up to ``MOST_OVER_CAP`` times as long for as many rounds as verdicts take.
-        precision: it stops at a look at which all intervals reach less than this to either side.
-        looks: numbers of generations after which it looks, rising; the last ends it.
-        rounds: rounds of a generation; more where they are short.
-        decisive: rounds that verdicts take.
-    """
-
-    seconds_cap: float = 60.0
-    precision: float = 0.01
-    looks: Sequence[int] = LOOKS
-    rounds: int = ROUNDS
-    decisive: int = 0
-
-
-@dataclass(frozen=True)
-class RoundRecord:
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord(RoundSample):
     """One complete round; blocks in their order in time.
 
     Attributes:
         group: which of the groups of variants that were timed one after another, from 0.
         generation: worker, or restart of the loop, from 0 in each group.
         order: the variants' names.
-        latencies_ms: median latency of the calls of each block.
-        calls_ms: the latencies behind it; where calls are very short, each is the mean of several calls.
-        conditions: the machine during the round.
         cores: cores the worker stayed on; None where it might run anywhere.
     """
 
     group: int
     generation: int
     order: tuple[str, ...]
-    latencies_ms: tuple[float, ...]
-    calls_ms: tuple[Floats, ...]
-    conditions: Conditions
     cores: tuple[int, ...] | None
 
 
@@ -83,23 +59,26 @@ class Session:
 
     Attributes:
         names: the baseline, then the variants in their numbers' order.
+        group: its number among the groups of variants that are timed one after another.
         rounds: all rounds.
         ratios: for each round, the log ratios of each variant, shape (variants, 2).
-        generations: for each round, its generation.
         loaded: what the first generation knew of the variants.
-        group: its number among the groups of variants that are timed one after another.
         stopped: why it ended.
         seconds: how long it lasted.
     """
 
     names: Sequence[str]
-    group: int = 0
+    group: int
     rounds: list[RoundRecord] = field(default_factory=list)
     ratios: list[Floats] = field(default_factory=list)
-    generations: list[int] = field(default_factory=list)
-    loaded: Loaded = field(default_factory=lambda: Loaded((), (), ()))
+    loaded: Sequence[Loaded] = ()
     stopped: Stopped = "cap"
     seconds: float = 0.0
+
+    @property
+    def generations(self) -> list[int]:
+        """The generation of each round."""
+        return [one.generation for one in self.rounds]
 
     def log_ratios(self) -> Floats:
         """Return the log ratios to the baseline before and after, shape (variants, rounds, 2)."""
@@ -111,105 +90,82 @@ class Session:
 
 
 def run_session(
-    start: Callable[[int], AbstractContextManager[RoundTimer]],
+    start: Start,
     names: Sequence[str],
-    plan: Plan,
+    settings: Settings,
     *,
+    seconds_cap: float,
+    decisive: int,
     random: np.random.Generator,
-    clock: Clock,
-    begin: int | None = None,
-    group: int = 0,
+    begin: int,
+    group: int,
 ) -> Session:
     """Time generations of rounds until a look finds every interval narrow enough, or until the time is spent.
 
     Args:
-        start: starts a generation, whose number it is given.
+        start: starts a generation.
         names: the baseline and the variants.
-        plan: how long to go on.
+        settings: among them the clock, and how narrow intervals shall be.
+        seconds_cap: about how long it may last. Three generations of three rounds are timed in any case, for fewer
+            give no interval; and up to ``MOST_OVER_CAP`` times as long for as many rounds as verdicts take.
+        decisive: rounds that verdicts take.
         random: draws the order of each round.
-        clock: returns nanoseconds.
-        begin: when the session began, where something was done for it before; that time counts.
+        begin: when the session began; what was done for it since then counts.
         group: number written into the rounds.
     """
-    session, now, items = Session(names, group), clock(), len(names) - 1
-    begin = now if begin is None else begin
-    prepared_ns, deadline = now - begin, begin + plan.seconds_cap * 1e9
-    least_generations, rounds, reserve = plan.looks[0], plan.rounds, 0.0
-    for generation in range(plan.looks[-1]):
-        must = generation < least_generations
-        if not must and clock() + reserve > deadline:
+    session, now, items = Session(names, group), settings.now, len(names) - 1
+    prepared_ns, deadline = now() - begin, begin + seconds_cap * 1e9
+    rounds, reserve = ROUNDS, 0.0
+    for generation in range(LOOKS[-1]):
+        must = generation < LOOKS[0]
+        if not must and now() + reserve > deadline:
             break
-        began = clock()
+        began = now()
         with start(generation) as timer:
-            ready = clock()
-            round_ns = _round_ns(timer.loaded.block_ns, draw_order(items, random))
+            start_ns = now() - began
+            block_ns = np.array([one.block_ns for one in timer.loaded])
+            round_ns = float(block_ns[draw_order(items, random)].sum())
             if generation == 0:
                 session.loaded = timer.loaded
-                share_ns, start_ns = (deadline - began) / least_generations, ready - began
-                cost_ns = prepared_ns / least_generations + start_ns
-                rounds = _rounds_that_fit(plan, share_ns - start_ns, cost_ns, round_ns)
+                left_ns = (deadline - began) / LOOKS[0] - start_ns
+                rounds = _rounds_that_fit(left_ns, prepared_ns / LOOKS[0] + start_ns, round_ns, seconds_cap, decisive)
             # What was prepared for the first generations has to be done again for each of the later ones.
-            reserve = prepared_ns + ready - began + FEWEST_ROUNDS * round_ns
+            reserve = prepared_ns + start_ns + FEWEST_ROUNDS * round_ns
             for _ in range(rounds):
-                if not must and clock() + round_ns > deadline:
+                if not must and now() + round_ns > deadline:
                     break
-                _time_round(session, timer, draw_order(items, random), generation, group)
-        if generation + 1 in plan.looks[:-1]:
-            if session.is_precise(plan.precision):
+                _time_round(session, timer, draw_order(items, random), generation)
+        if generation + 1 in LOOKS[:-1]:
+            if session.is_precise(settings.precision):
                 break
-            rounds = _later_rounds(deadline - clock(), plan.looks[-1] - generation - 1, ready - began, round_ns, rounds)
-    session.stopped = "precise" if session.is_precise(plan.precision) else "cap"
-    session.seconds = (clock() - begin) / 1e9
+            # As many as take the time that is left. That depends on time alone, and not on what was measured, so that
+            # it costs the intervals nothing.
+            share_ns = (deadline - now()) / (LOOKS[-1] - generation - 1)
+            rounds = int(np.clip((share_ns - start_ns) // round_ns, rounds, MOST_LATER_ROUNDS))
+    session.stopped = "precise" if session.is_precise(settings.precision) else "cap"
+    session.seconds = (now() - begin) / 1e9
     return session
 
 
-def _round_ns(block_ns: Sequence[float], order: np.ndarray) -> float:
-    return float(np.asarray(block_ns)[order].sum())
-
-
-def _rounds_that_fit(plan: Plan, left_ns: float, cost_ns: float, round_ns: float) -> int:
+def _rounds_that_fit(left_ns: float, cost_ns: float, round_ns: float, seconds_cap: float, decisive: int) -> int:
     """Return how many rounds a generation has, so that those before the first look end before the cap.
 
     Args:
-        plan: how long the session goes on.
         left_ns: a generation's share of the time that is left, without its start.
         cost_ns: what a generation costs before it times.
         round_ns: how long a round lasts.
+        seconds_cap: about how long the session may last.
+        decisive: rounds that verdicts take.
     """
-    wanted = np.clip(cost_ns // round_ns, plan.rounds, plan.rounds * MOST_ROUNDS // ROUNDS)
-    fitting = int(np.clip(left_ns // round_ns, min(FEWEST_ROUNDS, plan.rounds), wanted))
-    generations = plan.looks[0]
-    more_ns = (MOST_OVER_CAP - 1) * plan.seconds_cap * 1e9 / generations
-    return max(fitting, min(-(-plan.decisive // generations), int((left_ns + more_ns) // round_ns)))
+    wanted = np.clip(cost_ns // round_ns, ROUNDS, MOST_ROUNDS)
+    fitting = int(np.clip(left_ns // round_ns, FEWEST_ROUNDS, wanted))
+    more_ns = (MOST_OVER_CAP - 1) * seconds_cap * 1e9 / LOOKS[0]
+    return max(fitting, min(-(-decisive // LOOKS[0]), int((left_ns + more_ns) // round_ns)))
 
 
-def _later_rounds(left_ns: float, generations: int, start_ns: float, round_ns: float, rounds: int) -> int:
-    """Return how many rounds each of the generations after a look has, so that they take the time that is left.
-
-    It depends on time alone, and not on what was measured, so that it costs the intervals nothing.
-
-    Args:
-        left_ns: time until the cap.
-        generations: how many are to come.
-        start_ns: how long one takes to start.
-        round_ns: how long a round lasts.
-        rounds: rounds of a generation before the look; there are not fewer of them after it.
-    """
-    return int(np.clip((left_ns / generations - start_ns) // round_ns, rounds, MOST_LATER_ROUNDS))
-
-
-def _time_round(session: Session, timer: RoundTimer, order: np.ndarray, generation: int, group: int) -> None:
+def _time_round(session: Session, timer: RoundTimer, order: np.ndarray, generation: int) -> None:
     sample = timer.round(order)
     session.ratios.append(log_ratios(sample.latencies_ms, order))
-    session.generations.append(generation)
-    session.rounds.append(
-        RoundRecord(
-            group=group,
-            generation=generation,
-            order=tuple(session.names[number] for number in order),
-            latencies_ms=sample.latencies_ms,
-            calls_ms=sample.calls_ms,
-            conditions=sample.conditions,
-            cores=getattr(timer, "cores", None),
-        )
-    )
+    names = tuple(session.names[number] for number in order)
+    record = RoundRecord(**vars(sample), group=session.group, generation=generation, order=names, cores=timer.cores)
+    session.rounds.append(record)

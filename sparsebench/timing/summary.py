@@ -11,7 +11,7 @@ from sparsebench.timing.comparison import Comparison, Ratio, Timing
 from sparsebench.timing.session import Session
 from sparsebench.timing.settings import Settings
 
-BASELINE_SEES_ITSELF = Ratio()
+SEES_ITSELF = Ratio()
 
 
 def summarise(
@@ -24,16 +24,16 @@ def summarise(
 ) -> Comparison:
     """Return the comparison that sessions, one for each group of variants, amount to.
 
-    In each session the first name is the baseline, the second its second copy, and the third the second baseline where
-    there is one. Verdicts are adjusted over the variants of all sessions; the second copies are no findings and not
-    among them. What was timed in several sessions, as the baselines are, stands for the first of them.
+    In each session the first name is the baseline and the second its second copy. Verdicts are adjusted over the
+    variants of all sessions; the second copies are no findings and not among them. What was timed in several sessions,
+    as the baselines are, stands for the first of them.
     """
     found: dict[str, Timing] = {}
     controls: list[Timing] = []
     for session in sessions:
-        control, *others = _timings(session, second)
-        controls.append(control)
-        for timing in (_baseline(session, second), *others):
+        first, control, *others = _timings(session, second)
+        controls.append(_judged(control, control.paired.p_value, settings.band))
+        for timing in (first, *others):
             found.setdefault(timing.name, timing)
     judged = [name for name in names if name != baseline]
     adjusted = holm([found[name].paired.p_value for name in judged]).tolist()
@@ -42,7 +42,7 @@ def summarise(
     return Comparison(
         timings={name: found[name] for name in (baseline, *judged)},
         baseline=baseline,
-        controls=tuple(_judged(control, control.paired.p_value, settings.band) for control in controls),
+        controls=tuple(controls),
         stopped="precise" if all(session.stopped == "precise" for session in sessions) else "cap",
         seed=settings.seed,
         band=settings.band,
@@ -55,70 +55,53 @@ def summarise(
     )
 
 
-def _baseline(session: Session, second: str | None) -> Timing:
-    """Return the timing of a session's baseline: its ratio to itself is 1, that to the second baseline is measured."""
-    name = session.names[0]
-    if second is None or second == name:
-        return _timing(session, 0, BASELINE_SEES_ITSELF, BASELINE_SEES_ITSELF if second else None)
-    # Seen from the other side: what the second baseline takes of the baseline's time.
-    against = -session.log_ratios()[[session.names.index(second) - 1]]
-    return _timing(session, 0, BASELINE_SEES_ITSELF, _ratios(against, session.generations)[0])
-
-
 def _timings(session: Session, second: str | None) -> list[Timing]:
-    """Return the timings of all but the baseline, without a verdict yet."""
+    """Return the timings of a session in the order of its names, without a verdict yet."""
     log_ratios = session.log_ratios()
-    paired = _ratios(log_ratios, session.generations)
+    paired = [SEES_ITSELF, *_ratios(log_ratios, session.generations)]
     others: list[Ratio | None] = [None] * len(paired)
     if second == session.names[0]:
         others = list(paired)
     elif second is not None:
-        place = session.names.index(second) - 1
+        place = session.names.index(second)
         # Within a round, and the neighbour before with the neighbour before: log(variant/base) − log(second/base).
-        others = list(_ratios(log_ratios - log_ratios[place], session.generations))
-        others[place] = BASELINE_SEES_ITSELF
-    return [_timing(session, number, *pair) for number, pair in enumerate(zip(paired, others, strict=True), start=1)]
+        of_second = log_ratios[[place - 1]]
+        others = [*_ratios(-of_second, session.generations), *_ratios(log_ratios - of_second, session.generations)]
+        others[place] = SEES_ITSELF
+    return [_timing(session, number, *pair) for number, pair in enumerate(zip(paired, others, strict=True))]
 
 
 def _ratios(log_ratios: Floats, generations: Sequence[int]) -> list[Ratio]:
     """Return what log ratios of shape (variants, rounds, 2) say."""
-    estimate, p_values = median_interval(log_ratios, generations), sign_test(log_ratios)
     labels = np.asarray(generations)
     within = [np.median(log_ratios[:, labels == label], axis=(1, 2)) for label in np.unique(labels)]
-    return [
-        Ratio(
-            ratio=float(np.exp(estimate.centre[place])),
-            low=float(np.exp(estimate.low[place])),
-            high=float(np.exp(estimate.high[place])),
-            p_value=float(p_values[place]),
-            generation_ratios=tuple(float(np.exp(one[place])) for one in within),
-        )
-        for place in range(len(log_ratios))
-    ]
+    logs = (*median_interval(log_ratios, generations), *within)
+    ratios, low, high, *each = ([float(np.exp(log)) for log in column] for column in logs)
+    columns = (ratios, low, high, sign_test(log_ratios).tolist(), zip(*each, strict=True))
+    return [Ratio(*row) for row in zip(*columns, strict=True)]
 
 
 def _timing(session: Session, number: int, paired: Ratio, second: Ratio | None) -> Timing:
-    name, loaded = session.names[number], session.loaded
+    name, loaded = session.names[number], session.loaded[number]
     blocks = [place for one in session.rounds for place in zip(one.order, one.latencies_ms, one.calls_ms, strict=True)]
     own = [(latency, calls) for owner, latency, calls in blocks if owner == name]
     calls = np.concatenate([taken for _, taken in own])
-    p95, p99 = np.percentile(calls, (95, 99))
+    p95, p99 = np.percentile(calls, (95, 99)).tolist()
     return Timing(
         name=name,
         median_ms=float(np.median([latency for latency, _ in own])),
-        p95_ms=float(p95),
-        p99_ms=float(p99),
+        p95_ms=p95,
+        p99_ms=p99,
         calls=len(calls),
-        calls_together=loaded.calls[number],
+        calls_together=loaded.calls,
         paired=paired,
         second=second,
         verdict=Verdict.BASELINE,
         n_rounds=len(session.rounds),
         group=session.group,
-        peak_bytes=loaded.peak_bytes[number],
+        peak_bytes=loaded.peak_bytes,
     )
 
 
 def _judged(timing: Timing, p_adjusted: float, band: float) -> Timing:
-    said = verdict(timing.ratio, timing.low, timing.high, p_adjusted, band)
-    return replace(timing, verdict=said)
+    return replace(timing, verdict=verdict(timing.ratio, timing.low, timing.high, p_adjusted, band))

@@ -1,25 +1,23 @@
 """What can be compared: functions without arguments, networks with their inputs, and recipes for either."""
 
-import copy
-import pickle
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from sparsebench.errors import SparsebenchError, VariantError
+from sparsebench.errors import DataError, SparsebenchError, VariantError
+from sparsebench.timing import machine
 from sparsebench.timing.gpu import device_of, graphed
 
-_DIFFERS_IN_TRAINING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+SHARE = 0.5
+"""Share of the available memory that weights may take; activations and the runtime need the rest."""
 
-Specialise = Callable[[nn.Module, tuple[Any, ...], int], nn.Module]
-"""Makes a network for exactly these inputs and this number of threads, as a deployer would."""
+_DIFFERS_IN_TRAINING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,12 @@ class Built:
         factory: returns the function or network to be timed; called once per worker. A module-level function, or a
             ``functools.partial`` of one.
         specialise: is given the network that was built, its inputs and the number of threads, and returns the network
-            that is timed; None to time it as it is.
+            that is timed, as a deployer would make it; None to time it as it is.
         weight_bytes: bytes of its weights, where they are known; variants are grouped by them.
     """
 
     factory: Callable[[], Callable[..., object]]
-    specialise: Specialise | None = None
+    specialise: Callable[[nn.Module, tuple[Any, ...], int], nn.Module] | None = None
     weight_bytes: int = 0
 
 
@@ -131,62 +129,81 @@ def ready(variant: Variant, threads: int = 1, cuda_graphs: bool = False) -> Time
         return TimedCall(name, graphed(call) if device and cuda_graphs else call, inference=True, device=device)
 
 
-def second_copy(variant: Variant, name: str) -> Variant:
-    """Return the variant again under another name, with weights of its own where it is a network."""
-    target = copy.deepcopy(variant.target) if isinstance(variant.target, nn.Module) else variant.target
-    return replace(variant, name=name, target=target)
+def batch_of(example: Any, batch_size: int) -> Any:
+    """Return ``batch_size`` samples of ``example``: its first ones, repeated from the start where they do not suffice.
 
+    Args:
+        example: a tensor of shape (N, …), a PackedSequence of N sequences, or a tuple, list or dict of these. What has
+            no batch dimension (a number, None, a tensor without dimensions) is handed back as it is.
+        batch_size: number of samples wanted, at least 1.
 
-@dataclass(frozen=True)
-class Sent:
-    """Variants as bytes for a worker.
+    Returns:
+        The same structure; tensors have shape (batch_size, …).
 
-    Attributes:
-        variants: each without its inputs.
-        inputs: what all of them are fed; a large batch is sent, and held, once.
+    Raises:
+        DataError: where ``example`` has no sample, or ``batch_size`` is below 1.
     """
-
-    variants: tuple[bytes, ...]
-    inputs: bytes
-
-
-def pickled(variants: Sequence[Variant]) -> tuple[Sent, str | None]:
-    """Return variants that share their inputs as bytes, and why a worker could not load them; None where it could."""
-    sent: list[bytes] = []
-    nothing = Sent((), b"")
-    try:
-        inputs = pickle.dumps(variants[0].inputs)
-    except Exception as error:  # Whatever a __reduce__ raises.
-        return nothing, f"the inputs cannot be pickled ({type(error).__name__}: {error})"
-    for variant in variants:
-        try:
-            payload = pickle.dumps(replace(variant, inputs=None))
-        except Exception as error:
-            return nothing, f"{variant.name!r} cannot be pickled ({type(error).__name__}: {error})"
-        if b"__main__" in payload and not _main_is_a_file():
-            return nothing, f"{variant.name!r} is defined in an interactive session, which a worker cannot import"
-        sent.append(payload)
-    return Sent(tuple(sent), inputs), None
+    if batch_size < 1:
+        raise DataError(f"A batch of {batch_size} samples is not possible; give a batch size of at least 1.")
+    if isinstance(example, PackedSequence):
+        padded, lengths = batch_of(pad_packed_sequence(example, batch_first=True), batch_size)
+        return pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
+    if isinstance(example, Tensor) and example.dim():
+        if not len(example):
+            raise DataError(
+                "The example batch has no sample, so that no batch can be made from it. Give it at least one."
+            )
+        return example[torch.arange(batch_size) % len(example)]
+    if isinstance(example, tuple | list):
+        parts = [batch_of(part, batch_size) for part in example]
+        # A named tuple takes its fields one by one.
+        return type(example)(*parts) if hasattr(example, "_fields") else type(example)(parts)
+    if isinstance(example, dict):
+        return {key: batch_of(value, batch_size) for key, value in example.items()}
+    return example
 
 
-def unpickled(payload: bytes, name: str, inputs: tuple[Any, ...] | None) -> Variant:
-    """Return the variant that ``pickled`` wrote, under ``name``, with its inputs."""
-    with named(name, "being loaded by a worker"):
-        variant: Variant = pickle.loads(payload)  # noqa: S301 - written by our own process a moment ago
-        return replace(variant, name=name, inputs=inputs)
+def grouped(
+    others: Sequence[Variant], baselines: Sequence[Variant], group_size: int | None, limit_bytes: int | None
+) -> list[list[Variant]]:
+    """Return variants in groups that fit into memory together, in their order.
+
+    A variant that is too large by itself is a group by itself.
+
+    Args:
+        others: all variants but the baselines; without any there is one group, which is empty.
+        baselines: loaded in each group, the first of them twice.
+        group_size: most variants in a group.
+        limit_bytes: most bytes of weights in a group; None for ``SHARE`` of what is available.
+    """
+    room = _limit(limit_bytes) - sum(map(_weight_bytes, (baselines[0], *baselines)))
+    groups: list[list[Variant]] = []
+    taken = 0
+    for variant in others:
+        needed = _weight_bytes(variant)
+        full = groups and group_size is not None and len(groups[-1]) >= group_size
+        if not groups or full or taken + needed > room:
+            groups.append([])
+            taken = 0
+        groups[-1].append(variant)
+        taken += needed
+    return groups or [[]]
 
 
-def _main_is_a_file() -> bool:
-    file = getattr(sys.modules.get("__main__"), "__file__", None)
-    return file is not None and Path(file).is_file()
+def fits(variants: Iterable[Variant], times: int, limit_bytes: int | None) -> bool:
+    """Whether the weights of all variants fit so many times into the limit, or ``SHARE`` of what is available."""
+    return times * sum(map(_weight_bytes, variants)) <= _limit(limit_bytes)
 
 
-def weight_bytes(variant: Variant) -> int:
+def _limit(limit_bytes: int | None) -> float:
+    return machine.available_bytes() * SHARE if limit_bytes is None else limit_bytes
+
+
+def _weight_bytes(variant: Variant) -> int:
     """Return the bytes of a network's tensors; 0 for what does not say."""
     if isinstance(variant.target, Built):
         return variant.target.weight_bytes
     if not isinstance(variant.target, nn.Module):
         return 0
-    with torch.no_grad():
-        tensors = [*variant.target.parameters(), *variant.target.buffers()]
+    tensors = [*variant.target.parameters(), *variant.target.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

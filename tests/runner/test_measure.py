@@ -17,7 +17,7 @@ from sparsebench.registry import BACKENDS
 from sparsebench.report.caveats import findings
 from sparsebench.statistics.paired_ratios import median_interval, sign_test
 from sparsebench.store.run_directory import Store
-from sparsebench.timing import grouping
+from sparsebench.timing import machine
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_without_any_dense_network_the_least_sparse_one_is_the_baseline_and_the_
 
 
 def test_networks_that_do_not_fit_into_memory_together_have_sessions_and_controls_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(grouping, "_available_bytes", lambda: 1.0)
+    monkeypatch.setattr(machine, "available_bytes", lambda: 1.0)
     found = measured(run_sweep(tiny(*TIMED), runs_dir=tmp_path))
     sessions = {m.session.id: m.session for m in found.values()}
     assert sorted(name[-2:] for name in sessions) == ["-0", "-1", "-2"]

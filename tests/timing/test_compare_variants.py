@@ -27,8 +27,7 @@ from torch import nn
 
 from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.timing import Built, Verdict, compare
-from sparsebench.timing.grouping import grouped
-from sparsebench.timing.variants import Variant
+from sparsebench.timing.variants import Variant, grouped
 
 
 def compared(machine, milliseconds, **settings):

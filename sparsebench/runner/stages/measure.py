@@ -19,7 +19,7 @@ from sparsebench.store.results import CompressResult
 from sparsebench.store.run_directory import Store
 from sparsebench.store.timings import MeasureResult, RatioResult, SessionResult
 from sparsebench.timing.comparison import Comparison, Ratio, Timing, worst_conditions
-from sparsebench.timing.conditions import OtherWork
+from sparsebench.timing.machine import OtherWork
 from sparsebench.timing.protocol import compare_variants
 from sparsebench.timing.session import RoundRecord
 from sparsebench.timing.settings import Settings

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from sparsebench.timing import conditions
-from sparsebench.timing.conditions import OtherWork
+from sparsebench.timing import machine as system
+from sparsebench.timing.machine import OtherWork
 
 STAT = "cpu  {user} 0 {system} {idle} 5 {irq} 0 {steal} 0 0\ncpu0 1 2 3\n"
 
@@ -24,9 +24,9 @@ def machine(monkeypatch):
     def text(path):
         return STAT.format(**{name: round(value * ticks) for name, value in state.items()})
 
-    monkeypatch.setattr(conditions, "_text", text)
-    monkeypatch.setattr(conditions, "_own_seconds", lambda: state["own"])
-    monkeypatch.setattr(conditions.time, "monotonic", lambda: state["now"])
+    monkeypatch.setattr(system, "_text", text)
+    monkeypatch.setattr(system, "_own_seconds", lambda: state["own"])
+    monkeypatch.setattr(system.time, "monotonic", lambda: state["now"])
     return state
 
 
@@ -43,7 +43,7 @@ def test_an_idle_machine_and_a_greedy_hypervisor_are_no_work_of_others(machine):
 
 
 def test_a_system_that_does_not_tell_gives_no_figure(machine, monkeypatch):
-    monkeypatch.setattr(conditions, "_text", lambda path: "")
+    monkeypatch.setattr(system, "_text", lambda path: "")
     assert OtherWork().read() is None
 
 
