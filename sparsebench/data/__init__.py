@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,16 +97,13 @@ def labels_of(dataset: Dataset[Any]) -> Tensor | None:
         parent = labels_of(dataset.dataset)
         found = None if parent is None else parent[torch.as_tensor(dataset.indices, dtype=torch.long)]
     elif isinstance(dataset, ConcatDataset):
-        parts = [labels_of(part) for part in dataset.datasets]
-        known = [part for part in parts if part is not None]
-        found = torch.cat(known) if len(known) == len(parts) else None
+        known = [labels for part in dataset.datasets if (labels := labels_of(part)) is not None]
+        found = torch.cat(known) if len(known) == len(dataset.datasets) else None
     else:
         listed = getattr(dataset, "targets", getattr(dataset, "labels", None))
         if listed is not None and not callable(listed):
-            try:
+            with suppress(TypeError, ValueError, RuntimeError):  # Labels of another kind, such as strings or boxes.
                 found = torch.as_tensor(listed)
-            except (TypeError, ValueError, RuntimeError):  # Labels of another kind, such as strings or boxes.
-                found = None
     # A wrapper may change its samples and keep the labels of all: only what matches in number is taken for theirs.
     return found if found is not None and found.ndim == 1 and len(found) == _length(dataset) else None
 
@@ -122,21 +120,16 @@ def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str
     Returns:
         A mapping that can be written as JSON; the same for the same data.
     """
-    options = dict(options or {})
     # A user's own loader is not imported for this; that its source is the same is for the caller to see.
     loader = None if DATASETS.is_own(name) else DATASETS.load(name)
     version, places = getattr(loader, "version", None), getattr(loader, "places", ())
-    options = {key: value for key, value in options.items() if key not in places}
-    paths = {key: value for key, value in options.items() if _is_path(value)}
-    paths |= {str(path): path for path in getattr(loader, "files", ()) if _is_path(path)}
-    files = {key: _files(Path(value)) for key, value in paths.items()}
+    kept = {key: value for key, value in (options or {}).items() if key not in places}
+    paths = kept | {str(path): path for path in getattr(loader, "files", ())}
     return {
         "name": DATASETS.canonical(name),
         "version": None if version is None else str(version),
-        "options": {
-            key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in options.items()
-        },
-        "files": files,
+        "options": {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in kept.items()},
+        "files": {key: _files(Path(value)) for key, value in paths.items() if _is_path(value)},
     }
 
 
@@ -162,7 +155,8 @@ def _problems(splits: Splits) -> list[str]:
     problems = []
     if splits.classes < 2:
         problems.append(f"it says it has {splits.classes} classes; at least 2 are needed.")
-    for name, dataset in zip(SPLIT_NAMES, (splits.train, splits.val, splits.test), strict=True):
+    for name in SPLIT_NAMES:
+        dataset = getattr(splits, name)
         samples = _length(dataset)
         if samples is None:
             problems.append(f"the {name} split has no length; give a map-style dataset with __len__ and __getitem__.")

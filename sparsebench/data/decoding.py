@@ -1,7 +1,5 @@
 """Image files decoded: one by one where there are many, or all at once into one array of bytes, kept on disk."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import Counter

@@ -1,11 +1,9 @@
 """Small images in memory as bytes, augmented and normalised a whole batch at a time."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -94,7 +92,7 @@ class ImageTensors(Dataset[Any]):
             images = augment(images, self.augmentation)
         return [images.to(torch.float32).mul_(self.scale).add_(self.shift), self.labels.index_select(0, rows)]
 
-    def to(self, device: torch.device) -> ImageTensors:
+    def to(self, device: torch.device) -> Self:
         """Return the same dataset with its images on a device, where its batches are then made."""
         moved = copy.copy(self)
         for name in ("images", "labels", "scale", "shift"):

@@ -1,7 +1,5 @@
 """The images in a folder: which are for training and testing, and of which class each is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +8,9 @@ from sparsebench.errors import DataError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 _SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 
@@ -65,8 +59,7 @@ def list_images(root: Path) -> Listing:
     ]
     classes = tuple(sorted(found["train"]))
     for split, own in found.items():
-        strange = sorted(set(own) - set(classes))
-        if strange:
+        if strange := sorted(set(own) - set(classes)):
             problems.append(f"{split} has the classes {', '.join(strange)}, which train lacks")
     if len(classes) < 2:
         problems.append(f"{parts['train']} has {len(classes)} class folders; at least 2 are needed")
@@ -84,10 +77,8 @@ def _descend(root: Path) -> Path:
     """Return the first folder on the way down that does not just hold another one."""
     while True:
         inner = _folders(root)
-        if len(inner) != 1 or _is_split(inner[0]) or _images(root, deep=False):
-            return root
-        if not _folders(inner[0]):  # A single class is no wrapper.
-            return root
+        if len(inner) != 1 or _is_split(inner[0]) or _images(root, deep=False) or not _folders(inner[0]):
+            return root  # A single class is no wrapper.
         root = inner[0]
 
 

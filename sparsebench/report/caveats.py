@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from sparsebench.points.baselines import EAGER
 from sparsebench.points.latency import sessions
@@ -116,10 +117,8 @@ def _recorded(run: Run) -> Iterator[str]:
     for trial, record in _records(run.trials):
         for text in record.warnings:
             users[text].setdefault(record.key, trial.trial.label)
-    for text, labels in users.items():
-        first = next(iter(labels.values()))
-        others = f" and {len(labels) - 1:,} more" if len(labels) > 1 else ""
-        yield f"{escape(shorten(text))} ({escape(first)}{others})"
+    for text, (first, *others) in ((text, labels.values()) for text, labels in users.items()):
+        yield f"{escape(shorten(text))} ({escape(first)}{f' and {len(others):,} more' if others else ''})"
 
 
 def _other_sparsity(run: Run) -> Iterator[str]:
@@ -133,15 +132,13 @@ def _other_sparsity(run: Run) -> Iterator[str]:
 
 
 def _collapsed(run: Run) -> Iterator[str]:
-    networks: Counter[str] = Counter()
-    dead: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    dead: defaultdict[str, list[list[str]]] = defaultdict(list)
     for trial, trained in trained_records(run).values():
-        networks[_network(trial)] += 1
-        dead[_network(trial)].update(layer.name for layer in trained.layers if layer.collapsed)
-    for network, layers in dead.items():
-        if layers:
-            seeds = counted(networks[network], "seed")
-            names = [f"{escape(shorten(name, 60))} ({count} of {seeds})" for name, count in layers.items()]
+        dead[_network(trial)].append([layer.name for layer in trained.layers if layer.collapsed])
+    for network, by_seed in dead.items():
+        seeds, layers = counted(len(by_seed), "seed"), Counter(chain.from_iterable(by_seed))
+        names = [f"{escape(shorten(name, 60))} ({count} of {seeds})" for name, count in layers.items()]
+        if names:
             yield f"{network}: collapsed, at least 99.5 % zero: {first_of(names, ALSO_LISTED)}."
 
 

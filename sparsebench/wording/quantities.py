@@ -34,24 +34,15 @@ POINTS = Dimension(
     "0.5pp",
     "pp are percentage points: 0.5pp is the step from 95.0 % to 94.5 %.",
 )
-"""In percentage points."""
-
 PERCENT = Dimension("a relative change", {"%": 0.01}, "5%")
-"""As a fraction."""
-
 BYTES = Dimension(
     "a number of bytes",
     {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
     "100kB",
     "kB are 1000 bytes, KiB 1024.",
 )
-"""In bytes."""
-
 MILLISECONDS = Dimension("a time", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3, "ns": 1e-6}, "2ms")
-"""In milliseconds."""
-
 COUNT = Dimension("a number", {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}, "5M")
-"""As it is."""
 
 
 def parse_quantity(text: str, *dimensions: Dimension) -> tuple[float, Dimension]:
@@ -73,10 +64,10 @@ def parse_quantity(text: str, *dimensions: Dimension) -> tuple[float, Dimension]
     number, unit = float(found[1]), found[2].replace("μ", "µ")
     if not math.isfinite(number):
         raise SparsebenchError(f"{found[1]} is too large for a number.")
-    for dimension in dimensions:
-        if unit in dimension.units:
-            return number * dimension.units[unit], dimension
-    units = [unit for dimension in dimensions for unit in dimension.units if unit]
+    units = {unit: dimension for dimension in dimensions for unit in dimension.units}
+    if unit in units:
+        return number * units[unit].units[unit], units[unit]
+    units.pop("", None)
     hints = "".join(f" {dimension.hint}" for dimension in dimensions if dimension.hint)
     allowed = f"Allowed: {', '.join(units)}, as in {examples}.{hints}"
     if not unit:
