@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Elements handled at once on a CPU: the buffers of one block stay in the second-level caches of two cores.
 _CPU_BLOCK = 1 << 19
-"""Elements handled at once on a CPU: the buffers of one block stay in the second-level caches of two cores."""
 
+# Elements handled at once elsewhere: large, because each block costs kernel launches and a wait.
 _DEVICE_BLOCK = 1 << 26
-"""Elements handled at once elsewhere: large, because each block costs kernel launches and a wait."""
 
+# Elements whose one-byte marks make up one int64; most words of marks are zero and are skipped whole.
 _WORD = 8
-"""Elements whose one-byte marks make up one int64; most words of marks are zero and are skipped whole."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class MagnitudePool:
         )
 
     def _load(self, number: int) -> Tensor:
-        """Fill the first buffer with the bit patterns of one block and return the part that is filled."""
+        # The first buffer, as far as it is filled with the bit patterns of one block.
         pieces = self._pieces[number]
         bits = self._bits[: sum(piece.numel() for piece in pieces)]
         if number == self._loaded:
@@ -152,16 +152,11 @@ class MagnitudePool:
         return bits
 
     def _own(self, piece: Tensor) -> Tensor:
-        """Return a tensor in the precision and on the device of the pool, itself where it is so already."""
         return piece.to(device=self._device, dtype=self.dtype)
 
     def _gather(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the marked elements of the current block.
-
-        Returns:
-            Their bit patterns, where they stand among the elements of all words that hold any, and the positions in the
-            block of these words.
-        """
+        # Of the marked elements of the current block: their bit patterns, where they stand among the elements of all
+        # words that hold any, and the positions in the block of these words.
         end = _whole_words(size)
         self._marks[size:end] = False
         marks = self._marks[:end]
@@ -172,8 +167,6 @@ class MagnitudePool:
 
 
 class _Kept(threading.local):
-    """The buffers that a thread keeps between pools."""
-
     def __init__(self) -> None:
         self.by_dtype: dict[torch.dtype, list[Tensor]] = {}
 
@@ -182,7 +175,7 @@ _kept = _Kept()
 
 
 def _buffers(size: int, integer: torch.dtype, device: torch.device) -> list[Tensor]:
-    """Return two buffers of integers and two of marks; on a CPU they are kept for the next call of this thread."""
+    # Two of integers and two of marks; on a CPU they are kept for the next call of this thread.
     if device.type != "cpu":  # Its allocator keeps memory by itself.
         return _fresh_buffers(size, integer, device)
     held = _kept.by_dtype.get(integer)
@@ -197,7 +190,6 @@ def _fresh_buffers(size: int, integer: torch.dtype, device: torch.device) -> lis
 
 
 def _whole_words(size: int) -> int:
-    """Return the number of elements rounded up to whole words."""
     return -(-size // _WORD) * _WORD
 
 

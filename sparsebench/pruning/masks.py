@@ -110,9 +110,6 @@ def capture_zeros(net: nn.Module, include_classifier: bool = True, keep: Collect
     Returns:
         Masks on the device of the weights; empty for a network without zeros.
     """
-    found = {}
-    for weight in prunable_weights(net, include_classifier, keep):
-        zeros = weight.parameter.detach() == 0
-        if bool(zeros.any()):
-            found[weight.name] = zeros
-    return Masks(found)
+    weights = prunable_weights(net, include_classifier, keep)
+    found = {weight.name: weight.parameter.detach() == 0 for weight in weights}
+    return Masks({name: zeros for name, zeros in found.items() if bool(zeros.any())})

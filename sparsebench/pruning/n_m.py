@@ -51,7 +51,6 @@ class NM(WeightPruner):
         return net
 
     def _surplus(self, weight: Tensor) -> Tensor:
-        """Return the mask of what does not belong to the N largest of its group; of equals, the first stay."""
         rows = weight.detach().abs().movedim(1, -1)
         whole = rows.shape[-1] // self.m * self.m
         groups = rows[..., :whole].reshape(*rows.shape[:-1], -1, self.m)

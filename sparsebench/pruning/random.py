@@ -64,7 +64,7 @@ class Random(WeightPruner):
         return net
 
     def _rank(self, weight: PrunableWeight) -> Tensor:
-        """Return a number in (0, 1] for each element; the smallest are pruned first."""
+        # A number in (0, 1] for each element; the smallest are pruned first.
         found = self._ranks.get(weight.name)
         if found is None or found.shape != weight.parameter.shape:
             # Of its own for every layer, so that the choice in one does not depend on which others there are.

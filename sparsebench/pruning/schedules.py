@@ -93,11 +93,8 @@ class GradualPruning:
         return step >= self.phase
 
     def _cuts(self, step: int, steps: int) -> int:
-        """Return how many of the ``steps`` changes of structure are made by a training step.
-
-        They divide the phase into equal parts, so that training follows each of them, the last one too: a network whose
-        channels have just been removed is no measure of what it can do.
-        """
+        # Changes of structure divide the phase into equal parts, so that training follows each of them, the last one
+        # too: a network whose channels have just been removed is no measure of what it can do.
         return min(steps, step * (steps + 1) // self.phase)
 
     def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer | None = None) -> None:
@@ -123,15 +120,7 @@ class GradualPruning:
 def gradual_pruning(
     pruner: Pruner, schedule: str, threshold: float, steps: int, hold: float, every: int
 ) -> GradualPruning:
-    """Return how a training of ``steps`` steps follows a pruner.
-
-    Args:
-        pruner: how weights are chosen.
-        schedule: how sparsity grows: a name in ``SCHEDULES``.
-        threshold: fraction of zeros at the end.
-        steps: training steps, at least 1.
-        hold: fraction of them, at the end, that is spent at full sparsity; in [0, 1).
-        every: training steps between two prunings, at least 1.
+    """Return how a training of ``steps`` steps, the last share ``hold`` of them at full sparsity, follows a pruner.
 
     Raises:
         SparsebenchError: where a setting is out of range or not known.

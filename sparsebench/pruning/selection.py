@@ -15,35 +15,31 @@ from torch import Tensor
 
 from sparsebench.pruning.magnitude_pool import Candidates, MagnitudePool
 
+# Up to so many magnitudes are ordered directly; a sample would cost more than it saves.
 _FEW = 1 << 14
-"""Up to so many magnitudes are ordered directly; a sample would cost more than it saves."""
 
+# At least so many elements may be gathered, and never fewer than half of all.
 _MANY = 1 << 16
-"""At least so many elements may be gathered, and never fewer than half of all."""
 
+# Of n magnitudes this times n^(2/3) are sampled: sorting them costs about what their bracket's candidates cost.
 _SAMPLE_SCALE = 2
-"""Of n magnitudes this times n^(2/3) are sampled: sorting them costs about what their bracket's candidates cost."""
 
+# Half the widths of brackets, in standard deviations of a rank estimated from a sample; then what is known is halved.
+# The first one misses once in eighty times, which costs less than the candidates of a wider one.
 _SPREADS = (2.5, 10.0, 40.0)
-"""Half the widths of brackets, in standard deviations of a rank estimated from a sample; then what is known is halved.
-The first one misses once in eighty times, which costs less than the candidates of a wider one."""
 
+# Fraction of all magnitudes in the narrowest bracket that is guessed from earlier calls.
 _GUESSED_AT_LEAST = 0.001
-"""Fraction of all magnitudes in the narrowest bracket that is guessed from earlier calls."""
 
+# Fraction of all magnitudes in a guessed bracket above which a sample is drawn instead.
 _GUESSED_AT_MOST = 0.02
-"""Fraction of all magnitudes in a guessed bracket above which a sample is drawn instead."""
 
+# Half the width of a guessed bracket, in errors of the guess before.
 _MARGIN = 3
-"""Half the width of a guessed bracket, in errors of the guess before."""
 
 
 class NotFiniteError(ValueError):
-    """A tensor holds NaN or infinity, so its magnitudes have no order.
-
-    Attributes:
-        index: which of the tensors given.
-    """
+    """The tensor ``index`` of those given holds NaN or infinity, so its magnitudes have no order."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -130,25 +126,18 @@ class _Guess:
 
     @property
     def _expected(self) -> int:
-        """The next magnitude, if the bit patterns go on as they did between the last two."""
+        # As if the bit patterns went on as they did between the last two.
         return 2 * self._known[-1] - self._known[0]
 
 
 @dataclass(frozen=True)
 class _Kth:
-    """The magnitude of a given rank in a pool.
-
-    Attributes:
-        bits: its bit pattern.
-        below: number of smaller magnitudes.
-        equal: number of magnitudes that equal it.
-        candidates: magnitudes gathered around it, all that equal it among them; None where they were only counted.
-    """
+    """The bit pattern of the magnitude of a given rank, and how many are smaller and how many equal it."""
 
     bits: int
     below: int
     equal: int
-    candidates: Candidates | None
+    candidates: Candidates | None  # Gathered around it, all that equal it among them; None where only counted.
 
 
 def _kth_smallest(pool: MagnitudePool, rank: int, guess: _Guess) -> _Kth | None:
@@ -210,9 +199,7 @@ class _Sample:
     def bracket(self, quantile: float, spread: float) -> tuple[int, int]:
         """Return a bracket in which the quantile lies, with luck, and few magnitudes do.
 
-        Args:
-            quantile: rank sought divided by the number of magnitudes.
-            spread: half the width, in standard deviations of the quantile's rank in an independent sample.
+        Half its width is ``spread`` standard deviations of the quantile's rank in an independent sample.
         """
         size = len(self._sorted)
         margin = spread * math.sqrt(size * quantile * (1 - quantile)) + 2
@@ -261,7 +248,6 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _row_major(places: Tensor, tensor: Tensor) -> Tensor:
-    """Return the row-major indices of elements of a dense tensor, given their places in memory."""
     indices = torch.zeros_like(places)
     for stride, size in zip(tensor.stride(), tensor.shape, strict=True):
         indices = indices * size + places // stride % size
@@ -278,7 +264,6 @@ def _at_most(value: float, dtype: torch.dtype) -> float:
 
 
 def _next_prime(number: int) -> int:
-    """Return the smallest prime number at or above ``number``."""
     number = max(number, 2)
     while any(number % divisor == 0 for divisor in range(2, math.isqrt(number) + 1)):
         number += 1

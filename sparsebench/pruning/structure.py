@@ -201,6 +201,7 @@ def _is_size(value: object) -> bool:
 
 
 def _size(value: Any) -> Size:
-    if not _is_size(tuple(value) if isinstance(value, list) else value):
+    size: Size = tuple(value) if isinstance(value, list) else value
+    if not _is_size(size):
         raise ValueError(f"{value!r} is no size")
-    return tuple(value) if isinstance(value, list) else int(value)
+    return size

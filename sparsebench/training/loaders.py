@@ -160,7 +160,7 @@ def to_device(inputs: Any, dtype: torch.dtype, device: torch.device) -> Any:
 
 
 def _tensors(dataset: Dataset[Any]) -> tuple[Tensor, ...]:
-    """Return the tensors behind a dataset in memory; none for any other, subclasses too, which may compute samples."""
+    # Behind a dataset in memory; none for any other, subclasses too, which may compute samples.
     if type(dataset) is TensorDataset:
         return dataset.tensors
     if _moves(dataset):
@@ -178,10 +178,7 @@ def _cores() -> int:
 
 
 def _fetch_of(dataset: Dataset[Any]) -> Fetch | None:
-    """Return what makes a batch of positions in a dataset in memory, or None for any other.
-
-    Types are compared exactly: a subclass may give other samples than its tensors hold.
-    """
+    # What makes a batch of positions in a dataset in memory; a subclass may give other samples than its tensors hold.
     if type(dataset) is TensorDataset:
         return lambda rows: [tensor.index_select(0, rows.to(tensor.device)) for tensor in dataset.tensors]
     if type(dataset) is Subset:

@@ -44,7 +44,6 @@ class TrainerParts(TrainingSettings):
 
     @property
     def _steps(self) -> int:
-        """Training steps of an epoch."""
         batches = len(self._loader("train"))
         if self.steps_per_epoch is not None and not 1 <= self.steps_per_epoch <= batches:
             raise TrainingError(
@@ -72,7 +71,7 @@ class TrainerParts(TrainingSettings):
             yield inputs, labels.to(device, kind, non_blocking=True)
 
     def _example(self) -> Any:
-        """Return inputs of two validation samples on the CPU, with which a network can be followed."""
+        # Two validation samples on the CPU, with which a network can be followed.
         inputs, _ = next(self._batches("val", torch.device("cpu")))
         return inputs[:2] if isinstance(inputs, Tensor) else inputs
 
@@ -91,7 +90,7 @@ class TrainerParts(TrainingSettings):
             self._channels_last = before
 
     def _sparsity(self, model: nn.Module, steps: int, threshold: float) -> Sparsity | None:
-        """Return what makes or keeps zeros in ``steps`` steps, or None for nothing; check the settings in any case."""
+        # Settings are checked in any case.
         pruner = pruner_of_training(
             self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold
         )
@@ -110,7 +109,7 @@ class TrainerParts(TrainingSettings):
         return gradual
 
     def _checkpoints(self, progress: Progress, path: Path, epochs: int, threshold: float) -> Checkpoints | None:
-        """Return where checkpoints are written and found, or None for none; called before anything has changed."""
+        # Called before anything has changed.
         if self.checkpoint_seconds is None:
             return None
         optimizer, scheduler, criterion = progress.optimizer, progress.scheduler, self.criterion
@@ -132,5 +131,4 @@ class TrainerParts(TrainingSettings):
 
     @property
     def _kept(self) -> tuple[str, ...]:
-        """Patterns of the layers that stay dense by their own threshold."""
         return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)

@@ -43,13 +43,11 @@ class BestEpoch:
 
     Attributes:
         number: of the best epoch so far; None before any was offered.
-        rank: what epochs are compared by.
-        weights: its state dict; empty where it was the last one, as which the network stands.
     """
 
     number: int | None = None
     rank: tuple[float, float] | None = None
-    weights: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)  # Empty where the network stands as after its best epoch.
 
     def offer(self, epoch: Epoch, model: nn.Module, last: bool) -> None:
         """Take an epoch into account, after which ``model`` stands as it is; the last one's weights need no copy."""
@@ -79,11 +77,6 @@ class Steps:
     """Trains a network over the batches of an epoch.
 
     Attributes:
-        model: the network.
-        optimizer: steps its parameters.
-        scheduler: stepped after every training step; None for a constant rate.
-        precision: how losses are computed and differentiated.
-        sparsity: what makes or keeps zeros; None for nothing.
         loss: of a network in training mode, inputs and labels.
         compile_network: whether ``torch.compile`` compiles the network for its training steps.
     """

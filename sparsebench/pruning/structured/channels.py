@@ -115,7 +115,7 @@ class ChannelGraph:
         return graph
 
     def _mark(self, values: Any) -> None:
-        """Note what flows into or out of a module that stays whole: the layers on its other side must not shrink."""
+        # What flows into or out of a module that stays whole: the layers on its other side must not shrink.
         self._marks.update(tensor.grad_fn for tensor in tensors_in(values) if tensor.grad_fn is not None)
 
     def _find(self) -> Iterator[ChannelGroup]:
@@ -126,7 +126,6 @@ class ChannelGraph:
                 yield group
 
     def _must_stay(self, dep: Any) -> bool:
-        """Whether removing channels at one place of a group would change what is to stay."""
         node, loses_outputs = dep.target, self.graph.is_out_channel_pruning_fn(dep.handler)
         if node.type == tp.ops.OPTYPE.PARAMETER or node.module in self._whole:
             return True
@@ -204,7 +203,7 @@ def _is_opaque(module: nn.Module) -> bool:
 
 
 def _tied(net: nn.Module) -> set[str]:
-    """Return the names of the modules that share a parameter with another module."""
+    # Modules that share a parameter with another.
     owners: dict[nn.Parameter, set[str]] = {}
     for name, module in net.named_modules():
         for parameter in module._parameters.values():
@@ -214,7 +213,6 @@ def _tied(net: nn.Module) -> set[str]:
 
 
 def _blocks(module: nn.Module) -> int:
-    """Return into how many equal blocks a module splits its channels; 1 for a depthwise convolution."""
     if isinstance(module, nn.GroupNorm):
         return module.num_groups
     if isinstance(module, tp.ops.TORCH_CONV) and module.groups != module.out_channels:
@@ -240,7 +238,6 @@ def _one_operation(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _mapped(values: Any, change: Callable[[Tensor], Any]) -> Any:
-    """Return values of the same form with their floating-point tensors changed."""
     if isinstance(values, Tensor):
         return change(values) if values.is_floating_point() else values
     if isinstance(values, tuple) and hasattr(values, "_fields"):  # a packed sequence

@@ -98,7 +98,7 @@ def choose_counts(
 
 
 def _cuts(layers: Sequence[Layer], global_ranking: bool) -> list[tuple[int, int]]:
-    """Return (layer, units left after it) of every possible cut, in the order in which they are made."""
+    # (layer, units left after it), in the order in which they are made.
     ranked = []
     for index, layer in enumerate(layers):
         worst = 0.0

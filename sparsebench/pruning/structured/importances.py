@@ -55,12 +55,7 @@ def copy_gradients(net: nn.Module, copied: nn.Module) -> None:
 
 
 def group_scores(group: ChannelGroup, importance: str, seed: int) -> Tensor | None:
-    """Return the importance of each unit of a group, float32 (units,), or None where the importance does not apply.
-
-    Args:
-        group: the channels; see ``counts.Layer`` for what a unit is.
-        importance: a name in ``IMPORTANCES``.
-        seed: what ``random`` draws from, beside the name of the group's root.
+    """Return the importance of each unit of a group, see ``counts.Layer``: float32 (units,), or None without meaning.
 
     Raises:
         PruningError: where a weight is NaN or infinite.

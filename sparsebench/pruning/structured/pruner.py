@@ -172,7 +172,7 @@ class Structured:
             return ChannelGraph(copied.eval(), self._example[0], self.include_classifier, self.keep)
 
     def _check_runs(self, net: nn.Module, shrinking: Shrinking) -> None:
-        """Run a copy without the channels before the network itself is touched."""
+        # A copy without the channels, before the network itself is touched.
         example = self._example[0] if self._example else None
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
