@@ -64,12 +64,7 @@ class TrainerContract:
 
     def parameters(self, **changed: float) -> dict[str, float]:
         """Return what ``train`` is given as ``parameters``."""
-        return {
-            "learning_rate": 0.01,
-            "learning_step": 1,
-            "learning_gamma": 0.1,
-            "prune_threshold": 0.0,
-        } | changed
+        return {"learning_rate": 0.01, "learning_step": 1, "learning_gamma": 0.1, "prune_threshold": 0.0} | changed
 
     def test_the_class_can_be_called_as_every_trainer_is(self) -> None:
         check_trainer(self.trainer_class)
@@ -103,9 +98,8 @@ class TrainerContract:
 
     def test_training_learns(self, tmp_path: Path) -> None:
         trainer = self._loaded(tmp_path)
-        accuracy, _ = check_evaluated(
-            trainer.evaluate(net=self._train(trainer, self.network(), epochs=8), quant_mode=False)
-        )
+        trained = self._train(trainer, self.network(), epochs=8)
+        accuracy, _ = check_evaluated(trainer.evaluate(net=trained, quant_mode=False))
         assert accuracy > 1.5 / _CLASSES, f"The accuracy after 8 epochs is {accuracy:.2f}, hardly better than guessing."
 
     def test_reload_starts_from_the_old_weights(self, tmp_path: Path) -> None:
@@ -191,20 +185,13 @@ class TrainerContract:
         old_net: nn.Module | None = None,
         **parameters: float,
     ) -> nn.Module:
-        returned = trainer.train(
-            net=net,
-            parameters=self.parameters(**parameters),
-            name="network",
-            epochs=epochs,
-            reload=reload,
-            old_net=old_net,
+        asked = self.parameters(**parameters)
+        return check_trained(
+            trainer.train(net=net, parameters=asked, name="network", epochs=epochs, reload=reload, old_net=old_net)
         )
-        return check_trained(returned)
 
 
 class _Counter(nn.Module):
-    """Counts the calls and the samples that reach a network, and notes on which devices they are."""
-
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net

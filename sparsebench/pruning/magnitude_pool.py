@@ -19,17 +19,11 @@ _WORD = 8
 
 @dataclass(frozen=True)
 class Candidates:
-    """The magnitudes that lie in a bracket, in the order of the pool.
-
-    Attributes:
-        bits: their bit patterns, one dimension.
-        _marks: where they stand among the words that hold any.
-        _words: the position in the pool of the first element of each of these words.
-    """
+    """The bit patterns, in one dimension, of the magnitudes that lie in a bracket, in the order of the pool."""
 
     bits: Tensor
-    _marks: Tensor
-    _words: Tensor
+    _marks: Tensor  # Where they stand among the words that hold any.
+    _words: Tensor  # The position in the pool of the first element of each of these words.
 
     def positions_of(self, bits: int) -> Tensor:
         """Return the positions in the pool, ascending, of the candidates that equal ``bits``."""

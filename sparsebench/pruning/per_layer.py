@@ -48,14 +48,7 @@ class PerLayer:
 def pruner_of_training(
     name: str, options: Mapping[str, Any], per_layer: Mapping[str, float], include_classifier: bool, threshold: float
 ) -> Pruner:
-    """Return the pruner that a training follows, with the thresholds that single layers have of their own.
-
-    Args:
-        name: a name in ``PRUNERS``.
-        options: the pruner's own keyword arguments.
-        per_layer: thresholds of their own for layers, by name or pattern; 0 keeps a layer dense.
-        include_classifier: whether the last prunable layer is pruned as well.
-        threshold: the threshold of the sweep, at which the layers in ``per_layer`` reach theirs.
+    """Return the pruner that a training to a threshold follows; see ``build_pruner`` and ``PerLayer``.
 
     Raises:
         UnknownNameError: where no such pruner is known.
@@ -96,11 +89,7 @@ def named_layers(
 
 
 def check_patterns(patterns: Collection[str], layers: Collection[str]) -> None:
-    """Raise where a pattern names no prunable layer.
-
-    Raises:
-        PruningError: with every such pattern.
-    """
+    """Raise a ``PruningError`` with every pattern that names no prunable layer."""
     lost = [pattern for pattern in patterns if not any(fnmatchcase(layer, pattern) for layer in layers)]
     if lost:
         guess = nearest(lost[0], layers)

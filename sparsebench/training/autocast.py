@@ -54,22 +54,18 @@ class Precision:
 
     def update(self, loss: Tensor, optimizer: Optimizer) -> None:
         """Differentiate ``loss`` and let ``optimizer`` make one step."""
-        if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._clip(optimizer)
-            optimizer.step()
-            return
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        scaler = self.scaler
+        (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
         if self._clip_norm is not None:
-            self.scaler.unscale_(optimizer)
-            self._clip(optimizer)
-        self.scaler.step(optimizer)
-        self.scaler.update()
-
-    def _clip(self, optimizer: Optimizer) -> None:
-        if self._clip_norm is not None:
+            if scaler:
+                scaler.unscale_(optimizer)
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+        if scaler:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
 
 
 def amp_problem(amp: str, device: torch.device) -> str | None:

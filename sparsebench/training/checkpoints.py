@@ -33,11 +33,7 @@ _SHARE_OF_TIME = 0.02
 
 
 def checkpoint_path(folder: str | os.PathLike[str] | None, name: str) -> Path:
-    """Return the path a network is saved to, ``folder/name.pth``, and make its folder.
-
-    Raises:
-        SparsebenchError: where there is no folder, or the name leads out of it.
-    """
+    """Return the path a network is saved to, ``folder/name.pth``, and make its folder; refuse a name outside of it."""
     if folder is None:
         raise SparsebenchError("models_path is None, so the network cannot be saved; give the trainer a folder.")
     base = Path(folder).resolve()
@@ -180,9 +176,7 @@ class Checkpoints:
 def digest(settings: Mapping[str, Any], *nets: nn.Module | None) -> str:
     """Return the SHA-256 of what a training begins with: settings, weights, and the state of torch's random numbers.
 
-    Args:
-        settings: all that its result depends on besides; what is no JSON is taken as it prints.
-        nets: the network before training, and others that take part.
+    Of the settings, what is no JSON is taken as it prints.
     """
     found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
     found.update(torch.get_rng_state().numpy().tobytes())

@@ -1,5 +1,6 @@
 """What the reference trainer does behind its methods: batches, memory layout, sparsity and checkpoints."""
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sparsebench.errors import DataError, NoEffectWarning, TrainingError
+from sparsebench.config import MAX_CALIBRATION_BATCHES
+from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
 from sparsebench.pruning import capture_zeros, check_threshold, nothing_prunable, prunable_weights
 from sparsebench.pruning.base import is_structural
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.pruning.schedules import gradual_pruning
+from sparsebench.registry import unknown_name
 from sparsebench.training.checkpoints import Checkpoints, Progress, digest
 from sparsebench.training.loaders import to_device
-from sparsebench.training.memory_format import channels_last, channels_last_weights
+from sparsebench.training.losses import Distillation
 from sparsebench.training.settings import TrainingSettings
 from sparsebench.training.steps import Sparsity
+
+_CHOICES = ("auto", "on", "off")
 
 
 class TrainerParts(TrainingSettings):
@@ -32,6 +37,8 @@ class TrainerParts(TrainingSettings):
     dataloader: dict[str, DataLoader[Any]] | None
     criterion: Callable[[Any, Tensor], Tensor]
     _channels_last: bool = False
+    _distillation: Distillation | None = None
+    _training_criterion: Callable[[Any, Tensor], Tensor] | None = None
 
     @property
     def dataloaders(self) -> dict[str, DataLoader[Any]] | None:
@@ -66,9 +73,19 @@ class TrainerParts(TrainingSettings):
             # The loss takes class indices as int64 only.
             kind = labels.dtype if labels.is_floating_point() else torch.long
             inputs = to_device(inputs, self.dtype, device)
-            if self._channels_last:
-                inputs = channels_last(inputs)
+            if self._channels_last and isinstance(inputs, Tensor) and inputs.dim() == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
             yield inputs, labels.to(device, kind, non_blocking=True)
+
+    def _calibrated(self, net: nn.Module) -> float:
+        if self.calibration_batches < 1:
+            raise SparsebenchError(f"calibration_batches is {self.calibration_batches}; it must be 1 to 2000.")
+        limit = min(self.calibration_batches, MAX_CALIBRATION_BATCHES)
+        batches = itertools.islice(self._batches("train", torch.device("cpu")), limit)
+        net.to("cpu")
+        with torch.no_grad():
+            hits = [net(inputs).argmax(1) == labels for inputs, labels in batches]
+        return float(torch.cat(hits).double().mean())
 
     def _example(self) -> Any:
         # Two validation samples on the CPU, with which a network can be followed.
@@ -132,3 +149,42 @@ class TrainerParts(TrainingSettings):
     @property
     def _kept(self) -> tuple[str, ...]:
         return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)
+
+
+def wants_channels_last(setting: str, net: nn.Module, device: torch.device, amp: str) -> bool:
+    """Whether images and weights are laid out with their channels last.
+
+    ``auto`` does where it is faster: networks with two-dimensional convolutions on a CPU (ResNet-20 trains at batch 128
+    by 1.4 faster, small networks by 1.2 to 1.3), and on a GPU in half precision, whose kernels want it.
+
+    Raises:
+        TrainingError: where the setting is not ``auto``, ``on`` or ``off``.
+    """
+    if setting not in _CHOICES:
+        raise TrainingError(unknown_name("channels_last", setting, _CHOICES))
+    if setting != "auto":
+        return setting == "on"
+    convolutions = any(isinstance(module, nn.Conv2d) for module in net.modules())
+    return convolutions and (device.type == "cpu" or amp != "none")
+
+
+@contextmanager
+def channels_last_weights(net: nn.Module, wanted: bool) -> Iterator[None]:
+    """Keep the weights of ``net`` with their channels last for a while, in place; the parameters stay the same objects.
+
+    Afterwards they are as they were, and contiguous where they were replaced meanwhile, so that nothing that is done
+    with the network depends on it. Optimizers have to be built within: their fused kernels want their state in the
+    layout of the weights.
+    """
+    if not wanted:
+        yield
+        return
+    before = {weight: weight.is_contiguous() for weight in net.parameters() if weight.dim() == 4}
+    for weight in before:
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for weight in net.parameters():
+            if weight.dim() == 4 and before.get(weight, True):
+                weight.data = weight.data.contiguous()

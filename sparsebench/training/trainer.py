@@ -16,18 +16,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
-from sparsebench.config import MAX_CALIBRATION_BATCHES
-from sparsebench.errors import SparsebenchError, TrainingError
+from sparsebench.errors import TrainingError
 from sparsebench.processes import keeping_freed
 from sparsebench.pruning.structure import reached_sparsity
 from sparsebench.training.autocast import Precision
 from sparsebench.training.checkpoints import Progress, checkpoint_path, save_network
 from sparsebench.training.loaders import Collate, build_loaders, split_sizes, training_device
-from sparsebench.training.losses import Distillation, distillation, diverged, smoothed
-from sparsebench.training.memory_format import wants_channels_last
+from sparsebench.training.losses import distillation, diverged, smoothed
 from sparsebench.training.morphism import copy_weights
 from sparsebench.training.optimizers import build_optimizer
-from sparsebench.training.parts import TrainerParts
+from sparsebench.training.parts import TrainerParts, wants_channels_last
 from sparsebench.training.rates import RatePlan, build_rates
 from sparsebench.training.steps import BestEpoch, Epoch, Steps
 
@@ -67,9 +65,6 @@ class Trainer(TrainerParts):
     Raises:
         DataError: where ``datasets`` are not three datasets with a length.
     """
-
-    _distillation: Distillation | None = None
-    _training_criterion: Callable[[Any, Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -286,14 +281,7 @@ class Trainer(TrainerParts):
         with suppress(NotImplementedError):  # An exported graph is in evaluation mode for good, and says so.
             net.eval()
         if quant_mode:
-            if self.calibration_batches < 1:
-                raise SparsebenchError(f"calibration_batches is {self.calibration_batches}; it must be 1 to 2000.")
-            limit = min(self.calibration_batches, MAX_CALIBRATION_BATCHES)
-            batches = itertools.islice(self._batches("train", torch.device("cpu")), limit)
-            net.to("cpu")
-            with torch.no_grad():
-                hits = [net(inputs).argmax(1) == labels for inputs, labels in batches]
-            return float(torch.cat(hits).double().mean()), net
+            return self._calibrated(net), net
         device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
         hits, hits5 = [], []
         # Networks of other runtimes have no convolutions of torch, and no layout to choose.

@@ -22,8 +22,8 @@ from sparsebench.runner.planner import make_plan
 from sparsebench.training.autocast import Precision, amp_problem
 from sparsebench.training.loaders import is_resident, moved, on_device
 from sparsebench.training.losses import Distillation, smoothed
-from sparsebench.training.memory_format import wants_channels_last
 from sparsebench.training.optimizers import build_optimizer
+from sparsebench.training.parts import wants_channels_last
 from sparsebench.training.rates import RatePlan, build_rates
 from sparsebench.training.trainer import Trainer
 

@@ -24,11 +24,7 @@ IMPORTANCES: dict[str, Callable[[], Any]] = {
 
 
 def check_network(name: str, net: nn.Module) -> None:
-    """Raise where an importance needs what a network does not have.
-
-    Raises:
-        PruningError: where ``bn_scale`` finds no batch normalisation.
-    """
+    """Raise a ``PruningError`` where ``bn_scale`` finds no batch normalisation."""
     if name == "bn_scale" and not any(isinstance(m, _BatchNorm) and m.affine for m in net.modules()):
         raise PruningError(
             f"importance 'bn_scale' reads the scales of batch normalisation, and {type(net).__name__} has none; "
@@ -37,11 +33,7 @@ def check_network(name: str, net: nn.Module) -> None:
 
 
 def copy_gradients(net: nn.Module, copied: nn.Module) -> None:
-    """Give a copy of a network the gradients of its last backward pass, which ``taylor`` reads.
-
-    Raises:
-        PruningError: where there are none.
-    """
+    """Give a copy the gradients of a network, which ``taylor`` reads; a ``PruningError`` where there are none."""
     mine = dict(net.named_parameters())
     for name, parameter in copied.named_parameters():
         gradient = mine[name].grad

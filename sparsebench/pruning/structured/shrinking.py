@@ -48,11 +48,7 @@ def observe_shrinking(net: nn.Module, remove: Callable[[], None]) -> Shrinking:
 
 @torch.no_grad()
 def shrink(net: nn.Module, shrinking: Shrinking) -> Replaced:
-    """Remove the channels from a network, in place; gradients are kept with the weights that they belong to.
-
-    Returns:
-        The new parameters, by those whose places they took.
-    """
+    """Remove the channels from a network, in place; gradients are kept with the weights that they belong to."""
     kept = {old: shrinking.kept[name] for name, old in net.named_parameters() if name in shrinking.kept}
     replaced = resize(net, shrinking.structure, lambda name, old, _: _taken(old, shrinking.kept[name]))
     for old, new in replaced.items():
@@ -66,10 +62,6 @@ def follow(optimizer: Optimizer, replaced: Replaced) -> None:
 
     What it holds for each element, such as the averages of Adam, is cut like the parameter; what it holds for a whole
     parameter, such as the number of steps, stays. Groups, their learning rates and a scheduler on them are not touched.
-
-    Args:
-        optimizer: any optimizer; parameters that it does not hold are passed over.
-        replaced: as ``shrink`` returned it.
     """
     for group in optimizer.param_groups:
         group["params"] = [replaced[old][0] if old in replaced else old for old in group["params"]]
