@@ -26,7 +26,7 @@ class Driver:
     ) -> None:
         self._config, self._plan, self._watcher, self._executor = config, plan, watcher, executor
         self._running: dict[str, Task] = {}
-        self._gate = Gate(store, here=executor.here, idle=self._wait_for)
+        self._gate = Gate(store, here=executor.here, idle=self._say_who_is_awaited)
         self.threads = config.run.threads or executor.threads
         attempts: dict[str, int] = {}
         status = stage_status(plan, store)
@@ -99,7 +99,7 @@ class Driver:
             if not tasks and not skipped:
                 return
 
-    def _wait_for(self, who: str) -> None:
+    def _say_who_is_awaited(self, who: str) -> None:
         self._watcher.said(f"sparsebench: waiting for {who}, which works in the same run directory.")
 
     def _tell(self, event: Event) -> None:

@@ -4,7 +4,6 @@ A finished run that is started again must find out in a blink that nothing is le
 import than that.
 """
 
-import hashlib
 import importlib.util
 import inspect
 import sys
@@ -19,6 +18,7 @@ from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import published_as
 from sparsebench.registry import DATASETS, MODELS, ONLY_THRESHOLDS, SCHEMES, TRAINERS, is_reference, nearest
+from sparsebench.store.disk import file_digest
 from sparsebench.store.environment import machine_identity, versions_of
 
 EAGER, FP32 = "eager", "fp32"
@@ -136,7 +136,7 @@ def source_digest(reference: str) -> str:
         )
     if spec.origin is None or not Path(spec.origin).is_file():
         return ""
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    return file_digest(Path(spec.origin))
 
 
 def _weights(config: SweepConfig) -> dict[str, str]:
@@ -145,8 +145,7 @@ def _weights(config: SweepConfig) -> dict[str, str]:
     digests, problems = {}, []
     for path in (source for source in asked if published_as(source) is None):
         try:
-            with Path(path).open("rb") as file:
-                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path] = file_digest(Path(path))
         except OSError as error:
             problems.append(f"model.weights = {path!r} cannot be read: {error.strerror}.{_near(Path(path))}")
     if problems:
@@ -156,8 +155,9 @@ def _weights(config: SweepConfig) -> dict[str, str]:
 
 def _near(path: Path) -> str:
     found = nearest(path.name, [file.name for file in path.parent.glob("*")]) if path.parent.is_dir() else None
-    hint = f"Did you mean {str(path.parent / found)!r}?" if found else "Give the path of a checkpoint"
-    return f" {hint}" if found else f" {hint}, 'pretrained', or 'torchvision:NAME'."
+    if found:
+        return f" Did you mean {str(path.parent / found)!r}?"
+    return " Give the path of a checkpoint, 'pretrained', or 'torchvision:NAME'."
 
 
 def _references(config: SweepConfig) -> list[str]:

@@ -16,7 +16,7 @@ from sweeps import Recorder, rows
 from sparsebench import load_config, load_run, run_sweep, write_report
 from sparsebench.points.points import sections
 from sparsebench.report.caveats import findings
-from sparsebench.runner import work
+from sparsebench.runner import carry_out
 from sparsebench.runner.facts import gather_facts
 from sparsebench.runner.planner import make_plan
 from sparsebench.store import environment
@@ -162,7 +162,7 @@ def test_a_clock_that_goes_backwards_disturbs_neither_a_run_nor_its_continuation
         now[1] -= 3600
         return now[1]
 
-    monkeypatch.setattr(work, "datetime", Backwards)
+    monkeypatch.setattr(carry_out, "datetime", Backwards)
     monkeypatch.setattr(time, "time", falling)
     swept(tmp_path, *QUICK_TIMED)
     run, noted = swept(tmp_path, *QUICK_TIMED, "schemes=fp32,static,dynamic")

@@ -30,6 +30,9 @@ SAMPLES = "samples.json"
 KEPT_CALLS = 1000
 """At most so many latencies of single calls are kept of one network."""
 
+# What a record of a session takes over from the comparison as it is.
+_OF_SESSIONS = ("seed", "seconds", "stopped", "precision", "band", "in_process_because")
+
 
 def run(
     stages: Sequence[Stage], bench: Workbench, hang_seconds: float
@@ -164,11 +167,7 @@ class _Recorder:
         digest = self._bench.save("measure", stage.key, SAMPLES, samples.encode())
         result = MeasureResult(
             **{name: self._settings[name] for name in ("protocol", "batch_size", "threads")},
-            calls=timing.calls,
-            calls_together=timing.calls_together,
-            median_ms=timing.median_ms,
-            p95_ms=timing.p95_ms,
-            p99_ms=timing.p99_ms,
+            **{name: getattr(timing, name) for name in ("calls", "calls_together", "median_ms", "p95_ms", "p99_ms")},
             against=self._ratio(timing.paired, self._networks.baseline),
             against_eager=self._ratio(timing.second, self._second) if timing.second and self._second else None,
             session=self._session(timing),
@@ -191,20 +190,13 @@ class _Recorder:
             conditions["foreign_cores"] = self._foreign_cores
         return SessionResult(
             id=f"{self._id}-{timing.group}",
-            seed=found.seed,
+            **{name: getattr(found, name) for name in _OF_SESSIONS},
             networks=len({name for name in rounds[0].order if name != control.name}),
             rounds=len(rounds),
             generations=len({one.generation for one in rounds}),
-            seconds=found.seconds,
-            stopped=found.stopped,
-            precision=found.precision,
-            band=found.band,
-            control_ratio=control.ratio,
-            control_low=control.low,
-            control_high=control.high,
+            **{f"control_{part}": getattr(control, part) for part in ("ratio", "low", "high")},
             valid=is_valid(control.low, control.high, found.band),
             conditions=conditions,
-            in_process_because=found.in_process_because,
         )
 
     def _samples(self, timing: Timing) -> dict[str, Any]:
