@@ -6,22 +6,15 @@ Nothing heavy is imported before a command needs it: ``sparsebench --help`` must
 import atexit
 import gc
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from sparsebench.cli import decisions, files
-from sparsebench.cli.arguments import RUNS_DIR, RunArgument, RunsDir, directory_of
-from sparsebench.cli.exit_codes import TRIALS_FAILED, USAGE
+from sparsebench.cli.conventions import RUNS_DIR, TRIALS_FAILED, USAGE, RunArgument, RunsDir, directory_of
+from sparsebench.cli.decisions import compare, pick, track
+from sparsebench.cli.files import export, time_command
 from sparsebench.errors import SparsebenchError
-
-if TYPE_CHECKING:
-    from sparsebench.config import SweepConfig
-    from sparsebench.runner.executors import Executor
-    from sparsebench.runner.sharing.shards import Shard
-    from sparsebench.store.run import Run
 
 app = typer.Typer(
     name="sparsebench",
@@ -31,23 +24,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Kind(StrEnum):
-    """What ``sparsebench list`` can list."""
-
-    MODELS = "models"
-    DATASETS = "datasets"
-    PRUNERS = "pruners"
-    SCHEMES = "schemes"
-    BACKENDS = "backends"
-
-
-class ExecutorName(StrEnum):
-    """Where ``sparsebench run`` can run stages."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 def main() -> None:
@@ -69,7 +45,9 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again wha
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Stages run at once, each with its share of the cores; 1.")
 ]
-Where = Annotated[ExecutorName, typer.Option("--executor", help="Where stages run: on this machine, or on Ray.")]
+Where = Annotated[
+    Literal["local", "ray"], typer.Option("--executor", help="Where stages run: on this machine, or on Ray.")
+]
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where reports are written.")]
 
 
@@ -79,7 +57,7 @@ def run(
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its state; run nothing.")] = False,
     jobs: Jobs = None,
-    executor: Where = ExecutorName.LOCAL,
+    executor: Where = "local",
     shard: Annotated[
         str | None, typer.Option("--shard", metavar="I/N", help="Do one of N parts of the sweep: no timing, no report.")
     ] = None,
@@ -92,25 +70,42 @@ def run(
 
     Several processes may run the same sweep in the same directory at once; they share the work.
     """
+    from sparsebench.cli.foreground import command_line, watching
+    from sparsebench.cli.listing import plan_text
     from sparsebench.config import load_config
-    from sparsebench.runner.sharing.shards import parse_shard
+    from sparsebench.runner.executors import build_executor
+    from sparsebench.runner.sequencer import plan_sweep, run_sweep
+    from sparsebench.runner.sharing.shards import parse_shard, part_of, what_is_left
+    from sparsebench.store.run_directory import load_run
 
     settings = load_config(config, overrides or ())
+    root = runs_dir / settings.name
     part = parse_shard(shard) if shard is not None else None
     if dry_run:
-        _print_plan(settings, runs_dir, part)
+        plan = plan_sweep(settings)
+        typer.echo(plan_text(part_of(plan, part) if part else plan, root))
         return
-    result = _sweep(settings, runs_dir, retry_failed, _executor(executor, jobs, settings), part)
+    place = build_executor(executor, settings, jobs)
+    with watching(root) as watcher:
+        result = run_sweep(
+            settings,
+            runs_dir=runs_dir,
+            retry_failed=retry_failed,
+            watcher=watcher,
+            executor=place,
+            shard=part,
+            command=command_line(),
+        )
     failed = [trial for trial in result.trials if trial.status == "failed"]
     done = sum(trial.status == "done" for trial in result.trials)
     whose = f"trials of shard {part}" if part else "trials"
-    typer.echo(f"{done} of {len(result.trials)} {whose} done in {runs_dir / settings.name}.")
+    typer.echo(f"{done} of {len(result.trials)} {whose} done in {root}.")
     if part:
-        _print_what_is_left(runs_dir / settings.name)
+        typer.echo(f"{what_is_left(load_run(root))}: {command_line(without='--shard')}")
     elif not no_report:
         from sparsebench.report.seal import renew_report
 
-        typer.echo(f"Report: {renew_report(result, report_dir / settings.name, runs_dir / settings.name)}")
+        typer.echo(f"Report: {renew_report(result, report_dir / settings.name, root)}")
     if failed:
         typer.echo(
             f"sparsebench: {len(failed)} {whose} failed; the report lists their reasons. "
@@ -149,7 +144,7 @@ def sensitivity(
     config: Config = None,
     overrides: Overrides = None,
     jobs: Jobs = None,
-    executor: Where = ExecutorName.LOCAL,
+    executor: Where = "local",
     retry_failed: RetryFailed = False,
     runs_dir: RunsDir = RUNS_DIR,
     report_dir: ReportDir = Path("reports"),
@@ -158,10 +153,11 @@ def sensitivity(
     from sparsebench.cli.foreground import watching
     from sparsebench.config import load_config
     from sparsebench.report import write_sensitivity
+    from sparsebench.runner.executors import build_executor
     from sparsebench.runner.sequencer import run_sensitivity
 
     settings = load_config(config, overrides or ())
-    place = _executor(executor, jobs, settings)
+    place = build_executor(executor, settings, jobs)
     with watching(runs_dir / settings.name) as watcher:
         records = run_sensitivity(
             settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, executor=place
@@ -174,7 +170,8 @@ def sensitivity(
         raise typer.Exit(TRIALS_FAILED)
 
 
-files.register(app)
+app.command(short_help="Write a trial as a file for its runtime, verified, with a model card.")(export)
+app.command("time", short_help="Compare the latencies of exported networks in pairs.")(time_command)
 
 
 @app.command("check-trainer", short_help="Check a trainer class of your own.")
@@ -191,17 +188,21 @@ def check_trainer_command(
 
 @app.command("list", short_help="List what a config may name.")
 def list_command(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[
+        Literal["models", "datasets", "pruners", "schemes", "backends"], typer.Argument(help="What to list.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what a config may name, and what this machine offers of it."""
     from sparsebench.cli.listing import as_json_text, as_table, rows_of
 
-    rows = rows_of(kind.value)
+    rows = rows_of(kind)
     typer.echo(as_json_text(rows) if as_json else as_table(rows))
 
 
-decisions.register(app)
+app.command(short_help="Name the trial to ship, given limits and an objective.")(pick)
+app.command(short_help="Compare two runs trial by trial, and gate on what changed.")(compare)
+app.command(short_help="Write a run's records to an experiment tracker.")(track)
 
 
 def _version(wanted: bool) -> None:
@@ -219,44 +220,3 @@ def _options(
     ] = False,
 ) -> None:
     del version  # the callback has done it
-
-
-def _executor(name: ExecutorName, jobs: int | None, settings: "SweepConfig") -> "Executor":
-    from sparsebench.runner.executors import build_executor
-
-    return build_executor(name.value, settings, jobs)
-
-
-def _sweep(
-    settings: "SweepConfig", runs_dir: Path, retry_failed: bool, executor: "Executor", shard: "Shard | None"
-) -> "Run":
-    from sparsebench.cli.foreground import command_line, watching
-    from sparsebench.runner.sequencer import run_sweep
-
-    with watching(runs_dir / settings.name) as watcher:
-        return run_sweep(
-            settings,
-            runs_dir=runs_dir,
-            retry_failed=retry_failed,
-            watcher=watcher,
-            executor=executor,
-            shard=shard,
-            command=command_line(),
-        )
-
-
-def _print_what_is_left(root: Path) -> None:
-    from sparsebench.cli.foreground import command_line
-    from sparsebench.runner.sharing.shards import what_is_left
-    from sparsebench.store.run_directory import load_run
-
-    typer.echo(f"{what_is_left(load_run(root))}: {command_line(without='--shard')}")
-
-
-def _print_plan(settings: "SweepConfig", runs_dir: Path, shard: "Shard | None") -> None:
-    from sparsebench.cli.listing import plan_text
-    from sparsebench.runner.sequencer import plan_sweep
-    from sparsebench.runner.sharing.shards import part_of
-
-    plan = plan_sweep(settings)
-    typer.echo(plan_text(part_of(plan, shard) if shard else plan, runs_dir / settings.name))

@@ -3,48 +3,22 @@
 Thin over the library, and light: nothing heavy is imported before a command needs it.
 """
 
-from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from sparsebench.cli.arguments import RUNS_DIR, RunArgument, RunsDir, directory_of
-from sparsebench.cli.exit_codes import DONE, GATE_FAILED, NO_VERDICT, TRIALS_FAILED
+from sparsebench.cli.conventions import (
+    DONE,
+    GATE_FAILED,
+    NO_VERDICT,
+    RUNS_DIR,
+    TRIALS_FAILED,
+    RunArgument,
+    RunsDir,
+    directory_of,
+)
 from sparsebench.errors import SparsebenchError
-
-if TYPE_CHECKING:
-    from sparsebench.decide.pick import Decision
-    from sparsebench.store.run import Run
-
-
-class TableFormat(StrEnum):
-    """How ``sparsebench compare`` prints."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    JSON = "json"
-
-
-class Level(StrEnum):
-    """What a row of a comparison is."""
-
-    POINT = "point"
-    TRIAL = "trial"
-
-
-class Tracker(StrEnum):
-    """Where ``sparsebench track`` writes."""
-
-    MLFLOW = "mlflow"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command(short_help="Name the trial to ship, given limits and an objective.")(pick)
-    app.command(short_help="Compare two runs trial by trial, and gate on what changed.")(compare)
-    app.command(short_help="Write a run's records to an experiment tracker.")(track)
 
 
 def pick(
@@ -103,8 +77,9 @@ def pick(
     from sparsebench.decide.pick_text import decision_json, decision_text
     from sparsebench.decide.question import Options, ask
     from sparsebench.points.points import sections
+    from sparsebench.store.run_directory import load_run
 
-    found = _load(run, runs_dir)
+    found = load_run(directory_of(run, runs_dir))
     options = Options(
         limits={
             "drop": max_drop,
@@ -125,7 +100,15 @@ def pick(
         threads=threads,
     )
     decision = decide(found, *ask(sections(found), options))
-    export, exportable = _export(decision, found, _named(run, runs_dir))
+    export, exportable = "", False
+    if decision.trial:
+        from sparsebench.export import export_command
+
+        elsewhere = ("--runs-dir", str(runs_dir)) if not run.is_dir() and runs_dir != RUNS_DIR else ()
+        try:
+            export, exportable = export_command((str(run), *elsewhere), decision.trial, found.trials), True
+        except SparsebenchError as error:
+            export = str(error)
     typer.echo(decision_json(decision, export, exportable) if as_json else decision_text(decision, export))
     codes = {"picked": DONE, "nothing fits": GATE_FAILED, "not told apart": GATE_FAILED, "timing open": NO_VERDICT}
     raise typer.Exit(codes[decision.outcome])
@@ -151,10 +134,10 @@ def compare(
         ),
     ] = "significant",
     by: Annotated[
-        Level,
+        Literal["point", "trial"],
         typer.Option("--by", help="Rows, and what gates judge: an operating point over its seeds, or each trial."),
-    ] = Level.POINT,
-    form: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TABLE,
+    ] = "point",
+    form: Annotated[Literal["table", "markdown", "json"], typer.Option("--format", help="How to print it.")] = "table",
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Compare two runs trial by trial, paired where possible, and fail where a gate is broken.
@@ -167,16 +150,17 @@ def compare(
     from sparsebench.decide.changes_text import json_text, markdown_text, table_text
     from sparsebench.decide.compare import compare_runs
     from sparsebench.decide.gates import judge, parse_gates, require_evidence
+    from sparsebench.store.run_directory import load_run
 
     gates = parse_gates(fail_on or ())
     require_evidence(evidence)
-    compared = compare_runs(_load(run_a, runs_dir), _load(run_b, runs_dir))
-    each_trial = by is Level.TRIAL
+    compared = compare_runs(*(load_run(directory_of(run, runs_dir)) for run in (run_a, run_b)))
+    each_trial = by == "trial"
     verdicts = [judge(gate, compared, evidence=evidence, each_trial=each_trial) for gate in gates]
-    if form is TableFormat.JSON:
+    if form == "json":
         typer.echo(json_text(compared, verdicts))
     else:
-        print_as = markdown_text if form is TableFormat.MARKDOWN else table_text
+        print_as = markdown_text if form == "markdown" else table_text
         typer.echo(print_as(compared, verdicts, each_trial))
     states = {verdict.state for verdict in verdicts}
     if "broken" in states:
@@ -188,7 +172,7 @@ def compare(
 
 def track(
     run: RunArgument,
-    to: Annotated[Tracker, typer.Option("--to", help="The tracker.")] = Tracker.MLFLOW,
+    to: Annotated[Literal["mlflow"], typer.Option("--to", help="The tracker.")] = "mlflow",
     uri: Annotated[
         str | None, typer.Option("--uri", help="Of the tracking store; the folder mlruns here by default.")
     ] = None,
@@ -202,34 +186,11 @@ def track(
     Doing so again adds what is new and makes no duplicates.
     """
     del to  # there is one
+    from sparsebench.store.run_directory import load_run
     from sparsebench.tracking import track_in_mlflow
 
-    done = track_in_mlflow(_load(run, runs_dir), uri=uri, experiment=experiment)
+    done = track_in_mlflow(load_run(directory_of(run, runs_dir)), uri=uri, experiment=experiment)
     typer.echo(
         f"{done.created} trials added, {done.updated} brought up to date and {done.unchanged} left as they were in "
         f"experiment {done.experiment!r} of {done.uri}."
     )
-
-
-def _load(run: Path, runs_dir: Path) -> "Run":
-    from sparsebench.store.run_directory import load_run
-
-    return load_run(directory_of(run, runs_dir))
-
-
-def _named(run: Path, runs_dir: Path) -> Sequence[str]:
-    """Return how a run is named again on a command line."""
-    elsewhere = not run.is_dir() and runs_dir != RUNS_DIR
-    return (str(run), "--runs-dir", str(runs_dir)) if elsewhere else (str(run),)
-
-
-def _export(decision: "Decision", found: "Run", run: Sequence[str]) -> tuple[str, bool]:
-    """Return the command that exports a decision's trial and True, or why there is none and False."""
-    if decision.trial is None:
-        return "", False
-    from sparsebench.export import export_command
-
-    try:
-        return export_command(run, decision.trial, found.trials), True
-    except SparsebenchError as error:
-        return str(error), False

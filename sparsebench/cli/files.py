@@ -3,29 +3,12 @@
 Thin over the library, and light: nothing heavy is imported before a command needs it.
 """
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from sparsebench.cli.arguments import RUNS_DIR, RunArgument, RunsDir, directory_of
-from sparsebench.cli.exit_codes import DONE, GATE_FAILED, NO_VERDICT
-
-
-class FileFormat(StrEnum):
-    """What ``sparsebench export`` can write."""
-
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-    PT2 = "pt2"
-    SAFETENSORS = "safetensors"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command(short_help="Write a trial as a file for its runtime, verified, with a model card.")(export)
-    app.command("time", short_help="Compare the latencies of exported networks in pairs.")(time_command)
+from sparsebench.cli.conventions import DONE, GATE_FAILED, NO_VERDICT, RUNS_DIR, RunArgument, RunsDir, directory_of
 
 
 def export(
@@ -34,7 +17,7 @@ def export(
         str,
         typer.Argument(metavar="TRIAL", help="Beginning of its key, or parts of its label: 'static 0.8'."),
     ],
-    to: Annotated[FileFormat, typer.Option("--to", help="Format of the file.")],
+    to: Annotated[Literal["onnx", "openvino", "pt2", "safetensors"], typer.Option("--to", help="Format of the file.")],
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The file: .onnx, .xml, .pt2 or .safetensors; a card lands beside it.")
     ],
@@ -47,7 +30,7 @@ def export(
     """
     from sparsebench.export import export_trial
 
-    done = export_trial(directory_of(run, runs_dir), trial, to.value, out, force=force)
+    done = export_trial(directory_of(run, runs_dir), trial, to, out, force=force)
     found = done.verification
     bits = "same bits" if found.bit_equal else f"outputs within {found.max_abs_difference:.3g}"
     typer.echo(

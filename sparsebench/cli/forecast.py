@@ -13,52 +13,43 @@ class Tally:
 
     Attributes:
         total: all stages of the plan.
-        done: those that are done, in this run or before.
-        failed: those that failed.
-        skipped: those that cannot run because one before them failed.
+        ended: those that are done, in this run or before, that failed, and that are skipped because one before failed.
         running: the keys of those that are run now.
         forecast: knows how long the rest takes.
     """
 
     def __init__(self) -> None:
-        self.total = self.done = self.failed = self.skipped = 0
+        self.total = 0
+        self.ended: Counter[str] = Counter()
         self.running: set[str] = set()
         self.forecast = Forecast()
 
     def planned(self, stages: Sequence[Stage], status: Mapping[str, StageStatus]) -> None:
         """Take the state in which the run begins."""
-        counts = Counter(status.values())
         self.total = len(stages)
-        self.done, self.failed, self.skipped = (counts[state] for state in ("done", "failed", "skipped"))
+        self.ended = Counter(state for state in status.values() if state != "pending")
         self.forecast.expect(stages, status)
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Take a stage that ended."""
         self.running.discard(stage.key)
         self.forecast.finished(stage, record)
-        if record.status == "done":
-            self.done += 1
-        else:
-            self.failed += 1
+        self.ended[record.status] += 1
 
     def skip(self, stage: Stage) -> None:
         """Take a stage that cannot run."""
-        self.skipped += 1
+        self.ended["skipped"] += 1
         self.forecast.dropped(stage)
 
     @property
     def settled(self) -> int:
         """How many stages will not be run any more."""
-        return self.done + self.failed + self.skipped
-
-    @property
-    def waiting(self) -> int:
-        """How many stages are still to be run."""
-        return self.total - self.settled - len(self.running)
+        return self.ended.total()
 
     def __str__(self) -> str:
-        counts = {name: getattr(self, name) for name in ("waiting", "failed", "skipped")}
-        parts = [f"{count} {name}" for name, count in {"running": len(self.running), **counts}.items() if count]
+        counts = {"running": len(self.running), "waiting": self.total - self.settled - len(self.running)}
+        counts |= {name: self.ended[name] for name in ("failed", "skipped")}
+        parts = [f"{count} {name}" for name, count in counts.items() if count]
         return " · ".join([f"{self.settled}/{self.total} stages", *parts])
 
 

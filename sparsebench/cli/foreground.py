@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import typer
 
-from sparsebench.cli.exit_codes import INTERRUPTED, TERMINATED
-from sparsebench.cli.progress import Bar, Lines, watcher_for
+from sparsebench.cli.conventions import INTERRUPTED, TERMINATED
+from sparsebench.cli.progress import Display, watcher_for
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,7 +34,7 @@ def command_line(without: str | None = None) -> str:
 
 
 @contextmanager
-def watching(root: Path) -> Iterator[Bar | Lines]:
+def watching(root: Path) -> Iterator[Display]:
     """Show the progress of a run; an interrupt says what is kept and how to go on.
 
     Args:
@@ -50,7 +50,8 @@ def watching(root: Path) -> Iterator[Bar | Lines]:
     except KeyboardInterrupt as interrupt:
         what, code = ("terminated", TERMINATED) if isinstance(interrupt, Terminated) else ("interrupted", INTERRUPTED)
         tally = watcher.tally
-        kept = f"{tally.done} of {tally.total} stages are done and kept" if tally.total else "What was done is kept"
+        done = f"{tally.ended['done']} of {tally.total} stages are done and kept"
+        kept = done if tally.total else "What was done is kept"
         typer.echo(f"\nsparsebench: {what}. {kept} in {root}. To go on: {command_line()}", err=True)
         raise typer.Exit(code) from None
 

@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from sparsebench.backends import build_offer
 from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
+from sparsebench.runner.graph import StageStatus, stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.store.records import STAGE_KINDS
-
-if TYPE_CHECKING:
-    from sparsebench.runner.graph import StageStatus
+from sparsebench.store.run_directory import Store
 
 Row = dict[str, str]
 
@@ -65,7 +63,7 @@ def plan_text(plan: Plan, root: Path) -> str:
         plan: what would be run.
         root: the run's directory, which may not exist.
     """
-    status = _status(plan, root)
+    status = stage_status(plan, Store(root, writable=False))
     several = len({trial.calibration_batches for trial in plan.trials} - {None}) > 1
     rows = []
     for trial in plan.trials:
@@ -90,14 +88,7 @@ def plan_text(plan: Plan, root: Path) -> str:
     return f"{as_table(rows)}\n\n{len(plan.trials)} trials in {root}\n\n{as_table(stages)}"
 
 
-def _status(plan: Plan, root: Path) -> "dict[str, StageStatus]":
-    from sparsebench.runner.graph import stage_status
-    from sparsebench.store.run_directory import Store
-
-    return stage_status(plan, Store(root, writable=False))
-
-
-def _joint(states: "Sequence[StageStatus]") -> str:
+def _joint(states: Sequence[StageStatus]) -> str:
     """Return the state of a trial: failed or skipped if any stage is, done if all are."""
     if "failed" in states or "skipped" in states:
         return "failed"

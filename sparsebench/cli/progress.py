@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -32,23 +32,17 @@ _MOST_LINES = 12
 """Of the stages that are run at once, so many are shown."""
 
 
-def watcher_for(stream: TextIO | None = None) -> "Bar | Lines":
-    """Return the live bar where ``stream`` (stderr by default) is a terminal, plain lines elsewhere."""
-    stream = stream or sys.stderr
-    return Bar(stream) if stream.isatty() else Lines(stream)
+class Display(Watcher):
+    """What a live bar and a log have in common: how far the run is, and what is said of it."""
 
-
-class Lines(Watcher):
-    """One line for each finished stage, for logs."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    def __init__(self) -> None:
         self.tally = Tally()
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
         """Say what is done and what is left."""
         self.tally.planned(plan.stages, status)
         self._say(opening(plan, status))
+        self._advance()
 
     def parallel(self, slots: int) -> None:
         """Expect the end the sooner."""
@@ -60,7 +54,38 @@ class Lines(Watcher):
 
     def noted(self, text: str) -> None:
         """Say what else there is to know."""
-        self._say(text)
+        self._say(text, style="yellow")
+
+    def skipped(self, stage: Stage) -> None:
+        """Count a stage that cannot run."""
+        self.tally.skip(stage)
+        self._advance()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the last state as it is."""
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        raise NotImplementedError
+
+    def _advance(self) -> None:
+        """Show how far the run is, where that is always in sight."""
+
+
+def watcher_for(stream: TextIO | None = None) -> Display:
+    """Return the live bar where ``stream`` (stderr by default) is a terminal, plain lines elsewhere."""
+    stream = stream or sys.stderr
+    return Bar(stream) if stream.isatty() else Lines(stream)
+
+
+class Lines(Display):
+    """One line for each finished stage, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Say how a stage ended."""
@@ -69,26 +94,17 @@ class Lines(Watcher):
         ahead = f", {clock(left)} left" if left is not None else ""
         self._say(f"[{self.tally.settled}/{self.tally.total}{ahead}] {outcome(stage, record)}")
 
-    def skipped(self, stage: Stage) -> None:
-        """Count a stage that cannot run."""
-        self.tally.skip(stage)
-
-    def __enter__(self) -> "Lines":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stream.flush()
-
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, style: str | None = None) -> None:
+        del style  # a log has no colours
         print(text, file=self.stream, flush=True)
 
 
-class Bar(Watcher):
+class Bar(Display):
     """Live lines: how far the sweep is with time spent and left, and below it each stage that is run now."""
 
     def __init__(self, stream: TextIO) -> None:
+        super().__init__()
         self.console = Console(file=stream)
-        self.tally = Tally()
         self.bar = Progress(
             SpinnerColumn(),
             BarColumn(bar_width=24),
@@ -100,16 +116,6 @@ class Bar(Watcher):
         self.sweep = self.bar.add_task("sweep", total=None, counts="checking", end=None)
         self.now = _Running()
         self.live = Live(Group(self.bar, self.now), console=self.console, refresh_per_second=8)
-
-    def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
-        """Set the bar to the state in which the run was found."""
-        self.tally.planned(plan.stages, status)
-        self._say(opening(plan, status))
-        self._advance()
-
-    def parallel(self, slots: int) -> None:
-        """Expect the end the sooner."""
-        self.tally.forecast.slots = slots
 
     def started(self, stage: Stage) -> None:
         """Give a stage a line of its own."""
@@ -129,25 +135,12 @@ class Bar(Watcher):
         state = f"epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
         self.now.go_on(stage.key, f"{state} · sparsity {100 * epoch.threshold:.0f} %")
 
-    def said(self, line: str) -> None:
-        """Let what the user's code wrote scroll by above the bar."""
-        self._say(line)
-
-    def noted(self, text: str) -> None:
-        """Say above the bar what else there is to know."""
-        self._say(text, style="yellow")
-
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Move on; a failure stays on the screen above the bar."""
         self.tally.finished(stage, record)
         self.now.end(stage.key)
         if record.status == "failed":
             self._say(outcome(stage, record), style="red")
-        self._advance()
-
-    def skipped(self, stage: Stage) -> None:
-        """Count a stage that cannot run."""
-        self.tally.skip(stage)
         self._advance()
 
     def _say(self, text: str, style: str | None = None) -> None:
@@ -159,7 +152,7 @@ class Bar(Watcher):
         settled, total = self.tally.settled, self.tally.total
         self.bar.update(self.sweep, completed=settled, total=total, counts=str(self.tally), end=end)
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         self.live.start()
         return self
 

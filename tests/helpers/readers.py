@@ -23,7 +23,7 @@ import sparsebench.config
 import sparsebench.runner.sequencer
 import sparsebench.timing
 from sparsebench import registry
-from sparsebench.cli.exit_codes import NO_VERDICT
+from sparsebench.cli.conventions import NO_VERDICT
 from sparsebench.timing import protocol
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
