@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
@@ -45,8 +47,6 @@ _LOOK: dict[str, Any] = {
     "legend.frameon": False,
     # GitHub shows the same file on a light and on a dark page, so the background is part of the figure.
     "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.dpi": 150,
 }
 
 
@@ -116,12 +116,11 @@ def legend(figure: Figure, *groups: Sequence[Artist]) -> None:
 
 def png_and_svg(figure: Figure) -> dict[str, bytes]:
     """Return a figure as PNG and SVG; the same figure gives the same bytes, without dates or version numbers."""
-    found = {}
-    # The PNG comes first, and with it the layout: its letters, fitted to pixels, are a little wider.
-    metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-    for kind, without in metadata.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata=without)
-        figure.set_layout_engine("none")  # laid out once, which takes a third of the time
-        found[kind] = buffer.getvalue()
-    return found
+    png, svg = io.BytesIO(), io.BytesIO()
+    figure.set_dpi(150)
+    # Each draws once, where savefig draws a second time to lay out. The PNG comes first, and with it the layout: its
+    # letters, fitted to pixels, are a little wider.
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    figure.set_layout_engine("none")
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
