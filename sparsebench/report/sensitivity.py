@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tabulate import tabulate
 
 from sparsebench.report.figures.canvas import look, png_and_svg
-from sparsebench.report.figures.chart import Grid, HeatMap
+from sparsebench.report.figures.chart import Cell, HeatMap, grid_of
 from sparsebench.report.figures.heat_pictures import draw_heat_map
 from sparsebench.report.files import explained, write_files
 from sparsebench.statistics.spread import Spread
@@ -104,23 +103,17 @@ def _text(value: Spread | None, factor: float = 1) -> str:
 
 
 def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
-    thresholds = sorted({threshold for row in cells.values() for threshold in row})
-    means = np.array([[row[t].mean if t in row else np.nan for t in thresholds] for row in cells.values()])
-    grid = Grid(
-        title="",
-        columns=tuple(f"{threshold:g}" for threshold in thresholds),
-        cells=means,
-        texts=tuple(tuple("" if np.isnan(value) else f"{value:.1f}" for value in row) for row in means),
-    )
+    means = {(layer, threshold): found.mean for layer, row in cells.items() for threshold, found in row.items()}
+    shown = {place: Cell(mean, f"{mean:.1f}") for place, mean in means.items()}
     heat_map = HeatMap(
         title=subject,
-        grids=(grid,),
+        grids=(grid_of("", list(cells), shown, most=len(shown)),),
         rows=tuple(cells),
         x_title="threshold of this layer alone",
         colours="cividis",
         low=0.0,
         # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
-        high=max(1.0, float(np.nanmax(means))),
+        high=max(1.0, *means.values()),
         scale_title="drop of accuracy, pp",
         unit="pp",
     )

@@ -1,17 +1,21 @@
 """From records to a folder that GitHub shows."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
+from sparsebench.errors import SparsebenchError
 from sparsebench.points.points import sections
 from sparsebench.report.data import csv_text, json_text, trial_rows
 from sparsebench.report.figures.drawings import FIGURES, drawings
 from sparsebench.report.files import explained, remove_page, remove_stale, write_files
-from sparsebench.report.html import check_installed
 from sparsebench.report.markdown import readme
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
 from sparsebench.store.run import Run
+from sparsebench.wording.text import listing
 
 PAGE = "index.html"
+
+_NEEDED = {"plotly": "plotly", "itables": "itables", "markdown-it-py": "markdown_it"}
 
 
 def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None, html: bool = False) -> Path:
@@ -35,7 +39,7 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
             index.html is made with is not installed.
     """
     if html:
-        check_installed()
+        _check_installed()
     folder = Path(out)
     found = sections(run)
     beside = benchmarks_section(run, read_benchmarks(Path(benchmarks))) if benchmarks is not None else ""
@@ -64,3 +68,14 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         if not html:
             remove_page(folder / PAGE)
     return folder / "README.md"
+
+
+def _check_installed() -> None:
+    """Check that what a page is made with is installed."""
+    missing = [name for name, module in _NEEDED.items() if find_spec(module) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise SparsebenchError(
+            f"A page with sortable tables and charts needs {listing(missing)}, which {verb} not installed; "
+            "run \"pip install 'sparsebench[html]'\"."
+        )

@@ -19,8 +19,7 @@ from sparsebench.report.figures.canvas import fitting, look, text_width
 from sparsebench.report.figures.chart import FAINT
 from sparsebench.report.figures.drawings import FIGURES, drawings
 from sparsebench.report.figures.fronts import MOST_WITH_BARS, latency_interval
-from sparsebench.report.figures.interaction import interaction
-from sparsebench.report.figures.layers import layer_sparsity
+from sparsebench.report.figures.heat_maps import interaction, layer_sparsity
 from sparsebench.report.figures.pictures import picture
 
 SCHEMES = ("fp32", "dynamic", "static", "both")

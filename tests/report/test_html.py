@@ -266,7 +266,7 @@ def test_a_page_that_is_not_asked_for_again_goes_and_that_of_a_user_stays(tmp_pa
 def test_what_a_page_needs_and_is_not_installed_is_named_with_its_remedy(tmp_path, monkeypatch):
     real = util.find_spec
     monkeypatch.setattr(
-        "sparsebench.report.html.find_spec", lambda name: None if name in {"plotly", "itables"} else real(name)
+        "sparsebench.report.write.find_spec", lambda name: None if name in {"plotly", "itables"} else real(name)
     )
     with pytest.raises(SparsebenchError) as raised:
         write_report(Bench(seeds=(0,)).build(), tmp_path / "out", html=True)

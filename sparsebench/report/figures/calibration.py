@@ -9,17 +9,8 @@ from matplotlib.colors import to_hex
 
 from sparsebench.points.points import Point, Section
 from sparsebench.report.calibration import batches_read
-from sparsebench.report.figures.chart import (
-    Key,
-    Level,
-    Look,
-    Panel,
-    PanelChart,
-    Series,
-    accuracy_axis,
-    log_axis,
-    spot_of,
-)
+from sparsebench.report.figures.axes import accuracy_axis, log_axis
+from sparsebench.report.figures.chart import Key, Level, Look, Panel, PanelChart, Series, spot_of
 from sparsebench.report.figures.palette import MUTED, Palette
 from sparsebench.wording.text import evenly
 

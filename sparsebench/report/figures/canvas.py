@@ -16,7 +16,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from sparsebench.report.figures.chart import columns_of
 from sparsebench.report.figures.palette import GRID, INK, MUTED
 from sparsebench.wording.text import clean
 
@@ -77,7 +76,7 @@ def fitting(text: str, width: float, size: float) -> str:
     return f"{line[:low].rstrip()}…"
 
 
-def titles(figure: Figure, axes: Sequence[Axes], subject: str, names: Sequence[str], room: float | None = None) -> None:
+def titles(figure: Figure, axes: Sequence[Axes], subject: str, names: Sequence[str], room: float = 0.0) -> None:
     """Write what a figure is of above it, and what each panel is of above that.
 
     Args:
@@ -85,14 +84,13 @@ def titles(figure: Figure, axes: Sequence[Axes], subject: str, names: Sequence[s
         axes: its panels; of one alone the name stands beside the subject.
         subject: what the figure is of.
         names: what each panel is of.
-        room: width of a panel in points; about what the panels of ``panels`` have where None.
+        room: width of a panel in points.
     """
     width = POINTS * float(figure.get_size_inches()[0])
     alone = len(axes) == 1
     title = " · ".join(filter(None, (subject, *names))) if alone else subject
     figure.suptitle(fitting(title, 0.92 * width, 10.5), fontsize=10.5, x=0.01, ha="left")
     if not alone:
-        room = room or 0.8 * width / columns_of(len(axes))
         for axis, name in zip(axes, names, strict=True):
             axis.set_title(fitting(name, room, 9.5), fontsize=9.5)
 
@@ -120,7 +118,7 @@ def png_and_svg(figure: Figure) -> dict[str, bytes]:
     figure.set_dpi(150)
     # Each draws once, where savefig draws a second time to lay out. The PNG comes first, and with it the layout: its
     # letters, fitted to pixels, are a little wider.
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")
-    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return {"png": png.getvalue(), "svg": svg.getvalue()}

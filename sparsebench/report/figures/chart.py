@@ -1,15 +1,17 @@
 """What a figure shows, described once for all who draw it: pictures by matplotlib, charts of a page by plotly."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import wrap
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from sparsebench.points.latency import Setting
-from sparsebench.points.points import Point, Section
+from sparsebench.points.points import Point
+from sparsebench.wording.text import evenly
+
+Row = TypeVar("Row")
 
 Fill = Literal["full", "none", "left", "right", "top", "bottom"]
 
@@ -22,10 +24,7 @@ _LETTERS_OF_A_ROW = 120
 
 @dataclass(frozen=True)
 class Look:
-    """Colour (#rrggbb), marker (none where empty) and its fill, and the dashes that join marks (unjoined where empty).
-
-    Markers and fills have matplotlib's names, dashes plotly's.
-    """
+    """Colour (#rrggbb), marker and fill by matplotlib's names, and by plotly's the dashes that join marks, if any."""
 
     colour: str
     marker: str = ""
@@ -127,7 +126,7 @@ class PanelChart:
     @property
     def columns(self) -> int:
         """How many panels stand in a row."""
-        return columns_of(len(self.panels))
+        return 2 if len(self.panels) == 4 else min(3, len(self.panels))
 
     @property
     def lines_of_title(self) -> list[str]:
@@ -176,10 +175,9 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarChart:
-    """Bars from top to bottom, and the names of backends above theirs where there are several.
+    """Bars from top to bottom, the names of backends above theirs where there are several, and a dashed ``reference``.
 
-    ``beyond`` says what stands at that place of a bar, with {} for the value; ``pale`` whether it is a pale bar. Where
-    ``reference`` is not None, a dashed line stands there.
+    ``beyond`` says what stands at that place of a bar, with {} for the value; ``pale`` whether it is a pale bar.
     """
 
     title: str
@@ -211,6 +209,19 @@ class Grid:
     texts: tuple[tuple[str, ...], ...]
     outlined: frozenset[tuple[int, int]] = frozenset()
 
+    @property
+    def written(self) -> bool:
+        """Whether every cell carries its text; there are few enough of them."""
+        return self.cells.size <= 400
+
+
+class Cell(NamedTuple):
+    """What stands at one row and threshold of a grid."""
+
+    value: float
+    text: str
+    outlined: bool = False
+
 
 @dataclass(frozen=True)
 class HeatMap:
@@ -231,17 +242,6 @@ class HeatMap:
 
 Chart = PanelChart | BarChart | HeatMap
 
-MOST_NUMBERS = 400
-"""Cells of a grid up to which every cell carries its text."""
-
-Describe = Callable[[Section], Chart | None]
-"""Describes one kind of figure of a section; None where its records have nothing to show."""
-
-
-def columns_of(count: int) -> int:
-    """Return how many of ``count`` panels stand in a row."""
-    return 2 if count == 4 else min(3, count)
-
 
 def spot_of(point: Point, x: float, x_low: float | None = None, x_high: float | None = None) -> Spot:
     """Return a point that has an accuracy at its place: top-1 in percent above ``x``, with its error bar.
@@ -261,34 +261,25 @@ def spot_of(point: Point, x: float, x_low: float | None = None, x_high: float | 
     return Spot(x, 100 * mean, 100 * ends[0], 100 * ends[1], point, x_low, x_high)
 
 
-def accuracy_axis(spots: Sequence[Spot]) -> Axis:
-    """Return the axis of accuracies: the range of the error bars and some room, hardly beyond 0 and 100."""
-    low, high = min(spot.low for spot in spots), max(spot.high for spot in spots)
-    room = max(0.08 * (high - low), 0.4)
-    return Axis("top-1 accuracy, %", (max(-1.0, low - room), min(101.0, high + room)))
-
-
-def log_axis(title: str, values: Sequence[float], panels: int, ticks: Sequence[float] = ()) -> Axis:
-    """Return a logarithmic axis with room for labels at both ends; in narrow panels with fewer ticks."""
-    low, high = min(values), max(values)
-    room = max((high / low) ** 0.09, 1.12)
-    ends = low / room, high * room
-    ticks = ticks or _log_ticks(*ends, 8 if panels == 1 else 5)
-    return Axis(title, ends, {tick: f"{tick:.6g}" for tick in ticks}, log=True)
-
-
-def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round numbers between the ends of a logarithmic axis, ``most`` of them or fewer."""
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps: tuple[float, ...] = (1, 2, 5) if high / low < 2000 else (1,)
-    if high / low < 8:
-        steps = (1, 1.5, 2, 3, 4, 5, 6, 8) if high / low > 2 else tuple(1 + step / 10 for step in range(90))
-    ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
-    inside = [tick for tick in ticks if low <= tick <= high]
-    return inside[:: max(1, math.ceil(len(inside) / most))]
+def places(spots: Sequence[Spot]) -> tuple[list[float], list[float]]:
+    """Return where spots are, along x and along y."""
+    return [spot.x for spot in spots], [spot.y for spot in spots]
 
 
 def reach(low: Sequence[float], middle: Sequence[float], high: Sequence[float]) -> tuple[list[float], list[float]]:
     """Return how far error bars reach down and up from their middles."""
     below = [max(0.0, at - end) for at, end in zip(middle, low, strict=True)]
     return below, [max(0.0, end - at) for at, end in zip(middle, high, strict=True)]
+
+
+def grid_of(title: str, rows: Sequence[Row], cells: Mapping[tuple[Row, float], Cell], most: int) -> Grid:
+    """Return cells by row and threshold as a grid; of more than ``most`` thresholds, evenly spaced ones are shown."""
+    thresholds = evenly(sorted({threshold for _, threshold in cells}), most)
+    found = [[cells.get((row, threshold)) for threshold in thresholds] for row in rows]
+    return Grid(
+        title,
+        tuple(f"{threshold:g}" for threshold in thresholds),
+        np.array([[cell.value if cell else np.nan for cell in row] for row in found]),
+        tuple(tuple(cell.text if cell else "" for cell in row) for row in found),
+        frozenset((y, x) for y, row in enumerate(found) for x, cell in enumerate(row) if cell and cell.outlined),
+    )

@@ -4,15 +4,8 @@ import math
 from collections.abc import Sequence
 
 from sparsebench.points.points import Point, Section
-from sparsebench.report.figures.chart import (
-    Axis,
-    Level,
-    Panel,
-    PanelChart,
-    Series,
-    accuracy_axis,
-    spot_of,
-)
+from sparsebench.report.figures.axes import accuracy_axis
+from sparsebench.report.figures.chart import Axis, Level, Panel, PanelChart, Series, spot_of
 from sparsebench.report.figures.palette import MUTED, Palette
 
 SIDEWAYS = 0.03

@@ -1,6 +1,6 @@
 """The figures of a report: which there are, their file names, alternative texts and captions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,9 +8,8 @@ from sparsebench.points.points import Section
 from sparsebench.report.figures import bars, curves, fronts
 from sparsebench.report.figures.calibration import accuracy_against_batches
 from sparsebench.report.figures.canvas import look, png_and_svg
-from sparsebench.report.figures.chart import Chart, Describe, PanelChart
-from sparsebench.report.figures.interaction import interaction
-from sparsebench.report.figures.layers import layer_sparsity
+from sparsebench.report.figures.chart import Chart, PanelChart
+from sparsebench.report.figures.heat_maps import interaction, layer_sparsity
 from sparsebench.report.figures.pictures import picture
 from sparsebench.wording.text import slug
 
@@ -30,7 +29,7 @@ class Drawing:
 class Kind(NamedTuple):
     """How one kind of figure is described, and what is said about it."""
 
-    describe: Describe
+    describe: Callable[[Section], Chart | None]
     alt: str
     caption: str
     error_bars: bool = False

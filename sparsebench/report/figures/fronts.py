@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from sparsebench.decide.choosing import pick
 from sparsebench.points.points import Point, Section
-from sparsebench.report.figures.chart import Panel, PanelChart, Series, Spot, accuracy_axis, log_axis, spot_of
+from sparsebench.report.figures.axes import accuracy_axis, log_axis
+from sparsebench.report.figures.chart import Panel, PanelChart, Series, Spot, spot_of
 from sparsebench.report.figures.palette import Palette
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.wording.numbers import decimal, significant

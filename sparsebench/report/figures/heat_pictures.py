@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sparsebench.report.figures.canvas import POINTS, fitting, text_width, titles
-from sparsebench.report.figures.chart import MOST_NUMBERS, Grid, HeatMap
+from sparsebench.report.figures.chart import Grid, HeatMap
 from sparsebench.wording.text import shorten
 
 MOST_UPRIGHT = 12
@@ -62,7 +62,7 @@ def draw_heat_map(shown: HeatMap) -> Figure:
 
 def _widest_text(shown: HeatMap) -> float:
     """Return the width that the widest text of a cell needs, in inches."""
-    texts = {text for grid in shown.grids if grid.cells.size <= MOST_NUMBERS for row in grid.texts for text in row}
+    texts = {text for grid in shown.grids if grid.written for row in grid.texts for text in row}
     return (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
 
 
@@ -86,7 +86,7 @@ def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
 def _texts(axis: Axes, grid: Grid, shown: HeatMap, written: bool) -> None:
     """Write into each cell what stands in it, where it fits, and outline what is to be noticed."""
     colours, norm = colormaps[shown.colours], Normalize(shown.low, shown.high)
-    if written and grid.cells.size <= MOST_NUMBERS:
+    if written and grid.written:
         for (row, column), value in np.ndenumerate(grid.cells):
             if not np.isnan(value):
                 ink = "black" if _luminance(colours(norm(value))) > 0.2 else "white"

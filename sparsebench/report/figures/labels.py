@@ -6,6 +6,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 
 from sparsebench.report.figures.canvas import POINTS, text_width
 from sparsebench.report.figures.palette import INK
@@ -23,17 +24,6 @@ class Label(NamedTuple):
     bold: bool = False
 
 
-class _Box(NamedTuple):
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def meets(self, other: "_Box") -> bool:
-        apart = self.right < other.left or other.right < self.left or self.top < other.bottom or other.top < self.bottom
-        return not apart
-
-
 # Above left first: on a front that rises to the right nothing can be there, for it would dominate the point.
 _SIDES = ((-1, 1), (1, 1), (-1, -1), (1, -1))
 
@@ -48,16 +38,16 @@ def write_labels(axis: Axes, labels: Sequence[Label]) -> None:
         return
     width, height = (POINTS * length for length in figure.get_size_inches())
     place = axis.get_position()
-    panel = _Box(0.0, 0.0, place.width * width, place.height * height)
+    panel = Bbox.from_extents(0.0, 0.0, place.width * width, place.height * height)
     to_panel = axis.transData + axis.transAxes.inverted()
-    at = [to_panel.transform((label.x, label.y)) * (panel.right, panel.top) for label in labels]
-    taken = [_Box(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    at = [to_panel.transform((label.x, label.y)) * (panel.x1, panel.y1) for label in labels]
+    taken = [Bbox.from_extents(x - 3, y - 3, x + 3, y + 3) for x, y in at]
     for label, (x, y), own in zip(labels, at, tuple(taken), strict=True):
         gap = 7.0 if label.bold else 4.0
         boxes = [(side, _box(x, y, label.text, side, gap)) for side in _SIDES]
-        inside = [(side, box) for side, box in boxes if box.left >= panel.left and box.right <= panel.right]
-        inside = [(side, box) for side, box in inside if box.bottom >= panel.bottom and box.top <= panel.top]
-        free = [(s, box) for s, box in inside if not any(box.meets(other) for other in taken if other is not own)]
+        inside = [(side, box) for side, box in boxes if box.x0 >= panel.x0 and box.x1 <= panel.x1]
+        inside = [(side, box) for side, box in inside if box.y0 >= panel.y0 and box.y1 <= panel.y1]
+        free = [(s, box) for s, box in inside if not any(box.overlaps(other) for other in taken if other is not own)]
         allowed = free or (inside if label.bold else [])
         if not allowed:
             continue
@@ -78,9 +68,9 @@ def write_labels(axis: Axes, labels: Sequence[Label]) -> None:
         )
 
 
-def _box(x: float, y: float, text: str, side: tuple[int, int], gap: float) -> _Box:
+def _box(x: float, y: float, text: str, side: tuple[int, int], gap: float) -> Bbox:
     """Return where a text stands that is written at one side of a point, in points."""
     width, height = 1.1 * text_width(text, SIZE), 1.15 * SIZE
     left = x + gap if side[0] > 0 else x - gap - width
     bottom = y + 0.7 * gap if side[1] > 0 else y - 0.7 * gap - height
-    return _Box(left, bottom, left + width, bottom + height)
+    return Bbox.from_bounds(left, bottom, width, height)

@@ -1,24 +1,27 @@
-"""Pictures of figures, drawn by matplotlib: panels here, bars and heat maps in files of their own."""
+"""Pictures of figures, drawn by matplotlib: heat maps in a file of their own."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from sparsebench.report.figures.bar_pictures import draw_bars
-from sparsebench.report.figures.canvas import REFERENCE, legend, titles
-from sparsebench.report.figures.chart import FAINT, BarChart, Chart, Key, Panel, PanelChart, Series, Spot, reach
+from sparsebench.report.figures.canvas import POINTS, REFERENCE, fitting, legend, text_width, titles
+from sparsebench.report.figures.chart import FAINT, Bar, BarChart, Chart, Key, Panel, PanelChart, Series, places, reach
 from sparsebench.report.figures.heat_pictures import draw_heat_map
 from sparsebench.report.figures.labels import Label, write_labels
-from sparsebench.report.figures.palette import MUTED
+from sparsebench.report.figures.palette import INK, MUTED
 
 MOST_BARS = 16
 """Spots of a line up to which each has a marker and an error bar; of more, a line is drawn in a band."""
+
+MOST_SPREAD = 12
+"""Pruned networks of one bar up to which they stand one below another, each with its interval."""
 
 _LINES: dict[str, Any] = {
     "": "",
@@ -36,7 +39,7 @@ def picture(chart: Chart) -> Figure:
     """Draw a figure; in ``canvas.look``, which has its settings."""
     if isinstance(chart, PanelChart):
         return _panels(chart)
-    return draw_bars(chart) if isinstance(chart, BarChart) else draw_heat_map(chart)
+    return _bars(chart) if isinstance(chart, BarChart) else draw_heat_map(chart)
 
 
 def _panels(chart: PanelChart) -> Figure:
@@ -49,7 +52,7 @@ def _panels(chart: PanelChart) -> Figure:
     for unused in grid[count:]:
         unused.remove()
     axes = grid[:count]
-    titles(figure, axes, chart.title, [panel.title for panel in chart.panels])
+    titles(figure, axes, chart.title, [panel.title for panel in chart.panels], 0.8 * (POINTS * size[0]) / columns)
     # They are shared.
     first = axes[0]
     if chart.x.log:
@@ -81,26 +84,22 @@ def _panel(axis: Axes, panel: Panel) -> None:
     for level in panel.levels:
         axis.axhline(level.y, color=level.colour, linewidth=0.9, linestyle=REFERENCE, alpha=level.ink, zorder=1)
     if panel.overall:
-        axis.step(*_places(panel.overall), ":", where="post", color=MUTED, linewidth=1, zorder=1)
+        axis.step(*places(panel.overall), ":", where="post", color=MUTED, linewidth=1, zorder=1)
     if panel.front:
-        axis.step(*_places(panel.front), where="post", color=MUTED, linewidth=1, zorder=2)
+        axis.step(*places(panel.front), where="post", color=MUTED, linewidth=1, zorder=2)
     for series in panel.series:
         _series(axis, series)
     if panel.front:
         ringed = [spot for spot, _ in panel.ringed]
-        axis.plot(*_places(ringed), linestyle="", marker="o", markersize=13, fillstyle="none", color=MUTED, zorder=5)
+        axis.plot(*places(ringed), linestyle="", marker="o", markersize=13, fillstyle="none", color=MUTED, zorder=5)
         named = [Label(spot.x, spot.y, f"{spot.name}: {reason}", bold=True) for spot, reason in panel.ringed]
         picks = {id(spot.point) for spot in ringed}
         others = [spot for spot in reversed(panel.front) if id(spot.point) not in picks]
         write_labels(axis, [*named, *(Label(spot.x, spot.y, spot.name) for spot in others)])
 
 
-def _places(spots: Sequence[Spot]) -> tuple[list[float], list[float]]:
-    return [spot.x for spot in spots], [spot.y for spot in spots]
-
-
 def _series(axis: Axes, series: Series) -> None:
-    look, (x, y) = series.look, _places(series.spots)
+    look, (x, y) = series.look, places(series.spots)
     low, high = [spot.low for spot in series.spots], [spot.high for spot in series.spots]
     style: dict[str, Any] = {"color": look.colour, "linestyle": _LINES[look.dash]}
     marks: dict[str, Any] = {"marker": look.marker, "fillstyle": look.fill, "markersize": 5, "elinewidth": 1}
@@ -120,3 +119,85 @@ def _series(axis: Axes, series: Series) -> None:
     marks["markersize"] = 6 if not series.faint else 5 if series.bars else 3
     # In an SVG thousands of marks are heavier than a picture of them.
     axis.errorbar(x, y, **bars, **style, **marks, **ink, rasterized=not series.bars)
+
+
+def _bars(chart: BarChart) -> Figure:
+    """Draw bars, in a figure as high as they need, with their names, and their labels on the right."""
+    figure = Figure(figsize=(7.2, 1.6 + 0.34 * chart.slots), layout="constrained")
+    axis = figure.subplots()
+    names = {**{bar.y: fitting(bar.scheme, 130, 9.5) for bar in chart.bars}, **chart.headings}
+    axis.set_yticks(sorted(names), [names[y] for y in sorted(names)])
+    for y, name in zip(sorted(names), axis.get_yticklabels(), strict=True):
+        name.set_fontweight("bold" if y in chart.headings else "normal")
+    titles(figure, [axis], chart.title, [chart.name])
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    axis.set_ylim(chart.slots - 0.4, -0.6)
+    axis.set_xlim(0, _right(chart, names))
+    axis.set_xlabel(chart.x_title)
+    for bar in chart.bars:
+        axis.annotate(
+            bar.label,
+            (bar.end, bar.y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            # In front of the line of the baseline, which may run where a label stands.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        )
+    for bar in chart.bars:
+        _bar(axis, bar, chart.pale)
+    if chart.reference is not None:
+        axis.axvline(chart.reference, color=MUTED, linewidth=0.9, linestyle=REFERENCE, zorder=1)
+    if chart.pale:
+        handles: list[Artist] = [
+            Patch(facecolor=MUTED, alpha=0.3, label="saved, dense"),
+            Patch(facecolor=MUTED, label="deflated, dense"),
+        ]
+    else:
+        interval = Line2D([], [], color=INK, marker="|", markersize=7, label="95 % interval")
+        tick = Line2D([], [], color=MUTED, marker="|", markersize=9, markeredgewidth=1.6, linestyle="", label="p95")
+        handles = [Patch(facecolor=MUTED, label="dense"), interval, tick]
+    if any(bar.marks for bar in chart.bars):
+        diamond: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "linestyle": "", "markersize": 5}
+        handles.append(Line2D([], [], color=INK, label="pruned", **diamond))
+    legend(figure, handles)
+    return figure
+
+
+def _right(chart: BarChart, names: Mapping[int, str]) -> float:
+    """Return where the x axis must end so that every label beyond its bar stays inside."""
+    room = 7.2 * POINTS - max(text_width(name, 10.5) for name in names.values()) - 24
+    return max(bar.end / max(0.2, 1 - (text_width(bar.label, 8) + 14) / room) for bar in chart.bars) or 1.0
+
+
+def _bar(axis: Axes, bar: Bar, pale: bool) -> None:
+    """Draw a bar, and on it its interval, its percentile and the pruned networks."""
+    if pale:
+        axis.barh(bar.y, bar.beyond, height=0.72, color=bar.colour, alpha=0.3, linewidth=0)
+    axis.barh(bar.y, bar.value, height=0.5 if pale else 0.72, color=bar.colour, linewidth=0)
+    if bar.low < bar.high:
+        ends = reach([bar.low], [bar.value], [bar.high])
+        # White around the interval keeps it visible on the bar itself.
+        axis.errorbar(bar.value, bar.y, xerr=ends, color="white", elinewidth=3.2, capsize=4.4, capthick=3.2)
+        axis.errorbar(bar.value, bar.y, xerr=ends, color=INK, elinewidth=1.3, capsize=3.5, capthick=1.3)
+    if bar.beyond and not pale:
+        axis.plot([bar.beyond], [bar.y], marker="|", markersize=11, color=MUTED, markeredgewidth=1.6)
+    # From the least to the most pruned: below each other, where they are few.
+    marks = sorted(bar.marks, key=lambda mark: mark.point.threshold)
+    spread = len(marks) <= MOST_SPREAD and any(mark.low < mark.high for mark in marks)
+    step = 0.56 / max(1, len(marks) - 1) if spread else 0.0
+    start = bar.y - step * (len(marks) - 1) / 2
+    ys = [start + step * number for number in range(len(marks))]
+    if spread:
+        axis.hlines(ys, [m.low for m in marks], [m.high for m in marks], color="white", linewidth=2.4, zorder=3)
+        axis.hlines(ys, [m.low for m in marks], [m.high for m in marks], color=INK, linewidth=0.9, zorder=4)
+    diamond: dict[str, Any] = {
+        "marker": "D",
+        "markeredgecolor": INK,
+        "markerfacecolor": "white",
+        "markeredgewidth": 0.8,
+    }
+    size = 3.4 if spread else 4.5
+    axis.plot([mark.value for mark in marks], ys, linestyle="", markersize=size, zorder=5, **diamond)

@@ -11,18 +11,7 @@ from plotly.subplots import make_subplots
 
 from sparsebench.points.latency import Setting, speedup_text, verdict_text
 from sparsebench.points.points import Point
-from sparsebench.report.figures.chart import (
-    FAINT,
-    MOST_NUMBERS,
-    Bar,
-    BarChart,
-    Chart,
-    HeatMap,
-    PanelChart,
-    Series,
-    Spot,
-    reach,
-)
+from sparsebench.report.figures.chart import FAINT, Bar, BarChart, Chart, HeatMap, PanelChart, Series, places, reach
 from sparsebench.report.figures.palette import GRID, INK, MUTED
 from sparsebench.wording.numbers import decimal, kilobytes, limits, mean_percent, ratio, significant
 from sparsebench.wording.text import counted, shorten
@@ -126,14 +115,17 @@ def _panels(chart: PanelChart) -> go.Figure:
             figure.add_hline(y=level.y, line=line, layer="below", exclude_empty_subplots=False, **place)
         for spots, dash in ((panel.front, "solid"), (panel.overall, "dot")):
             if spots:
+                x, y = places(spots)
                 line = {"shape": "hv", "color": MUTED, "width": 1, "dash": dash}
-                figure.add_trace(go.Scatter(**_places(spots), mode="lines", line=line, hoverinfo="skip"), **place)
+                figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip"), **place)
         for series in panel.series:
             figure.add_trace(_series(chart, series, named=bool(panel.front) and not series.faint), **place)
         if panel.ringed:
+            x, y = places([spot for spot, _ in panel.ringed])
             figure.add_trace(
                 go.Scatter(
-                    **_places([spot for spot, _ in panel.ringed]),
+                    x=x,
+                    y=y,
                     mode="markers+text",
                     marker={"symbol": "circle-open", "size": 18, "color": MUTED, "line": {"width": 1.5}},
                     text=[f"<b>{reason}</b>" for _, reason in panel.ringed],
@@ -146,20 +138,16 @@ def _panels(chart: PanelChart) -> go.Figure:
     return figure
 
 
-def _places(spots: Sequence[Spot]) -> dict[str, list[float]]:
-    return {"x": [spot.x for spot in spots], "y": [spot.y for spot in spots]}
-
-
 def _series(chart: PanelChart, series: Series, named: bool) -> go.Scatter:
     """Return spots with their error bars; the names of those at the left edge stand to their right."""
-    look, spots, places = series.look, series.spots, _places(series.spots)
+    look, spots, (x, y) = series.look, series.spots, places(series.spots)
     colour = _faded(look.colour, FAINT) if series.faint else look.colour
     shown: dict[str, Any] = {}
     if series.bars:
-        shown["error_y"] = _reach([s.low for s in spots], places["y"], [s.high for s in spots], colour)
+        shown["error_y"] = _reach([s.low for s in spots], y, [s.high for s in spots], colour)
         left, right = zip(*(spot.sideways for spot in spots), strict=True)
         if left != right:
-            shown["error_x"] = _reach(left, places["x"], right, colour)
+            shown["error_x"] = _reach(left, x, right, colour)
     if look.dash:
         shown["line"] = {"color": colour, "dash": look.dash, "width": 1.6}
     if named:
@@ -169,7 +157,8 @@ def _series(chart: PanelChart, series: Series, named: bool) -> go.Scatter:
         shown["textposition"] = ["top right" if spot.x < inward else "top left" for spot in spots]
         shown["textfont"] = {"size": 10, "color": INK}
     return go.Scatter(
-        **places,
+        x=x,
+        y=y,
         **shown,
         mode="+".join(["lines"] * bool(look.dash) + ["markers"] + ["text"] * named),
         marker={
@@ -264,7 +253,7 @@ def _heat_map(shown: HeatMap) -> go.Figure:
                 x=columns,
                 y=rows,
                 text=[list(row) for row in grid.texts],
-                texttemplate="%{text}" if grid.cells.size <= MOST_NUMBERS else None,
+                texttemplate="%{text}" if grid.written else None,
                 hovertext=[
                     [
                         f"{safe(name)}<br>threshold {column}<br>{text or '–'} {shown.unit}"

@@ -1,0 +1,109 @@
+"""Heat maps: what pruning and quantization cost together by scheme, and the zeros of every layer, by threshold."""
+
+import math
+from collections import defaultdict
+
+from scipy.special import stdtrit
+
+from sparsebench.points.points import Point, Section
+from sparsebench.report.figures.chart import Cell, HeatMap, grid_of
+from sparsebench.report.figures.palette import INK
+from sparsebench.statistics.spread import Spread
+from sparsebench.store.results import COLLAPSED_SPARSITY
+from sparsebench.store.run import TrialResult
+from sparsebench.wording.numbers import decimal
+
+LEAST_SCALE_PP = 1.0
+"""The colours of interactions reach at least so far, so that noise is not painted as if it were a loss."""
+
+
+def interaction(section: Section) -> HeatMap | None:
+    """Describe the interactions of a section, means over seeds with their sample standard deviations.
+
+    Those whose 95 % interval over seeds (Student's t) excludes zero are outlined; however well seeds agree, the
+    interval is as wide as the rounding of accuracies to whole test samples alone makes it.
+    """
+    known = [(point, point.interaction) for point in section.shown if point.interaction]
+    if not known:
+        return None
+    several = len(section.backends) > 1
+    rows = {(p.backend, p.scheme): f"{p.scheme} · {p.backend}" if several else p.scheme for p, _ in known}
+    cells: defaultdict[str | None, dict[tuple[tuple[str, str], float], Cell]] = defaultdict(dict)
+    for point, found in known:
+        text = decimal(found.mean) if found.std is None else f"{decimal(found.mean)} ± {decimal(found.std)}"
+        cell = Cell(found.mean, text, _excludes_zero(point, found))
+        cells[point.pruner][(point.backend, point.scheme), point.threshold] = cell
+    high = max(LEAST_SCALE_PP, *(abs(found.mean) for _, found in known))
+    return HeatMap(
+        title=f"{section.title}: interaction{'' if several else f' on {section.backends[0]}'}",
+        grids=tuple(grid_of(name, list(rows), cells[name], most=12) for name in section.pruners if name in cells),
+        rows=tuple(rows.values()),
+        x_title="threshold",
+        colours="PuOr_r",
+        low=-high,
+        high=high,
+        scale_title="interaction, pp",
+        unit="pp",
+        outline=INK,  # orange is lost on orange
+    )
+
+
+def layer_sparsity(section: Section) -> HeatMap | None:
+    """Describe the zeros of layers of the trained networks, means over seeds; those that collapsed are outlined."""
+    zeros: defaultdict[tuple[str | None, float, str], list[float]] = defaultdict(list)
+    prunable: dict[str, bool] = {}
+    trained: dict[str, TrialResult] = {}
+    for trial in section.trials:
+        trained.setdefault(trial.trial.train, trial)
+    for trial in trained.values():
+        t = trial.trial
+        for layer in trial.trained.layers if trial.trained else ():
+            zeros[t.pruner if t.threshold else None, t.threshold, layer.name].append(layer.sparsity)
+            prunable.setdefault(layer.name, layer.prunable)
+    if not section.pruners or not prunable:
+        return None
+    means = {place: sum(values) / len(values) for place, values in zeros.items()}
+    cells = {place: Cell(mean, _percent(mean), mean >= COLLAPSED_SPARSITY) for place, mean in means.items()}
+    return HeatMap(
+        title=f"{section.title}: zeros by layer",
+        grids=tuple(
+            grid_of(
+                name,
+                list(prunable),
+                # The dense network belongs to every pruner.
+                {(layer, at): cell for (pruner, at, layer), cell in cells.items() if pruner in (name, None)},
+                most=24,
+            )
+            for name in section.pruners
+        ),
+        rows=tuple(name if may_prune else f"({name})" for name, may_prune in prunable.items()),
+        x_title="threshold",
+        colours="cividis",
+        low=0.0,
+        high=1.0,
+        scale_title="zeros, %",
+        unit="% zero",
+        ticks={0.0: "0", 0.25: "25", 0.5: "50", 0.75: "75", 1.0: "100"},
+    )
+
+
+def _percent(value: float) -> str:
+    """Return a fraction as a whole percentage; what is not quite everything is not rounded to 100."""
+    return f"{100 * value:.0f}" if value < 0.99 or value == 1.0 else f"{100 * value:.1f}"
+
+
+def _excludes_zero(point: Point, found: Spread) -> bool:
+    if found.std is None:
+        return False
+    deviation = max(found.std, _rounding_pp(point))
+    return abs(found.mean) > float(stdtrit(found.n - 1, 0.975)) * deviation / math.sqrt(found.n)
+
+
+def _rounding_pp(point: Point) -> float:
+    """Return the standard deviation that an interaction has by rounding alone, in percentage points.
+
+    An accuracy comes in steps of one test sample, which has a standard deviation of step / √12 (Sheppard 1897), and
+    four of them make an interaction. Seeds that agree to the last sample are no more certain than that.
+    """
+    read = [seed.trial.evaluated.samples for seed in point.seeds if seed.trial.evaluated]
+    return math.sqrt(4 / 12) * 100.0 / min(read) if read else 0.0
