@@ -84,8 +84,14 @@ class Held(Parameter):
     def of(cls, values: np.ndarray[Any, Any], zero: Any, name: str, port: int) -> Self:
         """Describe a tensor by its elements and its zero points, which are 0 for floats."""
         nonzero = values.size - int(np.count_nonzero(values == zero))
-        is_weight = sum(length > 1 for length in values.shape) >= 2
-        return cls(values.size, nonzero, 8 * values.itemsize, name, port, is_weight)
+        return cls(
+            elements=values.size,
+            nonzero=nonzero,
+            bits=8 * values.itemsize,
+            name=name,
+            port=port,
+            is_weight=sum(length > 1 for length in values.shape) >= 2,
+        )
 
 
 def parameters_of(operations: Iterable[tuple[Any, Sequence[Held]]]) -> tuple[Parameter, ...]:

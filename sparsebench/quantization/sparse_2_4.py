@@ -39,19 +39,18 @@ class Sparse24:
         Raises:
             QuantizationError: where no weight has a shape that the kernels take.
         """
-        refused, done = [], 0
+        linear = {name: layer for name, layer in prepared.named_modules() if isinstance(layer, nn.Linear)}
+        fitting = {name: layer for name, layer in linear.items() if is_2_4(layer.weight)}
+        refused = []
         with quiet_libraries():
-            for name, layer in prepared.named_modules():
-                if not isinstance(layer, nn.Linear) or not is_2_4(layer.weight):
-                    continue
+            for name, layer in fitting.items():
                 try:
                     sparse = to_sparse_semi_structured(layer.weight.detach())
                 except (RuntimeError, ValueError) as error:
                     refused.append(f"{name}: {reason(error)}")
                 else:
                     layer.weight = nn.Parameter(sparse, requires_grad=False)
-                    done += 1
-        if not done:
+        if len(refused) == len(fitting):
             raise QuantizationError(
                 f"No Linear layer could be brought into the 2:4 form ({' '.join(refused[:3])}). The kernels need a GPU "
                 "of compute capability 8.0 or higher, and rows and columns in multiples of 32 and 64."

@@ -41,8 +41,7 @@ class EagerOffer(TorchOffer):
         )
 
     def _by_sparse_tensor_cores(self, scheme: str) -> str | None:
-        found = None if self.device == "cpu" else cuda_capability(self.device)
-        if found is not None and found >= (8, 0):
+        if self.device != "cpu" and (cuda_capability(self.device) or (0, 0)) >= (8, 0):
             return None
         return (
             f"eager offers {scheme} on a GPU with sparse tensor cores only (compute capability 8.0 or higher), with "

@@ -38,8 +38,7 @@ class QuantizedWeight:
     @property
     def zeros(self) -> int:
         """How many of its elements equal the zero point of their channel, the first dimension."""
-        points = self.zero_point.reshape(-1, *[1] * (self.values.dim() - 1))
-        return int((self.values == points).sum())
+        return int((self.values == self.zero_point.reshape(-1, *[1] * (self.values.dim() - 1))).sum())
 
 
 def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
@@ -54,8 +53,10 @@ def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
     """
     name = type(net).__name__
     if not all(isinstance(value, Tensor) for value in example):
-        kinds = ", ".join(type(value).__name__ for value in example)
-        raise QuantizationError(f"{name} takes {kinds}; the compiler takes tensors alone. Choose backend 'eager'.")
+        raise QuantizationError(
+            f"{name} takes {', '.join(type(value).__name__ for value in example)}; the compiler takes tensors alone. "
+            "Choose backend 'eager'."
+        )
     batch = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
     remedy = "Rewrite what depends on the data, such as a branch on the values of a tensor, or choose backend 'eager'."
     with failing_as(f"torch.export cannot follow {name}", remedy), quiet_libraries():
@@ -127,7 +128,7 @@ def audit_lowered(
     facts = []
     for fact in audit(float_copy(net)):
         weight = by_name.get(fact.name if fact.kind == "Parameter" else f"{fact.name}.weight")
-        if weight is None and len(weights) and fact.name not in dict(net.named_modules()):
+        if weight is None and fact.name not in dict(net.named_modules()):
             weight = by_name.get("weight")  # a network that is one layer has no path
         if weight is None:
             facts.append(replace(fact, reason=f"{fact.kind} kept in float32: {_NOT_MARKED}"))

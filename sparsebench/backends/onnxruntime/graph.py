@@ -115,8 +115,8 @@ def audit_onnx(file: bytes, example: tuple[Tensor, ...], why: str) -> tuple[Laye
 
 def working_memory_onnx(file: bytes, example: tuple[Tensor, ...]) -> int:
     """Return the largest sum of an operation's activations in and out, in bytes, in one pass of one sample."""
-    events = profiled(file, tuple(value[:1] for value in example))
-    return max((int(e["args"]["activation_size"]) + int(e["args"]["output_size"]) for e in events), default=0)
+    told = [event["args"] for event in profiled(file, tuple(value[:1] for value in example))]
+    return max((int(args["activation_size"]) + int(args["output_size"]) for args in told), default=0)
 
 
 def _is_scale(name: str, tensors: Mapping[str, onnx.TensorProto]) -> bool:

@@ -45,8 +45,7 @@ class OpenVINO(OpenVINOOffer):
             xml, weights = export.write(model, half=scheme == "fp16")
         network = self._network(xml, weights, scheme)
         one = export.read(xml, weights)
-        single = [[1, *value.shape[1:]] for value in inputs]
-        one.reshape(dict(enumerate(single)))
+        one.reshape({number: [1, *value.shape[1:]] for number, value in enumerate(inputs)})
         ran = self.specialise(network, tuple(value[:1] for value in inputs), threads=1).graph()
         return Compressed(
             network=network,
