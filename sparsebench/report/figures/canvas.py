@@ -77,14 +77,9 @@ def fitting(text: str, width: float, size: float) -> str:
 
 
 def titles(figure: Figure, axes: Sequence[Axes], subject: str, names: Sequence[str], room: float = 0.0) -> None:
-    """Write what a figure is of above it, and what each panel is of above that.
+    """Write what a figure is of above it, and above each panel, ``room`` points wide, what that is of.
 
-    Args:
-        figure: the figure.
-        axes: its panels; of one alone the name stands beside the subject.
-        subject: what the figure is of.
-        names: what each panel is of.
-        room: width of a panel in points.
+    The name of a single panel stands beside the subject.
     """
     width = POINTS * float(figure.get_size_inches()[0])
     alone = len(axes) == 1

@@ -107,12 +107,7 @@ FIGURES: dict[str, Kind] = {
 
 
 def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
-    """Yield the figures that a section's records allow.
-
-    Args:
-        section: what is drawn.
-        place: its place among several sections, which then stands in the file names.
-    """
+    """Yield the figures that a section's records allow; its place among several sections stands in the file names."""
     prefix = "" if place is None else f"{place}-{slug(section.model, 24)}-{slug(section.data, 24)}-"
     for name, kind in FIGURES.items():
         chart = kind.describe(section)

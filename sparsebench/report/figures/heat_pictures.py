@@ -1,7 +1,6 @@
 """Pictures of heat maps: grids of cells side by side that share their rows and colours."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -56,7 +55,11 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     for axis in axes[::across]:
         axis.tick_params(axis="y", labelsize=small)
     axes[0].invert_yaxis()
-    _scale(figure, axes, shown)
+    mapped = ScalarMappable(Normalize(shown.low, shown.high), shown.colours)
+    bar = figure.colorbar(mapped, ax=axes, pad=0.02, aspect=22)
+    bar.set_label(fitting(shown.scale_title, 0.8 * (POINTS * height), 9))
+    if shown.ticks:
+        bar.set_ticks(list(shown.ticks), labels=list(shown.ticks.values()))
     return figure
 
 
@@ -72,15 +75,6 @@ def _grid_width(shown: HeatMap, text: float) -> float:
     if columns > MOST_UPRIGHT:
         return 0.3 * columns
     return max(1.8, max(0.45, text) * columns)
-
-
-def _scale(figure: Figure, axes: Sequence[Axes], shown: HeatMap) -> None:
-    mapped = ScalarMappable(Normalize(shown.low, shown.high), shown.colours)
-    height = POINTS * float(figure.get_size_inches()[1])
-    bar = figure.colorbar(mapped, ax=list(axes), pad=0.02, aspect=22)
-    bar.set_label(fitting(shown.scale_title, 0.8 * height, 9))
-    if shown.ticks:
-        bar.set_ticks(list(shown.ticks), labels=list(shown.ticks.values()))
 
 
 def _texts(axis: Axes, grid: Grid, shown: HeatMap, written: bool) -> None:

@@ -49,6 +49,7 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
     named: set[str] = set()
     for trace in figure.data:  # each name has one entry in the legend, however many panels have it
         trace.showlegend = bool(trace.name) and trace.name not in named
+        trace.legendgroup = trace.name
         named.add(trace.name)
     plain: dict[str, Any] = figure.to_plotly_json()
     return plain
@@ -169,12 +170,8 @@ def _series(chart: PanelChart, series: Series, named: bool) -> go.Scatter:
         },
         hovertext=[hover(chart.setting, spot.point) for spot in spots],
         hoverinfo="text",
-        **_in_legend(safe(series.name, 60)),
+        name=safe(series.name, 60),
     )
-
-
-def _in_legend(name: str) -> dict[str, str]:
-    return {"name": name, "legendgroup": name}
 
 
 def _reach(low: Sequence[float], middle: Sequence[float], high: Sequence[float], colour: str) -> dict[str, Any]:
@@ -222,7 +219,7 @@ def _bar(chart: BarChart, bar: Bar) -> list[go.Bar | go.Scatter]:
                 error_x=_reach([bar.low], [bar.value], [bar.high], INK),
                 hovertext=[hover(chart.setting, bar.dense)],
                 hoverinfo="text",
-                **_in_legend(safe(bar.scheme, 60)),
+                name=safe(bar.scheme, 60),
             ),
         ]
     if bar.marks:
@@ -235,7 +232,7 @@ def _bar(chart: BarChart, bar: Bar) -> list[go.Bar | go.Scatter]:
                 marker=diamond,
                 hovertext=[hover(chart.setting, mark.point) for mark in bar.marks],
                 hoverinfo="text",
-                **_in_legend("pruned"),
+                name="pruned",
             )
         )
     return traces
