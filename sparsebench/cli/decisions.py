@@ -73,8 +73,7 @@ def pick(
     settle that. Exit codes: 0, a trial is named; 1, nothing meets the limits, or what meets them cannot be told apart;
     2, usage; 4, latency was asked for and was not measured, is INVALID, or its intervals overlap.
     """
-    from sparsebench.decide.pick import decide
-    from sparsebench.decide.pick_text import decision_json, decision_text
+    from sparsebench.decide.pick import decide, decision_json, decision_text
     from sparsebench.decide.question import Options, ask
     from sparsebench.points.points import sections
     from sparsebench.store.run_directory import load_run

@@ -1,15 +1,18 @@
 """What ``sparsebench pick`` answers: a trial and why it, or why none can be named and how to settle that."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from textwrap import fill
+from typing import Any, Literal
 
 from sparsebench.decide.choosing import Choice, Question, best_of, choose, meets, no_answer
 from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
 from sparsebench.decide.remedies import command_again, quieter, seconds_cap, settling
 from sparsebench.points.latency import INVALID, setting_text, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
+from sparsebench.points.rows import finite, point_row
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits
@@ -205,3 +208,75 @@ def _why(choice: Choice, winner: Point, trial: TrialResult, why_this_seed: str) 
         yield f"{why_this_seed}{lost}"
     if len(choice.candidates) > 1:
         yield "All candidates were read on the same test set, so that the loss of the one chosen is flattered."
+
+
+# -- a decision as people and as programs read it ----------------------------------------------------------------------
+
+WIDTH = 110
+"""Characters of a line, but for commands, which stay whole."""
+
+
+def decision_text(decision: Decision, export: str) -> str:
+    """Return a decision for a terminal.
+
+    Args:
+        decision: the decision.
+        export: how to export the trial, or why it cannot be; unused where none is named.
+    """
+    winner = decision.choice.winner
+    if decision.trial is None or winner is None:
+        heading = "No trial can be named."
+    else:
+        heading = f"{clean(winner.label)}, seed {decision.trial.trial.seed}"
+    lines = [heading, "", *map(_wrapped, decision.reasons)]
+    if decision.settle:
+        lines += ["", "To settle it:", *(f"  - {way}" for way in decision.settle)]
+    if decision.trial is not None:
+        lines += ["", "Export:", *(f"  {line}" for line in export.splitlines())]
+    return "\n".join(lines)
+
+
+def _wrapped(sentence: str) -> str:
+    hanging = "    " if sentence.startswith("- ") else "  "
+    return fill(
+        sentence, WIDTH, initial_indent="  ", subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def decision_json(decision: Decision, export: str, exportable: bool) -> str:
+    """Return a decision as JSON; points as in data.json.
+
+    Args:
+        decision: the decision.
+        export: the command that exports the trial, or why it cannot be exported.
+        exportable: which of the two it is.
+    """
+    choice, question, last = decision.choice, decision.choice.question, decision.choice.steps[-1]
+    tied = (last.best, *last.rivals) if last.best else ()
+    trial = decision.trial.trial if decision.trial else None
+    content = {
+        "outcome": decision.outcome,
+        "trial": trial and {"label": trial.label, "key": trial.evaluate, "seed": trial.seed},
+        "point": trial and _row(choice.winner),
+        "runner_up": trial and _row(choice.runner_up),
+        "not_told_apart": [] if trial else [_row(point) for point in tied],
+        "candidates": [point.label for point in choice.candidates],
+        "question": {
+            "objective": question.objective,
+            "then": question.then,
+            "limits": question.limits,
+            "strict": question.strict,
+            "model": choice.section.model,
+            "data": choice.section.data,
+            "setting": choice.section.setting,
+        },
+        "reasons": decision.reasons,
+        "settle": decision.settle,
+        "export": export if trial and exportable else None,
+        "not_exported_because": export if trial and not exportable else None,
+    }
+    return json.dumps(finite(content), indent=1, ensure_ascii=False, default=str)
+
+
+def _row(point: Point | None) -> dict[str, Any] | None:
+    return None if point is None else {"label": point.label, **point_row(point)}
