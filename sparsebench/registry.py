@@ -266,8 +266,8 @@ MODELS = Registry(
     | {name: Entry(f"models.{name}:{name}") for name in ("small_cnn", "gru_classifier", "lstm_classifier")},
     references=True,
     builtin_providers={
-        "torchvision": "sparsebench.models.from_torchvision:TorchvisionNetwork",
-        "timm": "sparsebench.models.from_timm:TimmNetwork",
+        "torchvision": "sparsebench.models.libraries:TorchvisionNetwork",
+        "timm": "sparsebench.models.libraries:TimmNetwork",
     },
 )
 
@@ -275,8 +275,7 @@ DATASETS = Registry(
     "dataset",
     "sparsebench.datasets",
     _functions("data.digits", "digits", "digits_rows")
-    | _functions("data.torchvision_sets", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100")
-    | _functions("data.imagenet", "imagenet"),
+    | _functions("data.torchvision_sets", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "imagenet"),
     references=True,
     builtin_providers={"imagefolder": "sparsebench.data.imagefolder:ImageFolder"},
     placeholder="PATH",

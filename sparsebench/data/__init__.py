@@ -133,6 +133,18 @@ def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str
     }
 
 
+def cache_folder(given: str | os.PathLike[str] | None = None, own: str = "") -> Path:
+    """Return the folder that a user chose, or ``own`` in the one that the system keeps for such things.
+
+    ``SPARSEBENCH_CACHE`` sets another for all datasets; by default it is ``~/.cache/sparsebench``.
+    """
+    if given is not None:
+        return Path(given).expanduser()
+    if chosen := os.environ.get("SPARSEBENCH_CACHE"):
+        return Path(chosen).expanduser() / own
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsebench" / own
+
+
 def _splits(name: str, returned: object) -> Splits:
     """Return what a loader returned as ``Splits``, or say what it should have returned."""
     if isinstance(returned, Splits):

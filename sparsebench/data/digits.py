@@ -24,7 +24,7 @@ def digits(val_fraction: float = 0.2, test_fraction: float = 0.2, seed: int = 0)
     from sklearn.datasets import load_digits
     from torch.utils.data import TensorDataset
 
-    from sparsebench.data.splitting import hold_out
+    from sparsebench.data.images import hold_out
 
     source = load_digits()
     images = torch.from_numpy(source.images / _BRIGHTEST).float().unsqueeze(1)

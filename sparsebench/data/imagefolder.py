@@ -6,9 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sparsebench.data.archives import SUFFIXES, extracted, is_archive
-from sparsebench.data.cache import cache_folder
-from sparsebench.data.listing import Listing, list_images
+from sparsebench.data import cache_folder
+from sparsebench.data.listing import SUFFIXES, Listing, extracted, is_archive, list_images
 from sparsebench.errors import DataError
 
 _IN_MEMORY_BYTES = 2**31
@@ -127,7 +126,7 @@ def _parts(listing: Listing, val_fraction: float, test_fraction: float, seed: in
     """Return the rows of each of the three splits among all files of the listing, int64."""
     import torch
 
-    from sparsebench.data.splitting import hold_out
+    from sparsebench.data.images import hold_out
 
     lengths = [len(files) for files in listing.files.values()]
     rows = dict(zip(listing.files, torch.split(torch.arange(sum(lengths)), lengths), strict=True))

@@ -1,19 +1,26 @@
-"""Small images in memory as bytes, augmented and normalised a whole batch at a time."""
+"""Small images in memory as bytes, augmented and normalised a whole batch at a time; splits held out of a dataset."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
+
+from sparsebench.errors import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _BRIGHTEST = 255.0
+_ROUNDING = 1e-6
+"""A share of a whole number of samples, such as 0.3 of 20, is not to be one more by rounding of fractions."""
 
 
 @dataclass(frozen=True)
@@ -123,3 +130,36 @@ def augment(images: Tensor, augmentation: Augmentation) -> Tensor:
     pixels = rows.unsqueeze(2) * (width + 2 * pad) + (left + columns).unsqueeze(1)
     chosen = images.flatten(2).gather(2, pixels.view(batch, 1, -1).expand(batch, channels, height * width))
     return chosen.view(batch, channels, height, width)
+
+
+def hold_out(labels: Tensor, fractions: Sequence[float], seed: int, what: str) -> list[Tensor]:
+    """Split samples so that every part holds the classes in equal shares.
+
+    Args:
+        labels: (N,), whole numbers.
+        fractions: share of all samples in each part that is held out, in (0, 1); their sum must be below 1.
+        seed: which samples go where.
+        what: names the dataset in an error.
+
+    Returns:
+        The indices of the rest, and those of each part, int64, in an order drawn by the seed.
+
+    Raises:
+        DataError: where a part would be empty, or lack a class.
+    """
+    if not (all(fraction > 0 for fraction in fractions) and sum(fractions) < 1):
+        raise DataError(
+            f"{what} cannot be split by the fractions {', '.join(f'{fraction:g}' for fraction in fractions)}; "
+            "each must be above 0 and their sum below 1."
+        )
+    rest, parts = np.arange(len(labels)), []
+    for fraction in fractions:
+        samples = math.ceil(fraction * len(labels) - _ROUNDING)
+        try:
+            rest, held = train_test_split(rest, test_size=samples, random_state=seed, stratify=labels.numpy()[rest])
+        except ValueError as error:
+            raise DataError(
+                f"{what} cannot be split like this: {error} Use larger fractions, or more images."
+            ) from error
+        parts.append(held)
+    return [torch.from_numpy(part) for part in (rest, *parts)]

@@ -16,8 +16,7 @@ from sparsebench.points.rows import finite
 from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.run import TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, limits, percent
-from sparsebench.wording.tables import markdown_table
-from sparsebench.wording.text import clean, counted, escape, folded, shorten
+from sparsebench.wording.text import clean, counted, escape, folded, markdown_table, shorten
 
 MOST_NAMED = 10
 """Trials of only one run, or rows beyond a gate, that are named; JSON has all."""

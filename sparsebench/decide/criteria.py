@@ -10,8 +10,17 @@ from sparsebench.points.points import Point, Section
 from sparsebench.points.rows import exact_value
 from sparsebench.statistics.accuracy import p_from_limits
 from sparsebench.statistics.verdicts import LEVEL, Verdict
-from sparsebench.wording.numbers import decimal, kilobytes, percent, significant
-from sparsebench.wording.quantities import BYTES, COUNT, MILLISECONDS, POINTS, Dimension
+from sparsebench.wording.numbers import (
+    BYTES,
+    COUNT,
+    MILLISECONDS,
+    POINTS,
+    Dimension,
+    decimal,
+    kilobytes,
+    percent,
+    significant,
+)
 
 
 class Reading(NamedTuple):

@@ -12,7 +12,7 @@ from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.registry import unknown_name
 from sparsebench.statistics.verdicts import LEVEL
-from sparsebench.wording.quantities import BYTES, PERCENT, Dimension, parse_quantity
+from sparsebench.wording.numbers import BYTES, PERCENT, Dimension, parse_quantity
 
 EVIDENCE = ("significant", "estimate", "certain")
 """What a gate asks for before it fails, the default first."""

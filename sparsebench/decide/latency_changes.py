@@ -7,8 +7,8 @@ from typing import NamedTuple
 from sparsebench.decide.changes import Change
 from sparsebench.decide.matching import Group
 from sparsebench.points.latency import INVALID, Setting
+from sparsebench.statistics.ratios import log_ratio, unpaired_change
 from sparsebench.statistics.spread import geometric_mean
-from sparsebench.statistics.unpaired_ratios import log_ratio, unpaired_change
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.run import TrialResult
 from sparsebench.store.timings import MeasureResult, RatioResult

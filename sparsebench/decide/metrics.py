@@ -11,7 +11,7 @@ from sparsebench.points.rows import exact_value
 from sparsebench.statistics.spread import mean
 from sparsebench.statistics.verdicts import holm, verdict
 from sparsebench.store.run import TrialResult
-from sparsebench.wording.quantities import BYTES, PERCENT, POINTS, Dimension
+from sparsebench.wording.numbers import BYTES, PERCENT, POINTS, Dimension
 
 
 @dataclass(frozen=True)

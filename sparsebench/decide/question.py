@@ -8,7 +8,7 @@ from sparsebench.decide.criteria import CRITERIA, LIMITS
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.points.points import Point, Section
 from sparsebench.registry import unknown_name
-from sparsebench.wording.quantities import parse_quantity
+from sparsebench.wording.numbers import parse_quantity
 from sparsebench.wording.text import counted, listing
 
 OPTIONS = {

@@ -12,8 +12,7 @@ from sparsebench.points.baselines import FP32, Comparer, SeedResult
 from sparsebench.store.records import EnvironmentRecord
 from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
-from sparsebench.wording.tables import markdown_table
-from sparsebench.wording.text import counted, escape, fence
+from sparsebench.wording.text import counted, escape, fence, markdown_table
 
 if TYPE_CHECKING:
     from torch import Tensor

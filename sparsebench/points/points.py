@@ -7,10 +7,9 @@ from functools import cached_property
 from itertools import groupby
 from typing import TypeVar
 
-from sparsebench.points.baselines import EAGER, FP32, Comparer, SeedResult
+from sparsebench.points.baselines import EAGER, FP32, Comparer, SeedResult, Zeros, mean_zeros
 from sparsebench.points.drops import Drop, mean_drop
 from sparsebench.points.latency import Setting, Timing, joined_timings
-from sparsebench.points.zeros import Zeros, mean_zeros
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
 from sparsebench.store.records import pruning_in_short
 from sparsebench.store.run import Run, TrialResult

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sparsebench.points.baselines import zeros_row
 from sparsebench.points.drops import Drop
 from sparsebench.points.latency import Timing
 from sparsebench.points.points import Point
-from sparsebench.points.zeros import zeros_row
 from sparsebench.statistics.spread import Spread
 from sparsebench.store.run import TrialResult
 

@@ -15,8 +15,7 @@ from sparsebench.store.records import STAGE_KINDS, StageRecord
 from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult
 from sparsebench.store.run import Run
 from sparsebench.wording.numbers import decimal, percent
-from sparsebench.wording.tables import markdown_table
-from sparsebench.wording.text import counted
+from sparsebench.wording.text import counted, markdown_table
 
 Span = tuple[float, float]
 """Begin and end, in seconds since 1970."""

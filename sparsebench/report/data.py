@@ -8,10 +8,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from sparsebench.points.baselines import zeros_row
 from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
 from sparsebench.points.rows import finite, identity, network_identity, point_row
-from sparsebench.points.zeros import zeros_row
 from sparsebench.report.costs import costs, savings, wall
 from sparsebench.report.layers import examples, networks
 from sparsebench.report.provenance import environments, facts

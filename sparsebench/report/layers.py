@@ -7,8 +7,7 @@ from sparsebench.points.baselines import FP32
 from sparsebench.points.points import Point, Section
 from sparsebench.store.results import LayerAudit, TrainResult
 from sparsebench.wording.numbers import DASH, percent
-from sparsebench.wording.tables import markdown_table, rows_table
-from sparsebench.wording.text import escape, evenly, shorten
+from sparsebench.wording.text import escape, evenly, markdown_table, rows_table, shorten
 
 MOST_NETWORKS = 8
 """Pruned networks that one table shows; of more, evenly spaced thresholds are."""

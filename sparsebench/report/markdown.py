@@ -5,14 +5,22 @@ from collections.abc import Mapping, Sequence
 from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import answer, invalid_note, subject, timing_note
-from sparsebench.report.calibration import calibration_note, calibration_table
 from sparsebench.report.caveats import findings
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_markdown
 from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.layers import audit_tables, layer_tables, shares_table, zeros_table
 from sparsebench.report.provenance import provenance
-from sparsebench.report.tables import excerpt, excerpt_note, latency_table, points_table, seeds_table, unfinished_table
+from sparsebench.report.tables import (
+    calibration_note,
+    calibration_table,
+    excerpt,
+    excerpt_note,
+    latency_table,
+    points_table,
+    seeds_table,
+    unfinished_table,
+)
 from sparsebench.statistics.verdicts import VERDICT_LEVEL
 from sparsebench.store.run import Run
 from sparsebench.wording.text import counted, escape, folded

@@ -10,8 +10,7 @@ from sparsebench.report.caveats import loaded_weights, stages, trained_records
 from sparsebench.store.records import STAGE_KINDS, EnvironmentRecord, StageRecord
 from sparsebench.store.run import Run
 from sparsebench.wording.numbers import decimal, limits, percent
-from sparsebench.wording.tables import markdown_table, rows_table
-from sparsebench.wording.text import escape, fence, folded, shorten
+from sparsebench.wording.text import escape, fence, folded, markdown_table, rows_table, shorten
 
 FLAGS = (
     *("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),

@@ -9,8 +9,7 @@ from typing import Any
 from sparsebench.errors import SparsebenchError
 from sparsebench.store.run import Run, TrialResult, flat_row
 from sparsebench.wording.numbers import DASH, ratio, significant
-from sparsebench.wording.tables import rows_table
-from sparsebench.wording.text import counted, escape, listing, shorten
+from sparsebench.wording.text import counted, escape, listing, rows_table, shorten
 
 _MOST_NAMED = 5
 _HOW = "Run the suite with --sparsebench-run RUN and --benchmark-json FILE, and give that file."

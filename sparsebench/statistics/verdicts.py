@@ -13,7 +13,7 @@ LEVEL = 1 - CONFIDENCE
 """Share of families of tests in which something is called changed that is not."""
 
 STOPPING_RESERVE = 0.005
-"""Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.statistics.paired_ratios``."""
+"""Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.statistics.ratios``."""
 
 ERROR_LEVEL = LEVEL - STOPPING_RESERVE
 """Share of intervals that may be wrong at one look."""

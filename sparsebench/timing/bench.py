@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparsebench.statistics.paired_ratios import Floats
+from sparsebench.statistics.ratios import Floats
 from sparsebench.timing.blocks import peak_bytes, time_block, warm_up
 from sparsebench.timing.gpu import synchronised, time_gpu_block
 from sparsebench.timing.machine import Conditions, conditions_since, counters

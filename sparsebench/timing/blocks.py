@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsebench.processes import give_back
-from sparsebench.statistics.paired_ratios import Floats
+from sparsebench.statistics.ratios import Floats
 from sparsebench.timing.machine import memory_bytes
 from sparsebench.timing.schedule import BlockSize
 from sparsebench.timing.settings import Clock

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.statistics.paired_ratios import Floats
+from sparsebench.statistics.ratios import Floats
 from sparsebench.timing.schedule import BlockSize
 
 _L2_TIMES = 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsebench.statistics.paired_ratios import Floats
+from sparsebench.statistics.ratios import Floats
 
 SEGMENT = 6
 """At most so many variants stand between two blocks of the baseline."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from sparsebench.statistics.paired_ratios import Floats, is_precise, median_interval
+from sparsebench.statistics.ratios import Floats, is_precise, median_interval
 from sparsebench.timing.bench import Loaded, RoundSample, RoundTimer
 from sparsebench.timing.schedule import draw_order, log_ratios
 from sparsebench.timing.settings import Settings

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparsebench.statistics.paired_ratios import Floats, median_interval, sign_test
+from sparsebench.statistics.ratios import Floats, median_interval, sign_test
 from sparsebench.statistics.verdicts import Verdict, holm, verdict
 from sparsebench.timing.comparison import Comparison, Ratio, Timing
 from sparsebench.timing.session import Session

@@ -1,11 +1,14 @@
-"""Text that came from users, made harmless for Markdown, HTML, file names and figures."""
+"""Markdown, and text that came from users, made harmless for it, HTML, file names and figures."""
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+MOST_PADDED = 60
+"""Rows up to which cells are padded so that the text lines up; GitHub cuts pages off that are padded beyond reason."""
 
 _STRUCTURAL = str.maketrans({character: f"&#{ord(character)};" for character in "\\`*[]<>&|~$#@"})
 """Characters that mean something to Markdown, HTML or GitHub (math, mentions, references), as entities. Entities hold
@@ -78,3 +81,24 @@ def evenly(items: Sequence[Item], most: int) -> list[Item]:
     if len(items) <= most:
         return list(items)
     return [items[place] for place in sorted({round(place * (len(items) - 1) / (most - 1)) for place in range(most)})]
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool]) -> str:
+    """Return a table of texts that are escaped already; columns of numbers are aligned to the right."""
+    from tabulate import tabulate  # It takes long to import, and this module is asked for by everything.
+
+    align = ["right" if number else "left" for number in numeric]
+    listed = list(rows)
+    table = tabulate(listed, headings, tablefmt="pipe", colalign=align, disable_numparse=True)
+    if len(listed) <= MOST_PADDED:
+        return table
+    head, rule, *body = table.splitlines()
+    return "\n".join(re.sub(" +", " ", line) for line in (head, re.sub("-+", "-", rule), *body))
+
+
+def rows_table(rows: Sequence[Mapping[str, str]], text: Container[str]) -> str:
+    """Return a table of rows that map headings to cells, empty without rows; columns not in ``text`` hold numbers."""
+    if not rows:
+        return ""
+    headings = list(rows[0])
+    return markdown_table(headings, [list(row.values()) for row in rows], [name not in text for name in headings])

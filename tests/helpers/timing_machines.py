@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sparsebench.statistics.paired_ratios import Estimate, is_precise, median_interval, sign_test
+from sparsebench.statistics.ratios import Estimate, is_precise, median_interval, sign_test
 from sparsebench.timing.schedule import BASELINE, draw_order, log_ratios
 
 DRIFT = 0.2

@@ -9,9 +9,8 @@ from handmade import ATTENTION, Bench, stage
 from sweeps import tiny
 
 from sparsebench import run_sweep
-from sparsebench.points.baselines import Comparer
+from sparsebench.points.baselines import Comparer, zeros_of
 from sparsebench.points.points import sections
-from sparsebench.points.zeros import zeros_of
 from sparsebench.report.data import csv_text
 from sparsebench.report.layers import audit_tables, shares_table, zeros_table
 from sparsebench.report.markdown import readme

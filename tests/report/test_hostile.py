@@ -17,9 +17,8 @@ from sparsebench.report import write_report
 from sparsebench.report.data import csv_text, json_text
 from sparsebench.report.figures import bars
 from sparsebench.report.figures.drawings import FIGURES, Drawing
-from sparsebench.report.html.body import body_of
 from sparsebench.report.html.charts import plotly_chart
-from sparsebench.report.html.page import page
+from sparsebench.report.html.page import body_of, page
 from sparsebench.report.markdown import readme
 from sparsebench.wording.text import escape, slug
 

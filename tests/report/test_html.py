@@ -16,9 +16,8 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
 from sparsebench.report.figures.drawings import FIGURES, Drawing
-from sparsebench.report.html.body import body_of, sort_key
 from sparsebench.report.html.charts import hover, safe
-from sparsebench.report.html.page import page
+from sparsebench.report.html.page import body_of, page, sort_key
 from sparsebench.report.markdown import readme
 
 WAIT = """

@@ -15,7 +15,7 @@ from sparsebench import load_run, run_sweep
 from sparsebench.points.points import sections
 from sparsebench.registry import BACKENDS
 from sparsebench.report.caveats import findings
-from sparsebench.statistics.paired_ratios import median_interval, sign_test
+from sparsebench.statistics.ratios import median_interval, sign_test
 from sparsebench.store.run_directory import Store
 from sparsebench.timing import machine
 

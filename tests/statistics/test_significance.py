@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest, ttest_ind
 
 from sparsebench.statistics.accuracy import p_from_limits, sign_flip_test, unpaired_difference
-from sparsebench.statistics.unpaired_ratios import log_ratio, unpaired_change
+from sparsebench.statistics.ratios import log_ratio, unpaired_change
 
 
 @pytest.mark.parametrize(("lost", "won"), [(5, 0), (9, 3), (1, 1), (40, 17), (300, 251), (0, 0)])

@@ -11,7 +11,7 @@ import timing_machines
 from scipy.stats import binomtest
 from timing_machines import finished_sessions, simulated_blocks
 
-from sparsebench.statistics.paired_ratios import ERROR_LEVEL, is_precise, median_interval, sign_test
+from sparsebench.statistics.ratios import ERROR_LEVEL, is_precise, median_interval, sign_test
 from sparsebench.statistics.verdicts import Verdict, fewest_rounds, holm, is_valid, verdict
 from sparsebench.timing.schedule import BASELINE, log_ratios
 

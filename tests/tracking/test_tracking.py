@@ -8,10 +8,11 @@ import pytest
 from handmade import OUT_OF_MEMORY, Bench, stored
 from typer.testing import CliRunner
 
+from sparsebench import tracking
 from sparsebench.cli.app import app
 from sparsebench.errors import SparsebenchError
 from sparsebench.store.run import flat_row
-from sparsebench.tracking import to_mlflow, track_in_mlflow
+from sparsebench.tracking import track_in_mlflow
 
 BENCH = Bench(thresholds=(0.0, 0.9), schemes=("fp32", "static"), seeds=(0, 1))
 
@@ -24,7 +25,7 @@ def no_figures(monkeypatch):
         out.mkdir()
         (out / "README.md").write_text(run.record.name)
 
-    monkeypatch.setattr(to_mlflow, "write_report", brief)
+    monkeypatch.setattr(tracking, "write_report", brief)
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_a_trial_that_is_done_at_the_second_try_is_brought_up_to_date(client, st
 @pytest.mark.usefixtures("no_figures")
 def test_what_was_interrupted_is_finished_the_next_time(client, store, monkeypatch):
     run = BENCH.build()
-    log = to_mlflow._Writer._log
+    log = tracking._Writer._log
     written = []
 
     def dies_at_the_third(self, run_id, entry):
@@ -135,10 +136,10 @@ def test_what_was_interrupted_is_finished_the_next_time(client, store, monkeypat
             raise OSError("No space left on device")
         log(self, run_id, entry)
 
-    monkeypatch.setattr(to_mlflow._Writer, "_log", dies_at_the_third)
+    monkeypatch.setattr(tracking._Writer, "_log", dies_at_the_third)
     with pytest.raises(SparsebenchError, match="cannot be written: No space left on device"):
         track_in_mlflow(run, uri=store)
-    monkeypatch.setattr(to_mlflow._Writer, "_log", log)
+    monkeypatch.setattr(tracking._Writer, "_log", log)
     again = track_in_mlflow(run, uri=store)
     assert (again.created, again.updated, again.unchanged) == (6, 1, 1)
     assert len(kinds(client, "sparsebench/handmade")["trial"]) == 8
@@ -185,7 +186,7 @@ def test_a_deleted_experiment_is_an_error_with_a_remedy(client, store):
 
 
 def test_without_mlflow_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(to_mlflow, "find_spec", lambda name: None)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(SparsebenchError, match=r"pip install 'sparsebench\[mlflow\]'"):
         track_in_mlflow(BENCH.build())
 
@@ -203,7 +204,7 @@ def test_the_command_writes_into_mlruns_and_says_what_it_did(client, tmp_path, m
 
 
 def test_a_database_without_the_full_package_is_an_error_that_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(to_mlflow, "find_spec", lambda name: None if name == "sqlalchemy" else object())
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None if name == "sqlalchemy" else object())
     with pytest.raises(SparsebenchError, match=r"sqlite:///x\.db is a database.*pip install mlflow\."):
         track_in_mlflow(BENCH.build(), uri="sqlite:///x.db")
 
@@ -216,6 +217,6 @@ def test_telemetry_is_turned_off_before_mlflow_is_imported_unless_it_is_wanted(m
         monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
         if wanted:
             monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", wanted)
-        to_mlflow._prepare("https://tracking.example")
+        tracking._prepare("https://tracking.example")
         assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == expected
         assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ, "only a file store needs leave"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.wording.quantities import BYTES, COUNT, MILLISECONDS, PERCENT, POINTS, parse_quantity
+from sparsebench.wording.numbers import BYTES, COUNT, MILLISECONDS, PERCENT, POINTS, parse_quantity
 
 
 @pytest.mark.parametrize(
