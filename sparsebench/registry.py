@@ -275,7 +275,9 @@ DATASETS = Registry(
     "dataset",
     "sparsebench.datasets",
     _functions("data.digits", "digits", "digits_rows")
-    | _functions("data.torchvision_sets", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "imagenet"),
+    | _functions(
+        "data.torchvision_sets", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "imagenet"
+    ),
     references=True,
     builtin_providers={"imagefolder": "sparsebench.data.imagefolder:ImageFolder"},
     placeholder="PATH",
