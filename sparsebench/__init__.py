@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from sparsebench.store.run import Run
     from sparsebench.store.run_directory import load_run
     from sparsebench.training.contract import check_trainer
-    from sparsebench.training.morphism import copy_weights
     from sparsebench.training.trainer import Trainer
+    from sparsebench.training.weights import copy_weights
 
 _HOMES = {
     "Trainer": "sparsebench.training.trainer",
     "prune_net": "sparsebench.pruning",
-    "copy_weights": "sparsebench.training.morphism",
+    "copy_weights": "sparsebench.training.weights",
     "check_trainer": "sparsebench.training.contract",
     "SweepConfig": "sparsebench.config",
     "load_config": "sparsebench.config",

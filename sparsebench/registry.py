@@ -294,5 +294,5 @@ OPTIMIZERS = Registry("optimizer", "sparsebench.optimizers", _functions("trainin
 LEARNING_SCHEDULES = Registry(
     "learning schedule",
     "sparsebench.learning_schedules",
-    _functions("training.rates", "step", "constant", "cosine", "one_cycle"),
+    _functions("training.optimizers", "step", "constant", "cosine", "one_cycle"),
 )

@@ -2,8 +2,7 @@
 
 from sparsebench.measure.compute import ComputeCounts, LayerCompute, count_macs
 from sparsebench.measure.memory import working_memory
-from sparsebench.measure.size import NetworkSize, measure_size
-from sparsebench.measure.sparsity import count_zeros, parameter_counts
+from sparsebench.measure.size import NetworkSize, count_zeros, measure_size, parameter_counts
 
 __all__ = [
     "ComputeCounts",

@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.measure.forward import watched
-from sparsebench.measure.sparsity import count_nonzero
+from sparsebench.measure.memory import watched
+from sparsebench.measure.size import count_nonzero
 from sparsebench.tensors import tensors_in
 
 _LAYERS = (_ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)

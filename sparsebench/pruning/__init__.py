@@ -3,8 +3,16 @@
 A new pruner is one file with a class that keeps the ``Pruner`` protocol, and one line in ``PRUNERS``.
 """
 
-from sparsebench.pruning.base import Pruner, build_pruner, check_threshold, nothing_prunable
-from sparsebench.pruning.layers import PrunableWeight, all_weights, prunable_weights, sparsity
+from sparsebench.pruning.base import (
+    PrunableWeight,
+    Pruner,
+    all_weights,
+    build_pruner,
+    check_threshold,
+    nothing_prunable,
+    prunable_weights,
+    sparsity,
+)
 from sparsebench.pruning.magnitude import Magnitude, prune_net, zero_smallest_of
 from sparsebench.pruning.masks import Masks, capture_zeros
 from sparsebench.pruning.per_layer import PerLayer, asked_zeros

@@ -5,8 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from torch import Tensor, nn
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import WeightPruner
-from sparsebench.pruning.layers import PrunableWeight, elements
+from sparsebench.pruning.base import PrunableWeight, WeightPruner, elements
 from sparsebench.pruning.selection import NotFiniteError, Selector, zero_smallest
 
 

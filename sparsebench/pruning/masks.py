@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.layers import prunable_weights
+from sparsebench.pruning.base import prunable_weights
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import WeightPruner
-from sparsebench.pruning.layers import PrunableWeight
+from sparsebench.pruning.base import PrunableWeight, WeightPruner
 from sparsebench.pruning.selection import zero_smallest
 
 

@@ -12,11 +12,10 @@ from sparsebench.models import build_model, check_outputs
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.registry import TRAINERS, import_reference
 from sparsebench.runner.stages import Workbench
-from sparsebench.training.autocast import amp_problem
 from sparsebench.training.contract import check_trainer
 from sparsebench.training.loaders import to_device, training_device
-from sparsebench.training.optimizers import optimizer_problem
-from sparsebench.training.rates import rates_problem
+from sparsebench.training.optimizers import optimizer_problem, rates_problem
+from sparsebench.training.steps import amp_problem
 from sparsebench.training.weights import load_weights
 
 _ANY_THRESHOLD = 0.5

@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.statistics.ratios import Floats
-from sparsebench.timing.blocks import peak_bytes, time_block, warm_up
-from sparsebench.timing.gpu import synchronised, time_gpu_block
+from sparsebench.timing.blocks import peak_bytes, synchronised, time_block, time_gpu_block, warm_up
 from sparsebench.timing.machine import Conditions, conditions_since, counters
-from sparsebench.timing.schedule import BlockSize, block_size, settling_calls
-from sparsebench.timing.settings import Settings
+from sparsebench.timing.schedule import BlockSize, Settings, block_size, settling_calls
 from sparsebench.timing.variants import TimedCall, Variant, named, ready
 
 

@@ -12,10 +12,9 @@ from torch import nn
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.statistics.verdicts import fewest_rounds
 from sparsebench.timing.bench import Bench, RoundTimer, built
-from sparsebench.timing.comparison import Comparison
+from sparsebench.timing.comparison import Comparison, summarise
+from sparsebench.timing.schedule import BLOCK_MS, HANG_SECONDS, Clock, Settings
 from sparsebench.timing.session import LOOKS, Start, run_session
-from sparsebench.timing.settings import BLOCK_MS, HANG_SECONDS, Clock, Settings
-from sparsebench.timing.summary import summarise
 from sparsebench.timing.variants import Built, Variant, batch_of, fits, grouped
 from sparsebench.timing.worker import Sent, generations, pickled
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from sparsebench.statistics.ratios import Floats, is_precise, median_interval
 from sparsebench.timing.bench import Loaded, RoundSample, RoundTimer
-from sparsebench.timing.schedule import draw_order, log_ratios
-from sparsebench.timing.settings import Settings
+from sparsebench.timing.schedule import Settings, draw_order, log_ratios
 
 Start = Callable[[int], AbstractContextManager[RoundTimer]]
 """Starts a generation, whose number it is given."""

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from sparsebench.errors import DataError, SparsebenchError, VariantError
 from sparsebench.timing import machine
-from sparsebench.timing.gpu import device_of, graphed
+from sparsebench.timing.blocks import device_of, graphed
 
 SHARE = 0.5
 """Share of the available memory that weights may take; activations and the runtime need the rest."""

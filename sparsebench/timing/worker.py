@@ -22,8 +22,8 @@ from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.processes import how_it_ended, without_main
 from sparsebench.timing.bench import Bench, Loaded, RoundSample, built
 from sparsebench.timing.machine import idlest_cores
+from sparsebench.timing.schedule import Settings
 from sparsebench.timing.session import Start
-from sparsebench.timing.settings import Settings
 from sparsebench.timing.variants import Variant, named
 
 _NOTHING_YET = -1

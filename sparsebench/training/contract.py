@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparsebench.errors import ContractError, SparsebenchError
 from sparsebench.registry import unknown_name
-from sparsebench.training.settings import TrainingSettings
+from sparsebench.training.parts import TrainingSettings
 
 SETTINGS = tuple(TrainingSettings.__annotations__)
 """Attributes that a trainer may declare on its class, and that are then set to what the config asks for."""

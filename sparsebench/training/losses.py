@@ -1,4 +1,4 @@
-"""The losses of training beside the plain one, and losses that tell that training cannot go on, in words."""
+"""The losses of training beside the plain one."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from sparsebench.errors import TrainingError
 
@@ -98,21 +97,3 @@ def _log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     # Autocast leaves logits in half precision, whose differences a temperature makes still smaller.
     exact = logits if logits.dtype == torch.float64 else logits.float()
     return nn.functional.log_softmax(exact / temperature, dim=1)
-
-
-def check_losses(losses: Tensor, epoch: int, optimizer: Optimizer) -> None:
-    """Raise a ``TrainingError`` where a loss of an epoch, (steps,) so far, is NaN or infinite: the first such step."""
-    # On the CPU each is looked at in turn, so that only the last is new.
-    finite = torch.isfinite(losses[-1] if losses.device.type == "cpu" else losses)
-    if not bool(finite.all()):
-        step = int(torch.isfinite(losses).int().argmin())
-        raise diverged(f"loss is {float(losses[step])}", f"epoch {epoch}, step {step + 1}", optimizer)
-
-
-def diverged(found: str, where: str, optimizer: Optimizer) -> TrainingError:
-    """Return the error for a loss that is no number."""
-    rate = optimizer.param_groups[0].get("lr", "unknown")
-    return TrainingError(
-        f"The {found} at {where}; lower learning_rate ({rate:g} there), or look for NaN in the inputs and for "
-        "labels that are out of range."
-    )

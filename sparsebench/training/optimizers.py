@@ -1,20 +1,23 @@
-"""The optimizers of training.
+"""The optimizers of training, and how their learning rate changes.
 
-An optimizer is a function ``(parameters, learning_rate, **options) -> Optimizer``. A new one is one function and one
-line in ``OPTIMIZERS``.
+An optimizer is a function ``(parameters, learning_rate, **options) -> Optimizer``; a schedule of rates is a function
+``(optimizer, plan, **options) -> LRScheduler`` whose scheduler is stepped after every training step. A new one is one
+function and one line in ``OPTIMIZERS`` or ``LEARNING_SCHEDULES``.
 
-All of them are fused: one kernel in place of several for each parameter, so that the update of a small network takes
+All optimizers are fused: one kernel in place of several for each parameter, so that the update of a small network takes
 half the time.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from sparsebench.errors import TrainingError
-from sparsebench.registry import OPTIMIZERS, options_problem
+from sparsebench.registry import LEARNING_SCHEDULES, OPTIMIZERS, options_problem
 
 
 def adam(
@@ -80,3 +83,95 @@ def build_optimizer(
         return cast("Optimizer", function(parameters, learning_rate, **options))
     except (ValueError, TypeError) as error:
         raise TrainingError(f"Optimizer {name!r} does not take these options: {error}.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatePlan:
+    """What a schedule of rates may depend on.
+
+    Attributes:
+        steps: training steps in all, at least 1.
+        step_size: training steps between two decays of the schedule ``step``, at least 1.
+        gamma: factor of each of these decays.
+    """
+
+    steps: int
+    step_size: int = 1000
+    gamma: float = 0.1
+
+
+def step(optimizer: Optimizer, plan: RatePlan) -> LRScheduler:
+    """Multiply the rate by ``learning_gamma`` every ``learning_step`` thousand training steps."""
+    return lr_scheduler.StepLR(optimizer, step_size=plan.step_size, gamma=plan.gamma)
+
+
+def constant(optimizer: Optimizer, plan: RatePlan) -> LRScheduler:  # noqa: ARG001 - the signature of every schedule
+    """Leave the rate as it is."""
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
+
+
+def cosine(optimizer: Optimizer, plan: RatePlan) -> LRScheduler:
+    """Let the rate fall to 0 along half a cosine (Loshchilov and Hutter, SGDR, 2017, without restarts)."""
+    return lr_scheduler.CosineAnnealingLR(optimizer, T_max=plan.steps)
+
+
+def one_cycle(
+    optimizer: Optimizer, plan: RatePlan, peak_at: float = 0.3, start: float = 25.0, end: float = 1e4
+) -> LRScheduler:
+    """Let the rate rise to ``learning_rate`` and fall to nearly 0 (Smith and Topin, super-convergence, 2018).
+
+    Momentum, or the first beta of Adam, moves the other way, between 0.95 and 0.85.
+
+    Args:
+        optimizer: the optimizer.
+        plan: its steps.
+        peak_at: fraction of training after which the rate is highest.
+        start: the first rate is ``learning_rate`` divided by this.
+        end: the last rate is the first divided by this.
+    """
+    return lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=optimizer.param_groups[0]["lr"],
+        total_steps=plan.steps,
+        pct_start=peak_at,
+        div_factor=start,
+        final_div_factor=end,
+        cycle_momentum=any(key in optimizer.defaults for key in ("momentum", "betas")),
+    )
+
+
+def rates_problem(name: str, options: Mapping[str, Any], warmup: float) -> str | None:
+    """Return why a schedule of rates cannot be used like this, as a sentence, or None where it can."""
+    problem = options_problem("Learning schedule", name, LEARNING_SCHEDULES.load(name), options, ("optimizer", "plan"))
+    if problem:
+        return problem
+    if not 0 <= warmup < 1:
+        return f"learning_warmup is {warmup}; it is the fraction of training in which the rate rises, in [0, 1)."
+    if name == "one_cycle" and warmup:
+        return "The learning schedule 'one_cycle' warms up by itself; set learning_warmup to 0, or its option peak_at."
+    return None
+
+
+def build_rates(
+    name: str, options: Mapping[str, Any], warmup: float, optimizer: Optimizer, plan: RatePlan
+) -> LRScheduler:
+    """Return the scheduler of this name in ``LEARNING_SCHEDULES``, with options of its own.
+
+    Over the fraction ``warmup`` of all training steps, in [0, 1), the rate rises linearly to that of the schedule.
+
+    Raises:
+        UnknownNameError: where no such schedule is known.
+        TrainingError: where it does not take these options or this warm-up.
+    """
+    problem = rates_problem(name, options, warmup)
+    if problem:
+        raise TrainingError(problem)
+    try:
+        scheduler: LRScheduler = LEARNING_SCHEDULES.load(name)(optimizer, plan, **options)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise TrainingError(f"Learning schedule {name!r} does not take these options: {error}.") from error
+    steps = round(warmup * plan.steps)
+    if not steps:
+        return scheduler
+    rising = lr_scheduler.LinearLR(optimizer, start_factor=1 / (steps + 1), total_iters=steps)
+    return lr_scheduler.ChainedScheduler([scheduler, rising])

@@ -1,8 +1,10 @@
 """The steps of training, one epoch after another: forward, backward, update, and what keeps a network sparse."""
 
 import copy
+import platform
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from sparsebench.errors import ModelError, PruningError, TrainingError
-from sparsebench.training.autocast import Precision
-from sparsebench.training.losses import check_losses
+from sparsebench.registry import unknown_name
 
+_AUTOCAST = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Reading a loss makes the CPU wait for a GPU, so there it is looked at only now and then.
 _STEPS_BETWEEN_LOOKS_ON_GPU = 64
 
@@ -70,6 +72,81 @@ class Sparsity(Protocol):
 
     def complete(self, step: int) -> bool:
         """Whether the network is at full sparsity after this step."""
+
+
+class Precision:
+    """Autocast, and what a step needs that goes with it: scaled losses in fp16, clipped gradients.
+
+    Args:
+        amp: ``none``, ``bf16`` or ``fp16``; weights and their updates stay in the network's own precision.
+        device: where training runs.
+        clip_norm: the largest norm that the gradients of all parameters together may have; None for any.
+
+    Raises:
+        TrainingError: where this is not possible; the text says what is.
+
+    Warns:
+        UserWarning: where bf16 makes training slower.
+    """
+
+    def __init__(self, amp: str, device: torch.device, clip_norm: float | None = None) -> None:
+        problem = amp_problem(amp, device)
+        if problem:
+            raise TrainingError(problem)
+        if clip_norm is not None and not clip_norm > 0:
+            raise TrainingError(f"clip_norm is {clip_norm}; it must be above 0, or None for no clipping.")
+        if amp == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+            warnings.warn(
+                "This CPU has no bf16 instructions, so that amp = 'bf16' makes training slower, convolutions many "
+                "times; set amp to 'none'.",
+                stacklevel=3,
+            )
+        self._device = device
+        self._dtype = _AUTOCAST[amp]
+        self._clip_norm = clip_norm
+        # fp16 gradients below 6e-8 would vanish (Micikevicius et al., Mixed Precision Training, 2018).
+        self.scaler = torch.amp.GradScaler(device.type) if amp == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass and its loss."""
+        return nullcontext() if self._dtype is None else torch.autocast(self._device.type, self._dtype)
+
+    def update(self, loss: Tensor, optimizer: Optimizer) -> None:
+        """Differentiate ``loss`` and let ``optimizer`` make one step."""
+        scaler = self.scaler
+        (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
+        if self._clip_norm is not None:
+            if scaler:
+                scaler.unscale_(optimizer)
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+        if scaler:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+
+
+def amp_problem(amp: str, device: torch.device) -> str | None:
+    """Return why a precision cannot be trained in on a device, as a sentence, or None where it can."""
+    if amp not in _AUTOCAST:
+        return unknown_name("amp", amp, _AUTOCAST)
+    if amp == "fp16" and device.type == "cpu":
+        return (
+            "amp 'fp16' needs a GPU, and training runs on the CPU, where its small range gains nothing; set amp to "
+            "'none', or to 'bf16' on a CPU that has bf16 instructions."
+        )
+    return None
+
+
+def _cpu_has_bf16() -> bool:
+    # By oneDNN's kernels for it; where that cannot be told, it is taken to have.
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return True
 
 
 @dataclass
@@ -151,3 +228,21 @@ class Steps:
                 f"torch.compile cannot compile {type(self.model).__name__} ({reason}). Set compile to false to train "
                 "it as it is; on a CPU, compiling needs a C++ compiler such as g++."
             ) from error
+
+
+def check_losses(losses: Tensor, epoch: int, optimizer: Optimizer) -> None:
+    """Raise a ``TrainingError`` where a loss of an epoch, (steps,) so far, is NaN or infinite: the first such step."""
+    # On the CPU each is looked at in turn, so that only the last is new.
+    finite = torch.isfinite(losses[-1] if losses.device.type == "cpu" else losses)
+    if not bool(finite.all()):
+        step = int(torch.isfinite(losses).int().argmin())
+        raise diverged(f"loss is {float(losses[step])}", f"epoch {epoch}, step {step + 1}", optimizer)
+
+
+def diverged(found: str, where: str, optimizer: Optimizer) -> TrainingError:
+    """Return the error for a loss that is no number."""
+    rate = optimizer.param_groups[0].get("lr", "unknown")
+    return TrainingError(
+        f"The {found} at {where}; lower learning_rate ({rate:g} there), or look for NaN in the inputs and for "
+        "labels that are out of range."
+    )

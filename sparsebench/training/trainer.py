@@ -19,15 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from sparsebench.errors import TrainingError
 from sparsebench.processes import keeping_freed
 from sparsebench.pruning.structure import reached_sparsity
-from sparsebench.training.autocast import Precision
 from sparsebench.training.checkpoints import Progress, checkpoint_path, save_network
 from sparsebench.training.loaders import Collate, build_loaders, split_sizes, training_device
-from sparsebench.training.losses import distillation, diverged, smoothed
-from sparsebench.training.morphism import copy_weights
-from sparsebench.training.optimizers import build_optimizer
+from sparsebench.training.losses import distillation, smoothed
+from sparsebench.training.optimizers import RatePlan, build_optimizer, build_rates
 from sparsebench.training.parts import TrainerParts, wants_channels_last
-from sparsebench.training.rates import RatePlan, build_rates
-from sparsebench.training.steps import BestEpoch, Epoch, Steps
+from sparsebench.training.steps import BestEpoch, Epoch, Precision, Steps, diverged
+from sparsebench.training.weights import copy_weights
 
 __all__ = ["Epoch", "Trainer"]
 

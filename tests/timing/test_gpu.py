@@ -7,7 +7,7 @@ from torch import nn
 
 from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.timing import compare
-from sparsebench.timing.gpu import device_of
+from sparsebench.timing.blocks import device_of
 from sparsebench.timing.variants import Variant, ready
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

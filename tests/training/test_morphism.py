@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from sparsebench.errors import ModelError
-from sparsebench.training.morphism import copy_weights
+from sparsebench.training.weights import copy_weights
 
 
 def test_equal_shapes_are_copied_whole_and_in_place():

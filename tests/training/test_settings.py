@@ -12,19 +12,18 @@ from sweeps import tiny
 from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-import sparsebench.training.autocast
+import sparsebench.training.steps
 from sparsebench import load_config, run_sweep
 from sparsebench.errors import ConfigError, TrainingError, UnknownNameError
 from sparsebench.models import build_model
 from sparsebench.pruning import sparsity
 from sparsebench.runner.facts import Facts
 from sparsebench.runner.planner import make_plan
-from sparsebench.training.autocast import Precision, amp_problem
 from sparsebench.training.loaders import is_resident, moved, on_device
 from sparsebench.training.losses import Distillation, smoothed
-from sparsebench.training.optimizers import build_optimizer
+from sparsebench.training.optimizers import RatePlan, build_optimizer, build_rates
 from sparsebench.training.parts import wants_channels_last
-from sparsebench.training.rates import RatePlan, build_rates
+from sparsebench.training.steps import Precision, amp_problem
 from sparsebench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -283,7 +282,7 @@ def test_half_precision_of_the_gpu_is_refused_on_a_cpu(tmp_path):
 
 @pytest.mark.parametrize("supported", [False, True])
 def test_bf16_on_a_cpu_without_its_instructions_is_warned_of(recwarn, monkeypatch, supported):
-    monkeypatch.setattr(sparsebench.training.autocast, "_cpu_has_bf16", lambda: supported)
+    monkeypatch.setattr(sparsebench.training.steps, "_cpu_has_bf16", lambda: supported)
     Precision("bf16", CPU)
     found = [str(warning.message) for warning in recwarn if "bf16 instructions" in str(warning.message)]
     assert len(found) == (0 if supported else 1)

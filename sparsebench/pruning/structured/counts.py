@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sparsebench.pruning.layers import prunable_weights
+from sparsebench.pruning.base import prunable_weights
 from sparsebench.pruning.structure import dense_shapes
 from sparsebench.pruning.structured.channels import ChannelGroup
 

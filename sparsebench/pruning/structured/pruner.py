@@ -11,13 +11,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparsebench.errors import NoEffectWarning, PruningError, UnreachedWarning
-from sparsebench.pruning.base import check_threshold, nothing_prunable
-from sparsebench.pruning.layers import prunable_weights
+from sparsebench.pruning.base import check_threshold, nothing_prunable, prunable_weights
 from sparsebench.pruning.per_layer import check_patterns
+from sparsebench.pruning.structure import Replaced, Shrinking, follow, observe_shrinking, shrink
 from sparsebench.pruning.structured.channels import ChannelGraph
 from sparsebench.pruning.structured.counts import REACHED_WITHIN, Choice, WeightCounter, choose_counts
 from sparsebench.pruning.structured.importances import IMPORTANCES, check_network, copy_gradients, group_scores
-from sparsebench.pruning.structured.shrinking import Replaced, Shrinking, follow, observe_shrinking, shrink
 from sparsebench.registry import unknown_name
 
 
@@ -159,7 +158,7 @@ class Structured:
         return net
 
     def follow(self, optimizer: Optimizer) -> None:
-        """Let an optimizer go on with the parameters that the last ``prune`` left; see ``shrinking.follow``."""
+        """Let an optimizer go on with the parameters that the last ``prune`` left; see ``structure.follow``."""
         follow(optimizer, self._replaced)
 
     def _graph(self, copied: nn.Module) -> ChannelGraph:

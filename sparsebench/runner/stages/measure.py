@@ -21,8 +21,8 @@ from sparsebench.store.timings import MeasureResult, RatioResult, SessionResult
 from sparsebench.timing.comparison import Comparison, Ratio, Timing, worst_conditions
 from sparsebench.timing.machine import OtherWork
 from sparsebench.timing.protocol import compare_variants
+from sparsebench.timing.schedule import Settings
 from sparsebench.timing.session import RoundRecord
-from sparsebench.timing.settings import Settings
 from sparsebench.timing.variants import Built, Variant
 
 SAMPLES = "samples.json"

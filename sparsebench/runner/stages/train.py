@@ -17,7 +17,7 @@ from sparsebench.config import PruneConfig, PrunerConfig, TrainConfig
 from sparsebench.data import Splits
 from sparsebench.errors import ModelError, NoEffectWarning
 from sparsebench.measure.compute import count_macs
-from sparsebench.measure.sparsity import count_zeros, parameter_counts
+from sparsebench.measure.size import count_zeros, parameter_counts
 from sparsebench.pruning import all_weights, asked_zeros, prunable_weights
 from sparsebench.pruning.structure import apply_structure, structure_of
 from sparsebench.registry import PRUNERS
