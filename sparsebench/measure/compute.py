@@ -215,8 +215,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
 
     def require_complete(self) -> None:
         """Refuse a count in which a layer that ran has no MACs."""
-        silent = [name for name, module in self.ran.items() if isinstance(module, _LAYERS) and name not in self.tally]
-        missing = [f"{name or 'the network'} ({self.kinds[name]})" for name in silent]
+        missing = [
+            f"{name or 'the network'} ({self.kinds[name]})"
+            for name, module in self.ran.items()
+            if isinstance(module, _LAYERS) and name not in self.tally
+        ]
         if missing:
             raise SparsebenchError(
                 f"The MACs of {', '.join(missing[:5])} cannot be counted: they ran by an operation that is not known. "

@@ -1,7 +1,7 @@
 """Which weights pruning may touch, what every pruner is, and what it asks of a threshold."""
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeGuard, runtime_checkable
@@ -60,8 +60,7 @@ def prunable_weights(
     layers = [(name, module) for name, module in net.named_modules() if any(_own_weights(module))]
     seen: set[int] = set()
     if layers and not include_classifier:
-        _, classifier = layers.pop()
-        seen.update(id(parameter) for _, parameter in _own_weights(classifier))
+        seen.update(id(parameter) for _, parameter in _own_weights(layers.pop()[1]))
     found = []
     for layer, module in layers:
         for own_name, parameter in _own_weights(module):
@@ -122,7 +121,6 @@ class Pruner(Protocol):
 
     def prune(self, net: nn.Module, threshold: float) -> nn.Module:
         """Set the fraction ``threshold`` of the prunable weights of ``net`` to zero, in place, and return ``net``."""
-        ...
 
 
 class StructuralPruner(Pruner, Protocol):
@@ -148,11 +146,9 @@ class StructuralPruner(Pruner, Protocol):
             example: inputs that it takes, on the CPU and in its precision.
             target: the threshold at which pruning will end, so that no step on the way leads past it.
         """
-        ...
 
     def follow(self, optimizer: Optimizer) -> None:
         """Let an optimizer of the network go on with the parameters that the last ``prune`` left."""
-        ...
 
 
 def is_structural(pruner: Pruner) -> TypeGuard[StructuralPruner]:
@@ -225,9 +221,8 @@ def build_pruner(
         UnknownNameError: where no such pruner is known.
         PruningError: where it does not take these options.
     """
-    cls = PRUNERS.load(name)
+    cls: Callable[..., Pruner] = PRUNERS.load(name)
     problem = options_problem("Pruner", name, cls, options, ("include_classifier", "keep"))
     if problem:
         raise PruningError(problem)
-    pruner: Pruner = cls(**{"include_classifier": include_classifier, "keep": tuple(keep), **options})
-    return pruner
+    return cls(**{"include_classifier": include_classifier, "keep": tuple(keep), **options})

@@ -63,28 +63,6 @@ def zero_smallest(parameters: Sequence[Tensor], count: int) -> None:
     Selector().zero_smallest(parameters, count)
 
 
-@torch.no_grad()
-def _zero_smallest(parameters: Sequence[Tensor], count: int, guess: "_Guess") -> None:
-    if count <= 0:
-        return
-    total = sum(parameter.numel() for parameter in parameters)
-    if count > total:
-        raise ValueError(f"{count} of {total} elements cannot be set to zero.")
-    dense = [parameter if _is_dense(parameter) else parameter.contiguous() for parameter in parameters]
-    # In the order of memory, which is what can be read fast; rows matter for ties only.
-    flats = [tensor.as_strided((tensor.numel(),), (1,)) for tensor in dense]
-    pool = MagnitudePool(flats)
-    kth = _kth_smallest(pool, count, guess)
-    if kth is None:
-        raise NotFiniteError(next(i for i, flat in enumerate(flats) if not bool(torch.isfinite(flat).all())))
-    if kth.bits == 0:
-        return
-    _shrink(dense, flats, pool, kth, count - kth.below)
-    for parameter, tensor in zip(parameters, dense, strict=True):
-        if tensor is not parameter:
-            parameter.copy_(tensor)
-
-
 class Selector:
     """``zero_smallest`` for repeated calls on the same tensors, as in training; only its time depends on earlier calls.
 
@@ -94,9 +72,27 @@ class Selector:
     def __init__(self) -> None:
         self._guess = _Guess()
 
+    @torch.no_grad()
     def zero_smallest(self, parameters: Sequence[Tensor], count: int) -> None:
         """Set the ``count`` elements of smallest magnitude to zero in place; see the function of this name."""
-        _zero_smallest(parameters, count, self._guess)
+        if count <= 0:
+            return
+        total = sum(parameter.numel() for parameter in parameters)
+        if count > total:
+            raise ValueError(f"{count} of {total} elements cannot be set to zero.")
+        dense = [parameter if _is_dense(parameter) else parameter.contiguous() for parameter in parameters]
+        # In the order of memory, which is what can be read fast; rows matter for ties only.
+        flats = [tensor.as_strided((tensor.numel(),), (1,)) for tensor in dense]
+        pool = MagnitudePool(flats)
+        kth = _kth_smallest(pool, count, self._guess)
+        if kth is None:
+            raise NotFiniteError(next(i for i, flat in enumerate(flats) if not bool(torch.isfinite(flat).all())))
+        if kth.bits == 0:
+            return
+        _shrink(dense, flats, pool, kth, count - kth.below)
+        for parameter, tensor in zip(parameters, dense, strict=True):
+            if tensor is not parameter:
+                parameter.copy_(tensor)
 
 
 class _Guess:
@@ -173,12 +169,12 @@ def _proposals(pool: MagnitudePool, rank: int, guess: _Guess) -> Iterator[tuple[
     if pool.numel <= _FEW:
         yield 0, pool.infinity - 1
         return
-    guessed = guess.bracket()
-    if guessed:
+    if guessed := guess.bracket():
         yield guessed
-    sample = _Sample(pool)
+    # Layers are made of multiples of small numbers; a prime stride does not fall into step with them.
+    sample = pool.sample(_next_prime(round(pool.numel ** (1 / 3) / _SAMPLE_SCALE)))
     for spread in _SPREADS:
-        yield sample.bracket(rank / pool.numel, spread)
+        yield _bracket(sample, rank / pool.numel, spread, pool.infinity - 1)
 
 
 def _kth_of_candidates(candidates: Candidates, below: int, rank: int) -> _Kth:
@@ -188,30 +184,21 @@ def _kth_of_candidates(candidates: Candidates, below: int, rank: int) -> _Kth:
     return _Kth(bits, below + smaller, up_to - smaller, candidates)
 
 
-class _Sample:
-    """Some magnitudes of a pool in order, from which brackets for any rank are read."""
+def _bracket(sample: Tensor, quantile: float, spread: float, top: int) -> tuple[int, int]:
+    """Return a bracket in which a quantile of a sorted sample lies, with luck, and few magnitudes up to ``top`` do.
 
-    def __init__(self, pool: MagnitudePool) -> None:
-        # Layers are made of multiples of small numbers; a prime stride does not fall into step with them.
-        self._sorted = pool.sample(_next_prime(round(pool.numel ** (1 / 3) / _SAMPLE_SCALE)))
-        self._top = pool.infinity - 1
-
-    def bracket(self, quantile: float, spread: float) -> tuple[int, int]:
-        """Return a bracket in which the quantile lies, with luck, and few magnitudes do.
-
-        Half its width is ``spread`` standard deviations of the quantile's rank in an independent sample.
-        """
-        size = len(self._sorted)
-        margin = spread * math.sqrt(size * quantile * (1 - quantile)) + 2
-        left, right = math.floor(quantile * size - margin), math.ceil(quantile * size + margin)
-        centre = round(quantile * size)
-        indices = torch.tensor([left, left + 1, centre, right - 1, right], device=self._sorted.device)
-        low, above_low, middle, below_high, high = self._sorted[indices.clamp_(0, size - 1)].tolist()
-        low, high = (low if left >= 0 else 0), (high if right < size else self._top)
-        if middle in (low, high):
-            return middle, middle
-        # A value that repeats in the sample is a crowd, zeros for example, that ends just inside the bracket.
-        return low + (low == above_low), high - (high == below_high)
+    Half its width is ``spread`` standard deviations of the quantile's rank in an independent sample.
+    """
+    size = len(sample)
+    margin = spread * math.sqrt(size * quantile * (1 - quantile)) + 2
+    left, right = math.floor(quantile * size - margin), math.ceil(quantile * size + margin)
+    indices = torch.tensor([left, left + 1, round(quantile * size), right - 1, right], device=sample.device)
+    low, above_low, middle, below_high, high = sample[indices.clamp_(0, size - 1)].tolist()
+    low, high = (low if left >= 0 else 0), (high if right < size else top)
+    if middle in (low, high):
+        return middle, middle
+    # A value that repeats in the sample is a crowd, zeros for example, that ends just inside the bracket.
+    return low + (low == above_low), high - (high == below_high)
 
 
 def _shrink(dense: Sequence[Tensor], flats: Sequence[Tensor], pool: MagnitudePool, kth: _Kth, taken: int) -> None:

@@ -62,7 +62,6 @@ class RoundTimer(Protocol):
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,19 @@ class Comparison(Mapping[str, Timing]):
         return len(self.timings)
 
     def __str__(self) -> str:
-        return _table(self)
+        """Return VALID or INVALID, how the session ended, and an aligned row for each variant."""
+        lines = [*_validity(self), _ending(self)]
+        if self.in_process_because is not None:
+            because = self.in_process_because
+            lines.append(f"Timed in the calling process, where generations are restarts of the loop: {because}.")
+        rows = [_HEADINGS, *(_row(timing) for timing in self.values())]
+        sides = ["left", *["right"] * (len(_HEADINGS) - 2), "left"]
+        lines += ["", tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)]
+        others = len(self) - 1
+        if others > 1:
+            holm_says = f"FASTER and SLOWER hold for all {others} together (Holm)."
+            lines += ["", f"Intervals are for each variant by itself; {holm_says}"]
+        return "\n".join(lines)
 
 
 def worst_conditions(rounds: tuple[RoundRecord, ...]) -> dict[str, float]:
@@ -156,22 +168,6 @@ def worst_conditions(rounds: tuple[RoundRecord, ...]) -> dict[str, float]:
     all_of_them = {field.name: [getattr(one.conditions, field.name) for one in rounds] for field in fields(Conditions)}
     told = {name: [value for value in values if value is not None] for name, values in all_of_them.items()}
     return {name: max(values) for name, values in told.items() if values}
-
-
-def _table(comparison: Comparison) -> str:
-    """Return VALID or INVALID, how the session ended, and an aligned row for each variant."""
-    lines = [*_validity(comparison), _ending(comparison)]
-    if comparison.in_process_because is not None:
-        because = comparison.in_process_because
-        lines.append(f"Timed in the calling process, where generations are restarts of the loop: {because}.")
-    rows = [_HEADINGS, *(_row(timing) for timing in comparison.values())]
-    sides = ["left", *["right"] * (len(_HEADINGS) - 2), "left"]
-    lines += ["", tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)]
-    others = len(comparison) - 1
-    if others > 1:
-        holm = f"Intervals are for each variant by itself; FASTER and SLOWER hold for all {others} together (Holm)."
-        lines += ["", holm]
-    return "\n".join(lines)
 
 
 def _row(timing: Timing) -> tuple[str, ...]:

@@ -109,8 +109,7 @@ class Progress:
             if part:
                 part.load_state_dict(state[name])
         _match_layouts(self.optimizer)
-        best = state["best"]
-        self.best.number, self.best.rank, self.best.weights = best["number"], best["rank"], best["weights"]
+        vars(self.best).update(state["best"])
         _restore_random_states(state["random"], self.device)
         return tuple(Epoch(**epoch) for epoch in state["history"])
 

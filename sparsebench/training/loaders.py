@@ -5,6 +5,7 @@ Datasets in memory live on the GPU that trains: their tensors are copied there o
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -66,8 +67,12 @@ def build_loader(
         )
     fetch = _fetch_of(dataset)
     if fetch is not None and collate_fn is None:
-        batches = _IndexBatches(samples, batch_size, training)
-        return DataLoader(_WholeBatches(fetch, samples), batch_size=None, sampler=batches, pin_memory=pin_memory)
+        return DataLoader(
+            _WholeBatches(fetch, samples),
+            batch_size=None,
+            sampler=_IndexBatches(samples, batch_size, training),
+            pin_memory=pin_memory,
+        )
     workers = 0 if fetch is not None else min(_MAX_WORKERS, _cores())
     return DataLoader(
         dataset,
@@ -189,12 +194,12 @@ def _fetch_of(dataset: Dataset[Any]) -> Fetch | None:
     return fetch
 
 
+@dataclass(eq=False)
 class _WholeBatches(Dataset[list[Tensor]]):
     """Samples in memory, indexed by a tensor of positions: one gather a tensor in place of a copy a sample."""
 
-    def __init__(self, fetch: Fetch, samples: int) -> None:
-        self.fetch = fetch
-        self.samples = samples
+    fetch: Fetch
+    samples: int
 
     def __len__(self) -> int:
         return self.samples
@@ -203,13 +208,13 @@ class _WholeBatches(Dataset[list[Tensor]]):
         return self.fetch(positions)
 
 
+@dataclass(eq=False)
 class _IndexBatches(Sampler[Tensor]):
     """Yields the indices of each batch as one tensor; in training in random order, without the last, smaller batch."""
 
-    def __init__(self, samples: int, batch_size: int, training: bool) -> None:
-        self.samples = samples
-        self.batch_size = batch_size
-        self.training = training
+    samples: int
+    batch_size: int
+    training: bool
 
     def __len__(self) -> int:
         return self.samples // self.batch_size if self.training else -(-self.samples // self.batch_size)

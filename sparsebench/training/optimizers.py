@@ -8,9 +8,9 @@ All optimizers are fused: one kernel in place of several for each parameter, so 
 half the time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
@@ -75,12 +75,12 @@ def build_optimizer(
         UnknownNameError: where no such optimizer is known.
         TrainingError: where it does not take these options.
     """
-    function = OPTIMIZERS.load(name)
+    function: Callable[..., Optimizer] = OPTIMIZERS.load(name)
     problem = options_problem("Optimizer", name, function, options, ("parameters", "learning_rate"))
     if problem:
         raise TrainingError(problem)
     try:
-        return cast("Optimizer", function(parameters, learning_rate, **options))
+        return function(parameters, learning_rate, **options)
     except (ValueError, TypeError) as error:
         raise TrainingError(f"Optimizer {name!r} does not take these options: {error}.") from error
 

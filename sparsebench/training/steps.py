@@ -90,8 +90,7 @@ class Precision:
     """
 
     def __init__(self, amp: str, device: torch.device, clip_norm: float | None = None) -> None:
-        problem = amp_problem(amp, device)
-        if problem:
+        if problem := amp_problem(amp, device):
             raise TrainingError(problem)
         if clip_norm is not None and not clip_norm > 0:
             raise TrainingError(f"clip_norm is {clip_norm}; it must be above 0, or None for no clipping.")
@@ -105,7 +104,7 @@ class Precision:
         self._dtype = _AUTOCAST[amp]
         self._clip_norm = clip_norm
         # fp16 gradients below 6e-8 would vanish (Micikevicius et al., Mixed Precision Training, 2018).
-        self.scaler = torch.amp.GradScaler(device.type) if amp == "fp16" else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context of a forward pass and its loss."""
@@ -113,18 +112,13 @@ class Precision:
 
     def update(self, loss: Tensor, optimizer: Optimizer) -> None:
         """Differentiate ``loss`` and let ``optimizer`` make one step."""
-        scaler = self.scaler
-        (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._clip_norm is not None:
-            if scaler:
-                scaler.unscale_(optimizer)
+            self.scaler.unscale_(optimizer)
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self._clip_norm)
-        if scaler:
-            scaler.step(optimizer)
-            scaler.update()
-        else:
-            optimizer.step()
+        self.scaler.step(optimizer)
+        self.scaler.update()
 
 
 def amp_problem(amp: str, device: torch.device) -> str | None:

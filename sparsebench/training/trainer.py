@@ -160,10 +160,14 @@ class Trainer(TrainerParts):
             parameters: those of ``train``.
             steps: training steps in all.
         """
-        step_size = max(1, round(parameters["learning_step"] * 1000))
-        plan = RatePlan(steps=max(1, steps), step_size=step_size, gamma=parameters["learning_gamma"])
-        name, options = self.learning_schedule, self.learning_schedule_options
-        return build_rates(name, options, self.learning_warmup, optimizer, plan)
+        plan = RatePlan(
+            steps=max(1, steps),
+            step_size=max(1, round(parameters["learning_step"] * 1000)),
+            gamma=parameters["learning_gamma"],
+        )
+        return build_rates(
+            self.learning_schedule, self.learning_schedule_options, self.learning_warmup, optimizer, plan
+        )
 
     def train_loop(
         self,

@@ -43,22 +43,16 @@ def copy_weights(old_net: nn.Module | Mapping[str, Any], net: nn.Module) -> nn.M
     Raises:
         ModelError: where ``old_net`` is neither, or not one entry overlaps.
     """
-    old = _state(old_net)
+    if not isinstance(old_net, nn.Module | Mapping):
+        raise ModelError(
+            f"Cannot copy weights from {type(old_net).__name__}; give the old network or its state dict as old_net."
+        )
+    old = old_net.state_dict() if isinstance(old_net, nn.Module) else old_net
     new = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
     copied = sum(_copy_overlap(old[name], new[name]) for name in new if isinstance(old.get(name), Tensor))
     if new and not copied:
         raise ModelError(_nothing_fits(old, new))
     return net
-
-
-def _state(old_net: object) -> Mapping[str, Any]:
-    if isinstance(old_net, nn.Module):
-        return old_net.state_dict()
-    if isinstance(old_net, Mapping):
-        return old_net
-    raise ModelError(
-        f"Cannot copy weights from {type(old_net).__name__}; give the old network or its state dict as old_net."
-    )
 
 
 def _copy_overlap(old: Tensor, new: Tensor) -> bool:

@@ -20,7 +20,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from sparsebench.errors import PruningError
 from sparsebench.pruning.base import prunable_weights
-from sparsebench.tensors import tensors_in
+from sparsebench.tensors import mapped, tensors_in
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
@@ -232,19 +232,15 @@ def _one_operation(forward: Callable[..., Any]) -> Callable[..., Any]:
         inputs = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_floating_point()]
         # So that the operation is there also where no input comes from a layer.
         anchor = torch.zeros((), requires_grad=True)
-        return _mapped(outputs, lambda tensor: _Through.apply(tensor, anchor, *inputs))
+
+        def through(value: Any) -> Any:
+            floating = isinstance(value, Tensor) and value.is_floating_point()
+            return _Through.apply(value, anchor, *inputs) if floating else value
+
+        # Packed sequences are tuples; mappings stay the objects that they are.
+        return mapped(outputs, through, lambda value: isinstance(value, Tensor | Mapping))
 
     return closed
-
-
-def _mapped(values: Any, change: Callable[[Tensor], Any]) -> Any:
-    if isinstance(values, Tensor):
-        return change(values) if values.is_floating_point() else values
-    if isinstance(values, tuple) and hasattr(values, "_fields"):  # a packed sequence
-        return type(values)(*(_mapped(value, change) for value in values))
-    if isinstance(values, tuple | list):
-        return type(values)(_mapped(value, change) for value in values)
-    return values
 
 
 class _Through(torch.autograd.Function):
