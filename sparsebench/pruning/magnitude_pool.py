@@ -9,10 +9,8 @@ from torch import Tensor
 
 # Elements handled at once on a CPU: the buffers of one block stay in the second-level caches of two cores.
 _CPU_BLOCK = 1 << 19
-
 # Elements handled at once elsewhere: large, because each block costs kernel launches and a wait.
 _DEVICE_BLOCK = 1 << 26
-
 # Elements whose one-byte marks make up one int64; most words of marks are zero and are skipped whole.
 _WORD = 8
 
@@ -160,27 +158,18 @@ class MagnitudePool:
         return bits, places, words.mul_(_WORD)
 
 
-class _Kept(threading.local):
-    def __init__(self) -> None:
-        self.by_dtype: dict[torch.dtype, list[Tensor]] = {}
-
-
-_kept = _Kept()
+_kept = threading.local()
 
 
 def _buffers(size: int, integer: torch.dtype, device: torch.device) -> list[Tensor]:
-    # Two of integers and two of marks; on a CPU they are kept for the next call of this thread.
-    if device.type != "cpu":  # Its allocator keeps memory by itself.
-        return _fresh_buffers(size, integer, device)
-    held = _kept.by_dtype.get(integer)
+    # Two of integers and two of marks; on a CPU they are kept for the next call of this thread, elsewhere the allocator
+    # keeps memory by itself.
+    kept: dict[str, list[Tensor]] = vars(_kept) if device.type == "cpu" else {}
+    held = kept.get(str(integer))
     if held is None or len(held[0]) < size:
-        held = _kept.by_dtype[integer] = _fresh_buffers(size, integer, device)
+        dtypes = (integer, integer, torch.bool, torch.bool)
+        held = kept[str(integer)] = [torch.zeros(size, dtype=dtype, device=device) for dtype in dtypes]
     return [buffer[:size] for buffer in held]
-
-
-def _fresh_buffers(size: int, integer: torch.dtype, device: torch.device) -> list[Tensor]:
-    dtypes = (integer, integer, torch.bool, torch.bool)
-    return [torch.zeros(size, dtype=dtype, device=device) for dtype in dtypes]
 
 
 def _whole_words(size: int) -> int:

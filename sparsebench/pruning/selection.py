@@ -17,23 +17,17 @@ from sparsebench.pruning.magnitude_pool import Candidates, MagnitudePool
 
 # Up to so many magnitudes are ordered directly; a sample would cost more than it saves.
 _FEW = 1 << 14
-
 # At least so many elements may be gathered, and never fewer than half of all.
 _MANY = 1 << 16
-
 # Of n magnitudes this times n^(2/3) are sampled: sorting them costs about what their bracket's candidates cost.
 _SAMPLE_SCALE = 2
-
 # Half the widths of brackets, in standard deviations of a rank estimated from a sample; then what is known is halved.
 # The first one misses once in eighty times, which costs less than the candidates of a wider one.
 _SPREADS = (2.5, 10.0, 40.0)
-
 # Fraction of all magnitudes in the narrowest bracket that is guessed from earlier calls.
 _GUESSED_AT_LEAST = 0.001
-
 # Fraction of all magnitudes in a guessed bracket above which a sample is drawn instead.
 _GUESSED_AT_MOST = 0.02
-
 # Half the width of a guessed bracket, in errors of the guess before.
 _MARGIN = 3
 
@@ -159,9 +153,11 @@ def _kth_smallest(pool: MagnitudePool, rank: int, guess: _Guess) -> _Kth | None:
         elif tally.candidates is None:
             first, last, crowded = low, high, True
         else:
-            kth = _kth_of_candidates(tally.candidates, tally.below, rank)
-            guess.learn(kth.bits, (high - low) / tally.inside, pool.numel)
-            return kth
+            found = tally.candidates.bits
+            bits = int(torch.kthvalue(found, rank - tally.below).values)
+            smaller, up_to = torch.stack([(found < bits).sum(), (found <= bits).sum()]).tolist()
+            guess.learn(bits, (high - low) / tally.inside, pool.numel)
+            return _Kth(bits, tally.below + smaller, up_to - smaller, tally.candidates)
 
 
 def _proposals(pool: MagnitudePool, rank: int, guess: _Guess) -> Iterator[tuple[int, int]]:
@@ -175,13 +171,6 @@ def _proposals(pool: MagnitudePool, rank: int, guess: _Guess) -> Iterator[tuple[
     sample = pool.sample(_next_prime(round(pool.numel ** (1 / 3) / _SAMPLE_SCALE)))
     for spread in _SPREADS:
         yield _bracket(sample, rank / pool.numel, spread, pool.infinity - 1)
-
-
-def _kth_of_candidates(candidates: Candidates, below: int, rank: int) -> _Kth:
-    """Return the magnitude of the given rank in a pool, from those gathered above ``below`` smaller ones."""
-    bits = int(torch.kthvalue(candidates.bits, rank - below).values)
-    smaller, up_to = torch.stack([(candidates.bits < bits).sum(), (candidates.bits <= bits).sum()]).tolist()
-    return _Kth(bits, below + smaller, up_to - smaller, candidates)
 
 
 def _bracket(sample: Tensor, quantile: float, spread: float, top: int) -> tuple[int, int]:

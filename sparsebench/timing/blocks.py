@@ -22,20 +22,16 @@ from sparsebench.statistics.ratios import Floats
 from sparsebench.timing.machine import memory_bytes
 from sparsebench.timing.schedule import BlockSize, Clock
 
+# At least this many calls come before the timed ones.
 WARM_UP_CALLS = 3
-"""At least this many calls come before the timed ones."""
-
+# A call's duration is the median of at most so many last calls of the warm-up: first calls are slow.
 SETTLED_CALLS = 8
-"""A call's duration is the median of at most so many last calls of the warm-up: first calls are slow."""
-
+# A warm-up goes on while its second half differs from its first by more than this share.
 SETTLED = 0.1
-"""A warm-up goes on while its second half differs from its first by more than this share."""
-
+# It goes on for at most so many blocks.
 LONGEST_WARM_UP = 6
-"""It goes on for at most so many blocks."""
-
+# A block has at most so many times the units that the warm-up foresaw, should the clock stand still.
 MOST_UNITS = 8
-"""A block has at most so many times the units that the warm-up foresaw, should the clock stand still."""
 
 _RESET = Path("/proc/self/clear_refs")
 
@@ -123,11 +119,10 @@ def time_block(call: Callable[[], object], size: BlockSize, clock: Clock, block_
             return np.array(taken, dtype=np.float64) / size.calls
 
 
+# How many times the size of the L2 cache is written between two calls.
 _L2_TIMES = 2
-"""How many times the size of the L2 cache is written between two calls."""
-
+# Calls before a capture, during which libraries allocate what they keep; the number of PyTorch's own examples.
 _GRAPH_WARM_UP = 3
-"""Calls before a capture, during which libraries allocate what they keep; the number of PyTorch's own examples."""
 
 
 def device_of(network: nn.Module, inputs: tuple[Any, ...]) -> torch.device | None:

@@ -101,8 +101,9 @@ def compare(
     _check(variants, baseline, second, batch, settings)
     if inputs is not None and batch is not None:
         inputs = tuple(batch_of(part, batch) for part in inputs)
-    given = [Variant(name, target, inputs) for name, target in variants.items()]
-    return compare_variants(given, baseline, second, settings)
+    return compare_variants(
+        [Variant(name, target, inputs) for name, target in variants.items()], baseline, second, settings
+    )
 
 
 def compare_variants(variants: Sequence[Variant], baseline: str, second: str | None, settings: Settings) -> Comparison:
@@ -131,17 +132,18 @@ def compare_variants(variants: Sequence[Variant], baseline: str, second: str | N
         members = {baseline: given[baseline]} | control | fixed | {variant.name: variant for variant in group}
         begin = settings.now()
         with _starter(members, sent, settings) as start:
-            session = run_session(
-                start,
-                tuple(members),
-                settings,
-                seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
-                decisive=fewest_rounds(len(given)),
-                random=random,
-                begin=begin,
-                group=number,
+            sessions.append(
+                run_session(
+                    start,
+                    tuple(members),
+                    settings,
+                    seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
+                    decisive=fewest_rounds(len(given)),
+                    random=random,
+                    begin=begin,
+                    group=number,
+                )
             )
-        sessions.append(session)
     return summarise(sessions, tuple(given), baseline, second, settings, sent if isinstance(sent, str) else None)
 
 
@@ -182,7 +184,6 @@ def _here(members: Mapping[str, Variant], settings: Settings) -> Start:
 def _check(
     variants: Mapping[str, object], baseline: str, second: str | None, batch: int | None, settings: Settings
 ) -> None:
-    """Raise one error that lists everything that is wrong with the arguments."""
     problems = [
         f"{argument}={name!r} is none of the variants; it must be one of {', '.join(map(repr, variants))}."
         for argument, name in (("baseline", baseline), ("second", second))

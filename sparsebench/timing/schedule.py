@@ -15,14 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.statistics.ratios import Floats
 
+# Returns nanoseconds that never run backwards.
 Clock = Callable[[], int]
-"""Returns nanoseconds that never run backwards."""
-
+# A block lasts at least this long: a scheduler's time slice, a few milliseconds, is a small part of it.
 BLOCK_MS = 50.0
-"""A block lasts at least this long: a scheduler's time slice, a few milliseconds, is a small part of it."""
-
+# A worker that makes no step for so long hangs; to compile a large network may take minutes.
 HANG_SECONDS = 600.0
-"""A worker that makes no step for so long hangs; to compile a large network may take minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +75,16 @@ class Settings:
         return found
 
 
+# At most so many variants stand between two blocks of the baseline.
 SEGMENT = 6
-"""At most so many variants stand between two blocks of the baseline."""
-
+# Number of the baseline in an order; the others count from 1.
 BASELINE = 0
-"""Number of the baseline in an order; the others count from 1."""
-
+# Calls are timed together until they last this long, so that reading the clock (about 0.1 µs) does not count.
 UNIT_NS = 100_000
-"""Calls are timed together until they last this long, so that reading the clock (about 0.1 µs) does not count."""
-
+# Share of a block, two milliseconds of fifty, that a variant runs untimed before it.
 SETTLING_SHARE = 0.04
-"""Share of a block, two milliseconds of fifty, that a variant runs untimed before it."""
-
+# Calls that a block must have for one more of them, untimed, to be worth its time.
 SETTLED_UNITS = 5
-"""Calls that a block must have for one more of them, untimed, to be worth its time."""
 
 
 @dataclass(frozen=True)

@@ -11,28 +11,22 @@ from sparsebench.statistics.ratios import Floats, is_precise, median_interval
 from sparsebench.timing.bench import Loaded, RoundSample, RoundTimer
 from sparsebench.timing.schedule import Settings, draw_order, log_ratios
 
+# Starts a generation, whose number it is given.
 Start = Callable[[int], AbstractContextManager[RoundTimer]]
-"""Starts a generation, whose number it is given."""
 
 Stopped = Literal["precise", "cap"]
-
+# The intervals are looked at after so many generations, and when the time is spent.
 LOOKS = (3, 6)
-"""The intervals are looked at after so many generations, and when the time is spent."""
-
+# Rounds of a generation, or more of few and short blocks, so that it times for as long as it took to start.
 ROUNDS = 8
-"""Rounds of a generation, or more of few and short blocks, so that it times for as long as it took to start."""
-
+# Rounds of a generation at most, up to the first look.
 MOST_ROUNDS = 16
-"""Rounds of a generation at most, up to the first look."""
-
+# Rounds of a generation at most after it, where intervals are known to be too wide.
 MOST_LATER_ROUNDS = 48
-"""Rounds of a generation at most after it, where intervals are known to be too wide."""
-
+# A session may last so many times its cap, where it would otherwise end without enough rounds for verdicts.
 MOST_OVER_CAP = 2.0
-"""A session may last so many times its cap, where it would otherwise end without enough rounds for verdicts."""
-
+# Rounds of a generation where calls are so slow that more would not fit.
 FEWEST_ROUNDS = 3
-"""Rounds of a generation where calls are so slow that more would not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,10 +28,10 @@ from sparsebench.timing.variants import Variant, named
 
 _NOTHING_YET = -1
 _SECONDS_TO_END = 5.0
+# A process that imports torch on a busy machine is given so long at least.
 _SECONDS_TO_START = 120.0
-"""A process that imports torch on a busy machine is given so long at least."""
+# How often a worker is looked after while it is waited for.
 _LOOK_SECONDS = 1.0
-"""How often a worker is looked after while it is waited for."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,6 @@ def pickled(variants: Sequence[Variant]) -> Sent | str:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What went wrong in a worker."""
-
     error: SparsebenchError
     details: str
 
@@ -180,7 +178,6 @@ class WorkerTimer:
         return answer
 
     def _wait(self) -> None:
-        """Wait for an answer, or end a worker that makes no step for too long."""
         steps, since = self._current[1], time.monotonic()
         while not self._connection.poll(min(_LOOK_SECONDS, self._settings.hang_seconds)):
             started = self._current[0] != _NOTHING_YET

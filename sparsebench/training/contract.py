@@ -13,8 +13,8 @@ from sparsebench.errors import ContractError, SparsebenchError
 from sparsebench.registry import unknown_name
 from sparsebench.training.parts import TrainingSettings
 
+# Attributes that a trainer may declare on its class, and that are then set to what the config asks for.
 SETTINGS = tuple(TrainingSettings.__annotations__)
-"""Attributes that a trainer may declare on its class, and that are then set to what the config asks for."""
 
 _HEADING = "The trainer does not keep the contract:"
 
@@ -39,6 +39,7 @@ class TrainerLike(Protocol):
         """Return ``(accuracy, net)``."""
 
 
+# The calls that are made on a trainer, as they are written down, by method.
 _CALLS = {
     "__init__": 'self, pruning=False, ddtype=torch.float, datasets=None, models_path=None, cuda="cuda:0"',
     "load_dataloaders": "self, batch_size, collate_fn",
@@ -46,7 +47,6 @@ _CALLS = {
     "evaluate": "self, net, quant_mode",
     "train_loop": "self, model, optimizer, scheduler, name, epochs, threshold",
 }
-"""The calls that are made on a trainer, as they are written down, by method."""
 
 
 def check_trainer(cls: object) -> None:

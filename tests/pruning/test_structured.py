@@ -22,8 +22,7 @@ from sparsebench.errors import ModelError, NoEffectWarning, PruningError, Unreac
 from sparsebench.models import build_model
 from sparsebench.pruning import Structure, apply_structure, prunable_weights, sparsity
 from sparsebench.pruning.structure import changed_structure, reached_sparsity
-from sparsebench.pruning.structured.counts import Layer, choose_counts, rounding_step
-from sparsebench.pruning.structured.importances import IMPORTANCES
+from sparsebench.pruning.structured.choices import IMPORTANCES, Layer, choose_counts, rounding_step
 from sparsebench.pruning.structured.pruner import Structured
 
 pytestmark = pytest.mark.filterwarnings("ignore:Structured pruning:sparsebench.errors.UnreachedWarning")

@@ -49,7 +49,7 @@ class ChannelGroup:
     in_blocks: bool = False
 
     def indices(self, units: Iterable[int]) -> list[int]:
-        """Return the root's outputs that make up some units, see ``counts.Layer``."""
+        """Return the root's outputs that make up some units, see ``choices.Layer``."""
         size = self.channels // self.blocks
         return sorted(block * size + unit for unit in units for block in range(self.blocks))
 

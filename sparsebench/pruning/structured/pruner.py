@@ -15,8 +15,16 @@ from sparsebench.pruning.base import check_threshold, nothing_prunable, prunable
 from sparsebench.pruning.per_layer import check_patterns
 from sparsebench.pruning.structure import Replaced, Shrinking, follow, observe_shrinking, shrink
 from sparsebench.pruning.structured.channels import ChannelGraph
-from sparsebench.pruning.structured.counts import REACHED_WITHIN, Choice, WeightCounter, choose_counts
-from sparsebench.pruning.structured.importances import IMPORTANCES, check_network, copy_gradients, group_scores
+from sparsebench.pruning.structured.choices import (
+    IMPORTANCES,
+    REACHED_WITHIN,
+    Choice,
+    WeightCounter,
+    check_network,
+    choose_counts,
+    copy_gradients,
+    group_scores,
+)
 from sparsebench.registry import unknown_name
 
 
