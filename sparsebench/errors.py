@@ -105,3 +105,9 @@ class NoEffectWarning(UserWarning):
 
 class UnreachedWarning(UserWarning):
     """What was asked for was reached only nearly; the text says what was reached instead, and why."""
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what a library said, ended as a sentence."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if line.endswith((".", "!", "?")) else f"{line}."

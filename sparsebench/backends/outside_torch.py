@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends.base import Parameter
-from sparsebench.errors import QuantizationError
+from sparsebench.errors import QuantizationError, reason
 from sparsebench.quantization import LayerFact, Recording
-from sparsebench.quantization.base import failing_as, reason
+from sparsebench.quantization.base import failing_as
 
 Network = TypeVar("Network", bound="ExportedNetwork")
 

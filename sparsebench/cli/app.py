@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from sparsebench.cli.conventions import RUNS_DIR, TRIALS_FAILED, USAGE, RunArgument, RunsDir, directory_of
-from sparsebench.cli.decisions import compare, pick, track
-from sparsebench.cli.files import export, time_command
+from sparsebench.cli.finished import compare, export, pick, time_command, track
 from sparsebench.errors import SparsebenchError
 
 app = typer.Typer(

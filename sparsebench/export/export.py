@@ -1,5 +1,7 @@
 """From a trial to a verified file and its model card."""
 
+import inspect
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,16 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsebench.errors import SparsebenchError
-from sparsebench.export.formats import FORMATS, Format, content, require_exportable
-from sparsebench.export.trials import find_trial
+from sparsebench.errors import QuantizationError, SparsebenchError, reason
+from sparsebench.export.formats import (
+    FORMATS,
+    OPERATIONS,
+    WEIGHTS,
+    Content,
+    Format,
+    backend_of,
+    find_trial,
+    require_exportable,
+)
+from sparsebench.points.baselines import FP32
 from sparsebench.registry import unknown_name
 from sparsebench.store.disk import disk
 from sparsebench.store.environment import describe_environment
+from sparsebench.store.records import StageRecord
+from sparsebench.store.run import TrialResult
 from sparsebench.store.run_directory import Store, load_run
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from sparsebench.export.verify import Verification
+    from sparsebench.runner.stages import Workbench
 
 CARD = ".md"
 
@@ -100,3 +116,92 @@ def _written(path: Path, files: dict[str, bytes]) -> Iterator[Path]:
         for ending, data in files.items():
             Path(folder, path.with_suffix(ending).name).write_bytes(data)
         yield Path(folder)
+
+
+def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
+    """Return the files of a trial in one format.
+
+    A trial whose backend runs such files gives those that were timed and evaluated; fp32 of any other backend is
+    exported anew from the trained network, and what eager casts from the network that ran.
+
+    Raises:
+        SparsebenchError: where the library cannot export the network; the text carries its reason.
+    """
+    from torch import Tensor
+
+    record = trial.compress
+    assert record is not None  # noqa: S101 - require_exportable has seen to it
+    own = _own_files(workbench, record, to) if to.backends else {}
+    if own:
+        # torch compiles its graph where it runs; as it stands in the file, it computes a little otherwise.
+        settings = getattr(workbench.restored(record.key), "settings", {})
+        kept = {key: settings[key] for key in to.settings if key in settings}
+        return Content(own, exact=to.name != "pt2", settings=kept)
+    parent = workbench.store.read("train", record.parent or "")
+    if parent is None:
+        raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
+    example = workbench.example(parent.key)
+    if not isinstance(example, Tensor):
+        raise SparsebenchError(
+            f"{trial.trial.model} is fed a {type(example).__name__}, not a tensor, and an exported file takes tensors "
+            "only. Feed it padded sequences (collate without packing) to export it."
+        )
+    if to.name == WEIGHTS:
+        return Content({to.suffix: workbench.weights_of(parent)}, exact=backend_of(trial.trial) == "eager")
+    net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
+    files = _WRITERS[to.name](net, example)
+    # A library registers the operations that an int8 program calls beside torch's own.
+    int8 = to.name == "pt2" and backend_of(trial.trial) == "inductor" and trial.trial.scheme == "static"
+    operations = {OPERATIONS: "torchao.quantization.pt2e"} if int8 else {}
+    return Content(files, exact=False, settings={**to.settings, **operations})
+
+
+def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[str, bytes]:
+    main = [name for name in record.artifacts if name.endswith(to.suffix)]
+    if len(main) != 1:
+        return {}
+    stem = main[0].removesuffix(to.suffix)
+    endings = [ending for ending in (to.suffix, *to.companions) if f"{stem}{ending}" in record.artifacts]
+    return {ending: workbench.store.artifact(record, f"{stem}{ending}").read_bytes() for ending in endings}
+
+
+def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    import torch
+
+    from sparsebench.backends.inductor.network import Compiled
+
+    # What was compiled is code for this machine and batch size; the graph that it was made from is not.
+    graphs = [module.graph for module in net.modules() if isinstance(module, Compiled)]
+    net = graphs[0] if graphs else net
+    if len(example) == 1:
+        # A dimension of 1 would be taken for one that is always 1.
+        example = torch.cat([example, example])
+    batch = {0: torch.export.Dim("batch", min=1)}
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(net.forward).parameters.values())
+    try:
+        with torch.no_grad():
+            program = torch.export.export(net, (example,), dynamic_shapes=((batch,),) if takes_any else (batch,))
+    except Exception as error:
+        raise QuantizationError(
+            f"torch.export cannot follow {type(net).__name__}: {reason(error)} Where its forward branches on "
+            "data, write the branch with torch.cond or without it."
+        ) from error
+    written = io.BytesIO()
+    torch.export.save(program, written)
+    return {".pt2": written.getvalue()}
+
+
+def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    from sparsebench.backends.openvino import export
+
+    xml, weights = export.write(export.to_openvino(net, (example,)))
+    return {".xml": xml, ".bin": weights}
+
+
+def _onnx(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+    from sparsebench.backends.onnxruntime.export import export_onnx
+
+    return {".onnx": export_onnx(net, (example,))}
+
+
+_WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino}

@@ -1,29 +1,34 @@
-"""The files that a trial can become, and why others cannot."""
+"""Which trial of a run a person means, the files that it can become, and why others cannot."""
 
-import inspect
-import io
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sparsebench.backends.probe import not_installed
-from sparsebench.errors import QuantizationError, SparsebenchError
-from sparsebench.export.trials import KEY_LENGTH, named
+from sparsebench.errors import SparsebenchError
 from sparsebench.points.baselines import FP32
-from sparsebench.store.records import StageRecord
+from sparsebench.registry import SCHEMES
+from sparsebench.store.records import TrialRecord
 from sparsebench.store.run import TrialResult
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from sparsebench.runner.stages import Workbench
 
 WEIGHTS = "safetensors"
 """The format that holds no network, only the weights of one."""
 
 OPERATIONS = "operations"
 """The setting of a program that names the module to import before it is loaded; as ``child`` reads it."""
+
+
+SHOWN = 10
+"""Candidates that an error lists."""
+
+KEY_LENGTH = 12
+"""Digits of a key that a list shows; enough to tell trials apart, and short enough to type."""
+
+_KEY = re.compile(r"[0-9a-f]{4,64}")
+_WORD = re.compile(r"[^\s,·(]+(?:\([^)]*\))?")
+_SEED = re.compile(r"seeds?[\s=:]*(\d+)", re.IGNORECASE)
+_BATCHES = re.compile(r"(\d+)\s*(?:calibration[\s_]*)?batch(?:es)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def refusal(found: TrialResult, to: Format) -> str | None:
             f"{trial.label} has fewer channels than a fresh {trial.model}, so that its weights fit none "
             f"and cannot become {to.suffix}; as .pt2 it keeps its structure."
         )
-    if trial.scheme == FP32 or _name(trial.backend) in to.backends:
+    if trial.scheme == FP32 or backend_of(trial) in to.backends:
         return None
     if to.name == WEIGHTS:
         return (
@@ -134,7 +139,7 @@ def export_command(run: Sequence[str], trial: TrialResult, trials: tuple[TrialRe
     Raises:
         SparsebenchError: where no format can hold it; the text says why and names trials that can be exported.
     """
-    backend = _name(trial.trial.backend)
+    backend = backend_of(trial.trial)
     # Of no backend of ours, a program of torch.export needs no other library.
     ordered = sorted(FORMATS.values(), key=lambda to: (backend not in to.backends, to.name != "pt2"))
     to = next((to for to in ordered if refusal(trial, to) is None), None)
@@ -146,99 +151,88 @@ def export_command(run: Sequence[str], trial: TrialResult, trials: tuple[TrialRe
     return shlex.join(["sparsebench", "export", *run, key, "--to", to.name, "-o", f"network{to.suffix}"])
 
 
-def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
-    """Return the files of a trial in one format.
+def backend_of(trial: TrialRecord) -> str:
+    """Return the name of a trial's backend, without its options."""
+    return trial.backend.partition("(")[0]
 
-    A trial whose backend runs such files gives those that were timed and evaluated; fp32 of any other backend is
-    exported anew from the trained network, and what eager casts from the network that ran.
+
+def find_trial(trials: Sequence[TrialResult], text: str) -> TrialResult:
+    """Return the one trial that ``text`` names.
+
+    Args:
+        trials: the trials of a run.
+        text: the beginning of the key that data.csv gives, four digits or more, or parts of a label in any order:
+            ``magnitude 0.8 static eager seed 0``. Parts that all trials share may be left out.
 
     Raises:
-        SparsebenchError: where the library cannot export the network; the text carries its reason.
+        SparsebenchError: where no trial or more than one is meant; the text lists those that may be.
     """
-    from torch import Tensor
-
-    record = trial.compress
-    assert record is not None  # noqa: S101 - require_exportable has seen to it
-    own = _own_files(workbench, record, to) if to.backends else {}
-    if own:
-        # torch compiles its graph where it runs; as it stands in the file, it computes a little otherwise.
-        settings = getattr(workbench.restored(record.key), "settings", {})
-        kept = {key: settings[key] for key in to.settings if key in settings}
-        return Content(own, exact=to.name != "pt2", settings=kept)
-    parent = workbench.store.read("train", record.parent or "")
-    if parent is None:
-        raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
-    example = workbench.example(parent.key)
-    if not isinstance(example, Tensor):
+    wanted = text.strip()
+    if _KEY.fullmatch(wanted):
+        keyed = [t for t in trials if any(key.startswith(wanted) for key in _keys(t.trial))]
+        if keyed:
+            return _only(keyed, text, "Give more digits of the key")
+    words, exact = _parts(wanted)
+    found = [t for t in trials if words and _fits(t.trial, words, exact)]
+    if not found:
         raise SparsebenchError(
-            f"{trial.trial.model} is fed a {type(example).__name__}, not a tensor, and an exported file takes tensors "
-            "only. Feed it padded sequences (collate without packing) to export it."
+            f"No trial of this run is called {text!r}. Give the beginning of a key, or parts of a label such as "
+            f"'magnitude 0.8 static eager seed 0'. {_listed(trials)}"
         )
-    if to.name == WEIGHTS:
-        return Content({to.suffix: workbench.weights_of(parent)}, exact=_name(trial.trial.backend) == "eager")
-    net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
-    files = _WRITERS[to.name](net, example)
-    # A library registers the operations that an int8 program calls beside torch's own.
-    int8 = to.name == "pt2" and _name(trial.trial.backend) == "inductor" and trial.trial.scheme == "static"
-    operations = {OPERATIONS: "torchao.quantization.pt2e"} if int8 else {}
-    return Content(files, exact=False, settings={**to.settings, **operations})
+    return _only(found, text, "Name more of its parts, or give a key")
 
 
-def _name(backend: str) -> str:
-    return backend.partition("(")[0]
+def named(trial: TrialRecord) -> str:
+    """Return a trial as a list shows it: the beginning of its key, and its label."""
+    key = next(iter(_keys(trial)), "not offered")
+    batches = f" · {trial.calibration_batches} calibration batches" if trial.calibration_batches else ""
+    return f"{key[:KEY_LENGTH]} ({trial.label}{batches})"
 
 
-def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[str, bytes]:
-    main = [name for name in record.artifacts if name.endswith(to.suffix)]
-    if len(main) != 1:
-        return {}
-    stem = main[0].removesuffix(to.suffix)
-    endings = [ending for ending in (to.suffix, *to.companions) if f"{stem}{ending}" in record.artifacts]
-    return {ending: workbench.store.artifact(record, f"{stem}{ending}").read_bytes() for ending in endings}
+def _keys(trial: TrialRecord) -> list[str]:
+    return [key for key in (trial.evaluate, trial.compress) if key]
 
 
-def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    import torch
+def _only(found: Sequence[TrialResult], text: str, remedy: str) -> TrialResult:
+    if len(found) > 1:
+        raise SparsebenchError(f"{text!r} names {len(found)} trials. {remedy}. {_listed(found)}")
+    return found[0]
 
-    from sparsebench.backends.inductor.network import Compiled
 
-    # What was compiled is code for this machine and batch size; the graph that it was made from is not.
-    graphs = [module.graph for module in net.modules() if isinstance(module, Compiled)]
-    net = graphs[0] if graphs else net
-    if len(example) == 1:
-        # A dimension of 1 would be taken for one that is always 1.
-        example = torch.cat([example, example])
-    batch = {0: torch.export.Dim("batch", min=1)}
-    takes_any = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(net.forward).parameters.values())
+def _listed(trials: Sequence[TrialResult]) -> str:
+    if not trials:
+        return "The run has no trials."
+    more = f"\n  and {len(trials) - SHOWN} more; data.csv of the report lists all" if len(trials) > SHOWN else ""
+    lines = "".join(f"\n  {named(trial.trial)}" for trial in trials[:SHOWN])
+    return f"Candidates:{lines}{more}"
+
+
+def _parts(text: str) -> tuple[list[str], dict[str, int]]:
+    exact = {}
+    for name, pattern in (("seed", _SEED), ("calibration_batches", _BATCHES)):
+        match = pattern.search(text)
+        if match:
+            exact[name] = int(match[1])
+            text = f"{text[: match.start()]} {text[match.end() :]}"
+    words = [_squeezed(word) for word in _WORD.findall(text)]
+    return words or ["" for _ in exact], exact
+
+
+def _fits(trial: TrialRecord, words: Sequence[str], exact: dict[str, int]) -> bool:
+    if any(getattr(trial, name) != value for name, value in exact.items()):
+        return False
+    pruner = "dense" if trial.pruner is None else trial.pruner
+    own = {"", *map(_squeezed, (trial.model, trial.data, pruner, trial.scheme, trial.backend))}
+    own |= {alias for alias, scheme in SCHEMES.aliases.items() if scheme == trial.scheme}
+    return all(word in own or _is_threshold(word, trial.threshold) for word in words)
+
+
+def _is_threshold(word: str, threshold: float) -> bool:
     try:
-        with torch.no_grad():
-            program = torch.export.export(net, (example,), dynamic_shapes=((batch,),) if takes_any else (batch,))
-    except Exception as error:
-        raise QuantizationError(
-            f"torch.export cannot follow {type(net).__name__}: {_first_line(error)} Where its forward branches on "
-            "data, write the branch with torch.cond or without it."
-        ) from error
-    written = io.BytesIO()
-    torch.export.save(program, written)
-    return {".pt2": written.getvalue()}
+        return float(word) == threshold
+    except ValueError:
+        return False
 
 
-def _first_line(error: Exception) -> str:
-    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return line if line.endswith((".", "!", "?")) else f"{line}."
-
-
-def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    from sparsebench.backends.openvino import export
-
-    xml, weights = export.write(export.to_openvino(net, (example,)))
-    return {".xml": xml, ".bin": weights}
-
-
-def _onnx(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    from sparsebench.backends.onnxruntime.export import export_onnx
-
-    return {".onnx": export_onnx(net, (example,))}
-
-
-_WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino}
+def _squeezed(text: str) -> str:
+    return "".join(text.lower().split())

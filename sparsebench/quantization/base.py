@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from sparsebench.errors import QuantizationError
+from sparsebench.errors import QuantizationError, reason
 
 TRANSPOSED_CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Layers that no scheme brings into int8: in torch 2.15 the engines ``x86`` and ``onednn`` compute wrong values where
@@ -92,12 +92,6 @@ def failing_as(problem: str, remedy: str = "", because: Callable[[Exception], st
         raise
     except Exception as error:
         raise QuantizationError(f"{problem}: {(because or reason)(error)} {remedy}".rstrip()) from error
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of what a library said, ended as a sentence."""
-    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
 _LIBRARIES = r"torch(ao|\.(ao|_dynamo|_inductor|_functorch|_export|export|fx|utils|sparse))(\.|$)"

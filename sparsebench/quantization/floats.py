@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import float_copy, reason
+from sparsebench.errors import QuantizationError, reason
+from sparsebench.quantization.base import float_copy
 from sparsebench.tensors import mapped
 
 SHORT_NAMES: Mapping[torch.dtype, str] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
 
-from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import float_copy, quiet_libraries, reason
+from sparsebench.errors import QuantizationError, reason
+from sparsebench.quantization.base import float_copy, quiet_libraries
 from sparsebench.quantization.floats import InPrecision
 
 

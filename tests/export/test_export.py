@@ -15,10 +15,9 @@ from sweeps import TIMED, sparsebench, tiny
 from sparsebench import run_sweep
 from sparsebench.backends import probe
 from sparsebench.errors import SparsebenchError
-from sparsebench.export import export_trial, formats, verify
-from sparsebench.export.formats import FORMATS, refusal
+from sparsebench.export import export, export_trial, verify
+from sparsebench.export.formats import FORMATS, find_trial, refusal
 from sparsebench.export.model_card import model_card
-from sparsebench.export.trials import find_trial
 from sparsebench.export.verify import Verification
 
 EQUAL = Verification(
@@ -91,9 +90,9 @@ def test_a_file_that_computes_something_else_is_refused_and_not_kept(run, tmp_pa
     def spoiled(net, example):
         with torch.no_grad():
             next(net.parameters()).mul_(1.5)
-        return formats._pt2(net, example)
+        return export._pt2(net, example)
 
-    monkeypatch.setitem(formats._WRITERS, "pt2", spoiled)
+    monkeypatch.setitem(export._WRITERS, "pt2", spoiled)
     with pytest.raises(
         SparsebenchError, match=r"not what was measured: its outputs differ by up to .* Nothing was kept"
     ):
@@ -102,7 +101,7 @@ def test_a_file_that_computes_something_else_is_refused_and_not_kept(run, tmp_pa
 
 
 def test_a_file_that_does_not_load_in_a_fresh_process_is_refused_and_not_kept(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(formats._WRITERS, "pt2", lambda net, example: {".pt2": b"no program"})
+    monkeypatch.setitem(export._WRITERS, "pt2", lambda net, example: {".pt2": b"no program"})
     with pytest.raises(SparsebenchError, match="does not run in a fresh process: "):
         export_trial(run, "0.8 fp32", "pt2", tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []

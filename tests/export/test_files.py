@@ -15,9 +15,17 @@ from typer.testing import CliRunner
 from sparsebench.cli.app import app
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.export.files.inputs import Feed, Input, feeds_for
-from sparsebench.export.files.outcome import judge, parse_shapes, parse_verdicts
-from sparsebench.export.files.pt2_safety import refuse_code
-from sparsebench.export.files.timed import Exported, differing_feeds, load_file, open_files, unique_names
+from sparsebench.export.files.pt2 import refuse_code
+from sparsebench.export.files.timed import (
+    Exported,
+    differing_feeds,
+    judge,
+    load_file,
+    open_files,
+    parse_shapes,
+    parse_verdicts,
+    unique_names,
+)
 
 
 @pytest.fixture(scope="module")

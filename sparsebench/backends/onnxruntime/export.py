@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sparsebench.backends.outside_torch import other_batch
 from sparsebench.backends.quiet import quiet
-from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import failing_as, float_copy, reason
+from sparsebench.errors import QuantizationError, reason
+from sparsebench.quantization.base import failing_as, float_copy
 
 with quiet():
     import onnx

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from sparsebench.backends.openvino.graph import weight_port
 from sparsebench.backends.openvino.runtime import core, ov
 from sparsebench.backends.quiet import quiet
-from sparsebench.quantization.base import failing_as, reason
+from sparsebench.errors import reason
+from sparsebench.quantization.base import failing_as
 
 XML, BIN = "model.xml", "model.bin"
 
