@@ -33,50 +33,44 @@ _ADAPTED_MMAP, _ADAPTED_TRIM = 32 * 2**20, 64 * 2**20
 """To what glibc raises both by itself, once blocks that large were freed."""
 
 
-class Starter:
-    """Starts processes in which everything is to be done anew but the imports.
+IS_QUICK = sys.platform == "linux"
+"""Whether processes are forked from one that has imported what all of them need, and does nothing else.
 
-    On Linux they are forked from a process that has imported what all of them need, and does nothing else; that is
-    what Python itself does there from 3.14 on. Elsewhere each of them starts from nothing. Neither is a copy of this
-    process, whose threads and locks would be in an unknown state.
-
-    Attributes:
-        is_quick: whether they are forked.
-    """
-
-    def __init__(self) -> None:
-        self.is_quick = sys.platform == "linux"
-        # Any: what contexts have in common is typed without their processes.
-        self._context: Any = multiprocessing.get_context("forkserver" if self.is_quick else "spawn")
-        if self.is_quick:
-            self._context.set_forkserver_preload(list(_IMPORTED_ONCE))
-
-    def get_ready(self) -> None:
-        """Begin to import, beside this process, what all processes will need; only for those that are forked."""
-        from multiprocessing import forkserver
-
-        with _interrupts_kept_from_children():
-            forkserver.ensure_running()
-
-    def pipe(self) -> "tuple[Connection[Any, Any], Connection[Any, Any]]":
-        """Return both ends of a channel, one of which can be an argument of ``start``."""
-        ours, theirs = self._context.Pipe()
-        return ours, theirs
-
-    def start(self, main: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
-        """Start a process that calls ``main``, in the environment of this one; a forked one waits for the imports."""
-        started: BaseProcess = self._context.Process(
-            target=_in_environment, args=(dict(os.environ), main, *arguments), name=name
-        )
-        with without_main(), _interrupts_kept_from_children():
-            started.start()
-        return started
+That is what Python itself does there from 3.14 on. Elsewhere each of them starts from nothing. In neither are they a
+copy of this process, whose threads and locks would be in an unknown state: everything is done anew but the imports."""
 
 
 @cache
-def starter() -> Starter:
-    """Return that of this process."""
-    return Starter()
+def _context() -> Any:  # What contexts have in common is typed without their processes.
+    context = multiprocessing.get_context("forkserver" if IS_QUICK else "spawn")
+    if IS_QUICK:
+        context.set_forkserver_preload(list(_IMPORTED_ONCE))
+    return context
+
+
+def get_ready() -> None:
+    """Begin to import, beside this process, what all processes will need; only for those that are forked."""
+    from multiprocessing import forkserver
+
+    _context()
+    with _interrupts_kept_from_children():
+        forkserver.ensure_running()
+
+
+def pipe() -> "tuple[Connection[Any, Any], Connection[Any, Any]]":
+    """Return both ends of a channel, one of which can be an argument of ``start``."""
+    ours, theirs = _context().Pipe()
+    return ours, theirs
+
+
+def start(main: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
+    """Start a process that calls ``main``, in the environment of this one; a forked one waits for the imports."""
+    started: BaseProcess = _context().Process(
+        target=_in_environment, args=(dict(os.environ), main, *arguments), name=name
+    )
+    with without_main(), _interrupts_kept_from_children():
+        started.start()
+    return started
 
 
 def _in_environment(environment: dict[str, str], main: Callable[..., None], *arguments: object) -> None:

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it: ``sparsebench --help`` must
 
 import atexit
 import gc
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -193,10 +194,10 @@ def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what a config may name, and what this machine offers of it."""
-    from sparsebench.cli.listing import as_json_text, as_table, rows_of
+    from sparsebench.cli.listing import as_table, rows_of
 
     rows = rows_of(kind)
-    typer.echo(as_json_text(rows) if as_json else as_table(rows))
+    typer.echo(json.dumps(rows, indent=1, ensure_ascii=False) if as_json else as_table(rows))
 
 
 app.command(short_help="Name the trial to ship, given limits and an objective.")(pick)

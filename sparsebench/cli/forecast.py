@@ -7,39 +7,63 @@ from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Stage
 from sparsebench.store.records import StageRecord
 
+Sort = tuple[str, ...]
+"""What stages have in common that take equally long: their kind first, then what they are about."""
+
 
 class Tally:
-    """How many stages are done, running, waiting, failed and skipped.
+    """How many stages are done, running, waiting, failed and skipped, and how long the rest will take.
+
+    Time left is told from the seconds that stages of the same sort took in this run. Training lasts as long as it has
+    epochs. Networks of another pruner, scheme or backend are taken for like those that have run, until one of their own
+    has.
 
     Attributes:
         total: all stages of the plan.
         ended: those that are done, in this run or before, that failed, and that are skipped because one before failed.
         running: the keys of those that are run now.
-        forecast: knows how long the rest takes.
+        slots: how many stages may run at once; timing always runs alone.
     """
 
     def __init__(self) -> None:
         self.total = 0
         self.ended: Counter[str] = Counter()
         self.running: set[str] = set()
-        self.forecast = Forecast()
+        self.slots = 1
+        self._sorts: dict[str, tuple[Sort, int]] = {}
+        self._left: dict[Sort, int] = defaultdict(int)
+        self._seconds: dict[Sort, float] = defaultdict(float)
+        self._amounts: dict[Sort, int] = defaultdict(int)
+        self._most_for_timing = 0.0
 
     def planned(self, stages: Sequence[Stage], status: Mapping[str, StageStatus]) -> None:
-        """Take the state in which the run begins."""
+        """Take the state in which the run begins, with all stages of its plan, parents first."""
         self.total = len(stages)
         self.ended = Counter(state for state in status.values() if state != "pending")
-        self.forecast.expect(stages, status)
+        for stage in stages:
+            sort, amount = _sort(stage, self._sorts[stage.parent][0] if stage.parent else ()), _amount(stage)
+            self._sorts[stage.key] = sort, amount
+            if status[stage.key] == "pending":
+                self._left[sort] += amount
+        timed = [stage for stage in stages if stage.kind == "measure" and status[stage.key] == "pending"]
+        sessions = {stage.session: float(stage.settings["seconds_cap"]) for stage in timed}
+        self._most_for_timing = sum(sessions.values()) / max(1, len(timed))
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
-        """Take a stage that ended."""
+        """Take a stage that ended and, where it did what it should, learn from it."""
         self.running.discard(stage.key)
-        self.forecast.finished(stage, record)
-        self.ended[record.status] += 1
+        self.end(stage, record.status)
+        sort, amount = self._sorts[stage.key]
+        if record.status == "done" and amount:
+            for known in (sort, sort[:1]):
+                self._seconds[known] += record.seconds
+                self._amounts[known] += amount
 
-    def skip(self, stage: Stage) -> None:
-        """Take a stage that cannot run."""
-        self.ended["skipped"] += 1
-        self.forecast.dropped(stage)
+    def end(self, stage: Stage, state: StageStatus) -> None:
+        """Take one stage off what is left."""
+        self.ended[state] += 1
+        sort, amount = self._sorts[stage.key]
+        self._left[sort] -= amount
 
     @property
     def settled(self) -> int:
@@ -51,54 +75,6 @@ class Tally:
         counts |= {name: self.ended[name] for name in ("failed", "skipped")}
         parts = [f"{count} {name}" for name, count in counts.items() if count]
         return " · ".join([f"{self.settled}/{self.total} stages", *parts])
-
-
-Sort = tuple[str, ...]
-"""What stages have in common that take equally long: their kind first, then what they are about."""
-
-
-class Forecast:
-    """Time left, from the seconds that stages of the same sort took in this run.
-
-    Training lasts as long as it has epochs. Networks of another pruner, scheme or backend are taken for like those that
-    have run, until one of their own has.
-
-    Attributes:
-        slots: how many stages may run at once; timing always runs alone.
-    """
-
-    def __init__(self) -> None:
-        self.slots = 1
-        self._sorts: dict[str, tuple[Sort, int]] = {}
-        self._left: dict[Sort, int] = defaultdict(int)
-        self._seconds: dict[Sort, float] = defaultdict(float)
-        self._amounts: dict[Sort, int] = defaultdict(int)
-        self._most_for_timing = 0.0
-
-    def expect(self, stages: Sequence[Stage], status: Mapping[str, StageStatus]) -> None:
-        """Set what is to be run: the pending ones of all stages of a plan, parents first."""
-        for stage in stages:
-            self._sorts[stage.key] = _sort(stage, self._sorts[stage.parent][0] if stage.parent else ()), _amount(stage)
-            if status[stage.key] == "pending":
-                sort, amount = self._sorts[stage.key]
-                self._left[sort] += amount
-        timed = [stage for stage in stages if stage.kind == "measure" and status[stage.key] == "pending"]
-        sessions = {stage.session: float(stage.settings["seconds_cap"]) for stage in timed}
-        self._most_for_timing = sum(sessions.values()) / max(1, len(timed))
-
-    def finished(self, stage: Stage, record: StageRecord) -> None:
-        """Take one stage off what is left and, where it did what it should, learn from it."""
-        self.dropped(stage)
-        sort, amount = self._sorts[stage.key]
-        if record.status == "done" and amount:
-            for known in (sort, sort[:1]):
-                self._seconds[known] += record.seconds
-                self._amounts[known] += amount
-
-    def dropped(self, stage: Stage) -> None:
-        """Take one stage off what is left."""
-        sort, amount = self._sorts[stage.key]
-        self._left[sort] -= amount
 
     def seconds_left(self) -> float | None:
         """Return the seconds left, None while a kind that is still to come has never run.

@@ -1,7 +1,6 @@
 """The tables that the command line prints: registries, and the plan of a run with its state."""
 
 import ast
-import json
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -35,9 +34,8 @@ def rows_of(kind: str) -> list[Row]:
     homes |= {f"{prefix}:{registry.placeholder}": home for prefix, home in sorted(registry.providers.items())}
     rows = []
     for name, home in homes.items():
-        row = {"name": name, "alias": aliases.get(name, ""), "what it is": _summary(home)}
-        if not registry.aliases:
-            del row["alias"]
+        alias = {"alias": aliases.get(name, "")} if aliases else {}
+        row = {"name": name, **alias, "what it is": _summary(home)}
         if kind == "backends":
             backend = build_offer(name)
             row["schemes"] = ", ".join(scheme for scheme in SCHEMES if not backend.offers(scheme))
@@ -49,11 +47,6 @@ def rows_of(kind: str) -> list[Row]:
 def as_table(rows: Sequence[Row]) -> str:
     """Return rows as a table for a terminal."""
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
-
-
-def as_json_text(rows: Sequence[Row]) -> str:
-    """Return rows as JSON."""
-    return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
 def plan_text(plan: Plan, root: Path) -> str:
@@ -98,13 +91,10 @@ def _joint(states: Sequence[StageStatus]) -> str:
 def _summary(reference: str) -> str:
     """Return the first sentence of a component's documentation, read from its source: importing it may take torch."""
     module, _, attribute = reference.partition(":")
-    source = _source(module)
-    documented = None
-    if source is not None:
-        kinds = (ast.FunctionDef, ast.ClassDef)
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        found = (node for node in tree.body if isinstance(node, kinds) and node.name == attribute)
-        documented = next((ast.get_docstring(node) for node in found), None)
+    source, kinds = _source(module), (ast.FunctionDef, ast.ClassDef)
+    tree = ast.parse(source.read_text(encoding="utf-8") if source else "")
+    found = (node for node in tree.body if isinstance(node, kinds) and node.name == attribute)
+    documented = next((ast.get_docstring(node) for node in found), None)
     text = documented or import_reference(reference).__doc__ or ""
     return text.strip().partition("\n")[0].rstrip(".")
 

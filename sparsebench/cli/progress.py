@@ -46,7 +46,7 @@ class Display(Watcher):
 
     def parallel(self, slots: int) -> None:
         """Expect the end the sooner."""
-        self.tally.forecast.slots = slots
+        self.tally.slots = slots
 
     def said(self, line: str) -> None:
         """Pass on what the user's code wrote."""
@@ -58,7 +58,7 @@ class Display(Watcher):
 
     def skipped(self, stage: Stage) -> None:
         """Count a stage that cannot run."""
-        self.tally.skip(stage)
+        self.tally.end(stage, "skipped")
         self._advance()
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class Lines(Display):
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Say how a stage ended."""
         self.tally.finished(stage, record)
-        left = self.tally.forecast.seconds_left()
+        left = self.tally.seconds_left()
         ahead = f", {clock(left)} left" if left is not None else ""
         self._say(f"[{self.tally.settled}/{self.tally.total}{ahead}] {outcome(stage, record)}")
 
@@ -100,7 +100,10 @@ class Lines(Display):
 
 
 class Bar(Display):
-    """Live lines: how far the sweep is with time spent and left, and below it each stage that is run now."""
+    """Live lines: how far the sweep is with time spent and left, and below it each stage that is run now.
+
+    ``lines`` holds since when a stage has run, what it is, and how its training goes.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -114,31 +117,33 @@ class Bar(Display):
             console=self.console,
         )
         self.sweep = self.bar.add_task("sweep", total=None, counts="checking", end=None)
-        self.now = _Running()
-        self.live = Live(Group(self.bar, self.now), console=self.console, refresh_per_second=8)
+        self.lines: dict[str, tuple[float, str, str]] = {}
+        self.live = Live(self, console=self.console, refresh_per_second=8)
 
     def started(self, stage: Stage) -> None:
         """Give a stage a line of its own."""
         self.tally.running.add(stage.key)
-        self.now.begin(stage.key, f"{VERBS[stage.kind]} {stage.label}")
+        self.lines[stage.key] = time.monotonic(), f"{VERBS[stage.kind]} {stage.label}", ""
         self._advance()
 
     def together(self, stages: Sequence[Stage]) -> None:
         """Give stages that are timed together one line."""
         batch, threads = (stages[0].settings[name] for name in ("batch_size", "threads"))
         for stage in stages:
-            self.now.end(stage.key)
-        self.now.begin(stages[0].key, f"timing {len(stages)} networks together · batch {batch} · threads {threads}")
+            self.lines.pop(stage.key, None)
+        label = f"timing {len(stages)} networks together · batch {batch} · threads {threads}"
+        self.lines[stages[0].key] = time.monotonic(), label, ""
 
     def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
         """Show how training goes."""
-        state = f"epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
-        self.now.go_on(stage.key, f"{state} · sparsity {100 * epoch.threshold:.0f} %")
+        since, label, _ = self.lines[stage.key]
+        state = f" · epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
+        self.lines[stage.key] = since, label, f"{state} · sparsity {100 * epoch.threshold:.0f} %"
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Move on; a failure stays on the screen above the bar."""
         self.tally.finished(stage, record)
-        self.now.end(stage.key)
+        self.lines.pop(stage.key, None)
         if record.status == "failed":
             self._say(outcome(stage, record), style="red")
         self._advance()
@@ -147,17 +152,25 @@ class Bar(Display):
         self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def _advance(self) -> None:
-        left = self.tally.forecast.seconds_left()
+        left = self.tally.seconds_left()
         end = None if left is None else time.monotonic() + left
         settled, total = self.tally.settled, self.tally.total
         self.bar.update(self.sweep, completed=settled, total=total, counts=str(self.tally), end=end)
+
+    def __rich__(self) -> Group:
+        # Drawn by a thread of its own; the copy is made at once.
+        lines = list(self.lines.values())
+        shown = [f"  {label}{state} · {clock(time.monotonic() - since)}" for since, label, state in lines[:_MOST_LINES]]
+        if len(lines) > _MOST_LINES:
+            shown.append(f"  … and {len(lines) - _MOST_LINES} more")
+        return Group(self.bar, *(Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in shown))
 
     def __enter__(self) -> Self:
         self.live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.now.clear()
+        self.lines.clear()
         self.bar.update(self.sweep, end=None)
         self.live.stop()
 
@@ -170,40 +183,11 @@ class _LeftColumn(ProgressColumn):
         return Text("" if end is None else f"· {clock(max(0.0, end - time.monotonic()))} left")
 
 
-class _Running:
-    """One line for each stage that is run now: what it is, how its training goes, and for how long it has run."""
-
-    def __init__(self) -> None:
-        self._lines: dict[str, tuple[float, str, str]] = {}
-
-    def begin(self, key: str, label: str) -> None:
-        self._lines[key] = time.monotonic(), label, ""
-
-    def go_on(self, key: str, state: str) -> None:
-        since, label, _ = self._lines[key]
-        self._lines[key] = since, label, f" · {state}"
-
-    def end(self, key: str) -> None:
-        self._lines.pop(key, None)
-
-    def clear(self) -> None:
-        self._lines.clear()
-
-    def __rich__(self) -> Group:
-        # Drawn by a thread of its own; the copy is made at once.
-        lines = list(self._lines.values())
-        shown = [f"  {label}{state} · {clock(time.monotonic() - since)}" for since, label, state in lines[:_MOST_LINES]]
-        if len(lines) > _MOST_LINES:
-            shown.append(f"  … and {len(lines) - _MOST_LINES} more")
-        return Group(*(Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in shown))
-
-
 def opening(plan: Plan, status: Mapping[str, StageStatus]) -> str:
     """Return the first line of a run: how much there is and how much of it is done."""
     counts = Counter(status.values())
-    offered = sum(trial.not_offered is None for trial in plan.trials)
     parts = [f"{counts[state]} {state}" for state in ("done", "pending", "failed", "skipped") if counts[state]]
-    missing = len(plan.trials) - offered
+    missing = sum(trial.not_offered is not None for trial in plan.trials)
     note = f" ({missing} not offered)" if missing else ""
     trials = f"{len(plan.trials)} trials{note} in " if plan.trials else ""
     return f"{trials}{len(plan.stages)} stages: {', '.join(parts)}."

@@ -8,7 +8,7 @@ from handmade import stage_record
 from plans import FACTS
 
 from sparsebench import load_config
-from sparsebench.cli.forecast import Forecast, Tally, clock
+from sparsebench.cli.forecast import Tally, clock
 from sparsebench.cli.progress import Bar, Lines, watcher_for
 from sparsebench.runner.planner import make_plan
 from sparsebench.store.records import Failure
@@ -119,8 +119,8 @@ class Course:
         training = ["train.epochs=5", "train.dense_epochs=100", "train.start_from=dense"]
         settings = [*sweep, *training, "train.dense_control=as_trained", *overrides]
         self.stages = make_plan(load_config(None, settings), FACTS).stages
-        self.forecast = Forecast()
-        self.forecast.expect(self.stages, dict.fromkeys((stage.key for stage in self.stages), "pending"))
+        self.tally = Tally()
+        self.tally.planned(self.stages, dict.fromkeys((stage.key for stage in self.stages), "pending"))
         self.ended = set()
 
     def end(self, kind, seconds, words="", status="done", count=1):
@@ -128,11 +128,11 @@ class Course:
         fitting = [s for s in self.stages if s.kind == kind and words in s.label and s.key not in self.ended]
         for stage in fitting[:count]:
             self.ended.add(stage.key)
-            self.forecast.finished(stage, stage_record(stage=kind, seconds=seconds, status=status, failure=WHY))
+            self.tally.finished(stage, stage_record(stage=kind, seconds=seconds, status=status, failure=WHY))
 
     @property
     def left(self):
-        return self.forecast.seconds_left()
+        return self.tally.seconds_left()
 
 
 WHY = Failure(error="Error", message="why", traceback="")
@@ -187,7 +187,7 @@ def test_what_failed_says_nothing_of_how_long_it_takes():
 
 def test_several_jobs_share_the_time_left_but_for_timing_which_runs_alone():
     course = Course("schemes=fp32")
-    course.forecast.slots = 4
+    course.tally.slots = 4
     course.end("train", 200.0, "dense")
     course.end("compress", 0.0, count=3)
     course.end("evaluate", 8.0)
@@ -197,8 +197,8 @@ def test_several_jobs_share_the_time_left_but_for_timing_which_runs_alone():
 
 def test_timing_that_has_never_run_is_expected_to_last_as_long_as_it_may():
     overrides = ["measure.batch_sizes=1,32", "measure.seconds_cap=20"]
-    found, stages = Forecast(), make_plan(load_config(None, overrides), FACTS).stages
-    found.expect(stages, {stage.key: "pending" if stage.kind == "measure" else "done" for stage in stages})
+    found, stages = Tally(), make_plan(load_config(None, overrides), FACTS).stages
+    found.planned(stages, {stage.key: "pending" if stage.kind == "measure" else "done" for stage in stages})
     assert found.seconds_left() == pytest.approx(2 * 20)
 
 
@@ -209,7 +209,7 @@ def test_stages_are_counted_by_where_they_stand():
     tally.running.add(PLAN.stages[3].key)
     assert str(tally) == "3/6 stages · 1 running · 2 waiting · 1 failed · 1 skipped"
     tally.finished(PLAN.stages[3], stage_record(status="failed"))
-    tally.skip(PLAN.stages[4])
+    tally.end(PLAN.stages[4], "skipped")
     assert str(tally) == "5/6 stages · 1 waiting · 2 failed · 2 skipped"
 
 

@@ -18,7 +18,7 @@ from sweeps import TESTS, TIMED, Recorder, rows, sparsebench, tiny, tiny_argumen
 
 from sparsebench import run_sweep
 from sparsebench.errors import SparsebenchError, StoreError
-from sparsebench.processes import starter
+from sparsebench.processes import pipe, start
 from sparsebench.runner import executors
 from sparsebench.runner.executors import build_executor
 from sparsebench.runner.executors.local import InProcess, Pool
@@ -292,8 +292,8 @@ def tell_of_garbage(channel):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 def test_what_workers_are_forked_with_is_not_searched_for_garbage():
-    ours, theirs = starter().pipe()
-    process = starter().start(tell_of_garbage, theirs, name="tells of garbage")
+    ours, theirs = pipe()
+    process = start(tell_of_garbage, theirs, name="tells of garbage")
     theirs.close()
     frozen, modules = ours.recv()
     process.join()

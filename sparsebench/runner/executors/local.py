@@ -8,7 +8,7 @@ from multiprocessing import connection
 
 from sparsebench.config import SweepConfig
 from sparsebench.errors import SparsebenchError, StoreError
-from sparsebench.processes import how_it_ended, starter
+from sparsebench.processes import IS_QUICK, get_ready, how_it_ended
 from sparsebench.runner.carry_out import carry_out, forget, record_failure
 from sparsebench.runner.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, Executor, MayStart
 from sparsebench.runner.executors.worker import Answer, Broken, Ready, Worker
@@ -90,9 +90,9 @@ class Pool:
     def open(self, setup: Setup, most: int, may_start: MayStart) -> None:
         """Start workers, as many as there can be work for at once, where that takes long; else they start with work."""
         self._setup, self._may_start = setup, may_start
-        if starter().is_quick:
+        if IS_QUICK:
             # What they import takes as long as the checks that come before any work.
-            starter().get_ready()
+            get_ready()
         else:
             self._start(min(self.slots, most))
 

@@ -15,8 +15,8 @@ from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+from sparsebench import processes
 from sparsebench.errors import StoreError
-from sparsebench.processes import starter
 from sparsebench.runner.tasks import Said, Setup, Started, Task
 from sparsebench.store.records import StageRecord
 
@@ -59,8 +59,8 @@ class Worker:
     """
 
     def __init__(self, setup: Setup) -> None:
-        self.channel, theirs = starter().pipe()
-        self.process = starter().start(serve, theirs, setup, name="sparsebench worker")
+        self.channel, theirs = processes.pipe()
+        self.process = processes.start(serve, theirs, setup, name="sparsebench worker")
         theirs.close()
         self.ready = self.gpu = False
         self.task: Task | None = None
