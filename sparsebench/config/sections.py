@@ -1,26 +1,74 @@
-"""The sections of a config, frozen, and the config itself."""
+"""The sections of a config, frozen, and what they are made of: values that keys may have, and how they are written."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sparsebench.config.training import DistillConfig, LearningScheduleConfig, OptimizerConfig, QatConfig, TrainConfig
-from sparsebench.config.values import (
-    AboveZero,
-    Axis,
-    BetweenZeroAndOne,
-    Count,
-    Fraction,
-    Increasing,
-    NamedTables,
-    SecondsOfADay,
-    Section,
-    Tables,
-    named,
-    run_name,
-)
-from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES, SCHEMES
+from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES, Registry
+
+Item = TypeVar("Item")
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def named(registry: Registry) -> AfterValidator:
+    """Return a validator that accepts what ``registry`` knows and replaces aliases."""
+
+    def check(name: str) -> str:
+        problem = registry.problem(name)
+        if problem:
+            raise ValueError(problem)
+        return registry.canonical(name)
+
+    return AfterValidator(check)
+
+
+def _sequence(value: Any) -> Any:
+    """Accept one value, or a string with commas, where a list is meant: ``--set thresholds=0,0.5``."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return value if isinstance(value, Sequence) else [value]
+
+
+def table(value: Any) -> Any:
+    """Accept a name where a table is meant."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _tables(value: Any) -> Any:
+    return [table(item) for item in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse an axis that names the same point twice: its trials could not be told apart."""
+    # Networks and datasets have no label: they are told apart by their name alone.
+    names = [getattr(value, "label", getattr(value, "name", value)) for value in values]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands there twice; name each value once.")
+    return values
+
+
+def _increasing(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(sorted(values))
+
+
+Axis = Annotated[tuple[Item, ...], BeforeValidator(_sequence), AfterValidator(_unique)]
+Increasing = Annotated[Axis[Item], AfterValidator(_increasing)]
+Tables = Annotated[tuple[Item, ...], BeforeValidator(_tables), AfterValidator(_unique)]
+NamedTables = Annotated[tuple[Item, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique)]
+
+Count = Annotated[int, Field(ge=1)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+UpToOne = Annotated[float, Field(gt=0, le=1)]
+BetweenZeroAndOne = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+SecondsOfADay = Annotated[float, Field(gt=0, le=86_400)]
 
 MAX_CALIBRATION_BATCHES = 2000
 """int8 calibration never reads more training batches than this."""
@@ -195,68 +243,3 @@ class RayConfig(Section):
         if gpus > 1 and gpus != int(gpus):
             raise ValueError("Ray gives out a part of one GPU, or whole GPUs.")
         return gpus
-
-
-class SweepConfig(Section):
-    """Everything a run is made from. The axes stand first; their product is the set of trials."""
-
-    name: Annotated[str, AfterValidator(run_name)] = Field(
-        "default", description="Names the run directory and the report: letters, digits, '.', '_' and '-'."
-    )
-    thresholds: Increasing[Fraction] = Field(
-        (0.0, 0.5, 0.8, 0.9, 0.95),
-        min_length=1,
-        description="Fractions of the prunable weights that are zero, or removed, at the end; 0 is the dense control.",
-    )
-    schemes: Axis[Annotated[str, named(SCHEMES)]] = Field(
-        ("fp32", "dynamic", "static", "both"),
-        min_length=1,
-        description="Numeric formats; see 'sparsebench list schemes'.",
-    )
-    seeds: Axis[Annotated[int, Field(ge=0, lt=2**32)]] = Field(
-        (0, 1, 2), min_length=1, description="Each is a training of its own; three or more give error bars."
-    )
-    pruners: NamedTables[PrunerConfig] = Field(
-        (PrunerConfig(name="magnitude"),), min_length=1, description="How weights are chosen: names, or tables."
-    )
-    backends: NamedTables[BackendConfig] = Field(
-        (BackendConfig(name="eager"),), min_length=1, description="What runs the network: names, or tables."
-    )
-    model: Tables[ModelConfig] = Field((ModelConfig(),), min_length=1, description="The network, or several.")
-    data: Tables[DataConfig] = Field((DataConfig(),), min_length=1, description="The data, or several sets.")
-    train: TrainConfig = TrainConfig()
-    prune: PruneConfig = PruneConfig()
-    quantize: QuantizeConfig = QuantizeConfig()
-    qat: QatConfig = QatConfig()
-    measure: MeasureConfig = MeasureConfig()
-    run: RunConfig = RunConfig()
-    ray: RayConfig = RayConfig()
-
-    @model_validator(mode="after")
-    def _checkpoints_are_used(self) -> "SweepConfig":
-        if self.train.start_from == "scratch" and any(model.weights for model in self.model):
-            raise ValueError(
-                "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
-                "choose 'dense' or 'previous', or give no weights."
-            )
-        return self
-
-
-SECTIONS: Mapping[str, type[Section]] = {
-    "": SweepConfig,
-    "model": ModelConfig,
-    "pruners": PrunerConfig,
-    "backends": BackendConfig,
-    "data": DataConfig,
-    "train": TrainConfig,
-    "train.optimizer": OptimizerConfig,
-    "train.learning_schedule": LearningScheduleConfig,
-    "train.distill": DistillConfig,
-    "prune": PruneConfig,
-    "quantize": QuantizeConfig,
-    "qat": QatConfig,
-    "measure": MeasureConfig,
-    "run": RunConfig,
-    "ray": RayConfig,
-}
-"""Every section by its name; the axes and the sections themselves stand in that without a name."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from sparsebench.config.values import AboveZero, Count, Fraction, Section, UpToOne, named, table
+from sparsebench.config.sections import AboveZero, Count, Fraction, Section, UpToOne, named, table
 from sparsebench.registry import LEARNING_SCHEDULES, OPTIMIZERS, TRAINERS
 
 HOW_TRAINING_RUNS = ("channels_last", "compile", "checkpoint_seconds")

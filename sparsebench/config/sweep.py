@@ -1,19 +1,39 @@
-"""From a TOML file and overrides to a config, or all that is wrong with them."""
+"""The config of a sweep, and how it is read from a TOML file and overrides, or all that is wrong with them."""
 
 import copy
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from sparsebench.config.sections import MAX_CALIBRATION_BATCHES, SECTIONS, SweepConfig
+from sparsebench.config.sections import (
+    MAX_CALIBRATION_BATCHES,
+    Axis,
+    BackendConfig,
+    DataConfig,
+    Fraction,
+    Increasing,
+    MeasureConfig,
+    ModelConfig,
+    NamedTables,
+    PruneConfig,
+    PrunerConfig,
+    QuantizeConfig,
+    RayConfig,
+    RunConfig,
+    Section,
+    Tables,
+    named,
+)
+from sparsebench.config.training import DistillConfig, LearningScheduleConfig, OptimizerConfig, QatConfig, TrainConfig
 from sparsebench.errors import ConfigError
-from sparsebench.registry import nearest
+from sparsebench.registry import SCHEMES, nearest
 
 _BELOW_ONE = "allowed is 0 up to, not including, 1"
 _UP_TO_ONE = "allowed is above 0, at most 1"
@@ -39,6 +59,81 @@ _RANGES = {
     "ray.gpus": "allowed is above 0, at most 64",
     "ray.retries": "allowed is 0 to 100",
 }
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _fit_for_a_directory(name: str) -> str:
+    if not _RUN_NAME.fullmatch(name):
+        raise ValueError(
+            "a run name has letters, digits, '.', '_' and '-', begins with a letter or digit, at most 100."
+        )
+    return name
+
+
+class SweepConfig(Section):
+    """Everything a run is made from. The axes stand first; their product is the set of trials."""
+
+    name: Annotated[str, AfterValidator(_fit_for_a_directory)] = Field(
+        "default", description="Names the run directory and the report: letters, digits, '.', '_' and '-'."
+    )
+    thresholds: Increasing[Fraction] = Field(
+        (0.0, 0.5, 0.8, 0.9, 0.95),
+        min_length=1,
+        description="Fractions of the prunable weights that are zero, or removed, at the end; 0 is the dense control.",
+    )
+    schemes: Axis[Annotated[str, named(SCHEMES)]] = Field(
+        ("fp32", "dynamic", "static", "both"),
+        min_length=1,
+        description="Numeric formats; see 'sparsebench list schemes'.",
+    )
+    seeds: Axis[Annotated[int, Field(ge=0, lt=2**32)]] = Field(
+        (0, 1, 2), min_length=1, description="Each is a training of its own; three or more give error bars."
+    )
+    pruners: NamedTables[PrunerConfig] = Field(
+        (PrunerConfig(name="magnitude"),), min_length=1, description="How weights are chosen: names, or tables."
+    )
+    backends: NamedTables[BackendConfig] = Field(
+        (BackendConfig(name="eager"),), min_length=1, description="What runs the network: names, or tables."
+    )
+    model: Tables[ModelConfig] = Field((ModelConfig(),), min_length=1, description="The network, or several.")
+    data: Tables[DataConfig] = Field((DataConfig(),), min_length=1, description="The data, or several sets.")
+    train: TrainConfig = TrainConfig()
+    prune: PruneConfig = PruneConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    qat: QatConfig = QatConfig()
+    measure: MeasureConfig = MeasureConfig()
+    run: RunConfig = RunConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _checkpoints_are_used(self) -> "SweepConfig":
+        if self.train.start_from == "scratch" and any(model.weights for model in self.model):
+            raise ValueError(
+                "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
+                "choose 'dense' or 'previous', or give no weights."
+            )
+        return self
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "": SweepConfig,
+    "model": ModelConfig,
+    "pruners": PrunerConfig,
+    "backends": BackendConfig,
+    "data": DataConfig,
+    "train": TrainConfig,
+    "train.optimizer": OptimizerConfig,
+    "train.learning_schedule": LearningScheduleConfig,
+    "train.distill": DistillConfig,
+    "prune": PruneConfig,
+    "quantize": QuantizeConfig,
+    "qat": QatConfig,
+    "measure": MeasureConfig,
+    "run": RunConfig,
+    "ray": RayConfig,
+}
+"""Every section by its name; the axes and the sections themselves stand in that without a name."""
 
 
 def default_toml() -> str:
