@@ -61,7 +61,6 @@ def _bits(activations: Any, width: int | None) -> int:
 
 
 def _longest(value: Any) -> Any:
-    """Return the longest of packed sequences, packed; anything else as it is."""
     if not isinstance(value, PackedSequence) or int(value.batch_sizes[0]) == 1:
         return value
     # Each step holds its sequences by descending length: the longest stands first.

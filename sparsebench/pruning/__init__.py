@@ -14,9 +14,8 @@ from sparsebench.pruning.base import (
     sparsity,
 )
 from sparsebench.pruning.magnitude import Magnitude, prune_net, zero_smallest_of
-from sparsebench.pruning.masks import Masks, capture_zeros
 from sparsebench.pruning.per_layer import PerLayer, asked_zeros
-from sparsebench.pruning.schedules import GradualPruning, Schedule
+from sparsebench.pruning.schedules import GradualPruning, Masks, Schedule, capture_zeros
 from sparsebench.pruning.structure import Structure, apply_structure
 
 __all__ = [

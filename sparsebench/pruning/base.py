@@ -222,7 +222,6 @@ def build_pruner(
         PruningError: where it does not take these options.
     """
     cls: Callable[..., Pruner] = PRUNERS.load(name)
-    problem = options_problem("Pruner", name, cls, options, ("include_classifier", "keep"))
-    if problem:
+    if problem := options_problem("Pruner", name, cls, options, ("include_classifier", "keep")):
         raise PruningError(problem)
     return cls(**{"include_classifier": include_classifier, "keep": tuple(keep), **options})

@@ -87,12 +87,8 @@ def named_layers(
     for weight in prunable_weights(net, include_classifier):
         layers.setdefault(weight.layer, []).append(weight)
     check_patterns(per_layer, layers)
-    found = []
-    for layer, weights in layers.items():
-        own = next((threshold for pattern, threshold in per_layer.items() if fnmatchcase(layer, pattern)), None)
-        if own is not None:
-            found.append((weights, own))
-    return found
+    first = {layer: next((p for p in per_layer if fnmatchcase(layer, p)), None) for layer in layers}
+    return [(layers[layer], per_layer[pattern]) for layer, pattern in first.items() if pattern is not None]
 
 
 def check_patterns(patterns: Collection[str], layers: Collection[str]) -> None:

@@ -64,7 +64,9 @@ class Selector:
     """
 
     def __init__(self) -> None:
-        self._guess = _Guess()
+        self._known: list[int] = []  # The last two magnitudes found, as bit patterns, the later one last.
+        self._width = 0.0  # Bit patterns on either side of the magnitude expected.
+        self._cost = 1.0  # Fraction of the magnitudes in such a bracket.
 
     @torch.no_grad()
     def zero_smallest(self, parameters: Sequence[Tensor], count: int) -> None:
@@ -78,7 +80,7 @@ class Selector:
         # In the order of memory, which is what can be read fast; rows matter for ties only.
         flats = [tensor.as_strided((tensor.numel(),), (1,)) for tensor in dense]
         pool = MagnitudePool(flats)
-        kth = _kth_smallest(pool, count, self._guess)
+        kth = _kth_smallest(pool, count, self)
         if kth is None:
             raise NotFiniteError(next(i for i, flat in enumerate(flats) if not bool(torch.isfinite(flat).all())))
         if kth.bits == 0:
@@ -88,17 +90,8 @@ class Selector:
             if tensor is not parameter:
                 parameter.copy_(tensor)
 
-
-class _Guess:
-    """A narrow bracket for the next magnitude, from those of the calls before."""
-
-    def __init__(self) -> None:
-        self._known: list[int] = []  # The last two magnitudes found, as bit patterns, the later one last.
-        self._width = 0.0  # Bit patterns on either side of the magnitude expected.
-        self._cost = 1.0  # Fraction of the magnitudes in such a bracket.
-
-    def bracket(self) -> tuple[int, int] | None:
-        """Return a bracket; None where a sample would do better."""
+    def guess(self) -> tuple[int, int] | None:
+        """Return a narrow bracket for the next magnitude; None where a sample would do better."""
         if len(self._known) < 2 or self._cost > _GUESSED_AT_MOST:
             return None
         return math.floor(self._expected - self._width), math.ceil(self._expected + self._width)
@@ -130,11 +123,11 @@ class _Kth:
     candidates: Candidates | None  # Gathered around it, all that equal it among them; None where only counted.
 
 
-def _kth_smallest(pool: MagnitudePool, rank: int, guess: _Guess) -> _Kth | None:
+def _kth_smallest(pool: MagnitudePool, rank: int, selector: Selector) -> _Kth | None:
     """Return the magnitude of the given rank, from 1, in a pool; None where the pool holds NaN or infinity."""
     first, last = 0, pool.infinity - 1  # The magnitude sought is known to be in [first, last].
     gather_at_most = max(pool.numel // 2, _MANY)
-    proposals = _proposals(pool, rank, guess)
+    proposals = _proposals(pool, rank, selector)
     crowded = False
     while True:
         low, high = (None if crowded else next(proposals, None)) or (first, (first + last) // 2)
@@ -156,16 +149,16 @@ def _kth_smallest(pool: MagnitudePool, rank: int, guess: _Guess) -> _Kth | None:
             found = tally.candidates.bits
             bits = int(torch.kthvalue(found, rank - tally.below).values)
             smaller, up_to = torch.stack([(found < bits).sum(), (found <= bits).sum()]).tolist()
-            guess.learn(bits, (high - low) / tally.inside, pool.numel)
+            selector.learn(bits, (high - low) / tally.inside, pool.numel)
             return _Kth(bits, tally.below + smaller, up_to - smaller, tally.candidates)
 
 
-def _proposals(pool: MagnitudePool, rank: int, guess: _Guess) -> Iterator[tuple[int, int]]:
+def _proposals(pool: MagnitudePool, rank: int, selector: Selector) -> Iterator[tuple[int, int]]:
     """Yield brackets for the magnitude of a rank, the most promising first; none of them need hold it."""
     if pool.numel <= _FEW:
         yield 0, pool.infinity - 1
         return
-    if guessed := guess.bracket():
+    if guessed := selector.guess():
         yield guessed
     # Layers are made of multiples of small numbers; a prime stride does not fall into step with them.
     sample = pool.sample(_next_prime(round(pool.numel ** (1 / 3) / _SAMPLE_SCALE)))

@@ -66,8 +66,6 @@ class RoundTimer(Protocol):
 
 @dataclass(frozen=True)
 class _Warm:
-    """A variant that is warmed up, and how its blocks are timed."""
-
     call: TimedCall
     size: BlockSize
     settling: int
@@ -126,8 +124,10 @@ class Bench:
         loaded: list[Loaded] = []
         warm: list[_Warm] = []
         with _quiet(settings.threads):
-            if footprint:
-                _wake_torch()
+            if footprint:  # What torch needs for its first convolution and matrix product counts with no network.
+                with torch.inference_mode():
+                    torch.nn.functional.conv2d(torch.ones(1, 8, 8, 8), torch.ones(8, 8, 3, 3))
+                    torch.ones(8, 8) @ torch.ones(8, 8)
             for number, call in enumerate(calls):
                 on_block(number)
                 with named(call.name, "being warmed up"), _mode(call):
@@ -171,13 +171,6 @@ class Bench:
 def _mode(call: TimedCall) -> AbstractContextManager[object]:
     """Networks run in inference mode, and functions are left to themselves."""
     return torch.inference_mode() if call.inference else nullcontext()
-
-
-def _wake_torch() -> None:
-    """Run a convolution and a matrix product, so that what torch needs for its first ones counts with no network."""
-    with torch.inference_mode():
-        torch.nn.functional.conv2d(torch.ones(1, 8, 8, 8), torch.ones(8, 8, 3, 3))
-        torch.ones(8, 8) @ torch.ones(8, 8)
 
 
 @contextmanager

@@ -137,12 +137,17 @@ def _busy_ticks() -> dict[int, int]:
 
 def _seconds_of_others() -> float | None:
     """Return for how long all cores together were neither idle nor waiting nor stolen, less what was our own."""
-    ticks = _ticks().get("cpu")
-    if not ticks or resource is None:
+    ticks, own = _ticks().get("cpu"), _own_seconds()
+    if not ticks or own is None:
+        return None
+    return (sum(ticks[:7]) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK") - own
+
+
+def _own_seconds() -> float | None:
+    if resource is None:
         return None
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    return (sum(ticks[:7]) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK") - own
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _of_all_cores(file: str) -> list[int]:

@@ -76,8 +76,7 @@ def build_optimizer(
         TrainingError: where it does not take these options.
     """
     function: Callable[..., Optimizer] = OPTIMIZERS.load(name)
-    problem = options_problem("Optimizer", name, function, options, ("parameters", "learning_rate"))
-    if problem:
+    if problem := options_problem("Optimizer", name, function, options, ("parameters", "learning_rate")):
         raise TrainingError(problem)
     try:
         return function(parameters, learning_rate, **options)
@@ -163,8 +162,7 @@ def build_rates(
         UnknownNameError: where no such schedule is known.
         TrainingError: where it does not take these options or this warm-up.
     """
-    problem = rates_problem(name, options, warmup)
-    if problem:
+    if problem := rates_problem(name, options, warmup):
         raise TrainingError(problem)
     try:
         scheduler: LRScheduler = LEARNING_SCHEDULES.load(name)(optimizer, plan, **options)

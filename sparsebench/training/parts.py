@@ -17,7 +17,14 @@ from torch.utils.data import DataLoader
 
 from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.errors import DataError, NoEffectWarning, SparsebenchError, TrainingError
-from sparsebench.pruning import capture_zeros, check_threshold, nothing_prunable, prunable_weights
+from sparsebench.pruning import (
+    GradualPruning,
+    Masks,
+    capture_zeros,
+    check_threshold,
+    nothing_prunable,
+    prunable_weights,
+)
 from sparsebench.pruning.base import is_structural
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.pruning.schedules import gradual_pruning
@@ -25,7 +32,7 @@ from sparsebench.registry import unknown_name
 from sparsebench.training.checkpoints import Checkpoints, Progress, digest
 from sparsebench.training.loaders import to_device
 from sparsebench.training.losses import Distillation
-from sparsebench.training.steps import Epoch, Sparsity
+from sparsebench.training.steps import Epoch
 
 _MATTERS = (
     *("pruner", "pruner_options", "per_layer", "schedule", "hold", "prune_every", "include_classifier", "keep_zeros"),
@@ -178,7 +185,7 @@ class TrainerParts(TrainingSettings):
         finally:
             self._channels_last = before
 
-    def _sparsity(self, model: nn.Module, steps: int, threshold: float) -> Sparsity | None:
+    def _sparsity(self, model: nn.Module, steps: int, threshold: float) -> GradualPruning | Masks | None:
         # Settings are checked in any case.
         pruner = pruner_of_training(
             self.pruner, self.pruner_options, self.per_layer, self.include_classifier, threshold

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from sparsebench.errors import ModelError, PruningError, TrainingError
+from sparsebench.pruning import GradualPruning, Masks
 from sparsebench.registry import unknown_name
 
 _AUTOCAST = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -62,16 +63,6 @@ class BestEpoch:
         """Give ``model``, as it stands after the last epoch, the weights of the best."""
         if self.weights:
             model.load_state_dict(self.weights)
-
-
-class Sparsity(Protocol):
-    """What makes or keeps zeros while a network is trained."""
-
-    def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer) -> None:
-        """Do what is due after a training step, counted from 1 over all epochs."""
-
-    def complete(self, step: int) -> bool:
-        """Whether the network is at full sparsity after this step."""
 
 
 class Precision:
@@ -156,7 +147,7 @@ class Steps:
     optimizer: Optimizer
     scheduler: lr_scheduler.LRScheduler | None
     precision: Precision
-    sparsity: Sparsity | None
+    sparsity: GradualPruning | Masks | None
     loss: Callable[[nn.Module, Any, Tensor], Tensor]
     compile_network: bool = False
 

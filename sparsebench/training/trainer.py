@@ -139,8 +139,8 @@ class Trainer(TrainerParts):
         trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if not trainable:
             raise TrainingError(f"{type(net).__name__} has no parameter to train; set requires_grad on some.")
-        layout = wants_channels_last(self.channels_last, net, self.devicy, self.amp)
-        with self._laid_out(net, layout), keeping_freed():
+        channels_last = wants_channels_last(self.channels_last, net, self.devicy, self.amp)
+        with self._laid_out(net, channels_last), keeping_freed():
             optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
             scheduler = self.build_scheduler(optimizer, parameters, epochs * self._steps)
             # By position, because a subclass may name the parameters of its loop as it likes.
@@ -153,12 +153,9 @@ class Trainer(TrainerParts):
     def build_scheduler(
         self, optimizer: Optimizer, parameters: Mapping[str, float], steps: int
     ) -> lr_scheduler.LRScheduler | None:
-        """Return what is stepped after every training step to change the learning rate; None for a constant one.
+        """Return what changes the learning rate after each of ``steps`` training steps in all; None for a constant one.
 
-        Args:
-            optimizer: whose rate it is.
-            parameters: those of ``train``.
-            steps: training steps in all.
+        ``parameters`` are those of ``train``.
         """
         plan = RatePlan(
             steps=max(1, steps),
@@ -225,8 +222,13 @@ class Trainer(TrainerParts):
             val_loss, val_accuracy = self.validate(model)
             if math.isnan(val_loss):
                 raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
-            reached = reached_sparsity(model, self.include_classifier, self._kept)
-            done = Epoch(epoch, train_loss, val_loss, val_accuracy, reached)
+            done = Epoch(
+                epoch,
+                train_loss,
+                val_loss,
+                val_accuracy,
+                threshold=reached_sparsity(model, self.include_classifier, self._kept),
+            )
             self.history += (done,)
             if sparsity is None or sparsity.complete(epoch * steps):
                 best.offer(done, model, last=epoch == epochs)
