@@ -23,8 +23,7 @@ from sparsebench.backends import build_backend
 from sparsebench.backends.quiet import quiet
 from sparsebench.quantization import Recording
 from sparsebench.registry import BACKENDS
-from sparsebench.store.environment import available_cores, describe_environment
-from sparsebench.store.records import EnvironmentRecord
+from sparsebench.store.environment import EnvironmentRecord, available_cores, describe_environment
 from sparsebench.timing import Built, Comparison, compare
 
 # The script is its own; only OpenVINO's reports of its use, and its progress bars, are kept back.

@@ -16,7 +16,7 @@ from measuring import Estimate, Row, estimate, interleaved, parser_of, write_row
 
 from sparsebench import load_run
 from sparsebench.store.environment import available_cores, describe_environment
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run
 
 COMMAND = "python benchmarks/perf_jobs.py"
 

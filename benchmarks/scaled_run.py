@@ -16,9 +16,8 @@ from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.sequencer import plan_sweep
 from sparsebench.statistics.accuracy import wilson_interval
 from sparsebench.store.environment import describe_environment
-from sparsebench.store.records import RunRecord, StageRecord
+from sparsebench.store.records import RunRecord, StageRecord, TrialResult
 from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult, pack_bits
-from sparsebench.store.run import TrialResult
 from sparsebench.store.run_directory import RESULT, Store, stage_adapter
 from sparsebench.store.timings import MeasureResult
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sparsebench.pruning import prune_net
     from sparsebench.report import write_report
     from sparsebench.runner.sequencer import run_sweep
-    from sparsebench.store.run import Run
+    from sparsebench.store.records import Run
     from sparsebench.store.run_directory import load_run
     from sparsebench.training.contract import check_trainer
     from sparsebench.training.trainer import Trainer
@@ -29,7 +29,7 @@ _HOMES = {
     "load_config": "sparsebench.config",
     "run_sweep": "sparsebench.runner.sequencer",
     "load_run": "sparsebench.store.run_directory",
-    "Run": "sparsebench.store.run",
+    "Run": "sparsebench.store.records",
     "write_report": "sparsebench.report",
 }
 

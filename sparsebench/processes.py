@@ -32,7 +32,6 @@ _MOST = 2**30
 _ADAPTED_MMAP, _ADAPTED_TRIM = 32 * 2**20, 64 * 2**20
 """To what glibc raises both by itself, once blocks that large were freed."""
 
-
 IS_QUICK = sys.platform == "linux"
 """Whether processes are forked from one that has imported what all of them need, and does nothing else.
 

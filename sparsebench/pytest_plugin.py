@@ -26,7 +26,7 @@ import pytest
 if TYPE_CHECKING:
     from sparsebench.runner.trial_network import TrialNetwork
     from sparsebench.runner.trial_suite import TrialSuite
-    from sparsebench.store.run import Run
+    from sparsebench.store.records import Run
 
 _TRIAL = "_sparsebench_trial"
 _NOT_MACHINE = {"commit", "threads", "gpu"}

@@ -14,8 +14,7 @@ from plugin import PLUGIN
 from sweeps import TIMED, stage_files, tiny
 
 from sparsebench import load_run, run_sweep
-from sparsebench.store.records import Failure
-from sparsebench.store.run import flat_row
+from sparsebench.store.records import Failure, flat_row
 from sparsebench.store.run_directory import Store
 
 pytest_plugins = ["pytester"]

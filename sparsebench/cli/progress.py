@@ -15,9 +15,8 @@ from sparsebench.cli.forecast import Tally, clock
 from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.watcher import Watcher
-from sparsebench.store.records import StageRecord
+from sparsebench.store.records import StageRecord, failure_line
 from sparsebench.store.results import EpochRecord, EvaluateResult, TrainResult
-from sparsebench.store.run import failure_line
 from sparsebench.store.timings import MeasureResult
 
 VERBS = {

@@ -11,8 +11,8 @@ from sparsebench.points.drops import Correctness, mean_drop
 from sparsebench.points.latency import Setting
 from sparsebench.statistics.accuracy import p_from_limits, sign_flip_test
 from sparsebench.statistics.spread import geometric_mean, mean
+from sparsebench.store.records import TrialResult
 from sparsebench.store.results import EvaluateResult
-from sparsebench.store.run import TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)

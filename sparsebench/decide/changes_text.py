@@ -14,7 +14,7 @@ from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.latency import setting_text
 from sparsebench.points.rows import finite
 from sparsebench.statistics.verdicts import LEVEL
-from sparsebench.store.run import TrialResult, failure_line
+from sparsebench.store.records import TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, limits, percent
 from sparsebench.wording.text import clean, counted, escape, folded, markdown_table, shorten
 

@@ -8,7 +8,7 @@ from sparsebench.decide.matching import Group, differing_settings, differing_ver
 from sparsebench.decide.metrics import METRICS, every_change
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.latency import setting_text
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.records import Run, TrialResult
 from sparsebench.wording.text import clean, counted, first_of, listing, shorten
 
 ALSO_NAMED = 8

@@ -10,7 +10,7 @@ from sparsebench.points.latency import INVALID, Setting
 from sparsebench.statistics.ratios import log_ratio, unpaired_change
 from sparsebench.statistics.spread import geometric_mean
 from sparsebench.statistics.verdicts import Verdict
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import TrialResult
 from sparsebench.store.timings import MeasureResult, RatioResult
 
 

@@ -7,8 +7,7 @@ from statistics import mode
 from typing import Any, NamedTuple
 
 from sparsebench.points.baselines import EAGER, FP32, identity
-from sparsebench.store.records import pruning_in_short
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.records import Run, TrialResult, pruning_in_short
 
 LEFT_OUT = ("not offered", "pending")
 """What a trial may be in both runs without anybody missing it."""

@@ -10,7 +10,7 @@ from sparsebench.decide.matching import Group
 from sparsebench.points.rows import exact_value
 from sparsebench.statistics.spread import mean
 from sparsebench.statistics.verdicts import holm, verdict
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import TrialResult
 from sparsebench.wording.numbers import BYTES, PERCENT, POINTS, Dimension
 
 

@@ -14,7 +14,7 @@ from sparsebench.points.latency import INVALID, setting_text, speedup_text, verd
 from sparsebench.points.points import Point, Section
 from sparsebench.points.rows import finite, point_row
 from sparsebench.statistics.verdicts import Verdict
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.records import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits
 from sparsebench.wording.text import clean, counted, listing
 

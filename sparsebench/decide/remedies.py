@@ -9,7 +9,7 @@ from sparsebench.decide.choosing import Choice, best_of
 from sparsebench.decide.criteria import advantage
 from sparsebench.statistics.accuracy import Z
 from sparsebench.statistics.verdicts import LEVEL
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run
 from sparsebench.wording.numbers import decimal, limits, significant
 from sparsebench.wording.text import clean
 

@@ -23,16 +23,14 @@ OPERATIONS = "operations"
 """Setting of a program: the module that registers the operations it calls beside torch's own."""
 
 
-def load_pt2(path: str, threads: int, settings: Settings) -> Network:
-    """Load an exported program, after the library whose operations it calls."""
+def _pt2(path: str, threads: int, settings: Settings) -> Network:
     if OPERATIONS in settings:
         importlib.import_module(settings[OPERATIONS])
     torch.set_num_threads(threads)
     return torch.export.load(path).module()
 
 
-def load_onnx(path: str, threads: int, _: Settings) -> Network:
-    """Load a file into ONNX Runtime, on the CPU."""
+def _onnx(path: str, threads: int, _: Settings) -> Network:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -43,8 +41,7 @@ def load_onnx(path: str, threads: int, _: Settings) -> Network:
     return lambda inputs: [torch.from_numpy(output) for output in session.run(None, {name: inputs.numpy()})]
 
 
-def load_openvino(path: str, threads: int, settings: Settings) -> Network:
-    """Compile a file by OpenVINO, for the CPU."""
+def _openvino(path: str, threads: int, settings: Settings) -> Network:
     import openvino
 
     own = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
@@ -52,11 +49,7 @@ def load_openvino(path: str, threads: int, settings: Settings) -> Network:
     return lambda inputs: [torch.from_numpy(output.copy()) for output in compiled(inputs.numpy()).values()]
 
 
-LOADERS: dict[str, Callable[[str, int, Settings], Network]] = {
-    "pt2": load_pt2,
-    "onnx": load_onnx,
-    "openvino": load_openvino,
-}
+LOADERS: dict[str, Callable[[str, int, Settings], Network]] = {"pt2": _pt2, "onnx": _onnx, "openvino": _openvino}
 
 
 def read(stream: BinaryIO) -> Any:
@@ -86,8 +79,8 @@ def main() -> None:
     with torch.no_grad():
         while (inputs := read(sys.stdin.buffer)) is not None:
             outputs = network(inputs)
-            found = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-            write(answers, found[0] if len(found) == 1 else tuple(found))
+            found = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
+            write(answers, found[0] if len(found) == 1 else found)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ from sparsebench.points.baselines import FP32
 from sparsebench.registry import unknown_name
 from sparsebench.store.disk import disk
 from sparsebench.store.environment import describe_environment
-from sparsebench.store.records import StageRecord
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import StageRecord, TrialResult
 from sparsebench.store.run_directory import Store, load_run
 
 if TYPE_CHECKING:

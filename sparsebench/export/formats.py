@@ -9,8 +9,7 @@ from sparsebench.backends.probe import not_installed
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.baselines import FP32
 from sparsebench.registry import SCHEMES
-from sparsebench.store.records import TrialRecord
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import TrialRecord, TrialResult
 
 WEIGHTS = "safetensors"
 """The format that holds no network, only the weights of one."""
@@ -202,8 +201,8 @@ def _only(found: Sequence[TrialResult], text: str, remedy: str) -> TrialResult:
 def _listed(trials: Sequence[TrialResult]) -> str:
     if not trials:
         return "The run has no trials."
-    more = f"\n  and {len(trials) - SHOWN} more; data.csv of the report lists all" if len(trials) > SHOWN else ""
     lines = "".join(f"\n  {named(trial.trial)}" for trial in trials[:SHOWN])
+    more = f"\n  and {len(trials) - SHOWN} more; data.csv of the report lists all" if len(trials) > SHOWN else ""
     return f"Candidates:{lines}{more}"
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sparsebench.export.formats import OPERATIONS, WEIGHTS, Format
 from sparsebench.export.verify import Verification
 from sparsebench.points.baselines import FP32, Comparer, SeedResult
-from sparsebench.store.records import EnvironmentRecord
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.environment import EnvironmentRecord
+from sparsebench.store.records import Run, TrialResult
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
 from sparsebench.wording.text import counted, escape, fence, markdown_table
 
@@ -142,18 +142,18 @@ def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tu
 def _results(trial: TrialResult, compared: SeedResult, verification: Verification) -> Iterator[tuple[str, str]]:
     scored, packed, trained = trial.evaluated, trial.compressed, trial.trained
     if scored:
-        interval = limits(100 * scored.top1_low, 100 * scored.top1_high)
-        yield "top-1 accuracy", f"{percent(scored.top1)} % {interval}, {counted(scored.samples, 'test sample')}"
+        top1 = f"{percent(scored.top1)} % {limits(100 * scored.top1_low, 100 * scored.top1_high)}"
+        yield "top-1 accuracy", f"{top1}, {counted(scored.samples, 'test sample')}"
         if scored.top5 is not None:
             yield "top-5 accuracy", f"{percent(scored.top5)} %"
-    if compared.drop and (trial.trial.threshold or trial.trial.scheme != FP32):
-        drop = compared.drop
+    drop = compared.drop
+    if drop and (trial.trial.threshold or trial.trial.scheme != FP32):
         paired = "paired" if drop.paired else "unpaired"
         yield "drop", f"{decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}, {paired}"
     yield "top-1 accuracy of this file", f"{percent(verification.top1)} %"
     if trained:
-        reached = f"{percent(trained.sparsity, 4)} % of prunable weights, {percent(trained.total_sparsity, 2)} % of all"
-        yield "sparsity", reached
+        total = percent(trained.total_sparsity, 2)
+        yield "sparsity", f"{percent(trained.sparsity, 4)} % of prunable weights, {total} % of all"
     if compared.zeros and trial.trial.scheme != FP32:
         yield "sparsity after quantization", f"{percent(compared.zeros.after, 4)} % of the weights of its layers"
     if packed:
@@ -217,15 +217,13 @@ def _snippet(
     run: Run, trial: TrialResult, kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]
 ) -> str:
     module = settings.get(OPERATIONS)
-    imports = f"import {module}  # registers the int8 operations\n" if module else ""
-    kept = {key: value for key, value in settings.items() if key != OPERATIONS}
     return SNIPPETS[kind.name].format(
         file=file,
         shape=(1, *example.shape[1:]),
         sample=tuple(example.shape[1:]),
         dtype=_dtype(example),
-        settings=kept,
-        imports=imports,
+        settings={key: value for key, value in settings.items() if key != OPERATIONS},
+        imports=f"import {module}  # registers the int8 operations\n" if module else "",
         model=trial.trial.model,
         options=dict(_options(run, trial.trial.model)),
         classes=trial.trained.classes if trial.trained else 0,

@@ -18,7 +18,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.export import child
 from sparsebench.export.formats import WEIGHTS, Content
 from sparsebench.runner.stages.workbench import Workbench, seed_everything
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import TrialResult
 from sparsebench.training.contract import check_evaluated
 
 FLOAT = (1e-3, 0.999)

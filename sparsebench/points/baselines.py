@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sparsebench.points.drops import Correctness, Drop, scored
 from sparsebench.points.latency import Judge, SeedTiming
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import TrialResult
 
 FP32 = "fp32"
 EAGER = "eager"

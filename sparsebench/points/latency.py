@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
 from sparsebench.statistics.verdicts import Verdict, holm, verdict
-from sparsebench.store.records import StageRecord
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import StageRecord, TrialResult
 from sparsebench.store.timings import MeasureResult, RatioResult
 from sparsebench.wording.numbers import DASH, decimal, limits
 from sparsebench.wording.text import counted

@@ -11,8 +11,7 @@ from sparsebench.points.baselines import EAGER, FP32, Comparer, SeedResult, Zero
 from sparsebench.points.drops import Drop, mean_drop
 from sparsebench.points.latency import Setting, Timing, joined_timings
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
-from sparsebench.store.records import pruning_in_short
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.records import Run, TrialResult, pruning_in_short
 
 Name = TypeVar("Name", str, str | None)
 

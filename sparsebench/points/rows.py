@@ -10,7 +10,7 @@ from sparsebench.points.drops import Drop
 from sparsebench.points.latency import Timing
 from sparsebench.points.points import Point
 from sparsebench.statistics.spread import Spread
-from sparsebench.store.run import TrialResult
+from sparsebench.store.records import TrialResult
 
 
 def point_row(point: Point) -> dict[str, Any]:

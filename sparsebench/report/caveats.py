@@ -10,9 +10,8 @@ from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
 from sparsebench.report.answer import DENSE, session_name, subject
 from sparsebench.statistics.verdicts import fewest_rounds
-from sparsebench.store.records import StageRecord
+from sparsebench.store.records import Run, StageRecord, TrialResult
 from sparsebench.store.results import LoadedWeights, TrainResult
-from sparsebench.store.run import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits, percent
 from sparsebench.wording.text import counted, escape, first_of, listing, shorten
 

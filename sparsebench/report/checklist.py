@@ -11,8 +11,8 @@ from typing import NamedTuple
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import subject
 from sparsebench.report.caveats import trained_records
+from sparsebench.store.records import Run
 from sparsebench.store.results import TrainResult
-from sparsebench.store.run import Run
 from sparsebench.wording.text import counted, escape, listing
 
 LOW_RATIO, HIGH_RATIO = 2.0, 32.0

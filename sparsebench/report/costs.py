@@ -11,9 +11,8 @@ from datetime import datetime
 from itertools import pairwise
 
 from sparsebench.report.caveats import stages
-from sparsebench.store.records import STAGE_KINDS, StageRecord
+from sparsebench.store.records import STAGE_KINDS, Run, StageRecord
 from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult
-from sparsebench.store.run import Run
 from sparsebench.wording.numbers import decimal, percent
 from sparsebench.wording.text import counted, markdown_table
 

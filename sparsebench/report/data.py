@@ -15,8 +15,7 @@ from sparsebench.points.rows import finite, identity, network_identity, point_ro
 from sparsebench.report.costs import costs, savings, wall
 from sparsebench.report.layers import examples, networks
 from sparsebench.report.provenance import environments, facts
-from sparsebench.store.records import SCHEMA_VERSION, TrialRecord
-from sparsebench.store.run import Run, TrialResult, flat_row
+from sparsebench.store.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, flat_row
 
 Row = dict[str, Any]
 

@@ -22,7 +22,7 @@ from sparsebench.report.tables import (
     unfinished_table,
 )
 from sparsebench.statistics.verdicts import VERDICT_LEVEL
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run
 from sparsebench.wording.text import counted, escape, folded
 
 MOST_POINTS = 60

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sparsebench.points.latency import sessions
 from sparsebench.report.caveats import loaded_weights, stages, trained_records
-from sparsebench.store.records import STAGE_KINDS, EnvironmentRecord, StageRecord
-from sparsebench.store.run import Run
+from sparsebench.store.environment import EnvironmentRecord
+from sparsebench.store.records import STAGE_KINDS, Run, StageRecord
 from sparsebench.wording.numbers import decimal, limits, percent
 from sparsebench.wording.text import escape, fence, folded, markdown_table, rows_table, shorten
 

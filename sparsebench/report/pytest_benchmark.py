@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.store.run import Run, TrialResult, flat_row
+from sparsebench.store.records import Run, TrialResult, flat_row
 from sparsebench.wording.numbers import DASH, ratio, significant
 from sparsebench.wording.text import counted, escape, listing, rows_table, shorten
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from sparsebench.report.files import explained
 from sparsebench.store.disk import atomic_write, content_of, disk
 from sparsebench.store.environment import versions_of
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run
 
 SEAL = "report.sha256"
 """File of the run directory: the digest of what its report was made from and of the files that this made."""

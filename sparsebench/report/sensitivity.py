@@ -14,9 +14,8 @@ from sparsebench.report.figures.chart import Cell, HeatMap, grid_of
 from sparsebench.report.figures.heat_pictures import draw_heat_map
 from sparsebench.report.files import explained, write_files
 from sparsebench.statistics.spread import Spread
-from sparsebench.store.records import StageRecord
+from sparsebench.store.records import StageRecord, failure_line
 from sparsebench.store.results import SensitivityResult
-from sparsebench.store.run import failure_line
 from sparsebench.wording.text import escape, slug
 
 Cells = dict[str, dict[float, Spread]]

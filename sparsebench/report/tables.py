@@ -8,7 +8,7 @@ from sparsebench.points.drops import drop_text
 from sparsebench.points.latency import Setting, Timing, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
 from sparsebench.statistics.spread import mean
-from sparsebench.store.run import Run, TrialResult, failure_line
+from sparsebench.store.records import Run, TrialResult, failure_line
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, mean_percent, percent, ratio, significant
 from sparsebench.wording.text import counted, escape, evenly, listing, markdown_table, rows_table, shorten
 

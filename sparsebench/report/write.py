@@ -10,7 +10,7 @@ from sparsebench.report.figures.drawings import FIGURES, drawings
 from sparsebench.report.files import explained, remove_page, remove_stale, write_files
 from sparsebench.report.markdown import readme
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run
 from sparsebench.wording.text import listing
 
 PAGE = "index.html"

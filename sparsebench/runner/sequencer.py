@@ -18,8 +18,7 @@ from sparsebench.runner.repair import settle, still_open
 from sparsebench.runner.sharing.shards import Shard, part_of
 from sparsebench.runner.watcher import Watcher
 from sparsebench.store.environment import describe_environment, moved
-from sparsebench.store.records import RunRecord, StageRecord
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run, RunRecord, StageRecord
 from sparsebench.store.run_directory import Store, load_run, note_start, read_trials
 
 

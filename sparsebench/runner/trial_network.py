@@ -12,8 +12,7 @@ from torch import nn
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.runner.stages import Workbench
-from sparsebench.store.records import TrialRecord
-from sparsebench.store.run import TrialResult, failure_line, flat_row
+from sparsebench.store.records import TrialRecord, TrialResult, failure_line, flat_row
 from sparsebench.timing.blocks import warm_up
 
 WARM_UP_NS = 50e6

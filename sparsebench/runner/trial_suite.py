@@ -15,8 +15,7 @@ from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Plan
 from sparsebench.runner.sequencer import plan_sweep, run_sweep
 from sparsebench.runner.watcher import Watcher
-from sparsebench.store.records import TrialRecord
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.records import Run, TrialRecord, TrialResult
 from sparsebench.store.run_directory import Store, load_run, read_run
 
 if TYPE_CHECKING:

@@ -8,12 +8,11 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from sparsebench.store.records import EnvironmentRecord
 
 FLAGS_OF_INTEREST = (
     *("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -28,6 +27,27 @@ PACKAGES = (
     *("numpy", "scikit-learn", "safetensors"),
 )
 """Packages that networks, data and figures come from; records name the versions of those that are installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentRecord:
+    """What a record was made on. No host name, user name or path is kept."""
+
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    logical_cores: int
+    memory_bytes: int
+    gpu: str | None
+    os: str
+    python: str
+    versions: Mapping[str, str]
+    threads: int
+    commit: str | None
+
+    @property
+    def machine(self) -> str:
+        """The identity of the machine for timing: processor, cores, operating system, GPU."""
+        return " / ".join(filter(None, (self.cpu, f"{self.logical_cores} cores", self.os, self.gpu)))
 
 
 def describe_environment(threads: int | None = None) -> EnvironmentRecord:

@@ -21,8 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sparsebench.errors import LostError, RecordSchemaError, StoreError, UnreadableRecordError
 from sparsebench.store.disk import atomic_write, content_of, disk, file_digest, problem_of, replacing
-from sparsebench.store.records import SCHEMA_VERSION, RunRecord, StageKind, StageRecord, TrialRecord
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.records import SCHEMA_VERSION, Run, RunRecord, StageKind, StageRecord, TrialRecord, TrialResult
 
 RESULT = "result.json"
 RUN = "run.json"

@@ -19,7 +19,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.points.baselines import SeedResult
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
-from sparsebench.store.run import Run, TrialResult, flat_row
+from sparsebench.store.records import Run, TrialResult, flat_row
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from handmade import Bench
 
-from sparsebench.store.run import Run, TrialResult
+from sparsebench.store.records import Run, TrialResult
 from sparsebench.store.timings import MeasureResult, RatioResult
 
 BACKENDS = ("eager", "inductor", "onnxruntime", "openvino", "tensorrt_fp8_experimental", "my_company.runtimes:Edge")

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sparsebench.store.records import EnvironmentRecord, Failure, RunRecord, StageKind, StageRecord, TrialRecord
+from sparsebench.store.environment import EnvironmentRecord
+from sparsebench.store.records import Failure, Run, RunRecord, StageKind, StageRecord, TrialRecord, TrialResult
 from sparsebench.store.results import (
     CompressResult,
     EvaluateResult,
@@ -16,7 +17,6 @@ from sparsebench.store.results import (
     TrainResult,
     pack_bits,
 )
-from sparsebench.store.run import Run, TrialResult
 from sparsebench.store.run_directory import Store
 from sparsebench.store.timings import MeasureResult, RatioResult, SessionResult
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 from handmade import ENVIRONMENT, LAYERS, Bench
 from hypothesis import strategies as st
 
-from sparsebench.store.records import Failure
-from sparsebench.store.run import Run
+from sparsebench.store.records import Failure, Run
 
 FRAGMENTS = (
     "<script>window.pwned=1</script>",

@@ -9,7 +9,7 @@ from patience import LONG
 
 from sparsebench import load_config
 from sparsebench.runner.watcher import Watcher
-from sparsebench.store.run import flat_row
+from sparsebench.store.records import flat_row
 
 TINY = (
     "name=tiny",

@@ -12,8 +12,8 @@ from sparsebench.points.points import Point, Section, sections
 from sparsebench.report.answer import answer
 from sparsebench.report.figures.fronts import Spot, front
 from sparsebench.statistics.spread import Spread, geometric_mean
+from sparsebench.store.records import Run
 from sparsebench.store.results import EvaluateResult, TrainResult, pack_bits
-from sparsebench.store.run import Run
 
 
 def only_section(run: Run) -> Section:

@@ -15,8 +15,8 @@ from sparsebench.report.data import csv_text
 from sparsebench.report.layers import audit_tables, shares_table, zeros_table
 from sparsebench.report.markdown import readme
 from sparsebench.report.tables import points_table
+from sparsebench.store.records import TrialResult, flat_row
 from sparsebench.store.results import LayerAudit, LayerSparsity
-from sparsebench.store.run import TrialResult, flat_row
 
 MACS = {"conv1": 64 * 144, "conv2": 64 * 4608, "fc": 640}
 EVERY = sum(MACS.values()) + ATTENTION

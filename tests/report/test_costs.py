@@ -12,7 +12,7 @@ from sparsebench import run_sweep
 from sparsebench.report import write_report
 from sparsebench.report.caveats import stages
 from sparsebench.report.costs import costs, costs_markdown, costs_table, joined_spans, savings, wall
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run
 from sparsebench.store.run_directory import note_start, read_starts
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from sparsebench.cli.app import app
 from sparsebench.errors import SparsebenchError
 from sparsebench.report import write_report
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
-from sparsebench.store.run import flat_row
+from sparsebench.store.records import flat_row
 
 
 @pytest.fixture

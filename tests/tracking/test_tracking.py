@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sparsebench import tracking
 from sparsebench.cli.app import app
 from sparsebench.errors import SparsebenchError
-from sparsebench.store.run import flat_row
+from sparsebench.store.records import flat_row
 from sparsebench.tracking import track_in_mlflow
 
 BENCH = Bench(thresholds=(0.0, 0.9), schemes=("fp32", "static"), seeds=(0, 1))

@@ -9,8 +9,8 @@ from sparsebench.points.points import Point, Section
 from sparsebench.report.figures.chart import Cell, HeatMap, grid_of
 from sparsebench.report.figures.palette import INK
 from sparsebench.statistics.spread import Spread
+from sparsebench.store.records import TrialResult
 from sparsebench.store.results import COLLAPSED_SPARSITY
-from sparsebench.store.run import TrialResult
 from sparsebench.wording.numbers import decimal
 
 LEAST_SCALE_PP = 1.0

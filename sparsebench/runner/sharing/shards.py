@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from sparsebench.errors import ConfigError
 from sparsebench.runner.plan import Plan, Stage, training_of
-from sparsebench.store.run import Run
+from sparsebench.store.records import Run
 
 
 @dataclass(frozen=True)
