@@ -20,14 +20,13 @@ import torch
 import torchvision
 
 from sparsebench.backends import build_backend
-from sparsebench.backends.quiet import quiet
-from sparsebench.quantization import Recording
+from sparsebench.quantization import Recording, quiet_runtimes
 from sparsebench.registry import BACKENDS
 from sparsebench.store.environment import EnvironmentRecord, available_cores, describe_environment
 from sparsebench.timing import Built, Comparison, compare
 
 # The script is its own; only OpenVINO's reports of its use, and its progress bars, are kept back.
-with quiet():
+with quiet_runtimes():
     import openvino_by_hand
 
 NETWORKS = ("mobilenet_v2", "resnet18")
@@ -89,7 +88,7 @@ def prepare(name: str, folder: Path) -> list[tuple[str, str]]:
         place.mkdir()
         for file, content in compressed.files.items():
             (place / file).write_bytes(content)
-    with quiet():
+    with quiet_runtimes():
         openvino_by_hand.quantize(net, batches, folder / "by_hand.xml")
     return ways
 

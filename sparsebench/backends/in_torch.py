@@ -1,7 +1,8 @@
-"""What backends share that run networks in PyTorch: networks that lie on a GPU, and files of tensors."""
+"""What backends share that run networks in PyTorch: networks on a GPU, threads, and files of tensors."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ def on_device(network: nn.Module, device: str) -> nn.Module:
 def moved(value: Any, device: torch.device | str) -> Any:
     """Return a nested structure with all in it that can be moved on ``device``."""
     return mapped(value, lambda held: held.to(device), lambda held: hasattr(held, "to"))
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Give torch so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def written(tensors: Mapping[str, Any]) -> bytes:

@@ -13,8 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends.base import Parameter
 from sparsebench.errors import QuantizationError, reason
-from sparsebench.quantization import LayerFact, Recording
-from sparsebench.quantization.base import failing_as
+from sparsebench.quantization import LayerFact, Recording, failing_as
 
 Network = TypeVar("Network", bound="ExportedNetwork")
 

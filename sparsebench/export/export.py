@@ -191,14 +191,14 @@ def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
 
 
 def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    from sparsebench.backends.openvino import export
+    from sparsebench.backends.openvino.network import to_openvino, write
 
-    xml, weights = export.write(export.to_openvino(net, (example,)))
+    xml, weights = write(to_openvino(net, (example,)))
     return {".xml": xml, ".bin": weights}
 
 
 def _onnx(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    from sparsebench.backends.onnxruntime.export import export_onnx
+    from sparsebench.backends.onnxruntime.network import export_onnx
 
     return {".onnx": export_onnx(net, (example,))}
 

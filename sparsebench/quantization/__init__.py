@@ -4,21 +4,30 @@ What a plan must know of a scheme stands in its registry entry, so that the modu
 """
 
 from sparsebench.quantization.auditing import LayerFact, audit, int8_fraction, warn_no_effect, zero_share
-from sparsebench.quantization.base import Scheme
-from sparsebench.quantization.calibration import calibration_state, load_calibration_state, load_trained_state
-from sparsebench.quantization.recording import Call, Recording
+from sparsebench.quantization.base import Scheme, failing_as, float_copy, quiet_libraries, quiet_runtimes
+from sparsebench.quantization.calibration import (
+    Recording,
+    calibration_state,
+    load_calibration_state,
+    load_trained_state,
+    require_calibrated,
+)
 from sparsebench.quantization.torch_ao import settling
 
 __all__ = [
-    "Call",
     "LayerFact",
     "Recording",
     "Scheme",
     "audit",
     "calibration_state",
+    "failing_as",
+    "float_copy",
     "int8_fraction",
     "load_calibration_state",
     "load_trained_state",
+    "quiet_libraries",
+    "quiet_runtimes",
+    "require_calibrated",
     "settling",
     "warn_no_effect",
     "zero_share",

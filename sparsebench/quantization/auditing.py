@@ -111,7 +111,9 @@ def warn_no_effect(scheme: str, facts: Sequence[LayerFact]) -> None:
     Warns:
         NoEffectWarning: where no layer is in the scheme's format; the text says why.
     """
-    if scheme in _PROMISES_NO_FORMAT or any(_has_effect(scheme, fact) for fact in facts):
+    in_half = scheme in SHORT_NAMES.values()
+    has_effect = any(fact.computed_in == scheme if in_half else fact.bits == 8 for fact in facts)
+    if has_effect or scheme in _PROMISES_NO_FORMAT:
         return
     if not facts:
         text = f"{scheme} quantized nothing: the network has no layer with weights."
@@ -120,10 +122,6 @@ def warn_no_effect(scheme: str, facts: Sequence[LayerFact]) -> None:
         reasons = "; ".join(dict.fromkeys(fact.reason for fact in facts))
         text = f"{scheme} quantized nothing: all layers with weights ({kinds}) are still in float. Reasons: {reasons}."
     warnings.warn(text, NoEffectWarning, stacklevel=2)
-
-
-def _has_effect(scheme: str, fact: LayerFact) -> bool:
-    return fact.computed_in == scheme if scheme in SHORT_NAMES.values() else fact.bits == 8
 
 
 def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:

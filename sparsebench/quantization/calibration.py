@@ -1,13 +1,177 @@
-"""What calibration observed and training left, as plain tensors that can be stored and put back."""
+"""Calibration: its batches, recorded once for every backend, and what it observed, as tensors that can be put back."""
 
+import io
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.torch_ao import OBSERVERS
+from sparsebench.tensors import mapped, tensors_in
+
+MEMORY_BYTES = 2**29
+"""Batches are held in memory up to this many bytes; those that come later are written to a temporary file."""
+
+Reader = Callable[[nn.Module], None]
+"""Feeds training batches through a network, as ``Trainer.evaluate(net, quant_mode=True)`` does."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one forward pass."""
+
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+
+
+class Recording:
+    """What a trainer feeds to a network that is calibrated, batch by batch.
+
+    Nothing is read before the first batch is asked for. What is recorded are the arguments with which the trainer
+    called the network, so that a trainer with preprocessing of its own calibrates as it evaluates.
+
+    Args:
+        net: the float network; the batches pass through a copy of the caller's making.
+        read: feeds batches through a network.
+        limit: most batches that are recorded, at least 1.
+        memory_bytes: bytes of batches held in memory.
+
+    Attributes:
+        seconds: time spent so far on recording and on feeding batches.
+        used: most batches that were fed or handed out in one go.
+    """
+
+    def __init__(self, net: nn.Module, read: Reader, limit: int, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._net, self._read, self.limit, self._room = net, read, limit, memory_bytes
+        self._held: list[Call] = []
+        self._places: list[int] = []
+        self._recorded = False
+        self.seconds = 0.0
+        self.used = 0
+
+    def __len__(self) -> int:
+        self._record()
+        return len(self._held) + len(self._places)
+
+    def first(self, limit: int) -> "Recording":
+        """Return the first ``limit`` batches as a recording with its own account; the batches are shared.
+
+        Raises:
+            QuantizationError: where more are wanted than may have been recorded.
+        """
+        if limit > self.limit:
+            raise QuantizationError(f"{limit} calibration batches are wanted, but at most {self.limit} were recorded.")
+        return _First(self, limit)
+
+    def calls(self) -> Iterator[Call]:
+        """Yield the arguments of each batch; a trainer may call its network with keywords too."""
+        for number in range(len(self)):
+            self.used = max(self.used, number + 1)
+            yield self._call(number)
+
+    def batches(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the positional arguments of each batch.
+
+        Raises:
+            QuantizationError: where the trainer calls its network with keywords, which an exported graph has not.
+        """
+        for call in self.calls():
+            if call.keywords:
+                raise QuantizationError(
+                    f"The trainer calls its network with keywords ({', '.join(sorted(call.keywords))}), which an "
+                    "exported network does not take; call it with positional arguments in evaluate."
+                )
+            yield call.arguments
+
+    def feed(self, prepared: nn.Module) -> nn.Module:
+        """Run every batch through ``prepared`` without gradients, for its observers; return it."""
+        self._record()
+        with self._timed(), torch.no_grad():
+            for call in self.calls():
+                prepared(*call.arguments, **call.keywords)
+        return prepared
+
+    @cached_property
+    def _file(self) -> IO[bytes]:
+        # It has no name and goes with the process.
+        return tempfile.TemporaryFile(prefix="sparsebench-calibration-")
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _record(self) -> None:
+        if self._recorded:
+            return
+        hook = self._net.register_forward_pre_hook(self._take, with_kwargs=True)
+        try:
+            with self._timed():
+                self._read(self._net)
+        finally:
+            hook.remove()
+        self._recorded = True
+
+    def _take(self, _: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if len(self._held) + len(self._places) >= self.limit:
+            return
+        call = Call(mapped(arguments, _kept), mapped(keywords, _kept))
+        size = sum(tensor.nbytes for tensor in tensors_in((call.arguments, call.keywords)))
+        if not self._places and size <= self._room:
+            self._room -= size
+            self._held.append(call)
+            return
+        self._file.seek(0, io.SEEK_END)
+        self._places.append(self._file.tell())
+        torch.save((call.arguments, dict(call.keywords)), self._file)
+
+    def _call(self, number: int) -> Call:
+        if number < len(self._held):
+            return self._held[number]
+        place = number - len(self._held)
+        file, begin = self._file, self._places[place]
+        end = self._places[place + 1] if place + 1 < len(self._places) else file.seek(0, io.SEEK_END)
+        file.seek(begin)
+        with torch.serialization.safe_globals([PackedSequence]):
+            arguments, keywords = torch.load(io.BytesIO(file.read(end - begin)), weights_only=True)
+        return Call(arguments, keywords)
+
+
+class _First(Recording):
+    def __init__(self, whole: Recording, limit: int) -> None:
+        super().__init__(whole._net, whole._read, limit)
+        self._whole = whole
+
+    def __len__(self) -> int:
+        self._record()
+        return min(self.limit, len(self._whole))
+
+    def _record(self) -> None:
+        with self._timed():
+            self._whole._record()
+
+    def _call(self, number: int) -> Call:
+        return self._whole._call(number)
+
+
+def _kept(value: Any) -> Any:
+    """Return a tensor or a packed sequence on the CPU, apart from what its owner may do with it."""
+    if isinstance(value, PackedSequence):
+        data, *rest = value
+        return PackedSequence(_kept(data), *(None if part is None else _kept(part) for part in rest))
+    return value.detach().to("cpu", copy=True)
 
 
 def calibration_state(prepared: nn.Module) -> dict[str, Tensor]:

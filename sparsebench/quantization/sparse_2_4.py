@@ -39,8 +39,8 @@ class Sparse24:
         Raises:
             QuantizationError: where no weight has a shape that the kernels take.
         """
-        linear = {name: layer for name, layer in prepared.named_modules() if isinstance(layer, nn.Linear)}
-        fitting = {name: layer for name, layer in linear.items() if is_2_4(layer.weight)}
+        linear = [(name, layer) for name, layer in prepared.named_modules() if isinstance(layer, nn.Linear)]
+        fitting = {name: layer for name, layer in linear if is_2_4(layer.weight)}
         refused = []
         with quiet_libraries():
             for name, layer in fitting.items():

@@ -2,18 +2,19 @@
 
 import copy
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from sparsebench.backends.in_torch import torch_threads
 from sparsebench.errors import SparsebenchError
 from sparsebench.runner.stages import Workbench
 from sparsebench.store.records import TrialRecord, TrialResult, failure_line, flat_row
 from sparsebench.timing.blocks import warm_up
+
+__all__ = ["TrialNetwork", "open_trial", "torch_threads", "why_unusable"]
 
 WARM_UP_NS = 50e6
 """First calls allocate, choose kernels and may compile: at least this long comes before what is timed."""
@@ -154,14 +155,3 @@ def _moved(network: nn.Module, inputs: tuple[Any, ...], device: str) -> tuple[nn
         text = f"This network does not run on {device}: {type(error).__name__}: {reason}"
         raise SparsebenchError(text) from error
     return moved, there
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Give torch so many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

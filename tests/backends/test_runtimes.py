@@ -335,8 +335,8 @@ def test_a_layer_that_is_to_stay_in_float_does(backend, options, trained):
 @BOTH
 @pytest.mark.parametrize(("saturates", "most"), [(True, 64), (False, 127)])
 def test_weights_have_seven_bits_only_where_the_processor_saturates(backend, saturates, most, trained, monkeypatch):
-    import sparsebench.backends.onnxruntime.quantization as by_onnx
-    import sparsebench.backends.openvino.quantization as by_nncf
+    import sparsebench.backends.onnxruntime.backend as by_onnx
+    import sparsebench.backends.openvino.backend as by_nncf
 
     for module in (by_nncf, by_onnx):
         monkeypatch.setattr(module, "int8_saturates", lambda: saturates)
@@ -353,7 +353,7 @@ def int8_weights(backend, made):
         model = onnx.load_model_from_string(made.files["model.onnx"])
         found = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     else:
-        from sparsebench.backends.openvino.export import read
+        from sparsebench.backends.openvino.network import read
 
         model = read(made.files["model.xml"], made.files["model.bin"])
         found = [node.data for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]

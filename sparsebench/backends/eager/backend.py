@@ -16,14 +16,18 @@ from sparsebench.quantization import (
     Scheme,
     audit,
     calibration_state,
+    failing_as,
     load_calibration_state,
     load_trained_state,
 )
-from sparsebench.quantization.base import failing_as
 from sparsebench.registry import SCHEMES
 
 _CALIBRATION = "calibration.pt"
 _TRAINED = "trained.pt"
+_REMEDY = (
+    "Where it has QuantStub modules, check that every int8 layer lies between a QuantStub and a DeQuantStub; otherwise "
+    "choose another scheme."
+)
 
 
 class Eager(EagerOffer):
@@ -53,7 +57,10 @@ class Eager(EagerOffer):
         network = self._converted(chosen, prepared)
         placed = on_device(network, self.device)
         if chosen.name != "fp32":
-            _require_running(placed, chosen.name, example)
+            # What torch only finds when it runs, such as an int8 layer that is fed floats, is found at once.
+            problem = f"The network was converted by {chosen.name} but does not run"
+            with failing_as(problem, _REMEDY), torch.inference_mode():
+                placed(*example)
         return Compressed(placed, files, layers=audit(network))
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
@@ -75,13 +82,3 @@ class Eager(EagerOffer):
 
     def _converted(self, scheme: Scheme, prepared: nn.Module) -> nn.Module:
         return scheme.convert(prepared if self.device == "cpu" else prepared.to(self.device))
-
-
-def _require_running(network: nn.Module, scheme: str, example: tuple[Any, ...]) -> None:
-    """Find at once what torch only finds when it runs, such as an int8 layer that is fed floats."""
-    remedy = (
-        "Where it has QuantStub modules, check that every int8 layer lies between a QuantStub and a DeQuantStub; "
-        "otherwise choose another scheme."
-    )
-    with failing_as(f"The network was converted by {scheme} but does not run", remedy), torch.inference_mode():
-        network(*example)

@@ -12,7 +12,6 @@ from torch.fx import GraphModule
 from sparsebench.backends.base import Compressed, Export, Parameter, offered
 from sparsebench.backends.in_torch import moved, on_device, read, written
 from sparsebench.backends.inductor import quantization
-from sparsebench.backends.inductor.graph import working_memory
 from sparsebench.backends.inductor.network import Compiled, Lowered
 from sparsebench.backends.inductor.offer import InductorOffer
 from sparsebench.errors import QuantizationError
@@ -37,11 +36,11 @@ class Inductor(InductorOffer):
         state = calibration_state(batches.feed(prepared))
         graph, weights = quantization.convert(prepared)
         return Compressed(
-            network=_compiled_graph(graph, example, lowered),
+            network=Compiled(graph, example, torch.get_num_threads(), lowered=lowered),
             files={_CALIBRATION: written(state)},
             layers=quantization.audit_lowered(net, weights, lowered.int8_scales),
             export=_export(quantization.constants(graph), weights),
-            working_memory_bytes=working_memory(graph, tuple(value[:1] for value in example)),
+            working_memory_bytes=quantization.working_memory(graph, tuple(value[:1] for value in example)),
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
@@ -52,7 +51,7 @@ class Inductor(InductorOffer):
         prepared = self._prepared(net, example)
         load_calibration_state(prepared, read(files, _CALIBRATION))
         graph, _ = quantization.convert(prepared)
-        return _compiled_graph(graph, example)
+        return Compiled(graph, example, torch.get_num_threads())
 
     def specialise(self, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
         """Return the network compiled for inputs of exactly these shapes, and so many threads."""
@@ -85,13 +84,8 @@ class Inductor(InductorOffer):
     ) -> nn.Module:
         inputs = moved(example, self.device)
         graph = quantization.export_graph(layered, inputs)
-        return on_device(_compiled_graph(graph, inputs, lowered, freezing=scheme != "weight_only"), self.device)
-
-
-def _compiled_graph(
-    graph: GraphModule, inputs: tuple[Any, ...], lowered: Lowered | None = None, freezing: bool = True
-) -> nn.Module:
-    return Compiled(graph, inputs, torch.get_num_threads(), freezing, lowered)
+        compiled = Compiled(graph, inputs, torch.get_num_threads(), scheme != "weight_only", lowered)
+        return on_device(compiled, self.device)
 
 
 def _confirmed(layered: nn.Module, lowered: Lowered) -> tuple[LayerFact, ...]:

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph, GraphModule, Node
 
-from sparsebench.quantization.base import failing_as, quiet_libraries
+from sparsebench.backends.in_torch import torch_threads
+from sparsebench.quantization import failing_as, quiet_libraries
 
 _INT8_KERNELS = ("qconv_pointwise", "qconv2d_pointwise", "qlinear_pointwise")
 _SCALE_OF_WEIGHT = 4  # x, scale and zero point of x, packed weight, scale of the weight, …
@@ -66,7 +66,7 @@ class Compiled(nn.Module):
         graph: GraphModule,
         inputs: tuple[Tensor, ...],
         threads: int,
-        freezing: bool,
+        freezing: bool = True,
         lowered: Lowered | None = None,
     ) -> None:
         super().__init__()
@@ -112,21 +112,11 @@ def _compile(
     if lowered is not None:
         options["post_grad_custom_pre_pass"] = lowered
     refused = failing_as("TorchInductor cannot compile the network", "Choose backend 'eager' for it.")
-    with refused, quiet_libraries(), torch.no_grad(), _threads(threads):
+    with refused, quiet_libraries(), torch.no_grad(), torch_threads(threads):
         # Freezing changes the graph, so that each compilation needs its own.
         program = torch._inductor.compile(copy.deepcopy(graph), list(inputs), options=options)
         program(*inputs)
     return program
-
-
-@contextmanager
-def _threads(threads: int) -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _joined(parts: list[Any], size: int) -> Any:

@@ -1,4 +1,4 @@
-"""Static int8 of exported graphs, for the compiler: torchao's PT2E with the quantizer of inductor's x86 kernels."""
+"""Static int8 of exported graphs, by torchao's PT2E with the quantizer of inductor's x86 kernels, and their memory."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,15 +8,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule, Interpreter, Node
 
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization.auditing import LayerFact, audit
-from sparsebench.quantization.base import failing_as, float_copy, quiet_libraries
-from sparsebench.quantization.calibration import require_calibrated
+from sparsebench.quantization import LayerFact, audit, failing_as, float_copy, quiet_libraries, require_calibrated
 
 _LIKE_FLOAT = "inductor has no int8 kernel for it here, so its int8 weights were turned back into float"
 _NOT_MARKED = "PT2E with X86InductorQuantizer has no int8 form of it"
+_QUANTIZE, _DEQUANTIZE = "quantize_per_tensor", "dequantize_per_tensor"
+_IN_PLACE_TOO = ("relu", "hardtanh", "hardswish", "silu")
+_FUSED = {"gelu", "sigmoid", "tanh", *_IN_PLACE_TOO, *(f"{name}_" for name in _IN_PLACE_TOO)}
+"""Activation functions that are computed inside the kernel of the layer before them."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,22 @@ def audit_lowered(
     return tuple(facts)
 
 
+def working_memory(graph: GraphModule, example: tuple[Tensor, ...]) -> int:
+    """Return the largest sum of an operation's input and output activations, in bytes.
+
+    An activation that is only read quantized is held quantized: the conversions between operations are part of their
+    kernels. So are the activation functions that follow a layer. Weights are not activations.
+
+    Args:
+        graph: a graph that ``pt2e.convert`` returned.
+        example: arguments of one forward pass of one sample, on the CPU.
+    """
+    watcher = _Watcher(graph)
+    with torch.no_grad():
+        watcher.run(*example)
+    return watcher.most_bytes
+
+
 def _by_argument(net: nn.Module, batch: tuple[Any, ...]) -> Any:
     """Return dynamic shapes as torch.export wants them: one for ``*inputs`` of a wrapper, else one an argument."""
     kinds = [parameter.kind for parameter in inspect.signature(net.forward).parameters.values()]
@@ -162,3 +180,46 @@ def _quantized_weights(converted: GraphModule, names: Mapping[str, str]) -> Iter
         if len(parts) == 3:
             values, scale, zero_point = (attrgetter(str(part.target))(converted).detach() for part in parts)
             yield QuantizedWeight(names[node.name], values, scale, zero_point)
+
+
+class _Watcher(Interpreter):
+    """Runs a graph in float and adds up the bytes that its activations have in int8."""
+
+    def __init__(self, graph: GraphModule) -> None:
+        super().__init__(graph)
+        self.bytes: dict[Node, int] = {}
+        self.weights: set[Node] = set()
+        self.most_bytes = 0
+
+    def run_node(self, node: Node) -> Any:
+        value = super().run_node(node)
+        sources = node.all_input_nodes
+        if node.op == "get_attr" or (sources and all(source in self.weights for source in sources)):
+            self.weights.add(node)
+            return value
+        if not isinstance(value, Tensor):
+            return value
+        if _operation(node) in (_QUANTIZE, _DEQUANTIZE):
+            # What is held between the two has the width of int8, on whichever side it is looked at.
+            self.bytes[node] = value.numel()
+            return value
+        self.bytes[node] = _width(node, value)
+        if node.op == "call_function" and _operation(node) not in _FUSED:
+            inputs = sum(self.bytes.get(source, 0) for source in dict.fromkeys(sources))
+            # What is written lies behind the activation function that is fused with the operation.
+            users = list(node.users)
+            last = users[0] if len(users) == 1 and _operation(users[0]) in _FUSED else node
+            self.most_bytes = max(self.most_bytes, inputs + _width(last, value))
+        return value
+
+
+def _width(node: Node, value: Tensor) -> int:
+    """Return the bytes of what a node gives; what is only read quantized is held quantized."""
+    quantized = bool(node.users) and all(_operation(user) == _QUANTIZE for user in node.users)
+    return value.numel() if quantized else value.nbytes
+
+
+def _operation(node: Node) -> str:
+    """Return the name of an operation without library and overload: ``relu`` of ``aten.relu.default``."""
+    parts = str(node.target).split(".")
+    return parts[1] if node.op == "call_function" and len(parts) > 2 else parts[-1]

@@ -1,6 +1,8 @@
 """ONNX Runtime on the CPU, quantized by its own tools."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,30 @@ import torch
 from torch import nn
 
 from sparsebench.backends.base import Compressed, offered
-from sparsebench.backends.onnxruntime import graph, quantization
-from sparsebench.backends.onnxruntime.export import export_onnx
-from sparsebench.backends.onnxruntime.network import ONNXNetwork
+from sparsebench.backends.onnxruntime import graph
+from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx
 from sparsebench.backends.onnxruntime.offer import ONNXOffer
-from sparsebench.backends.outside_torch import require_files, require_own, require_same, require_tensors
-from sparsebench.quantization import Recording
-from sparsebench.quantization.base import float_copy
+from sparsebench.backends.outside_torch import (
+    calibration_arrays,
+    require_files,
+    require_own,
+    require_same,
+    require_tensors,
+)
+from sparsebench.backends.probe import int8_saturates, is_x86
+from sparsebench.quantization import Recording, failing_as, float_copy, quiet_runtimes
+
+with quiet_runtimes():
+    import onnx
+    import onnxruntime
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
 FILE = "model.onnx"
+
+_METHODS = {method.name.lower(): method for method in quantization.CalibrationMethod}
+_DYNAMIC_OPERATORS = ["MatMul", "Gemm", "LSTM", "Attention"]
+"""Linear and recurrent layers, as ``dynamic`` is everywhere; ONNX Runtime would add convolutions, which get slower."""
 
 _WHY = {
     "fp32": "{kind} kept in float: the scheme quantizes nothing",
@@ -35,11 +52,9 @@ class ONNXRuntime(ONNXOffer):
         file = export_onnx(net, inputs)
         require_same(self.name, _network(file), float_copy(net), inputs)
         if scheme == "static":
-            file = quantization.quantize_static(
-                file, batches, self.calibration, self.activation_type, self.options, self.extra
-            )
+            file = self._static(file, batches)
         elif scheme == "dynamic":
-            file = quantization.quantize_dynamic(file, self.options, self.extra)
+            file = self._dynamic(file)
         return Compressed(
             network=_network(file),
             files={FILE: file},
@@ -60,7 +75,84 @@ class ONNXRuntime(ONNXOffer):
         """Return the network optimised for exactly this number of samples and so many threads."""
         return ONNXNetwork(require_own(self.name, network, ONNXNetwork).file, threads, samples=len(inputs[0]))
 
+    def _static(self, file: bytes, batches: Recording) -> bytes:
+        reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
+        activations = self.activation_type or ("uint8" if is_x86() else "int8")
+        return _quantized(
+            file,
+            quantization.quantize_static,
+            calibration_data_reader=reader,
+            quant_format=quantization.QuantFormat.QDQ,
+            calibrate_method=_METHODS[self.calibration],
+            activation_type=quantization.QuantType.QUInt8 if activations == "uint8" else quantization.QuantType.QInt8,
+            # One batch at a time: otherwise the activations of all are in memory together.
+            extra_options={"CalibStridedMinMax": 1, **self.extra},
+            **self._given(),
+        )
+
+    def _dynamic(self, file: bytes) -> bytes:
+        given = {"op_types_to_quantize": _DYNAMIC_OPERATORS} | self._given()
+        return _quantized(file, quantization.quantize_dynamic, extra_options=dict(self.extra), **given)
+
+    def _given(self) -> dict[str, Any]:
+        given = {key: value for key, value in self.options.items() if value is not None}
+        return {"reduce_range": int8_saturates()} | given
+
 
 def _network(file: bytes) -> ONNXNetwork:
     """Return a file ready for any batch size, with torch's number of threads."""
     return ONNXNetwork(file, torch.get_num_threads())
+
+
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it has no types
+    """Recorded batches, in portions, after each of which the activations are given up."""
+
+    def __init__(self, batches: Recording, names: list[str]) -> None:
+        self._names, self._count = names, len(batches)
+        self._arrays = calibration_arrays("onnxruntime", batches)
+        self._left = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Begin a portion; they are asked for in order."""
+        self._left = end_index - start_index
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Return the next batch of the portion, None at its end."""
+        if not self._left:
+            return None
+        self._left -= 1
+        return dict(zip(self._names, next(self._arrays), strict=True))
+
+
+def _prepare(source: Path, target: Path) -> None:
+    """Fold and fuse what can be; symbolic shapes help where they can be found, and are not needed."""
+    # Where ONNX Runtime finds no symbolic shapes, it leaves the graph behind in the folder it is in.
+    with chdir(source.parent):
+        try:
+            quant_pre_process(source, target)
+        except Exception:
+            quant_pre_process(source, target, skip_symbolic_shape=True)
+
+
+def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> bytes:
+    """Return what one of ONNX Runtime's quantizers makes of a file that was prepared for it."""
+    remedy = "Change the options of backend 'onnxruntime', or choose another scheme."
+    with (
+        tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder,
+        failing_as("ONNX Runtime cannot quantize the network", remedy),
+    ):
+        exported, prepared, result = (Path(folder, f"{name}.onnx") for name in ("exported", "prepared", "result"))
+        exported.write_bytes(file)
+        # The sessions that the quantizers make would print warnings.
+        onnxruntime.set_default_logger_severity(3)
+        try:
+            with quiet_runtimes():
+                _prepare(exported, prepared)
+                quantize(prepared, result, **arguments)
+        finally:
+            onnxruntime.set_default_logger_severity(2)
+        model = onnx.load(str(result))
+    return bytes(model.SerializeToString(deterministic=True))

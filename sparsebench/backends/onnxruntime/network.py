@@ -1,19 +1,155 @@
-"""An ONNX file as a module of torch, run by ONNX Runtime."""
+"""Torch networks as ONNX files, and such files as modules of torch, run by ONNX Runtime."""
 
+import hashlib
 import json
+import re
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sparsebench.backends.onnxruntime.export import BATCH
-from sparsebench.backends.outside_torch import ExportedNetwork
-from sparsebench.quantization.base import failing_as
+from sparsebench.backends.outside_torch import ExportedNetwork, other_batch
+from sparsebench.errors import QuantizationError, reason
+from sparsebench.quantization import failing_as, float_copy, quiet_runtimes
 
+with quiet_runtimes():
+    import onnx
+    import onnxruntime
+    from onnxscript import optimizer
+
+BATCH = "batch"
+"""Name of the dimension that is the number of samples."""
+
+MAX_BYTES = 2**31 - 1
+"""Largest ONNX file: that of its container, protobuf."""
+
+_NO_LIMIT = 2**62
 _ERRORS_ONLY = 3
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_last: tuple[str, bytes] | None = None
+
+
+def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
+    """Return a float network as the bytes of one ONNX file, weights included.
+
+    The first dimension of all arguments is the number of samples, ``batch``, and stays open. Nodes are called after
+    torch's modules: ``features.0/Conv``. The same network gives the same bytes in every process, and what was exported
+    last is kept, because all schemes of a trained network begin with it and exporting takes seconds.
+
+    Args:
+        net: the network; it is left as it is.
+        example: positional arguments of one forward pass.
+
+    Raises:
+        QuantizationError: where torch cannot export the network; the text carries its reason.
+    """
+    global _last
+    copy = float_copy(net)
+    key = _digest(copy, example)
+    if _last is None or _last[0] != key:
+        _last = key, _export(copy, example)
+    return _last[1]
+
+
+def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
+    # A dimension of 1 would be taken for one that is always 1.
+    inputs = example if len(example[0]) > 1 else other_batch(example)
+    dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    remedy = (
+        "Where it branches on its data, write the branch with torch.where; otherwise replace what is named, or use "
+        "backend 'eager'."
+    )
+    refused = failing_as(f"torch cannot export {type(net).__name__} to ONNX", remedy, _root_reason)
+    with refused, quiet_runtimes(), torch.no_grad():
+        program = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=dynamic, verbose=False)
+        if program is None:
+            raise QuantizationError(f"torch did not export {type(net).__name__} to ONNX; use backend 'eager'.")
+        # Weights that torch reorders for ONNX, such as those of a GRU, are reordered here and not in each run.
+        optimizer.fold_constants(program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
+        optimizer.remove_unused_nodes(program.model)
+        model = program.model_proto
+    _name_batch(model)
+    _name_nodes(model, {name for name, _ in net.named_parameters()})
+    _strip(model)
+    if model.ByteSize() > MAX_BYTES:
+        raise QuantizationError(
+            f"{type(net).__name__} is too large for one ONNX file: {model.ByteSize()} bytes, at most {MAX_BYTES} are "
+            "possible. Use another backend."
+        )
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _digest(net: nn.Module, example: tuple[Tensor, ...]) -> str:
+    """Return what a file depends on: the network's structure, its tensors, and the shapes that it is called with."""
+    digest = hashlib.sha256(f"{type(net)} {net} {[(x.shape, x.dtype) for x in example]}".encode())
+    for name, value in net.state_dict().items():
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {value.shape} {value.dtype}".encode())
+            digest.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _root_reason(error: BaseException) -> str:
+    """Return what went wrong first: the exporter wraps it in advice to its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return reason(error) if isinstance(error, Exception) else str(error)
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Call the open dimension ``batch``; torch numbers its symbols by process."""
+    symbols = {value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input} - {""}
+    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, symbols))})\b") if symbols else None
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim:
+            if pattern and dimension.dim_param:
+                dimension.dim_param = pattern.sub(BATCH, dimension.dim_param)
+
+
+def _name_nodes(model: onnx.ModelProto, parameters: set[str]) -> None:
+    used: Counter[str] = Counter()
+    for node in _nodes(model.graph):
+        # Of a parameter its module, or the parameter itself where it is the network's own.
+        modules = (name.rpartition(".")[0] or name for name in node.input if name in parameters)
+        name = f"{next(modules, None) or _scope(node)}/{node.op_type}"
+        used[name] += 1
+        node.name = name if used[name] == 1 else f"{name}_{used[name]}"
+
+
+def _scope(node: onnx.NodeProto) -> str:
+    """Return the path of the module that a node comes from; empty for the network itself, or where it is not told."""
+    told = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+    scopes = re.findall(r"'([^']*)'", told)
+    # The last is the operation. What was made while shapes were checked has no module.
+    return scopes[-2] if len(scopes) > 1 and not scopes[0].startswith("_") else ""
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what says where and by whom the network was written, stack traces with paths, and what is said twice."""
+    tensors = {tensor.name for tensor in model.graph.initializer}
+    # The shapes of weights stand with the weights; twice, they contradict each other once a quantizer transposes one.
+    told = [value for value in model.graph.value_info if value.name not in tensors]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(told)
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.graph.doc_string = model.doc_string = ""
+    values: list[Any] = [*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer]
+    for entry in (*_nodes(model.graph), *values, *model.functions):
+        del entry.metadata_props[:]
+        entry.doc_string = ""
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 class ONNXNetwork(ExportedNetwork):

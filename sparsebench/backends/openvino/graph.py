@@ -4,13 +4,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from sparsebench.backends.openvino.runtime import ov
 from sparsebench.backends.outside_torch import Held, layer_fact
-from sparsebench.quantization import LayerFact
+from sparsebench.quantization import LayerFact, quiet_runtimes
+
+# The one place where OpenVINO is imported: it reports its use from then on, unless it is kept from it.
+with quiet_runtimes():
+    import openvino as ov
+
+__all__ = ["audit_openvino", "core", "held_by", "ov", "weight_port", "working_memory_openvino"]
 
 _RECURRENT = {
     "LSTMSequence": (4, 5),
@@ -26,6 +32,12 @@ _COMPUTED = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "
 _LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell", "Gather"}
 _MODULE = re.compile(r"^__module\.([^/]+)/")
 _NOT_COMPUTED = {"Const", "Input", "Output", "Reshape"}
+
+
+@lru_cache(maxsize=1)
+def core() -> ov.Core:
+    """Return the runtime, of which a process has one."""
+    return ov.Core()
 
 
 def weight_port(operation: Any) -> int | None:

@@ -79,8 +79,8 @@ class Cluster:
         """Give up the connection, and with it all tasks; a cluster that was started for it ends."""
         if self._ray is not None and self._own_connection:
             # What Ray has not printed yet, it prints when it ends.
-            nowhere = io.StringIO()
-            with _quiet(), _signals_kept(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+            nowhere, quiet = io.StringIO(), warnings.catch_warnings(action="ignore")
+            with quiet, _signals_kept(), redirect_stdout(nowhere), redirect_stderr(nowhere):
                 self._ray.shutdown()
         stdout: Any = sys.stdout
         if isinstance(stdout, _WithoutRay):
@@ -171,7 +171,7 @@ def cannot_run(error: BaseException) -> SparsebenchError:
 
 def _import_ray() -> Any:
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             import ray.util.scheduling_strategies
     except ImportError as error:
         raise SparsebenchError(
@@ -191,7 +191,7 @@ def _connect(ray: Any, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(own_paths())}}
     init = partial(ray.init, logging_level=logging.ERROR, log_to_driver=False, runtime_env=paths)
-    with _quiet(), _signals_kept():
+    with warnings.catch_warnings(action="ignore"), _signals_kept():
         try:
             init(address=address or "auto")
         except Exception as error:
@@ -221,14 +221,6 @@ class _WithoutRay:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ray's warnings about its own future from the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextmanager
