@@ -129,7 +129,11 @@ def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str
         "name": DATASETS.canonical(name),
         "version": None if version is None else str(version),
         "options": {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in kept.items()},
-        "files": {key: _files(Path(value)) for key, value in paths.items() if _is_path(value)},
+        "files": {
+            key: _files(Path(value))
+            for key, value in paths.items()
+            if isinstance(value, str | os.PathLike) and str(value) and os.path.exists(value)
+        },
     }
 
 
@@ -201,10 +205,6 @@ def _length(dataset: object) -> int | None:
         return len(dataset)  # type: ignore[arg-type]  # what has no length is what is asked
     except TypeError:
         return None
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, str | os.PathLike) and bool(str(value)) and os.path.exists(value)
 
 
 def _files(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,17 @@ _CROP = 0.875
 """Evaluation crops the middle 224 pixels of 256, and other sizes alike."""
 
 
+@dataclass(eq=False)
 class ImageFiles(Dataset[Any]):
-    """Image files that are decoded when they are read, for what does not fit into memory.
+    """Image files with their labels, decoded when they are read, for what does not fit into memory.
 
-    Args:
-        files: the files.
-        labels: their labels.
-        channels: 1 or 3.
-        transform: makes a tensor of a PIL image.
+    ``channels`` is 1 or 3; ``transform`` makes a tensor of a PIL image.
     """
 
-    def __init__(
-        self, files: Sequence[Path], labels: Sequence[int], channels: int, transform: Callable[[Image.Image], Tensor]
-    ) -> None:
-        self.files = files
-        self.targets = labels
-        self.channels = channels
-        self.transform = transform
+    files: Sequence[Path]
+    targets: Sequence[int]
+    channels: int
+    transform: Callable[[Image.Image], Tensor]
 
     def __len__(self) -> int:
         return len(self.files)

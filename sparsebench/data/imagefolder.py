@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.data import cache_folder
-from sparsebench.data.listing import SUFFIXES, Listing, extracted, is_archive, list_images
+from sparsebench.data.listing import SUFFIXES, Listing, extracted, list_images
 from sparsebench.errors import DataError
 
 _IN_MEMORY_BYTES = 2**31
@@ -100,7 +100,7 @@ class ImageFolder:
             raise DataError(f"There is no {str(self.path)!r}; give the path of a folder or an archive of images.")
         if self.path.is_dir():
             return list_images(self.path)
-        if not is_archive(self.path):
+        if not self.path.name.lower().endswith(SUFFIXES):
             raise DataError(f"{str(self.path)!r} is neither a folder nor an archive ({', '.join(SUFFIXES)}).")
         return list_images(extracted(self.path, cache))
 

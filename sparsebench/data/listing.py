@@ -115,11 +115,6 @@ def _images(folder: Path, deep: bool = True) -> list[Path]:
     return sorted(path for path in found if is_image(path.name) and path.is_file())
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is, by its name, an archive that can be taken apart."""
-    return path.name.lower().endswith(SUFFIXES)
-
-
 def extracted(archive: Path, cache: Path) -> Path:
     """Return the folder with the images of an archive, taking it apart unless that was done before.
 

@@ -1,6 +1,6 @@
 """Networks of torchvision and timm (PyTorch Image Models) by name, ``timm:resnet18``, with their published weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,10 +27,8 @@ class TorchvisionNetwork:
     def __init__(self, name: str) -> None:
         known = models.list_models(module=models)
         if name not in known:
-            guess = nearest(name, known)
-            suggestion = f" Did you mean 'torchvision:{guess}'?" if guess else ""
             raise UnknownNameError(
-                f"torchvision has no classification network {name!r}.{suggestion} "
+                f"torchvision has no classification network {name!r}.{_suggestion('torchvision', name, known)} "
                 "torchvision.models.list_models() lists them."
             )
         self.name = name
@@ -99,8 +97,7 @@ class TimmNetwork:
             ) from error
         architecture, _, tag = name.partition(".")
         if not timm.is_model(architecture):
-            guess = nearest(architecture, timm.list_models())
-            suggestion = f" Did you mean 'timm:{guess}'?" if guess else ""
+            suggestion = _suggestion("timm", architecture, timm.list_models())
             raise UnknownNameError(f"timm has no network {architecture!r}.{suggestion} timm.list_models() lists them.")
         tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{architecture}.*")]
         if tag and tag not in tags:
@@ -148,3 +145,8 @@ class TimmNetwork:
         except (TypeError, ValueError, AssertionError) as error:
             raise ModelError(f"timm:{self.name} cannot be built for {tuple(input_shape)}: {error}") from error
         return network
+
+
+def _suggestion(library: str, name: str, known: Iterable[str]) -> str:
+    guess = nearest(name, known)
+    return f" Did you mean '{library}:{guess}'?" if guess else ""

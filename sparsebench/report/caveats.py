@@ -57,7 +57,7 @@ def trained_records(run: Run) -> dict[str, tuple[TrialResult, TrainResult]]:
 
 
 def _records(trials: Iterable[TrialResult]) -> Iterator[tuple[TrialResult, StageRecord]]:
-    return ((trial, record) for trial in trials for record in (*trial.ancestors, *trial.stages))
+    return ((trial, record) for trial in trials for record in trial.records)
 
 
 def loaded_weights(trials: Iterable[TrialResult]) -> Iterator[tuple[int, LoadedWeights]]:
@@ -84,8 +84,10 @@ def _without_control(sections: tuple[Section, ...]) -> Iterator[str]:
     for section in sections:
         lacking = [b for b in section.backends if not any(p.is_baseline and p.top1 for p in section.on(b))]
         if lacking:
-            names = listing([escape(name) for name in lacking])
-            yield f"{subject(section)}: no dense fp32 trial finished on {names}; drops and speedups are missing there."
+            yield (
+                f"{subject(section)}: no dense fp32 trial finished on {listing([escape(name) for name in lacking])}; "
+                "drops and speedups are missing there."
+            )
 
 
 def _dense_oddities(section: Section) -> Iterator[str]:

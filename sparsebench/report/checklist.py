@@ -63,10 +63,18 @@ def _check(kept: bool, practice: str, evidence: str, otherwise: str = "", hint: 
 def _subjects(run: Run, sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
     pairs = [subject(section) for section in sections if section.shown]
     metrics = "top-1 and top-5" if any(point.top5 for point in points) else "top-1"
-    named = f"{listing(pairs[:6])}; {metrics} accuracy"
-    yield _check(bool(pairs), "architectures, data sets and metrics are named", named, "nothing has finished")
-    elsewhere = " in this run; reports of other runs may supply the others"
-    yield _check(len(pairs) >= 3, "at least 3 (data set, architecture) pairs", f"{len(pairs)} of 3", hint=elsewhere)
+    yield _check(
+        bool(pairs),
+        "architectures, data sets and metrics are named",
+        f"{listing(pairs[:6])}; {metrics} accuracy",
+        "nothing has finished",
+    )
+    yield _check(
+        len(pairs) >= 3,
+        "at least 3 (data set, architecture) pairs",
+        f"{len(pairs)} of 3",
+        hint=" in this run; reports of other runs may supply the others",
+    )
     sizes = {trial.trial.data: record.train_samples for trial, record in trained_records(run).values()}
     real = [escape(data) for data, samples in sizes.items() if data not in TOYS and samples >= TOY_SAMPLES]
     toys = f"{listing([escape(data) for data in sizes][:6])} alone in this run" if sizes else "nothing has finished"
@@ -81,22 +89,33 @@ def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Ite
     # The dense control is one end of every trade-off curve.
     controls = {(p.model, p.data) for p in points if p.dense}
     fewest = min((len(found) + (key[:2] in controls) for key, found in amounts.items()), default=len(controls and {0}))
-    practice = "at least 5 operating points on each trade-off curve"
-    yield _check(fewest >= 5, practice, f"{fewest} of 5", hint="; add thresholds")
+    yield _check(
+        fewest >= 5, "at least 5 operating points on each trade-off curve", f"{fewest} of 5", hint="; add thresholds"
+    )
     ratios = [p.compression_ratio for p in points if p.compression_ratio and not p.is_baseline]
-    spans = bool(ratios) and min(ratios) <= LOW_RATIO and max(ratios) >= HIGH_RATIO
-    found = f"{min(ratios):.3g}× to {max(ratios):.3g}×" if ratios else "none"
-    practice = f"compression ratios span {LOW_RATIO:g}× to {HIGH_RATIO:g}× or more"
-    yield _check(spans, practice, found, hint="; add thresholds towards the missing end")
+    yield _check(
+        bool(ratios) and min(ratios) <= LOW_RATIO and max(ratios) >= HIGH_RATIO,
+        f"compression ratios span {LOW_RATIO:g}× to {HIGH_RATIO:g}× or more",
+        f"{min(ratios):.3g}× to {max(ratios):.3g}×" if ratios else "none",
+        hint="; add thresholds towards the missing end",
+    )
     yield _check(any(len(section.thresholds) > 1 for section in sections), "trade-off curves", "plotted", "missing")
 
 
 def _seeds(points: list[Point]) -> Iterator[Check]:
     fewest = min((point.top1.n for point in points if point.top1), default=0)
-    evidence = f"{fewest} of 3 at the point with fewest"
-    yield _check(fewest >= 3, "at least 3 seeds for every point", evidence, hint="; add seeds")
-    printed = "printed, n stated, error bars defined"
-    yield _check(fewest >= 2, "mean and sample standard deviation", printed, "a single seed has no deviation")
+    yield _check(
+        fewest >= 3,
+        "at least 3 seeds for every point",
+        f"{fewest} of 3 at the point with fewest",
+        hint="; add seeds",
+    )
+    yield _check(
+        fewest >= 2,
+        "mean and sample standard deviation",
+        "printed, n stated, error bars defined",
+        "a single seed has no deviation",
+    )
 
 
 def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]:
@@ -106,8 +125,9 @@ def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]
         "theoretical speedup": sum(point.theoretical_speedup is None for point in points),
     }
     missing = "; ".join(f"{ratio} missing at {counted(count, 'point')}" for ratio, count in lacking.items() if count)
-    kept = bool(points) and not missing
-    yield _check(kept, "compression ratio and theoretical speedup", "both given", none or missing)
+    yield _check(
+        bool(points) and not missing, "compression ratio and theoretical speedup", "both given", none or missing
+    )
     if points and not any(record.classes >= 10 for record in trained):
         yield Check(True, "top-1 and top-5", "top-1; with fewer than 10 classes top-5 says little")
     else:
@@ -116,21 +136,30 @@ def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]
         yield _check(bool(points) and not without, "top-1 and top-5", "both given", missing)
     yield _check(bool(points), "raw accuracies, not only differences", "in the tables and in data.csv", "none")
     paired = bool(points) and all(p.drop.paired for p in points if p.drop) and any(p.drop for p in points)
-    practice = "accuracy differences with paired intervals"
-    yield _check(paired, practice, "from per-sample correctness", "per-sample correctness is missing")
+    yield _check(
+        paired,
+        "accuracy differences with paired intervals",
+        "from per-sample correctness",
+        "per-sample correctness is missing",
+    )
     sessions = {m.session.id: m.session for point in points for seed in point.seeds for m in seed.trial.measured}
     valid = sum(session.valid for session in sessions.values())
-    evidence = f"{valid:,} of {counted(len(sessions), 'session')} VALID"
-    untimed = "" if sessions else "no latency was measured; set measure.batch_sizes"
-    kept = bool(sessions) and valid == len(sessions)
-    yield _check(kept, "speedups from paired timing, with a control", evidence, untimed)
+    yield _check(
+        bool(sessions) and valid == len(sessions),
+        "speedups from paired timing, with a control",
+        f"{valid:,} of {counted(len(sessions), 'session')} VALID",
+        "" if sessions else "no latency was measured; set measure.batch_sizes",
+    )
 
 
 def _controls(points: list[Point]) -> Iterator[Check]:
     without = sum(point.drop is None for point in points)
-    lacking = f"missing at {counted(without, 'point')}; add threshold 0 and scheme fp32" if points else "none"
-    kept = bool(points) and not without
-    yield _check(kept, "dense control made by the same code", "same code, seed and backend", lacking)
+    yield _check(
+        bool(points) and not without,
+        "dense control made by the same code",
+        "same code, seed and backend",
+        f"missing at {counted(without, 'point')}; add threshold 0 and scheme fp32" if points else "none",
+    )
     # A trainer of the user's own may prune in its own way, whatever it was asked for.
     trained = [seed.trial.trained for point in points if not point.dense for seed in point.seeds]
     pruners = {record.pruned_by.partition("(")[0] for record in trained if record}
@@ -143,10 +172,13 @@ def _controls(points: list[Point]) -> Iterator[Check]:
 def _provenance(run: Run, trained: list[TrainResult]) -> Iterator[Check]:
     environment = run.record.environment
     yield Check(bool(run.record.config), "hyperparameters", "the resolved config is given below")
-    recorded = bool(environment.cpu and environment.versions)
-    yield _check(recorded, "hardware and library versions", "given below", "missing")
-    missing = "missing; run from a git checkout"
-    yield _check(bool(environment.commit), "commit of the code", "given below", missing)
-    split = bool(trained) and all(record.val_samples > 0 for record in trained)
-    evidence = "chosen on validation data, the test set read once"
-    yield _check(split, "no choice made on the test set while training", evidence, "no validation data")
+    yield _check(
+        bool(environment.cpu and environment.versions), "hardware and library versions", "given below", "missing"
+    )
+    yield _check(bool(environment.commit), "commit of the code", "given below", "missing; run from a git checkout")
+    yield _check(
+        bool(trained) and all(record.val_samples > 0 for record in trained),
+        "no choice made on the test set while training",
+        "chosen on validation data, the test set read once",
+        "no validation data",
+    )

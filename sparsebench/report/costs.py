@@ -71,13 +71,20 @@ class Wall:
 
 def costs(run: Run) -> tuple[Cost, ...]:
     """Return the cost of each kind of stage, in the order in which stages run."""
-    found = []
-    for kind in STAGE_KINDS:
-        records = [record for record in stages(run).values() if record.stage == kind]
-        calibration = sum(r.result.calibration_seconds for r in records if isinstance(r.result, CompressResult))
-        failed = sum(record.status == "failed" for record in records)
-        found.append(Cost(kind, len(records), failed, _seconds(records), calibration, _rate(records)))
-    return tuple(found)
+    by_kind = {kind: [record for record in stages(run).values() if record.stage == kind] for kind in STAGE_KINDS}
+    return tuple(
+        Cost(
+            stage=kind,
+            stages=len(records),
+            failed=sum(record.status == "failed" for record in records),
+            seconds=_seconds(records),
+            calibration_seconds=sum(
+                record.result.calibration_seconds for record in records if isinstance(record.result, CompressResult)
+            ),
+            samples_per_second=_rate(records),
+        )
+        for kind, records in by_kind.items()
+    )
 
 
 def _seconds(records: Iterable[StageRecord]) -> float:
@@ -104,7 +111,7 @@ def savings(run: Run) -> Savings:
     kept = [r for r in records if r.status == "done" and _begun(r) + r.seconds <= last]
     return Savings(
         trials=len(run.trials),
-        apart_seconds=_seconds(r for trial in run.trials for r in (*trial.ancestors, *trial.stages)),
+        apart_seconds=_seconds(record for trial in run.trials for record in trial.records),
         spent_seconds=_seconds(records),
         starts=len(run.starts),
         kept_stages=len(kept),
@@ -174,8 +181,7 @@ def costs_table(run: Run) -> str:
             rows.append(["of which calibration", "", "", decimal(cost.calibration_seconds, 1), ""])
     count, failed, seconds = (sum(getattr(cost, name) for cost in found) for name in ("stages", "failed", "seconds"))
     rows.append(["total", f"{count:,}", f"{failed:,}", decimal(seconds, 1), ""])
-    headings = ["stage", "stages", "failed", "seconds", "samples/s"]
-    return markdown_table(headings, rows, [False, True, True, True, True])
+    return markdown_table(["stage", "stages", "failed", "seconds", "samples/s"], rows, [False, True, True, True, True])
 
 
 def _shared(saved: Savings) -> str:

@@ -93,11 +93,9 @@ def examples(section: Section) -> tuple[Example, ...]:
     """Return one example a backend and scheme; the highest threshold shows both zeros and widths."""
     found: dict[tuple[str, str], Example] = {}
     for point in section.shown:
-        packed, held = (
-            (seed.trial for seed in point.seeds if seed.trial.compressed),
-            found.get((point.backend, point.scheme)),
-        )
-        if (trial := next(packed, None)) and (held is None or point.threshold > held.point.threshold):
+        trial = next((seed.trial for seed in point.seeds if seed.trial.compressed), None)
+        held = found.get((point.backend, point.scheme))
+        if trial and (held is None or point.threshold > held.point.threshold):
             found[point.backend, point.scheme] = Example(point, trial.trial.seed, trial.audited)
     return tuple(found.values())
 

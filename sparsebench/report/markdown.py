@@ -143,7 +143,6 @@ def _main_table(section: Section, points: Sequence[Point]) -> str:
 def _notes(section: Section) -> str:
     samples = sorted({e.samples for t in section.trials if (e := t.evaluated) is not None})
     read = " or ".join(f"{count:,}" for count in samples) or "no"
-    unpaired = any(point.drop and not point.drop.paired for point in section.shown)
     lines = [
         "- **top-1, ±**: mean and sample standard deviation over n training seeds; – where n is 1.",
         f"- **drop**: dense fp32 of the same seed and backend − this, in percentage points (positive: worse). The 95 % "
@@ -163,7 +162,7 @@ def _notes(section: Section) -> str:
         "own any more.",
         f"- **latency, speedup, verdict**: {PAIRED} {UNSTRUCTURED}",
     ]
-    if unpaired:
+    if any(point.drop and not point.drop.paired for point in section.shown):
         lines.insert(2, f"- **{UNPAIRED}**: unpaired interval, since per-sample correctness is missing; it is wider.")
     if not section.settings:
         lines[-1] = "- **latency**: nothing was timed."

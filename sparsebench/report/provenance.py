@@ -122,7 +122,9 @@ def environments(run: Run) -> tuple[Place, ...]:
     """Return the distinct environments, that of most stages first; that of the run itself where none has run yet."""
     found: defaultdict[tuple[object, ...], list[StageRecord]] = defaultdict(list)
     for record in stages(run).values():
-        found[_key(record.environment)].append(record)
+        here = record.environment
+        versions = tuple(sorted(here.versions.items()))
+        found[here.machine, here.python, here.threads, here.commit, versions].append(record)
     if not found:
         return (Place(run.record.environment, {}),)
     return tuple(
@@ -154,11 +156,6 @@ def _several(places: Sequence[Place]) -> str:
         )
     text = f"The stages of this run were run {where}; the table above is of the first of these.{latencies}"
     return f"{text}\n\n{rows_table(rows, {'machine', 'Python', 'versions', 'commit'})}"
-
-
-def _key(environment: EnvironmentRecord) -> tuple[object, ...]:
-    versions = tuple(sorted(environment.versions.items()))
-    return environment.machine, environment.python, environment.threads, environment.commit, versions
 
 
 def _environment_rows(environment: EnvironmentRecord) -> list[tuple[str, str]]:

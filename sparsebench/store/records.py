@@ -143,9 +143,14 @@ class TrialResult:
         return tuple(r for r in (self.train, self.compress, self.evaluate, *self.measure) if r is not None)
 
     @property
+    def records(self) -> tuple[StageRecord, ...]:
+        """The records of all stages that the trial depends on, those that training started from first."""
+        return (*self.ancestors, *self.stages)
+
+    @property
     def failed_stage(self) -> StageRecord | None:
         """The record of the first stage that failed, one that training started from included, or None."""
-        return next((record for record in (*self.ancestors, *self.stages) if record.status == "failed"), None)
+        return next((record for record in self.records if record.status == "failed"), None)
 
     @property
     def status(self) -> TrialStatus:

@@ -72,8 +72,8 @@ class Entry:
     @property
     def digest(self) -> str:
         """SHA-256 of all that is written."""
-        content = [self.status, dict(self.params), dict(self.metrics), dict(self.tags)]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        content = json.dumps([self.status, dict(self.params), dict(self.metrics), dict(self.tags)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def track_in_mlflow(run: Run, *, uri: str | None = None, experiment: str | None = None) -> Tracked:
@@ -256,7 +256,7 @@ def _entry(
     tags: Mapping[str, Any],
 ) -> Entry:
     """Return an entry of what MLflow takes, from when the first stage of the trials began until the last ended."""
-    stages = [stage for trial in trials for stage in (*trial.ancestors, *trial.stages)]
+    stages = [stage for trial in trials for stage in trial.records]
     begun = [datetime.fromisoformat(stage.started_at).timestamp() for stage in stages]
     ended = [start + stage.seconds for start, stage in zip(begun, stages, strict=True)]
     return Entry(

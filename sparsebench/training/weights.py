@@ -20,6 +20,7 @@ from sparsebench.errors import ModelError
 from sparsebench.models import published_as, published_weights
 from sparsebench.pruning import prunable_weights
 from sparsebench.registry import nearest
+from sparsebench.wording.text import first_of
 
 _NAMES_SHOWN = 8
 
@@ -82,8 +83,7 @@ def _nothing_fits(old: Mapping[str, Any], new: Mapping[str, Tensor]) -> str:
 
 def shown(names: Sequence[Any], nothing: str = "nothing") -> str:
     """Return the first of some names, and how many more there are."""
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return (", ".join(str(name) for name in names[:_NAMES_SHOWN]) or nothing) + more
+    return first_of([str(name) for name in names], _NAMES_SHOWN) or nothing
 
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from plotly.offline import get_plotlyjs
 
 from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.files import PAGE_MARK
@@ -46,8 +47,9 @@ def page(name: str, markdown: str, drawings: Sequence[Drawing]) -> str:
     """Return the page: of a run's name, its report as it stands in README.md, and its figures."""
     body = body_of(markdown, {drawing.stem: _figure(drawing) for drawing in drawings})
     data = "\n".join(_data(f"chart-{d.stem}", _json(plotly_chart(d.chart)), "application/json") for d in drawings)
-    libraries = [_plotly() if drawings else "", _own("page.js")]
+    libraries = [str(get_plotlyjs()) if drawings else "", _own("page.js")]
     tables = _data("datatables", base64.b64encode(_bundle("js").encode()).decode(), "text/plain")
+    links = "".join(f'<li><a href="#{heading.anchor}">{heading.html}</a></li>' for heading in body.headings)
     nonce = _nonce(markdown, data, tables, *libraries)
     scripts = "\n".join(f'<script nonce="{nonce}">{script}</script>' for script in libraries if script)
     return _PAGE.format(
@@ -55,7 +57,7 @@ def page(name: str, markdown: str, drawings: Sequence[Drawing]) -> str:
         generator=PAGE_MARK,
         policy=_POLICY.format(nonce=nonce),
         styles=f"<style>{_bundle('css')}</style>\n<style>{_own('page.css')}</style>",
-        contents=_contents(body),
+        contents=f"<ul>{links}</ul>",
         body=body.html,
         data=f"{data}\n{tables}",
         scripts=scripts,
@@ -98,11 +100,6 @@ def _figure(drawing: Drawing) -> str:
     )
 
 
-def _contents(body: Body) -> str:
-    links = (f'<li><a href="#{heading.anchor}">{heading.html}</a></li>' for heading in body.headings)
-    return f"<ul>{''.join(links)}</ul>"
-
-
 def _data(name: str, content: str, kind: str) -> str:
     return f'<script type="{kind}" id="{name}">{content}</script>'
 
@@ -117,12 +114,6 @@ def _nonce(*parts: str) -> str:
     """Return a value that is the same for the same page, and that nobody knows whose text is only a part of it."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
     return base64.b64encode(digest[:18]).decode()
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
 
 
 def _bundle(kind: str) -> str:
