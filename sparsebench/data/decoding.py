@@ -175,5 +175,4 @@ def _digest(files: Sequence[Path], channels: int, size: int | None) -> str:
 
 def _undecodable(failed: Sequence[tuple[Path, Exception]]) -> str:
     named = first_of([f"{file} ({error})" for file, error in failed], _NAMES_SHOWN)
-    plural = "1 image" if len(failed) == 1 else f"{len(failed)} images"
-    return f"{plural} cannot be decoded: {named}. Replace or remove them."
+    return f"{len(failed)} image{'s' * (len(failed) > 1)} cannot be decoded: {named}. Replace or remove them."

@@ -148,9 +148,8 @@ def extracted(archive: Path, cache: Path) -> Path:
     except _BROKEN as error:
         raise DataError(f"The archive {archive} cannot be read: {error or type(error).__name__}.") from error
     except OSError as error:
-        reason = error.strerror or error
         raise DataError(
-            f"The archive {archive} cannot be taken apart in {cache}: {reason}. Make room there."
+            f"The archive {archive} cannot be taken apart in {cache}: {error.strerror or error}. Make room there."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -97,12 +97,15 @@ class TimmNetwork:
             ) from error
         architecture, _, tag = name.partition(".")
         if not timm.is_model(architecture):
-            suggestion = _suggestion("timm", architecture, timm.list_models())
-            raise UnknownNameError(f"timm has no network {architecture!r}.{suggestion} timm.list_models() lists them.")
+            raise UnknownNameError(
+                f"timm has no network {architecture!r}.{_suggestion('timm', architecture, timm.list_models())} "
+                "timm.list_models() lists them."
+            )
         tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{architecture}.*")]
         if tag and tag not in tags:
-            allowed = ", ".join(tags) or "none"
-            raise UnknownNameError(f"timm:{architecture} has no weights tagged {tag!r}. Allowed: {allowed}.")
+            raise UnknownNameError(
+                f"timm:{architecture} has no weights tagged {tag!r}. Allowed: {', '.join(tags) or 'none'}."
+            )
         self.name = name
 
     def __call__(self, num_classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
@@ -123,10 +126,9 @@ class TimmNetwork:
             ModelError: where they cannot be downloaded.
         """
         if weights != "DEFAULT":
-            architecture = self.name.partition(".")[0]
             raise ModelError(
-                f"{weights!r} is not known; weights of timm are chosen by the network's name: timm:{architecture}.TAG "
-                "with weights = 'pretrained'."
+                f"{weights!r} is not known; weights of timm are chosen by the network's name: "
+                f"timm:{self.name.partition('.')[0]}.TAG with weights = 'pretrained'."
             )
         options = {key: value for key, value in options.items() if key != "num_classes"}
         with download_in_words(f"The weights of timm:{self.name}"):

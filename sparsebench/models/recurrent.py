@@ -34,8 +34,8 @@ class RecurrentClassifier(nn.Module):
         """Return logits (N, num_classes)."""
         if self.rows:
             inputs = inputs.transpose(1, 2).flatten(2)  # type: ignore[union-attr]  # images are never packed
-        state = getattr(self, self.kind)(inputs)[1]
         # The final hidden state (layers × directions, N, hidden) is right for packed sequences of any length too.
+        state = getattr(self, self.kind)(inputs)[1]
         final = state[0] if self.kind == "lstm" else state
         logits: Tensor = self.classifier(final[-self.directions :].transpose(0, 1).flatten(1))
         return logits

@@ -88,8 +88,8 @@ class Comparer:
         size, full = (one.compressed.size if one and one.compressed else None for one in (trial, base))
         return SeedResult(
             trial=trial,
-            drop=self._drop(base, trial),
-            drop_eager=self._drop(eager, trial),
+            drop=self._correctness.drop(base.evaluated if base else None, trial.evaluated),
+            drop_eager=self._correctness.drop(eager.evaluated if eager else None, trial.evaluated),
             interaction_pp=self._interaction_pp(trial, base),
             file_ratio=_quotient(full.file_bytes, size.file_bytes) if full and size else None,
             deflated_ratio=_quotient(full.deflated_file_bytes, size.deflated_file_bytes) if full and size else None,
@@ -121,9 +121,6 @@ class Comparer:
         if dense is None or joint is None or by_pruning is None or by_quantization is None:
             return None
         return 100.0 * ((dense - joint) - ((dense - by_pruning) + (dense - by_quantization)))
-
-    def _drop(self, base: TrialResult | None, trial: TrialResult) -> Drop | None:
-        return self._correctness.drop(base.evaluated if base else None, trial.evaluated)
 
 
 def _top1(trial: TrialResult | None) -> float | None:

@@ -201,8 +201,13 @@ def _points(trials: Sequence[TrialResult], compare: Callable[[TrialResult], Seed
 
     def place(trial: TrialResult) -> tuple[int, int, float, int, int]:
         t = trial.trial
-        ranks = backends.index(t.backend), pruners.index(t.pruner)
-        return *ranks, t.threshold, schemes.index(t.scheme), t.calibration_batches or 0
+        return (
+            backends.index(t.backend),
+            pruners.index(t.pruner),
+            t.threshold,
+            schemes.index(t.scheme),
+            t.calibration_batches or 0,
+        )
 
     return tuple(_point([compare(trial) for trial in seeds]) for _, seeds in groupby(sorted(trials, key=place), place))
 
@@ -219,7 +224,6 @@ def _point(seeds: Sequence[SeedResult]) -> Point:
     scored = [trial.evaluated for trial in trials if trial.evaluated]
     trained = [trial.trained for trial in trials if trial.trained]
     drops = [seed.drop for seed in seeds if seed.drop]
-    spread = Spread.of(drop.pp for drop in drops)
     return Point(
         model=first.model,
         data=first.data,
@@ -233,7 +237,7 @@ def _point(seeds: Sequence[SeedResult]) -> Point:
         top1=Spread.of(result.top1 for result in scored),
         top5=Spread.of(result.top5 for result in scored),
         drop=mean_drop(drops),
-        drop_std_pp=spread.std if spread else None,
+        drop_std_pp=spread.std if (spread := Spread.of(drop.pp for drop in drops)) else None,
         drop_eager=mean_drop([seed.drop_eager for seed in seeds if seed.drop_eager]),
         interaction=Spread.of(seed.interaction_pp for seed in seeds),
         sparsity_asked=mean(result.asked_sparsity for result in trained),

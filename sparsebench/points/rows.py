@@ -49,8 +49,11 @@ def _latency(timing: Timing) -> dict[str, Any]:
 
 def identity(point: Point) -> dict[str, Any]:
     """Return what tells a point from all others."""
-    own = {"calibration_batches_asked": point.calibration_batches}
-    return {**network_identity(point), **_values(point, "scheme", "backend"), **own}
+    return {
+        **network_identity(point),
+        **_values(point, "scheme", "backend"),
+        "calibration_batches_asked": point.calibration_batches,
+    }
 
 
 def network_identity(point: Point) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from sparsebench.points.baselines import EAGER
@@ -31,7 +31,7 @@ ALSO_LISTED = 8
 """How many names a warning spells out."""
 
 
-def findings(run: Run, sections: tuple[Section, ...]) -> list[str]:
+def findings(run: Run, sections: Sequence[Section]) -> list[str]:
     """Return the warnings of a run as sentences of Markdown, the gravest first; empty where there are none."""
     return [
         *_unfinished(run),
@@ -80,7 +80,7 @@ def _unfinished(run: Run) -> Iterator[str]:
         yield f"**{counts['pending']:,} of {total} pending**: the run is not complete."
 
 
-def _without_control(sections: tuple[Section, ...]) -> Iterator[str]:
+def _without_control(sections: Sequence[Section]) -> Iterator[str]:
     for section in sections:
         lacking = [b for b in section.backends if not any(p.is_baseline and p.top1 for p in section.on(b))]
         if lacking:
@@ -183,7 +183,7 @@ def _machines(run: Run) -> Iterator[str]:
         )
 
 
-def _timing(sections: tuple[Section, ...]) -> Iterator[str]:
+def _timing(sections: Sequence[Section]) -> Iterator[str]:
     for row in (row for section in sections for row in sessions(section.trials)):
         name, session = session_name(row, sections), row.measured.session
         if not session.valid:

@@ -5,7 +5,7 @@ what its authors ask for in the text. Points on timing and on the use of splits 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sparsebench.points.points import Point, Section
@@ -34,7 +34,7 @@ TOY_SAMPLES = 10_000
 """Training samples below which a data set counts as a toy, whatever it is called."""
 
 
-def checklist(run: Run, sections: tuple[Section, ...]) -> list[Check]:
+def checklist(run: Run, sections: Sequence[Section]) -> list[Check]:
     """Return every point of practice with what the records say to it, and what is missing where it is not kept."""
     points = [point for section in sections for point in section.shown if point.top1]
     found = [record for _, record in trained_records(run).values()]
@@ -60,7 +60,7 @@ def _check(kept: bool, practice: str, evidence: str, otherwise: str = "", hint: 
     return Check(kept, practice, evidence if kept else f"{otherwise or evidence}{hint}")
 
 
-def _subjects(run: Run, sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
+def _subjects(run: Run, sections: Sequence[Section], points: list[Point]) -> Iterator[Check]:
     pairs = [subject(section) for section in sections if section.shown]
     metrics = "top-1 and top-5" if any(point.top5 for point in points) else "top-1"
     yield _check(
@@ -81,7 +81,7 @@ def _subjects(run: Run, sections: tuple[Section, ...], points: list[Point]) -> I
     yield _check(bool(real), "not on toy data sets alone", listing(real[:6]), toys)
 
 
-def _operating_points(sections: tuple[Section, ...], points: list[Point]) -> Iterator[Check]:
+def _operating_points(sections: Sequence[Section], points: list[Point]) -> Iterator[Check]:
     amounts: defaultdict[tuple[str, str, str], set[float]] = defaultdict(set)
     for point in points:
         if not point.dense and point.pruner:

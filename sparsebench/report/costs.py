@@ -132,8 +132,7 @@ def wall(run: Run) -> Wall | None:
     for start, after in pairwise([*begins, math.inf]):
         ends = [end for begin, end in spans if start <= begin < after]
         sessions += [(start, max(ends))] if ends else []
-    busy = _length(span for span in spans if span[0] >= begins[0])
-    return Wall(_length(sessions), busy) if sessions else None
+    return Wall(_length(sessions), _length(span for span in spans if span[0] >= begins[0])) if sessions else None
 
 
 def _spans(records: Iterable[StageRecord]) -> list[Span]:

@@ -53,8 +53,8 @@ def _table(shown: Sequence[Network]) -> str:
     rest = [_rest(network.trained) for network in shown]
     if any(macs for macs, _ in rest):
         rows.append(["everything else", "", *(_macs(*counts) for counts in rest)])
-    totals = [(network.trained.macs or 0, network.trained.effective_macs or 0) for network in shown]
-    rows.append(["**total**", "", *(_macs(*counts) for counts in totals)])
+    totals = (_macs(network.trained.macs or 0, network.trained.effective_macs or 0) for network in shown)
+    rows.append(["**total**", "", *totals])
     headings = ["layer", "kind", *(escape(network.point.pruning) for network in shown)]
     return markdown_table(headings, rows, [False, False, *[True] * len(shown)])
 
@@ -149,8 +149,10 @@ def _audit_table(held: list[Example]) -> str:
     rows = []
     for name, layer in layers.items():
         macs = DASH if layer.macs is None else f"{layer.macs:,}"
-        here = (next((found for found in example.layers if found.name == name), None) for example in held)
-        cells = (_audit_cell(found, notes) for found in here)
+        cells = (
+            _audit_cell(next((found for found in example.layers if found.name == name), None), notes)
+            for example in held
+        )
         rows.append([escape(shorten(name, 80)), escape(layer.kind), f"{layer.weights:,}", macs, *cells])
     headings = ["layer", "kind", "weights", "MACs", *(escape(example.point.scheme) for example in held)]
     table = markdown_table(headings, rows, [False, False, True, True, *[False] * len(held)])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from sparsebench.points.drops import UNPAIRED
+from sparsebench.points.latency import setting_text
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import answer, invalid_note, subject, timing_note
 from sparsebench.report.caveats import findings
@@ -57,20 +58,20 @@ def readme(
         figures: the figures of each section, by its place among the sections.
         benchmarks: figures of pytest-benchmark beside ours; empty where there are none.
     """
-    found, several = tuple(sections), len(sections) > 1
-    parts = [f"# {escape(run.record.name)}: pruning and quantization", *_answers(found)]
-    warnings = findings(run, found)
+    several = len(sections) > 1
+    parts = [f"# {escape(run.record.name)}: pruning and quantization", *_answers(sections)]
+    warnings = findings(run, sections)
     if warnings:
         parts += ["## Warnings", "\n".join(f"- {text}" for text in warnings)]
-    for place, section in enumerate(found):
+    for place, section in enumerate(sections):
         parts += [f"## {subject(section)}"] if several else []
         parts += _results(section, figures.get(place, ()), "###" if several else "##")
     if benchmarks:
         parts += ["## Latency by pytest-benchmark", benchmarks]
     parts += ["## Failed and not offered", unfinished_table(run) or "Every trial is done and none was left out."]
-    parts += ["## Reporting practice", _PRACTICE, checklist_markdown(checklist(run, found))]
+    parts += ["## Reporting practice", _PRACTICE, checklist_markdown(checklist(run, sections))]
     parts += ["## Costs", "Each stage is counted once, however many trials share it.", costs_markdown(run)]
-    parts += ["## Details", *_details(found, several)]
+    parts += ["## Details", *_details(sections, several)]
     parts += ["## Provenance", provenance(run)]
     return "\n\n".join(parts) + "\n"
 
@@ -92,8 +93,8 @@ def _answers(sections: Sequence[Section]) -> list[str]:
     before, note = invalid_note(sections), timing_note(sections)
     if len(sections) == 1:
         return [" ".join(filter(None, (before, answer(sections[0]), note)))]
-    lines = [f"- {subject(section)}: {answer(section)}" for section in sections]
-    return [" ".join(filter(None, (before, note))), "\n".join(lines)]
+    lines = "\n".join(f"- {subject(section)}: {answer(section)}" for section in sections)
+    return [" ".join(filter(None, (before, note))), lines]
 
 
 def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[str]:
@@ -114,14 +115,15 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
     parts += part("Accuracy against sparsity", figure("accuracy-sparsity"))
     parts += part("Interaction of pruning and quantization", figure("interaction"))
     if len(section.calibrations) > 1:
-        table = folded("Accuracy at every number of calibration batches", calibration_table(section))
-        parts += part("Calibration", calibration_note(section), figure("accuracy-calibration"), table)
+        parts += part(
+            "Calibration",
+            calibration_note(section),
+            figure("accuracy-calibration"),
+            folded("Accuracy at every number of calibration batches", calibration_table(section)),
+        )
     if section.settings:
         tables = [
-            folded(
-                f"Latency at batch {setting[0]}, {counted(setting[1], 'thread')}",
-                f"{latency_table(section, setting, points)}\n\n{_TIMED}",
-            )
+            folded(f"Latency{setting_text(setting)}", f"{latency_table(section, setting, points)}\n\n{_TIMED}")
             for setting in section.settings
         ]
         parts += part("Latency", f"{PAIRED} {UNSTRUCTURED}", figure("latency"), *tables)

@@ -30,7 +30,7 @@ def provenance(run: Run) -> str:
         folded("Config", fence(config, "json")),
         folded("Timing sessions", timed) if timed else "",
         *(
-            folded(f"Environment {number}", _table(_environment_rows(place.environment)))
+            folded(f"Environment {number}", markdown_table(["", ""], _environment_rows(place.environment), [False] * 2))
             for number, place in enumerate(places[1:], start=2)
         ),
     ]
@@ -81,7 +81,8 @@ def _facts(run: Run) -> str:
     for source, sha256 in found.checkpoints.items():
         content = "as published" if sha256 is None else f"SHA-256 {sha256}"
         rows.append(("dense weights loaded from", f"{escape(shorten(source))}, {content}"))
-    return _table([*rows, ("stages started", escape(" to ".join(found.stages_started)) or "none")])
+    started = ("stages started", escape(" to ".join(found.stages_started)) or "none")
+    return markdown_table(["", ""], [*rows, started], [False] * 2)
 
 
 def _sessions(run: Run) -> str:
@@ -154,8 +155,10 @@ def _several(places: Sequence[Place]) -> str:
                 **{str(kind): f"{place.stages[kind]:,}" for kind in STAGE_KINDS},
             }
         )
-    text = f"The stages of this run were run {where}; the table above is of the first of these.{latencies}"
-    return f"{text}\n\n{rows_table(rows, {'machine', 'Python', 'versions', 'commit'})}"
+    return (
+        f"The stages of this run were run {where}; the table above is of the first of these.{latencies}\n\n"
+        + rows_table(rows, {"machine", "Python", "versions", "commit"})
+    )
 
 
 def _environment_rows(environment: EnvironmentRecord) -> list[tuple[str, str]]:
@@ -173,7 +176,3 @@ def _environment_rows(environment: EnvironmentRecord) -> list[tuple[str, str]]:
         ("versions", ", ".join(versions)),
         ("commit", escape(environment.commit or "unknown")),
     ]
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    return markdown_table(["", ""], rows, [False, False])

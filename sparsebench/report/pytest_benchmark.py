@@ -108,9 +108,8 @@ def benchmarks_section(run: Run, benchmarks: Sequence[Benchmark]) -> str:
 
 
 def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any]) -> dict[str, str]:
-    asked = (one.batch_size, one.threads, one.device)
-    measured = (m.median_ms for m in trial.measured if (m.batch_size, m.threads, "cpu") == asked)
-    ours, theirs = next(measured, None), one.median_s * 1e3
+    asked, theirs = (one.batch_size, one.threads, one.device), one.median_s * 1e3
+    ours = next((m.median_ms for m in trial.measured if (m.batch_size, m.threads, "cpu") == asked), None)
     return {
         "network": escape(f"{trial.trial.model} · {trial.trial.data} · {trial.trial.pruning}"),
         "scheme": escape(str(row["scheme"])),

@@ -132,8 +132,7 @@ def _explained(store: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        text = " ".join(str(error).split())
-        raise SparsebenchError(f"The MLflow store {store} cannot be written: {text}") from error
+        raise SparsebenchError(f"The MLflow store {store} cannot be written: {' '.join(str(error).split())}") from error
 
 
 def _experiment(client: "MlflowClient", name: str) -> str:

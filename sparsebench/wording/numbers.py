@@ -62,13 +62,9 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s
 
 @dataclass(frozen=True)
 class Dimension:
-    """A kind of quantity.
+    """A kind of quantity: its name as it reads after "is", and what each unit is worth in the base unit, which has 1.
 
-    Attributes:
-        name: what it is, as it reads after "is": ``a number of bytes``.
-        units: what each unit is worth in the base unit, which has 1.
-        example: one that is written well.
-        hint: what is often meant and written otherwise; a sentence, or empty.
+    ``example`` is written well; ``hint`` says in a sentence what is often meant and written otherwise.
     """
 
     name: str
