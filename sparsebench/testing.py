@@ -110,9 +110,12 @@ class TrainerContract:
                 parameter.add_(0.5)
         before = {name: value.clone() for name, value in old.state_dict().items()}
         # At such a learning rate the weights stay where they start.
-        trained = self._train(self._loaded(tmp_path), new, learning_rate=1e-12, reload=True, old_net=old)
-        names = dict(trained.named_parameters())
-        moved = [name for name, value in names.items() if not torch.allclose(value.cpu(), before[name], atol=1e-5)]
+        trained = self._train(self._loaded(tmp_path), new, learning_rate=1e-12, old_net=old)
+        moved = [
+            name
+            for name, value in trained.named_parameters()
+            if not torch.allclose(value.cpu(), before[name], atol=1e-5)
+        ]
         assert not moved, (
             f"With reload=True, train must call copy_weights(old_net, net) first; {', '.join(moved)} differ."
         )
@@ -177,15 +180,9 @@ class TrainerContract:
         return trainer
 
     def _train(
-        self,
-        trainer: Any,
-        net: nn.Module,
-        epochs: int = 2,
-        reload: bool = False,
-        old_net: nn.Module | None = None,
-        **parameters: float,
+        self, trainer: Any, net: nn.Module, epochs: int = 2, old_net: nn.Module | None = None, **parameters: float
     ) -> nn.Module:
-        asked = self.parameters(**parameters)
+        asked, reload = self.parameters(**parameters), old_net is not None
         return check_trained(
             trainer.train(net=net, parameters=asked, name="network", epochs=epochs, reload=reload, old_net=old_net)
         )
@@ -195,8 +192,7 @@ class _Counter(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.calls = 0
-        self.samples = 0
+        self.calls = self.samples = 0
         self.devices: set[str] = set()
 
     def forward(self, inputs: Any) -> Any:

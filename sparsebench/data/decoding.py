@@ -109,11 +109,7 @@ def image_size(file: Path) -> tuple[int, int]:
 def decode_all(files: Sequence[Path], channels: int, size: int | None, cache: Path) -> Tensor:
     """Return all images as bytes, uint8 (N, C, H, W), from the cache if they were decoded before.
 
-    Args:
-        files: the files.
-        channels: 1 or 3.
-        size: side of the square that each is fitted to; None where all have one size.
-        cache: folder in which many images are kept, mapped into memory.
+    Each is fitted to a square of side ``size``; None where all have one size. Many are mapped into memory from a cache.
 
     Raises:
         DataError: where images cannot be decoded, all of them named, or differ in size.

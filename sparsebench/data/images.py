@@ -27,9 +27,7 @@ _ROUNDING = 1e-6
 class Augmentation:
     """What is done to training images at random.
 
-    Attributes:
-        padding: pixels of black around an image, of which a window of the image's size is cut.
-        flip: whether every other image is mirrored left to right.
+    Of an image with ``padding`` black pixels around it a window of its size is cut; ``flip`` mirrors every other one.
     """
 
     padding: int = 4
@@ -85,14 +83,7 @@ class ImageTensors(Dataset[Any]):
         return list(zip(images, labels.tolist(), strict=True))
 
     def fetch(self, positions: Tensor) -> list[Tensor]:
-        """Return a batch.
-
-        Args:
-            positions: int64 (B,), each from 0 to ``len(self) - 1``.
-
-        Returns:
-            Images, float32 (B, C, H, W), and labels, int64 (B,).
-        """
+        """Return images, float32 (B, C, H, W), and labels, int64 (B,), at positions (B,) from 0 to ``len(self) - 1``."""
         rows = self.rows[positions].to(self.images.device)
         images = self.images.index_select(0, rows)
         if self.augmentation is not None:
@@ -108,15 +99,7 @@ class ImageTensors(Dataset[Any]):
 
 
 def augment(images: Tensor, augmentation: Augmentation) -> Tensor:
-    """Shift and mirror each image of a batch by chance, at once: the crops of all are one gather.
-
-    Args:
-        images: (B, C, H, W), of any type.
-        augmentation: what to do.
-
-    Returns:
-        Images of the same shape.
-    """
+    """Shift and mirror each image of a batch (B, C, H, W) by chance, at once: the crops of all are one gather."""
     batch, channels, height, width = images.shape
     device, pad = images.device, augmentation.padding
     if pad:

@@ -36,13 +36,9 @@ _SPLIT_FOLDERS = {
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files with their classes, by split.
+    """Image files below ``root``, sorted, of ``train``, and of ``val`` and ``test`` where these have folders.
 
-    Attributes:
-        root: the folder that holds them.
-        classes: the names of the class folders, sorted; a label is an index into them.
-        files: the files of ``train``, and of ``val`` and ``test`` where they have folders of their own, sorted.
-        labels: their labels, in the same order.
+    ``classes`` are the names of the class folders, sorted; a label is an index into them.
     """
 
     root: Path
@@ -118,9 +114,7 @@ def _images(folder: Path, deep: bool = True) -> list[Path]:
 def extracted(archive: Path, cache: Path) -> Path:
     """Return the folder with the images of an archive, taking it apart unless that was done before.
 
-    Args:
-        archive: the file.
-        cache: where the folder is made; it is named by the archive's name, size and time.
+    It is made in ``cache``, and named by the archive's name, size and time.
 
     Raises:
         DataError: where the archive cannot be read or written out, or has paths that lead out of it, or links; nothing

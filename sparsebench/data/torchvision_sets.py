@@ -100,15 +100,9 @@ class TorchvisionSet:
 
 @contextmanager
 def files_in_words(name: str, folder: str, download: bool | None) -> Iterator[None]:
-    """Turn what torchvision raises about a dataset's files into an error with its remedy.
+    """Turn what torchvision raises about a dataset's files in a folder into a DataError with its remedy.
 
-    Args:
-        name: the dataset.
-        folder: where its files are looked for.
-        download: whether they were to be downloaded; None where nobody can.
-
-    Raises:
-        DataError: with the reason, in place of any other exception.
+    ``download`` says whether they were to be downloaded; None where nobody can.
     """
     try:
         yield

@@ -69,12 +69,7 @@ def build_model(
 
 
 def check_outputs(net: nn.Module, inputs: Any, classes: int) -> None:
-    """Check that a network takes a batch and gives logits for each class.
-
-    Args:
-        net: the network, on the CPU.
-        inputs: a batch of two samples or one.
-        classes: number of classes in the data.
+    """Check that a network, on the CPU, takes a batch of two samples or one and gives logits for each class.
 
     Raises:
         ModelError: where it does not.
@@ -102,13 +97,9 @@ def check_outputs(net: nn.Module, inputs: Any, classes: int) -> None:
 
 
 def published_as(weights: str) -> tuple[str, str] | None:
-    """Return who published weights and their name, or None where ``weights`` is the path of a file.
+    """Return the prefix of who published weights and their name, or None where ``weights`` is the path of a file.
 
-    Args:
-        weights: ``pretrained``, ``torchvision:NAME``, or a path.
-
-    Returns:
-        The prefix of the provider, empty for whoever provides the network, and the name of the weights.
+    The prefix is empty for ``pretrained``: whoever provides the network.
     """
     if weights == PRETRAINED:
         return "", "DEFAULT"
@@ -143,15 +134,10 @@ def published_weights(
 
 
 def image_shape(model: str, input_shape: Sequence[int], smallest_side: int = 4) -> tuple[int, int, int]:
-    """Return (C, H, W) of the images that a network shall take.
-
-    Args:
-        model: name of the network, for the error.
-        input_shape: shape of one sample, without the batch.
-        smallest_side: the least H and W that it works with.
+    """Return (C, H, W) of the images that a model shall take, of samples without the batch.
 
     Raises:
-        ModelError: where the shape is not that of such an image.
+        ModelError: where the shape is not that of such an image, or H or W is below ``smallest_side``.
     """
     shape = tuple(input_shape)
     if len(shape) != 3 or min(shape[1:]) < smallest_side:
@@ -164,14 +150,7 @@ def image_shape(model: str, input_shape: Sequence[int], smallest_side: int = 4) 
 
 @contextmanager
 def download_in_words(what: str) -> Iterator[None]:
-    """Turn whatever a library raises while it downloads into an error with its remedy.
-
-    Args:
-        what: subject of the sentence.
-
-    Raises:
-        ModelError: with the reason, in place of any other exception.
-    """
+    """Turn whatever a library raises while it downloads ``what`` into a ModelError with its remedy."""
     try:
         with redirect_stdout(sys.stderr):  # Where progress belongs; torch.hub prints its own to stdout.
             yield

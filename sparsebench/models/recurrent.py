@@ -23,8 +23,7 @@ class RecurrentClassifier(nn.Module):
         self, num_classes: int, features: int, rows: bool, hidden: int, layers: int, bidirectional: bool
     ) -> None:
         super().__init__()
-        self.rows = rows
-        self.directions = 2 if bidirectional else 1
+        self.rows, self.directions = rows, 2 if bidirectional else 1
         # The layers are named by their kind, ``gru`` or ``lstm``.
         self.kind = self.cell.__name__.lower()
         self.add_module(self.kind, self.cell(features, hidden, layers, batch_first=True, bidirectional=bidirectional))
@@ -70,6 +69,5 @@ def build_recurrent(
         )
     if min(hidden, layers) < 1:
         raise ModelError(f"{name} cannot have hidden={hidden} and layers={layers}; give at least 1 of each.")
-    rows = len(shape) == 3
-    features = shape[0] * shape[2] if rows else shape[1]
-    return kind(num_classes, features, rows, hidden, layers, bidirectional)
+    features = shape[0] * shape[2] if len(shape) == 3 else shape[1]
+    return kind(num_classes, features, len(shape) == 3, hidden, layers, bidirectional)

@@ -34,18 +34,13 @@ class SeedResult:
     """A trial and what follows from its baselines; what cannot be compared is None.
 
     Attributes:
-        trial: the trial itself.
-        drop: top-1 lost against dense fp32 of the same seed and backend.
-        drop_eager: the same against dense fp32 on eager.
+        drop: top-1 lost against dense fp32 of the same seed and backend; ``drop_eager`` against that on eager.
         interaction_pp: joint drop − (drop by pruning alone + drop by quantization alone), in percentage points;
             positive where the two together cost more than the sum. None for a trial that does not do both.
-        file_ratio: dense fp32 file size / file size.
-        deflated_ratio: dense fp32 deflated file size / deflated file size.
+        file_ratio: dense fp32 file size / file size; ``deflated_ratio`` the same of deflated files.
         compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
         theoretical_speedup: MACs of the dense network of the same seed / MACs with a non-zero weight; the same for all
             schemes and backends of one trained network.
-        zeros: sparsity before and after quantization.
-        timings: latencies, with their speedups and verdicts.
     """
 
     trial: TrialResult

@@ -41,10 +41,7 @@ class Correctness:
     def drop(self, before: EvaluateResult | None, after: EvaluateResult | None, same_data: bool = True) -> Drop | None:
         """Return top-1 lost from ``before`` to ``after``, None where one of them has no accuracy.
 
-        Args:
-            before: the one that accuracy is lost against.
-            after: the other.
-            same_data: whether both are known to have read the same samples in the same order; else it is unpaired.
+        It is paired only with ``same_data``: both are known to have read the same samples in the same order.
         """
         if not scored(before) or not scored(after):
             return None
@@ -91,6 +88,5 @@ def mean_drop(drops: Sequence[Drop]) -> Drop | None:
     """
     if not drops:
         return None
-    n = len(drops)
-    pp, low, high = (sum(values) / n for values in list(zip(*drops, strict=True))[:3])
+    pp, low, high = (sum(values) / len(drops) for values in list(zip(*drops, strict=True))[:3])
     return Drop(pp, low, high, all(drop.paired for drop in drops))

@@ -1,5 +1,6 @@
 """Operating points: the trials that differ in nothing but their seed, joined."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -70,11 +71,9 @@ class Point:
     @property
     def chance(self) -> float | None:
         """Accuracy of guessing, 1 / classes, where it cannot be told from the accuracy of at least one seed."""
-        trained = next((seed.trial.trained for seed in self.seeds if seed.trial.trained), None)
-        lows = [seed.trial.evaluated.top1_low for seed in self.seeds if seed.trial.evaluated]
-        if trained is None or trained.classes < 2 or not lows:
-            return None
-        return 1.0 / trained.classes if min(lows) <= 1.0 / trained.classes else None
+        classes = next((seed.trial.trained.classes for seed in self.seeds if seed.trial.trained), 0)
+        low = min((seed.trial.evaluated.top1_low for seed in self.seeds if seed.trial.evaluated), default=math.inf)
+        return 1.0 / classes if classes >= 2 and low <= 1.0 / classes else None
 
     @property
     def pruning(self) -> str:

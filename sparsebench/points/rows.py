@@ -75,10 +75,8 @@ def finite(value: Any) -> Any:
 def exact_value(name: str, trial: TrialResult) -> float | None:
     """Return what is known exactly of a trial, None where it was not measured.
 
-    Args:
-        name: ``size`` or ``deflated_size`` of the saved file, or ``memory``, the working memory at batch 1 without
-            weights, in bytes; or ``macs``, multiply-accumulates with a non-zero weight, for one sample.
-        trial: the trial.
+    ``size`` or ``deflated_size`` of the saved file, or ``memory``, the working memory at batch 1 without weights, in
+    bytes; or ``macs``, multiply-accumulates with a non-zero weight, for one sample.
     """
     if name == "macs":
         return trial.trained.effective_macs if trial.trained else None

@@ -26,13 +26,7 @@ COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None))
 
 
 def csv_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
-    """Return one row a trial, with a heading; what was not measured is empty.
-
-    Args:
-        run: the records.
-        sections: the run's models and data sets.
-        rows: what ``trial_rows`` returns for them, where that is at hand.
-    """
+    """Return one row a trial, with a heading; what was not measured is empty. ``rows`` are those of ``trial_rows``."""
     buffer = _Rows()
     csv.writer(buffer).writerows([COLUMNS, *(row.values() for row in rows or trial_rows(run, sections))])
     return buffer.getvalue()
@@ -53,7 +47,7 @@ def trial_rows(run: Run, sections: Sequence[Section]) -> list[Row]:
 def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
     """Return points, trials, costs, audited and trained layers as JSON; NaN and infinity, which it lacks, are null.
 
-    Of what there may be thousands, each stands on a line of its own. Arguments are those of ``csv_text``.
+    Of what there may be thousands, each stands on a line of its own. ``rows`` are those of ``trial_rows``.
     """
     record = run.record
     content = {

@@ -52,11 +52,7 @@ def readme(
 ) -> str:
     """Return the report as Markdown.
 
-    Args:
-        run: the records.
-        sections: the run's models and data sets.
-        figures: the figures of each section, by its place among the sections.
-        benchmarks: figures of pytest-benchmark beside ours; empty where there are none.
+    ``figures`` are those of each section, by its place; ``benchmarks`` those of pytest-benchmark, empty without any.
     """
     several = len(sections) > 1
     parts = [f"# {escape(run.record.name)}: pruning and quantization", *_answers(sections)]

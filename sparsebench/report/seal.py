@@ -34,11 +34,8 @@ def renew_report(run: Run, out: Path, root: Path) -> Path:
 
     Args:
         run: the records.
-        out: the folder of the report.
+        out: the folder of the report, whose README.md is returned.
         root: the run directory.
-
-    Returns:
-        The path of README.md.
 
     Raises:
         SparsebenchError: where ``write_report`` does, or the seal cannot be written.

@@ -18,11 +18,9 @@ TOGETHER = "‡"
 TEXT = {"pruner", "scheme", "backend", "verdict", "against eager"}
 """Columns that hold no numbers."""
 
-
 WAITING = "not run yet"
 
 _NAMES = ("status", "model", "data", "scheme", "backend")
-
 
 MOST_ROWS = 200
 """Points up to which every one of a section has its row in each table."""

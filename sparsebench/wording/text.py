@@ -67,8 +67,7 @@ def listing(words: list[str]) -> str:
 
 def first_of(names: Sequence[str], most: int) -> str:
     """Return names with commas between them, and of more than ``most`` how many are left out."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -112,8 +112,7 @@ def _json(chart: Mapping[str, Any]) -> str:
 
 def _nonce(*parts: str) -> str:
     """Return a value that is the same for the same page, and that nobody knows whose text is only a part of it."""
-    digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return base64.b64encode(digest[:18]).decode()
+    return base64.b64encode(hashlib.sha256("\0".join(parts).encode()).digest()[:18]).decode()
 
 
 def _bundle(kind: str) -> str:
@@ -126,11 +125,9 @@ def _own(name: str) -> str:
 
 
 def body_of(markdown: str, figures: Mapping[str, str]) -> Body:
-    """Return Markdown of a report as HTML.
+    """Return Markdown of a report, in which texts of users are escaped already, as HTML.
 
-    Args:
-        markdown: what ``markdown.readme`` returns; texts of users in it are escaped already.
-        figures: what is put in the place of each picture, by the stem of its file.
+    ``figures`` are what is put in the place of each picture, by the stem of its file.
     """
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
     tokens = reader.parse(markdown)
@@ -192,8 +189,7 @@ def _mark_table(tokens: list[Token], place: int) -> None:
     named = False
     for at in range(place, end):
         token = tokens[at]
-        if token.type == "th_open" and tokens[at + 1].content.strip():
-            named = True
+        named = named or (token.type == "th_open" and bool(tokens[at + 1].content.strip()))
         if token.type == "td_open" and "right" in str(token.attrGet("style") or ""):
             token.attrSet("data-order", html.escape(sort_key(tokens[at + 1].content)))
     if named and rows > 1:
