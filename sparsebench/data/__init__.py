@@ -70,8 +70,10 @@ def load_splits(name: str, options: Mapping[str, Any] | None = None) -> Splits:
         signature = inspect.signature(loader)
         signature.bind(**options)
     except TypeError as error:
-        names = ", ".join(signature.parameters) or "no options"
-        raise DataError(f"Dataset {name!r} cannot be loaded with these options: {error}. It takes {names}.") from error
+        raise DataError(
+            f"Dataset {name!r} cannot be loaded with these options: {error}. "
+            f"It takes {', '.join(signature.parameters) or 'no options'}."
+        ) from error
     except ValueError:  # A compiled loader may not tell its signature; the call itself will.
         pass
     splits = _splits(name, loader(**options))

@@ -83,7 +83,7 @@ class ImageTensors(Dataset[Any]):
         return list(zip(images, labels.tolist(), strict=True))
 
     def fetch(self, positions: Tensor) -> list[Tensor]:
-        """Return images, float32 (B, C, H, W), and labels, int64 (B,), at positions (B,) from 0 to ``len(self) - 1``."""
+        """Return images, float32 (B, C, H, W), and labels, int64 (B,), of positions (B,) below ``len(self)``."""
         rows = self.rows[positions].to(self.images.device)
         images = self.images.index_select(0, rows)
         if self.augmentation is not None:

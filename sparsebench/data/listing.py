@@ -107,8 +107,7 @@ def _is_split(folder: Path) -> bool:
 
 
 def _images(folder: Path, deep: bool = True) -> list[Path]:
-    found = folder.rglob("*") if deep else folder.glob("*")
-    return sorted(path for path in found if is_image(path.name) and path.is_file())
+    return sorted(path for path in folder.glob("**/*" if deep else "*") if is_image(path.name) and path.is_file())
 
 
 def extracted(archive: Path, cache: Path) -> Path:

@@ -58,9 +58,9 @@ def build_model(
         try:
             signature.bind(**passed)
         except TypeError as error:
-            names = ", ".join(signature.parameters) or "no arguments"
             raise ModelError(
-                f"Model {name!r} cannot be built with these options: {error}. It takes {names}."
+                f"Model {name!r} cannot be built with these options: {error}. "
+                f"It takes {', '.join(signature.parameters) or 'no arguments'}."
             ) from error
     built = factory(**passed)
     if not isinstance(built, nn.Module):

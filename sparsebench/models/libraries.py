@@ -73,8 +73,7 @@ class TorchvisionNetwork:
             raise UnknownNameError(unknown_name(f"Weights of torchvision:{self.name}", weights, known.__members__))
         with download_in_words(f"The weights {known.__name__}.{member}"):
             state = known[member].get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
-        heads = tuple(f"{head}." for head in ("aux1", "aux2", "AuxLogits"))
-        return {key: value for key, value in state.items() if not key.startswith(heads)}
+        return {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2.", "AuxLogits."))}
 
 
 class TimmNetwork:

@@ -63,8 +63,7 @@ def _separable(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, .
 
 def resnet8(num_classes: int, input_shape: tuple[int, ...]) -> ResNet8:
     """Residual network of MLPerf Tiny for CIFAR-10 (image classification), 78 k parameters."""
-    channels, _, _ = image_shape("resnet8", input_shape)
-    return ResNet8(num_classes, channels)
+    return ResNet8(num_classes, image_shape("resnet8", input_shape)[0])
 
 
 def ds_cnn(num_classes: int, input_shape: tuple[int, ...]) -> nn.Sequential:

@@ -114,5 +114,4 @@ def resnet110(num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
 
 
 def _of_depth(depth: int, num_classes: int, input_shape: tuple[int, ...]) -> ResNetCIFAR:
-    channels, _, _ = image_shape(f"resnet{depth}", input_shape)
-    return ResNetCIFAR((depth - 2) // 6, num_classes, channels)
+    return ResNetCIFAR((depth - 2) // 6, num_classes, image_shape(f"resnet{depth}", input_shape)[0])

@@ -173,8 +173,8 @@ class Section:
 
     @cached_property
     def _dense_ms(self) -> dict[str, float]:
-        timings = {point.backend: point.timing(self.setting) for point in self.points if point.is_baseline}
-        return {backend: timing.median_ms.mean for backend, timing in timings.items() if timing}
+        baselines = (point for point in self.points if point.is_baseline)
+        return {p.backend: timing.median_ms.mean for p in baselines if (timing := p.timing(self.setting))}
 
     def on(self, backend: str) -> tuple[Point, ...]:
         """Return the points shown of one backend."""

@@ -51,7 +51,7 @@ def checklist(run: Run, sections: Sequence[Section]) -> list[Check]:
 def checklist_markdown(checks: list[Check]) -> str:
     """Return the checklist as a Markdown list, with its score."""
     kept = sum(check.kept for check in checks)
-    lines = [f"- {'✓' if c.kept else '✗'} {c.practice} ({c.evidence})" for c in checks]
+    lines = (f"- {'✓' if c.kept else '✗'} {c.practice} ({c.evidence})" for c in checks)
     return "\n".join([f"{kept} of {len(checks)} kept.", "", *lines])
 
 
@@ -77,8 +77,12 @@ def _subjects(run: Run, sections: Sequence[Section], points: list[Point]) -> Ite
     )
     sizes = {trial.trial.data: record.train_samples for trial, record in trained_records(run).values()}
     real = [escape(data) for data, samples in sizes.items() if data not in TOYS and samples >= TOY_SAMPLES]
-    toys = f"{listing([escape(data) for data in sizes][:6])} alone in this run" if sizes else "nothing has finished"
-    yield _check(bool(real), "not on toy data sets alone", listing(real[:6]), toys)
+    yield _check(
+        bool(real),
+        "not on toy data sets alone",
+        listing(real[:6]),
+        f"{listing([escape(data) for data in sizes][:6])} alone in this run" if sizes else "nothing has finished",
+    )
 
 
 def _operating_points(sections: Sequence[Section], points: list[Point]) -> Iterator[Check]:

@@ -87,8 +87,7 @@ def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None 
             for network in networks(section)
         ],
     }
-    parts = [f"{json.dumps(name)}: {_member(content[name])}" for name in sorted(content)]
-    return "{\n" + ",\n".join(parts) + "\n}\n"
+    return "{\n" + ",\n".join(f"{json.dumps(name)}: {_member(content[name])}" for name in sorted(content)) + "\n}\n"
 
 
 def _member(value: Any) -> str:
