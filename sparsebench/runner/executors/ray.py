@@ -246,9 +246,7 @@ class RayExecutor:
         return [Ended(running.task, found)]
 
     def _try_again(self, running: Running, error: Exception, tell: Tell) -> list[Ended]:
-        kind = type(error).__name__
-        task, allowed = running.task, self._config.retries
-        why = _REASONS.get(kind, f"its worker was lost ({kind})")
+        task, why, allowed = running.task, _reason(error), self._config.retries
         self._lost[task.key] += 1
         lost = self._lost[task.key]
         if lost <= allowed:
@@ -277,3 +275,8 @@ class RayExecutor:
     def _cancel(self, ref: Any) -> None:
         with contextlib.suppress(Exception):
             self._cluster.ray.cancel(ref, force=True)
+
+
+def _reason(error: Exception) -> str:
+    kind = type(error).__name__
+    return _REASONS.get(kind, f"its worker was lost ({kind})")
