@@ -1,10 +1,9 @@
 """Tiny sweeps for tests: real training on digits, seconds."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 from patience import LONG
 
 from sparsebench import load_config
@@ -38,17 +37,15 @@ def tiny_arguments(*overrides):
     return [argument for override in (*TINY, *overrides) for argument in ("--set", override)]
 
 
+def environment(**more):
+    """What commands of these tests run in: the tests' own modules are importable."""
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
 def sparsebench(*arguments, cwd, env=None, timeout=LONG):
     """Run the command line in a process of its own, as a user would, with the tests' own modules importable."""
-    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, "-m", "sparsebench", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    return forked.run(["-m", "sparsebench", *arguments], cwd, environment(**(env or {})), timeout)
 
 
 TIMING = {

@@ -1,0 +1,99 @@
+"""Commands in processes of their own that begin in a blink: forked from one that has imported what they need.
+
+A fresh interpreter takes seconds for torch alone, more than most of the sweeps of these tests. What is started here is a
+process like any other: it has its own environment, folder, output, group and signals, and can be killed.
+"""
+
+import io
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from patience import LONG
+
+from sparsebench.processes import starter
+
+
+def _begin(arguments, cwd, env, output):
+    """Become ``python *arguments``; the main function of the process."""
+    if os.name == "posix":
+        os.setsid()
+        # Workers of a run leave interrupts to their driver; a command does not.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for number, path in zip((1, 2), output, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
+    # Those at hand may have been replaced by whoever runs the tests.
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(os.fdopen(number, "wb", 0), encoding="utf-8", write_through=True) for number in (1, 2)
+    )
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    added = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
+    kind, what, *rest = arguments
+    sys.path[:] = [str(cwd) if kind == "-m" else "", *added, *(path for path in sys.path if path not in added)]
+    sys.argv[:] = [kind, *rest]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - a test's own code
+
+
+class Process:
+    """A process that was started; it has what these tests use of ``subprocess.Popen``.
+
+    Args:
+        arguments: what would follow ``python``: ``-m MODULE ARGUMENT …`` or ``-c CODE ARGUMENT …``.
+        cwd: its working directory.
+        env: its whole environment.
+    """
+
+    def __init__(self, arguments, cwd, env=None):
+        self.args = [str(argument) for argument in arguments]
+        self._files = [Path(tempfile.mkstemp(prefix="sparsebench-test-")[1]) for _ in range(2)]
+        env = dict(os.environ if env is None else env)
+        self._process = starter().start(_begin, self.args, str(cwd), env, [str(f) for f in self._files], name="command")
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, timeout=LONG):
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def communicate(self, timeout=LONG):
+        self.wait(timeout)
+        stdout, stderr = (file.read_text() for file in self._files)
+        return stdout, stderr
+
+    def send_signal(self, number):
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def terminate(self):
+        self._process.terminate()
+
+
+def run(arguments, cwd, env=None, timeout=LONG):
+    """Run a command to its end, as ``subprocess.run`` does with its output as text."""
+    process = Process(arguments, cwd, env)
+    try:
+        stdout, stderr = process.communicate(timeout)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
