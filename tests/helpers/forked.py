@@ -1,7 +1,7 @@
 """Commands in processes of their own that begin in a blink: forked from one that has imported what they need.
 
-A fresh interpreter takes seconds for torch alone, more than most of the sweeps of these tests. What is started here is a
-process like any other: it has its own environment, folder, output, group and signals, and can be killed.
+A fresh interpreter takes seconds for torch alone, more than most of the sweeps of these tests. What is started here is
+a process like any other: it has its own environment, folder, output, group and signals, and can be killed.
 """
 
 import io
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from patience import LONG
@@ -77,6 +78,19 @@ class Process:
         self.wait(timeout)
         stdout, stderr = (file.read_text() for file in self._files)
         return stdout, stderr
+
+    def said(self, part):
+        """Wait until a whole line of what it writes to stderr contains ``part``, and return that line."""
+        until = time.monotonic() + LONG
+        while time.monotonic() < until:
+            ended = self.returncode is not None
+            lines = self._files[1].read_text().splitlines(keepends=True)
+            found = [line for line in lines if part in line and line.endswith("\n")]
+            if found:
+                return found[0]
+            assert not ended, f"it ended and did not say {part!r}"
+            time.sleep(0.02)
+        raise subprocess.TimeoutExpired(self.args, LONG)
 
     def send_signal(self, number):
         if self.returncode is None:

@@ -8,9 +8,10 @@ import sys
 import time
 from collections import Counter
 
+import forked
 import pytest
 from patience import LONG
-from sweeps import ROOT, TESTS, TIMED, rows, sparsebench
+from sweeps import ROOT, TIMED, environment, rows, sparsebench
 
 from sparsebench import load_config, load_run, run_sweep
 from sparsebench.runner.sharing.shards import Shard, what_is_left
@@ -46,21 +47,10 @@ class Folder:
     def __init__(self, path):
         self.path, self.counted, self.started = path, path / "counted", []
         (path / "sweep.toml").write_text(SWEEP)
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
-            "COUNTED": str(self.counted),
-        }
+        self.environment = environment(COUNTED=str(self.counted))
 
-    def start(self, *arguments, **environment):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sparsebench", "run", *arguments],
-            cwd=self.path,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *arguments, **more):
+        process = forked.Process(["-m", "sparsebench", "run", *arguments], self.path, self.environment | more)
         self.started.append(process)
         return process
 
@@ -117,7 +107,7 @@ def test_a_driver_waits_for_another_and_takes_over_what_it_was_at_when_it_is_kil
     first = folder.start(*RUN, SECONDS_MORE="600")
     folder.wait_for("train", 1)
     other = folder.start(*RUN)
-    said = next(line for line in iter(other.stderr.readline, "") if "waiting" in line)
+    said = other.said("waiting")
     assert f"waiting for process {first.pid} on " in said
     assert "works in the same run directory" in said
     first.send_signal(signal.SIGKILL)

@@ -7,14 +7,14 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 
+import forked
 import pytest
 from plans import SETUP, todo
-from sweeps import TESTS, TIMED, Recorder, rows, sparsebench, tiny, tiny_arguments
+from sweeps import TIMED, Recorder, environment, rows, sparsebench, tiny, tiny_arguments
 
 from sparsebench import run_sweep
 from sparsebench.errors import SparsebenchError, StoreError
@@ -240,16 +240,7 @@ def test_a_run_that_is_told_to_end_does_so_within_seconds_with_all_its_workers(
     folder, number, how, workers, code, word
 ):
     command = ["run", *tiny_arguments(*FALTERS, "thresholds=0.9"), *how, "--no-report"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sparsebench", *command],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # Whatever started these tests may ignore interrupts, as shells do for what runs in the background.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = forked.Process(["-m", "sparsebench", *command], folder, environment())
     # Dense networks are trained, then the trainer hangs.
     wait_until(lambda: len(list(folder.glob("*.pid"))) == (workers or 1))
     pids = [int(path.stem) for path in folder.glob("*.pid")]

@@ -2,24 +2,18 @@
 
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 
+import forked
 import pytest
-from patience import LONG
 from quick import quick
-from sweeps import TESTS, TIMED, rows, sparsebench, tiny, tiny_arguments
+from sweeps import TESTS, TIMED, environment, rows, sparsebench, tiny, tiny_arguments
 
 from sparsebench import load_run, run_sweep
 from sparsebench.errors import ConfigError
-
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
-}
 
 FRAGILE = ("train.trainer=fragile:Fragile",)
 
@@ -65,13 +59,8 @@ def test_a_run_killed_in_the_middle_of_a_stage_is_finished_with_the_same_records
 @pytest.mark.parametrize("nth", [1, 4])
 def test_a_run_killed_while_a_result_is_written_is_finished_with_the_same_records(tmp_path, undisturbed, nth):
     script = DIE_WHILE_COMMITTING.format(nth=nth)
-    killed = subprocess.run(
-        [sys.executable, "-c", script, "run", *tiny_arguments(*FRAGILE), "--no-report"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        timeout=LONG,
-    )
+    arguments = ["-c", script, "run", *tiny_arguments(*FRAGILE), "--no-report"]
+    killed = forked.run(arguments, tmp_path, environment())
     assert killed.returncode == -signal.SIGKILL
     committed = list(tmp_path.glob("runs/tiny/*/*/result.json"))
     assert len(committed) == nth - 1
@@ -80,13 +69,8 @@ def test_a_run_killed_while_a_result_is_written_is_finished_with_the_same_record
 
 def test_a_run_killed_while_a_session_is_recorded_times_the_rest_in_another(tmp_path):
     # Three networks are trained, four compressed and evaluated; the second of four latencies is being written.
-    killed = subprocess.run(
-        [sys.executable, "-c", DIE_WHILE_COMMITTING.format(nth=13), "run", *tiny_arguments(*TIMED), "--no-report"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        timeout=LONG,
-    )
+    arguments = ["-c", DIE_WHILE_COMMITTING.format(nth=13), "run", *tiny_arguments(*TIMED), "--no-report"]
+    killed = forked.run(arguments, tmp_path, environment())
     assert killed.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob("runs/tiny/measure/*/result.json"))) == 1
     finish(tmp_path, *TIMED)

@@ -3,16 +3,16 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 
+import forked
 import pytest
 from modules import modules_after
 from patience import LONG
 from plans import SETUP, todo
-from sweeps import TESTS, TIMED, Recorder, rows, stage_files, tiny, tiny_arguments
+from sweeps import TIMED, Recorder, environment, rows, stage_files, tiny, tiny_arguments
 
 from sparsebench import load_run, run_sweep
 from sparsebench.errors import ConfigError, SparsebenchError
@@ -82,20 +82,12 @@ def driver(cluster, tmp_path):
     """Start ``sparsebench run`` against the cluster, in a process of its own."""
     started = []
 
-    def start(*overrides, **environment):
+    def start(*overrides, **more):
         arguments = ["--executor", "ray", "--no-report"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sparsebench", "run", *arguments, *tiny_arguments(*SWEEP, *overrides)],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
-                "RAY_ADDRESS": cluster.address,
-                **environment,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        process = forked.Process(
+            ["-m", "sparsebench", "run", *arguments, *tiny_arguments(*SWEEP, *overrides)],
+            tmp_path,
+            environment(RAY_ADDRESS=cluster.address, **more),
         )
         started.append(process)
         return process

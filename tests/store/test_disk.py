@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from patience import LONG
 from quick import QUICK
@@ -30,17 +31,8 @@ ENVIRONMENT = {
 NAMESPACES = ([], ["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"])
 
 
-def sweep(folder, *arguments, **keywords):
-    return subprocess.run(
-        [sys.executable, "-m", "sparsebench", "run", *ARGUMENTS, "--no-report", *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LONG,
-        **keywords,
-    )
+def sweep(folder, *arguments):
+    return forked.run(["-m", "sparsebench", "run", *ARGUMENTS, "--no-report", *arguments], folder, ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
