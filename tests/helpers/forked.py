@@ -56,7 +56,10 @@ class Process:
 
     def __init__(self, arguments, cwd, env=None):
         self.args = [str(argument) for argument in arguments]
-        self._files = [Path(tempfile.mkstemp(prefix="sparsebench-test-")[1]) for _ in range(2)]
+        self._folder = tempfile.TemporaryDirectory(prefix="sparsebench-test-", ignore_cleanup_errors=True)
+        self._files = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        for file in self._files:
+            file.touch()
         env = dict(os.environ if env is None else env)
         self._process = starter().start(_begin, self.args, str(cwd), env, [str(f) for f in self._files], name="command")
         self.pid = self._process.pid

@@ -31,8 +31,14 @@ ENVIRONMENT = {
 NAMESPACES = ([], ["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"])
 
 
-def sweep(folder, *arguments):
-    return forked.run(["-m", "sparsebench", "run", *ARGUMENTS, "--no-report", *arguments], folder, ENVIRONMENT)
+def sweep(folder, *arguments, **keywords):
+    """Run a sweep; ``keywords`` are for subprocess, where something takes effect in a program that is loaded anew."""
+    command = ["-m", "sparsebench", "run", *ARGUMENTS, "--no-report", *arguments]
+    if not keywords:
+        return forked.run(command, folder, ENVIRONMENT)
+    command = [sys.executable, *command]
+    output = {"capture_output": True, "text": True}
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=False, timeout=LONG, **output, **keywords)
 
 
 @pytest.fixture(scope="module")
