@@ -35,6 +35,10 @@ def _begin(arguments, cwd, env, output):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    if "OMP_NUM_THREADS" in env:  # read when torch was imported, which is long ago
+        import torch
+
+        torch.set_num_threads(int(env["OMP_NUM_THREADS"]))
     added = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     kind, what, *rest = arguments
     sys.path[:] = [str(cwd) if kind == "-m" else "", *added, *(path for path in sys.path if path not in added)]
