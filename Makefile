@@ -3,16 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench perf docs test lint format clean
+.PHONY: bench perf docs test test-all quick whole lint style types format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make bench   run the default sweep, write reports/default/, time every trial with pytest-benchmark"
-	@echo "make perf    measure our own speed against peers, write reports/performance/"
-	@echo "make docs    make the tables of the documentation anew and build it as a site, in site/"
-	@echo "make test    lint, types and tests"
-	@echo "make format  format the code"
-	@echo "make clean   remove the environment, caches and run directories"
+	@echo "make bench     run the default sweep, write reports/default/, time every trial with pytest-benchmark"
+	@echo "make perf      measure our own speed against peers, write reports/performance/"
+	@echo "make docs      make the tables of the documentation anew and build it as a site, in site/"
+	@echo "make test      lint, types and tests"
+	@echo "make test-all  the same with the slow tests, which CI leaves out"
+	@echo "make format    format the code"
+	@echo "make clean     remove the environment, caches and run directories"
 
 # The stamp is made last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml
@@ -34,13 +35,27 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m tools.tables
 	$(BIN)/python -m zensical build --strict --clean
 
+# Types are checked beside the tests, which leave a core idle now and then.
+test: $(VENV)/.installed style
+	@$(MAKE) --no-print-directory --jobs=2 types quick
+
+test-all: $(VENV)/.installed style
+	@$(MAKE) --no-print-directory --jobs=2 types whole
+
 # Files stay whole, so that what their tests share is made once.
-test: $(VENV)/.installed lint
+quick: $(VENV)/.installed
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile -m "not slow"
+
+whole: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
-lint: $(VENV)/.installed
+lint: style types
+
+style: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
 	$(BIN)/mypy
 
 format: $(VENV)/.installed

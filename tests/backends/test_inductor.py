@@ -72,7 +72,6 @@ def test_control_flow_on_data_is_refused_with_the_reason_and_the_remedy():
 
 
 @x86
-@pytest.mark.slow
 def test_the_audit_is_of_the_kernels_that_run(static):
     _, made, _ = static
     facts = {fact.name: fact for fact in made.layers}
@@ -90,7 +89,6 @@ def test_the_audit_is_of_the_kernels_that_run(static):
 
 
 @x86
-@pytest.mark.slow
 def test_zeros_of_the_sparse_network_stay_zeros_in_int8(static):
     net, made, _ = static
     before = {weight.layer: int((weight.parameter == 0).sum()) for weight in all_weights(net)}
@@ -99,7 +97,6 @@ def test_zeros_of_the_sparse_network_stay_zeros_in_int8(static):
 
 
 @x86
-@pytest.mark.slow
 def test_what_is_stored_is_int8_and_not_the_float_weights_that_pt2e_keeps_beside(static):
     net, made, _ = static
     weights = sum(weight.parameter.numel() for weight in all_weights(net))
@@ -109,13 +106,11 @@ def test_what_is_stored_is_int8_and_not_the_float_weights_that_pt2e_keeps_beside
 
 
 @x86
-@pytest.mark.slow
 def test_the_libraries_say_nothing_to_the_user(static):
     assert static[2] == []
 
 
 @x86
-@pytest.mark.slow
 def test_batches_of_any_size_give_the_same_as_one_by_one(static):
     _, made, _ = static
     batch = torch.cat([images(), images(), images()[:1]])
@@ -126,7 +121,6 @@ def test_batches_of_any_size_give_the_same_as_one_by_one(static):
 
 
 @x86
-@pytest.mark.slow
 def test_the_calibration_of_another_network_is_refused(static, tmp_path):
     _, made, _ = static
     files = stored(made, tmp_path)
@@ -136,7 +130,6 @@ def test_the_calibration_of_another_network_is_refused(static, tmp_path):
 
 
 @x86
-@pytest.mark.slow
 def test_an_lstm_stays_in_float_under_pt2e_and_the_record_warns_of_it():
     class LSTMOnly(nn.Module):
         def __init__(self):

@@ -55,13 +55,12 @@ BY_PROCESSOR = {("lstm", "bf16", "inductor"): "could not create a primitive desc
 """What runs on some processors only: (network, scheme, backend) and a part of the reason on others. oneDNN has LSTMs in
 bf16 where the processor has instructions for it."""
 
-ALL = os.environ.get("SPARSEBENCH_WHOLE_MATRIX") == "1"
 COMPILING = {("small_cnn", scheme) for scheme in FORMATS} | {
     ("resnet20", "static"),
     ("gru", "fp32"),
     ("lstm", "static"),
 }
-"""What inductor, which compiles each for ten seconds and more, is tried with unless the whole matrix is wanted."""
+"""What inductor, which compiles each for ten seconds and more, is tried with unless all tests are wanted."""
 
 
 @dataclass
@@ -78,16 +77,13 @@ def _cells():
     for net in NETS:
         for backend in BACKENDS:
             for scheme in SCHEMES:
-                large = NETS[net].large and not (backend == "eager" and scheme in ("fp32", "static"))
                 emulated = backend == "eager" and scheme in ("bf16", "fp16") and net.startswith("resnet")
-                marks = [pytest.mark.slow] if large or emulated or backend == "inductor" else []
                 left_out = (
                     backend == "inductor" and scheme not in NOT_OFFERED[backend] and (net, scheme) not in COMPILING
                 )
                 # Int8 is what a large network may bring a runtime to grief with.
                 left_out |= NETS[net].large and backend in ("onnxruntime", "openvino") and scheme != "static"
-                if (left_out or emulated) and not ALL:
-                    marks.append(pytest.mark.skip("takes long; set SPARSEBENCH_WHOLE_MATRIX=1 to try it"))
+                marks = [pytest.mark.slow] if left_out or emulated else []
                 yield pytest.param(net, scheme, backend, marks=marks, id=f"{net}-{backend}-{scheme}")
 
 
@@ -174,7 +170,7 @@ def test_a_network_agrees_with_fp32_or_says_why_it_does_not_run(net, scheme, bac
     assert [str(warning.message) for warning in found.leaked] == []
 
 
-@pytest.mark.parametrize("net", [pytest.param(n, marks=[pytest.mark.slow] if NETS[n].large else []) for n in NETS])
+@pytest.mark.parametrize("net", NETS)
 def test_the_inputs_are_told_apart_so_that_agreement_means_something(net):
     labels = held_out(net)[1]
     scores = float_outputs(net)

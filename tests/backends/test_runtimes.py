@@ -617,7 +617,6 @@ class WideGRU(SmallGRU):
         self.rnn, self.classifier = nn.GRU(8, 48, batch_first=True), nn.Linear(48, 10)
 
 
-@pytest.mark.slow
 def test_weights_of_a_recurrent_layer_are_stored_as_they_are_used():
     made = build_backend("onnxruntime").compress(built(WideGRU), "fp32", (sequences(),), recorded())
     weights = 3 * 48 * (8 + 48)
@@ -627,7 +626,6 @@ def test_weights_of_a_recurrent_layer_are_stored_as_they_are_used():
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "int8"),
     [(DeepLSTM, {"static": {"classifier"}, "dynamic": {"rnn", "rnn (2)", "classifier"}}), (SmallGRU, None)],
@@ -647,7 +645,6 @@ def test_a_function_with_a_parameter_is_named_after_it():
     assert [fact.name for fact in made.layers] == ["kernel", "classifier"]
 
 
-@pytest.mark.slow
 def test_a_sweep_over_three_backends_ends_with_every_trial_or_its_reason(tmp_path):
     from sweeps import TIMED, tiny
 

@@ -201,7 +201,6 @@ def test_half_precision_of_eager_leaves_torch_as_it_ran(elsewhere, tmp_path):
     assert done.verification.agreement == 1.0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "runtime", "file"), [("openvino", "openvino", "a.xml"), ("onnx", "onnxruntime", "a.onnx")]
 )

@@ -338,7 +338,6 @@ def test_the_command_refuses_what_it_cannot_compare(folder):
     assert str(done.exception) == "--baseline 'x.pt2' is none of the files; it must be one of fixed.pt2, open.pt2."
 
 
-@pytest.mark.slow
 def test_the_command_compares_files_of_every_runtime(folder, onnx, xml):
     done = sparsebench(
         *("time", folder / "open.pt2", onnx, xml, "--baseline", "open.onnx", "--batch=2", "--json"),

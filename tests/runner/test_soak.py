@@ -34,7 +34,6 @@ def soak(script, folder, kills):
 
 
 @forks
-@pytest.mark.slow
 @pytest.mark.timeout(VERY_LONG + 100)
 @pytest.mark.parametrize(
     ("script", "kills"), [("soak.py", KILLS), ("soak_pairs.py", KILLS_OF_PAIRS)], ids=["alone", "in pairs"]

@@ -422,7 +422,6 @@ def test_a_compiled_network_trains_the_same(tmp_path, monkeypatch):
         assert torch.allclose(value.float(), plain.state_dict()[name].float(), atol=1e-3), name
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
 def test_a_network_is_compiled_by_inductor_and_pruned(tmp_path):
     torch.compiler.reset()
