@@ -21,7 +21,7 @@ ALLOWED = {
     "processes": set(),
     "registry": {"errors"},
     "statistics": {"errors"},
-    "store": {"errors"},
+    "store": {"errors", "lazy"},
     "wording": {"errors", "registry", "statistics"},
     "config": COMMON,
     "data": COMMON,

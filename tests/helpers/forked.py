@@ -16,7 +16,7 @@ from pathlib import Path
 
 from patience import LONG
 
-from sparsebench.processes import starter
+from sparsebench import processes
 
 
 def _begin(arguments, cwd, env, output):
@@ -65,7 +65,8 @@ class Process:
         for file in self._files:
             file.touch()
         env = dict(os.environ if env is None else env)
-        self._process = starter().start(_begin, self.args, str(cwd), env, [str(f) for f in self._files], name="command")
+        output = [str(file) for file in self._files]
+        self._process = processes.start(_begin, self.args, str(cwd), env, output, name="command")
         self.pid = self._process.pid
 
     @property
