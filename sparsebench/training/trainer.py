@@ -223,11 +223,7 @@ class Trainer(TrainerParts):
             if math.isnan(val_loss):
                 raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
             done = Epoch(
-                epoch,
-                train_loss,
-                val_loss,
-                val_accuracy,
-                threshold=reached_sparsity(model, self.include_classifier, self._kept),
+                epoch, train_loss, val_loss, val_accuracy, reached_sparsity(model, self.include_classifier, self._kept)
             )
             self.history += (done,)
             if sparsity is None or sparsity.complete(epoch * steps):
