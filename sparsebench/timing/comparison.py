@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from tabulate import tabulate
 
-from sparsebench.statistics.ratios import median_interval, sign_test
+from sparsebench.statistics.ratios import Floats, median_interval, sign_test
 from sparsebench.statistics.verdicts import Verdict, holm, is_valid, verdict
 from sparsebench.timing.machine import Conditions
 from sparsebench.timing.schedule import Settings
@@ -251,25 +251,26 @@ def summarise(
 
 def _timings(session: Session, second: str | None) -> list[Timing]:
     """Return the timings of a session in the order of its names, without a verdict yet."""
-    paired = _ratios(session, 0)
-    others = [None] * len(paired) if second is None else _ratios(session, session.names.index(second))
+    log_ratios = session.log_ratios()
+    paired = [Ratio(), *_ratios(log_ratios, session.generations)]
+    others: Sequence[Ratio | None] = paired if second == session.names[0] else [None] * len(paired)
+    if second not in (None, session.names[0]):
+        place = session.names.index(second)
+        # Within a round, and the neighbour before with the neighbour before: log(variant/base) − log(second/base).
+        of_second = log_ratios[[place - 1]]
+        others = [*_ratios(-of_second, session.generations), *_ratios(log_ratios - of_second, session.generations)]
+        others[place] = Ratio()
     return [_timing(session, number, *pair) for number, pair in enumerate(zip(paired, others, strict=True))]
 
 
-def _ratios(session: Session, place: int) -> list[Ratio]:
-    """Return the ratios of all to the one at this place among the names of a session."""
-    to_baseline = session.log_ratios()
-    to_baseline = np.concatenate([np.zeros_like(to_baseline[:1]), to_baseline])
-    # Within a round, and the neighbour before with the neighbour before: log(variant/base) − log(other/base).
-    log_ratios, generations = to_baseline - to_baseline[[place]], session.generations
+def _ratios(log_ratios: Floats, generations: Sequence[int]) -> list[Ratio]:
+    """Return what log ratios of shape (variants, rounds, 2) say."""
     labels = np.asarray(generations)
     within = [np.median(log_ratios[:, labels == label], axis=(1, 2)) for label in np.unique(labels)]
     logs = (*median_interval(log_ratios, generations), *within)
     ratios, low, high, *each = ([float(np.exp(log)) for log in column] for column in logs)
     columns = (ratios, low, high, sign_test(log_ratios).tolist(), zip(*each, strict=True))
-    found = [Ratio(*row) for row in zip(*columns, strict=True)]
-    found[place] = Ratio()  # Sees itself.
-    return found
+    return [Ratio(*row) for row in zip(*columns, strict=True)]
 
 
 def _timing(session: Session, number: int, paired: Ratio, second: Ratio | None) -> Timing:

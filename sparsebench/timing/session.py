@@ -160,5 +160,6 @@ def _time_round(session: Session, timer: RoundTimer, order: np.ndarray, generati
     sample = timer.round(order)
     session.ratios.append(log_ratios(sample.latencies_ms, order))
     names = tuple(session.names[number] for number in order)
-    record = RoundRecord(**vars(sample), group=session.group, generation=generation, order=names, cores=timer.cores)
-    session.rounds.append(record)
+    session.rounds.append(
+        RoundRecord(**vars(sample), group=session.group, generation=generation, order=names, cores=timer.cores)
+    )
