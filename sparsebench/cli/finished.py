@@ -74,12 +74,13 @@ def pick(
     2, usage; 4, latency was asked for and was not measured, is INVALID, or its intervals overlap.
     """
     from sparsebench.decide.pick import decide, decision_json, decision_text
-    from sparsebench.decide.question import Options, ask
+    from sparsebench.decide.question import ask
     from sparsebench.points.points import sections
     from sparsebench.store.run_directory import load_run
 
     found = load_run(directory_of(run, runs_dir))
-    options = Options(
+    asked = ask(
+        sections(found),
         limits={
             "drop": max_drop,
             "size": max_size,
@@ -90,7 +91,7 @@ def pick(
         },
         minimize=minimize,
         maximize=maximize,
-        then=tuple(then or ()),
+        then=then or (),
         strict=strict,
         model=model,
         data=data,
@@ -98,7 +99,7 @@ def pick(
         batch=batch,
         threads=threads,
     )
-    decision = decide(found, *ask(sections(found), options))
+    decision = decide(found, *asked)
     command, exportable = "", False
     if decision.trial:
         from sparsebench.export import export_command
@@ -148,14 +149,13 @@ def compare(
     """
     from sparsebench.decide.changes_text import json_text, markdown_text, table_text
     from sparsebench.decide.compare import compare_runs
-    from sparsebench.decide.gates import judge, parse_gates, require_evidence
+    from sparsebench.decide.gates import judge, parse_gates
     from sparsebench.store.run_directory import load_run
 
-    gates = parse_gates(fail_on or ())
-    require_evidence(evidence)
+    gates = parse_gates(fail_on or (), evidence)
     compared = compare_runs(*(load_run(directory_of(run, runs_dir)) for run in (run_a, run_b)))
     each_trial = by == "trial"
-    verdicts = [judge(gate, compared, evidence=evidence, each_trial=each_trial) for gate in gates]
+    verdicts = [judge(gate, compared, each_trial=each_trial) for gate in gates]
     if form == "json":
         typer.echo(json_text(compared, verdicts))
     else:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from sparsebench.decide.changes import Change
 from sparsebench.decide.compare import Row, RunComparison
-from sparsebench.decide.gates import Judged, Verdicts, amount_text
+from sparsebench.decide.gates import Verdicts, amount_text
 from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.latency import setting_text
 from sparsebench.points.rows import finite
@@ -48,31 +48,26 @@ def table_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_tri
     align = ["left" if heading in _TEXT else "right" for heading in headings]
     table = tabulate(rows, headings, tablefmt="simple", disable_numparse=True, colalign=align)
     parts = [f"{clean(comparison.before)} → {clean(comparison.after)}", table, _key(comparison)]
-    notes = [*comparison.notes, *_unmatched(comparison)]
-    if notes:
-        parts.append("\n".join(f"- {note}" for note in notes))
+    parts.append("\n".join(f"- {note}" for note in _notes(comparison)))
     for found in verdicts:
         head, *lines = _gate(found)
         parts.append("\n".join([f"{_MARKS[found.state]} {head}", *(f"     {line}" for line in lines)]))
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def markdown_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_trial: bool) -> str:
     """Return a comparison as Markdown, for a summary of a workflow or a comment: gates first."""
     parts = [f"# {escape(comparison.before)} → {escape(comparison.after)}"]
     for found in verdicts:
-        head, *rows = _gate(found)
+        head, *lines = _gate(found)
         mark = "✓" if found.state == "kept" else "✗"
-        parts.append("\n".join([f"- {mark} {escape(head)}", *(f"  - {escape(row)}" for row in rows)]))
-    notes = [*comparison.notes, *_unmatched(comparison)]
-    if notes:
-        parts.append("\n".join(f"- {escape(note)}" for note in notes))
+        parts.append("\n".join([f"- {mark} {escape(head)}", *(f"  - {escape(line)}" for line in lines)]))
+    parts.append("\n".join(f"- {escape(note)}" for note in _notes(comparison)))
     parts.append(_markdown_table(comparison, each_trial))
     if not each_trial and len(comparison.trials) <= MOST_TRIAL_ROWS:
         heading = f"Every trial ({counted(len(comparison.trials), 'trial')})"
         parts.append(folded(heading, _markdown_table(comparison, True)))
-    parts.append(_key(comparison))
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, [*parts, _key(comparison)]))
 
 
 def json_text(comparison: RunComparison, verdicts: Sequence[Verdicts]) -> str:
@@ -127,10 +122,11 @@ def _table(
     def cells(row: Row) -> dict[str, str]:
         spot, seeds = row.group.spot, row.group.seeds
         accuracy, latency = row.first("accuracy_drop"), row.first("latency_p50")
+        said = latency.said if latency else "baseline" if row.group.is_dense_fp32 else ""
         network = {"model": text(spot.model), "data": text(spot.data)} if several else {}
         network |= {"network": text(row.group.pruning), "scheme": text(spot.scheme), "backend": text(spot.backend)}
         network |= {"batches": str(spot.calibration_batches or "")} if calibrated else {}
-        times = {f"latency %{at} [95 %]": _interval(latency, 100.0), "p ": _p(latency), "verdict": _said(row, latency)}
+        times = {f"latency %{at} [95 %]": _interval(latency, 100.0), "p ": _p(latency), "verdict": said or DASH}
         return {
             **network,
             **({"seed": str(seeds[0])} if each_trial else {"n": str(len(seeds))}),
@@ -163,12 +159,6 @@ def _interval(change: Change | None, scale: float) -> str:
     return f"{decimal(scale * change.change)} {limits(scale * change.low, scale * change.high)}{mark}"
 
 
-def _said(row: Row, latency: Change | None) -> str:
-    if latency is None:
-        return "baseline" if row.group.is_dense_fp32 else DASH
-    return latency.said or DASH
-
-
 def _p(change: Change | None) -> str:
     p = change.p_adjusted if change else None
     return DASH if p is None else "< 0.001" if p < 0.001 else decimal(p, 3)
@@ -190,7 +180,8 @@ def _key(comparison: RunComparison) -> str:
 # -- what could not be compared, and gates -----------------------------------------------------------------------------
 
 
-def _unmatched(comparison: RunComparison) -> Iterator[str]:
+def _notes(comparison: RunComparison) -> Iterator[str]:
+    yield from comparison.notes
     for trials, name in ((comparison.only_before, comparison.before), (comparison.only_after, comparison.after)):
         if trials:
             labels = "; ".join(clean(trial.trial.label) for trial in trials[:MOST_NAMED])
@@ -223,14 +214,11 @@ def _gate(found: Verdicts) -> Iterator[str]:
     shown = [row for row in found.rows if row.excess or row.state == "open"]
     shown.sort(key=lambda row: ("broken", "open", "kept").index(row.state))
     for row in shown[:MOST_NAMED]:
-        yield _judged(found, row)
+        if row.change.change is None:
+            yield f"{row.where}: {clean(row.change.open)}"
+            continue
+        p = f", p {_p(row.change)}" if row.change.p_adjusted is not None else ""
+        doubt = "" if row.state == "broken" else "; beyond the limit, but not proven"
+        yield f"{row.where}: {amount_text(found.gate, row.change)}{p}{doubt}"
     if len(shown) > MOST_NAMED:
         yield f"and {len(shown) - MOST_NAMED} more"
-
-
-def _judged(found: Verdicts, row: Judged) -> str:
-    if row.change.change is None:
-        return f"{row.where}: {clean(row.change.open)}"
-    p = f", p {_p(row.change)}" if row.change.p_adjusted is not None else ""
-    doubt = "" if row.state == "broken" else "; beyond the limit, but not proven"
-    return f"{row.where}: {amount_text(found.gate, row.change)}{p}{doubt}"

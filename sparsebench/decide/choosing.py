@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion, is_valid
+from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
 from sparsebench.points.points import Point, Section
 
 MAX_DROP_PP = 1.0
@@ -99,12 +99,13 @@ def choose(section: Section, question: Question) -> Choice:
         for point in eligible
         if all(meets(section, point, LIMITS[name], most, question.strict) for name, most in question.limits.items())
     )
+    timed = [(p, p.timing(section.setting)) for p in candidates if question.timed]
     return Choice(
         section=section,
         question=question,
         eligible=eligible,
         candidates=candidates,
-        invalid=tuple(p for p in candidates if question.timed and not is_valid(section, p)),
+        invalid=tuple(p for p, timing in timed if timing and not timing.reference.valid),
         steps=tuple(_steps(section, question, candidates)),
     )
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sparsebench.decide.changes import Change
-from sparsebench.decide.matching import Group, differing_settings, differing_versions, match
-from sparsebench.decide.metrics import METRICS, every_change
+from sparsebench.decide.changes import METRICS, Change, every_change
+from sparsebench.decide.matching import Group, differing, flat, made_with, match
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.store.records import Run, TrialResult
@@ -112,13 +111,13 @@ def _label(group: Group, networks: bool, calibrated: bool) -> str:
 
 def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
     """Yield what else is different, for it may be the cause of what changed."""
-    settings = differing_settings(before, after)
+    settings = differing(dict(flat(before.record.config)), dict(flat(after.record.config)), absent=None)
     settings.pop("name", None)
     if settings:
         values = {key: [shorten("none" if v is None else str(v), 60) for v in both] for key, both in settings.items()}
         shown = [f"{clean(key)} {a} → {b}" for key, (a, b) in values.items()]
         yield f"Settings differ: {_some(shown)}."
-    if versions := differing_versions(before, after):
+    if versions := differing(made_with(before), made_with(after), absent="none"):
         shown = [f"{clean(name)} {clean(a)} → {clean(b)}" for name, (a, b) in versions.items()]
         yield f"What the runs were made with differs: {_some(shown)}."
     unpaired = [row.label for row in rows if (change := row.first("accuracy_drop")) and not change.paired]

@@ -65,13 +65,7 @@ class Criterion:
         return None if reading is None else -reading.value if self.most else reading.value
 
 
-def is_valid(section: Section, point: Point) -> bool:
-    """Whether a point's latency, where it has one, was taken in a session that can be trusted."""
-    timing = point.timing(section.setting)
-    return timing is None or timing.reference.valid
-
-
-def latency_ms(section: Section, point: Point) -> Reading | None:
+def _latency(section: Section, point: Point) -> Reading | None:
     """Return a point's latency as the paired rounds saw it, with the interval of its ratio to the baseline."""
     timing, value = point.timing(section.setting), section.latency_ms(point)
     if timing is None or value is None:
@@ -153,7 +147,7 @@ CRITERIA = {
             "the lowest latency",
             "their intervals overlap",
             MILLISECONDS,
-            latency_ms,
+            _latency,
             lambda value: f"{significant(value)} ms",
             _faster,
             timed=True,

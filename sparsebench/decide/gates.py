@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sparsebench.decide.changes import Change
+from sparsebench.decide.changes import METRICS, Change, Metric
 from sparsebench.decide.compare import Row, RunComparison
-from sparsebench.decide.metrics import METRICS, Metric
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.registry import unknown_name
@@ -24,12 +23,18 @@ _GATE = re.compile(r"\s*([A-Za-z_]\w*)\s*([<>=!]+)\s*(.*?)\s*")
 
 @dataclass(frozen=True)
 class Gate:
-    """A metric and how much it may change, in the base unit of its dimension."""
+    """A metric, how much it may change, in the base unit of its dimension, and what is asked for before it fails.
+
+    ``evidence`` is ``significant``: the estimate is beyond the limit, and it is significant at 5 % over all rows (Holm)
+    that anything changed; ``estimate``: the estimate is beyond the limit; or ``certain``: the whole 95 % interval is.
+    What is known exactly is beyond its limit or not, and what has no interval is judged by its estimate.
+    """
 
     text: str
     metric: Metric
     limit: float
     dimension: Dimension
+    evidence: str
 
 
 @dataclass(frozen=True)
@@ -67,34 +72,27 @@ class Verdicts:
         return "open" if "open" in states or not self.rows else "kept"
 
 
-def parse_gates(texts: Sequence[str]) -> tuple[Gate, ...]:
+def parse_gates(texts: Sequence[str], evidence: str = EVIDENCE[0]) -> tuple[Gate, ...]:
     """Return gates out of texts such as ``latency_p50>5%``. Nothing is evaluated: a name, a sign, a quantity.
 
     Raises:
         ProblemsError: with every text that is no gate.
+        SparsebenchError: where there is no such evidence, with the nearest spelling.
     """
     gates, problems = [], []
     for text in texts:
         try:
-            gates.append(_gate(text))
+            gates.append(_gate(text, evidence))
         except SparsebenchError as error:
             problems.append(f"--fail-on {text!r}: {error}")
     if problems:
         raise ProblemsError("The command cannot be carried out:", problems)
+    if evidence not in EVIDENCE:
+        raise SparsebenchError(f"--evidence: {unknown_name('evidence', evidence, EVIDENCE)}")
     return tuple(gates)
 
 
-def require_evidence(evidence: str) -> None:
-    """Refuse what is no evidence.
-
-    Raises:
-        SparsebenchError: with the nearest spelling.
-    """
-    if evidence not in EVIDENCE:
-        raise SparsebenchError(f"--evidence: {unknown_name('evidence', evidence, EVIDENCE)}")
-
-
-def _gate(text: str) -> Gate:
+def _gate(text: str, evidence: str) -> Gate:
     found = _GATE.fullmatch(text)
     if found is None:
         raise SparsebenchError("write a metric, > and a limit, such as accuracy_drop>0.5pp.")
@@ -105,30 +103,26 @@ def _gate(text: str) -> Gate:
     if sign != ">":
         raise SparsebenchError(f"a gate fails beyond its limit; write {name}>{quantity or '…'}.")
     limit, dimension = parse_quantity(quantity, *metric.dimensions)
-    return Gate(text.strip(), metric, limit, dimension)
+    return Gate(text.strip(), metric, limit, dimension, evidence)
 
 
-def judge(gate: Gate, comparison: RunComparison, *, evidence: str = EVIDENCE[0], each_trial: bool = False) -> Verdicts:
+def judge(gate: Gate, comparison: RunComparison, *, each_trial: bool = False) -> Verdicts:
     """Return what a comparison says to a gate: it is broken as soon as one row is.
 
     Args:
         gate: the gate.
         comparison: of the two runs.
-        evidence: ``significant``: the estimate is beyond the limit, and it is significant at 5 % over all rows (Holm)
-            that anything changed; ``estimate``: the estimate is beyond the limit; ``certain``: the whole 95 % interval
-            is. What is known exactly is beyond its limit or not, and what has no interval is judged by its estimate.
         each_trial: whether every trial is a row, and not the mean over seeds of an operating point.
 
     Raises:
         SparsebenchError: where nothing was measured in both runs that the gate could be judged by, and no clock was
             needed; or where it asks for certainty of something that has no interval.
     """
-    require_evidence(evidence)
     metric = gate.metric
-    if evidence == "certain" and not metric.tested and not metric.exact:
+    if gate.evidence == "certain" and not metric.tested and not metric.exact:
         raise SparsebenchError(f"--fail-on {gate.text!r}: {metric.name} has no interval, so that nothing is certain.")
     rows = tuple(
-        _judge(gate, row, change, evidence)
+        _judge(gate, row, change)
         for row in (comparison.trials if each_trial else comparison.rows)
         for change in row.changes[metric.name]
     )
@@ -139,15 +133,14 @@ def judge(gate: Gate, comparison: RunComparison, *, evidence: str = EVIDENCE[0],
     return Verdicts(gate, rows)
 
 
-def _judge(gate: Gate, row: Row, change: Change, evidence: str) -> Judged:
+def _judge(gate: Gate, row: Row, change: Change) -> Judged:
     if change.change is None:
         return Judged(row, change, "open", excess=False)
-    amount = _amount(gate, change)
-    if amount <= gate.limit:
+    if _amount(gate, change) <= gate.limit:
         return Judged(row, change, "kept", excess=False)
-    if not gate.metric.tested or evidence == "estimate":
+    if not gate.metric.tested or gate.evidence == "estimate":
         proven = True
-    elif evidence == "certain":
+    elif gate.evidence == "certain":
         proven = change.low is not None and change.low > gate.limit
     else:
         proven = change.p_adjusted is not None and change.p_adjusted <= LEVEL

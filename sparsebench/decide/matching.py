@@ -91,17 +91,8 @@ def match(before: Run, after: Run) -> tuple[tuple[Group, ...], tuple[TrialResult
     )
 
 
-def differing_settings(before: Run, after: Run) -> dict[str, tuple[Any, Any]]:
-    """Return the keys of the configs that differ, with both values; those that only one has are None in the other."""
-    return _differing(dict(_flat(before.record.config)), dict(_flat(after.record.config)), absent=None)
-
-
-def differing_versions(before: Run, after: Run) -> dict[str, tuple[str, str]]:
-    """Return the libraries whose versions differ, and the machines where those do."""
-    return _differing(_environment(before), _environment(after), absent="none")
-
-
-def _differing(first: Mapping[str, Any], second: Mapping[str, Any], absent: str | None) -> dict[str, tuple[Any, Any]]:
+def differing(first: Mapping[str, Any], second: Mapping[str, Any], absent: str | None) -> dict[str, tuple[Any, Any]]:
+    """Return the keys whose values differ, with both; what only one of them has is ``absent`` in the other."""
     return {
         name: (first.get(name, absent), second.get(name, absent))
         for name in dict.fromkeys((*first, *second))
@@ -109,8 +100,8 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any], absent: str 
     }
 
 
-def _environment(run: Run) -> dict[str, str]:
-    """Return what most records were made with."""
+def made_with(run: Run) -> dict[str, str]:
+    """Return the machine and the versions of libraries that most records of a run were made with."""
     found = [record.environment for t in run.trials for record in t.stages] or [run.record.environment]
     kinds = [(e.machine, e.python, tuple(sorted(e.versions.items()))) for e in found]
     environment = found[kinds.index(mode(kinds))]
@@ -129,9 +120,10 @@ def _order(spot: Spot) -> tuple[Any, ...]:
     return where + how
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the settings of a config by their dotted keys."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

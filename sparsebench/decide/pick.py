@@ -58,7 +58,11 @@ def decide(run: Run, section: Section, question: Question) -> Decision:
         return _untrusted(run, choice)
     if choice.winner is None:
         return _tied(run, choice)
-    return _close(run, choice, choice.winner) or _picked(choice, choice.winner)
+    if close := _close(run, choice, choice.winner):
+        return close
+    trial, why_this_seed = _trial(choice.winner)
+    reasons = tuple(_why(choice, choice.winner, trial, why_this_seed))
+    return Decision(choice=choice, outcome="picked", trial=trial, reasons=reasons)
 
 
 def _untrusted(run: Run, choice: Choice) -> Decision:
@@ -100,12 +104,6 @@ def _close(run: Run, choice: Choice, winner: Point) -> Decision | None:
     )
     longer = f"Time longer: {command_again(run, {'measure.seconds_cap': str(seconds_cap(choice, 4))})}"
     return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=(longer, "Or move the limit."))
-
-
-def _picked(choice: Choice, winner: Point) -> Decision:
-    trial, why_this_seed = _trial(winner)
-    reasons = _why(choice, winner, trial, why_this_seed)
-    return Decision(choice=choice, outcome="picked", trial=trial, reasons=tuple(reasons))
 
 
 def _reading_text(section: Section, point: Point, criterion: Criterion) -> str:
@@ -223,15 +221,12 @@ def decision_text(decision: Decision, export: str) -> str:
         decision: the decision.
         export: how to export the trial, or why it cannot be; unused where none is named.
     """
-    winner = decision.choice.winner
-    if decision.trial is None or winner is None:
-        heading = "No trial can be named."
-    else:
-        heading = f"{clean(winner.label)}, seed {decision.trial.trial.seed}"
+    winner, named = decision.choice.winner, decision.trial
+    heading = f"{clean(winner.label)}, seed {named.trial.seed}" if winner and named else "No trial can be named."
     lines = [heading, "", *map(_wrapped, decision.reasons)]
     if decision.settle:
         lines += ["", "To settle it:", *(f"  - {way}" for way in decision.settle)]
-    if decision.trial is not None:
+    if named:
         lines += ["", "Export:", *(f"  {line}" for line in export.splitlines())]
     return "\n".join(lines)
 

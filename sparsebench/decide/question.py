@@ -1,7 +1,8 @@
 """From the options of ``sparsebench pick`` to a question; all that is wrong with them is said at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from types import MappingProxyType
 
 from sparsebench.decide.choosing import MAX_DROP_PP, Question
 from sparsebench.decide.criteria import CRITERIA, LIMITS
@@ -25,43 +26,39 @@ DEFAULT_OBJECTIVE = "deflated_size"
 """What is minimized where nothing is said: the size that a report's first line gives."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What was asked for, as it was typed; None is what was not.
-
-    ``limits`` are by the name of the criterion. Where there is no limit on the drop, it is that of a report.
-    """
-
-    limits: Mapping[str, str | None] = field(default_factory=dict)
-    minimize: str | None = None
-    maximize: str | None = None
-    then: Sequence[str] = ()
-    strict: bool = False
-    model: str | None = None
-    data: str | None = None
-    backend: str | None = None
-    batch: int | None = None
-    threads: int | None = None
-
-
-def ask(found: Sequence[Section], options: Options) -> tuple[Section, Question]:
+def ask(
+    found: Sequence[Section],
+    *,
+    limits: Mapping[str, str | None] = MappingProxyType({}),
+    minimize: str | None = None,
+    maximize: str | None = None,
+    then: Sequence[str] = (),
+    strict: bool = False,
+    model: str | None = None,
+    data: str | None = None,
+    backend: str | None = None,
+    batch: int | None = None,
+    threads: int | None = None,
+) -> tuple[Section, Question]:
     """Return the section that is meant, with the latencies that are meant, and the question.
+
+    Options are as they were typed; None is what was not asked for. ``limits`` are by the name of the criterion. Where
+    there is no limit on the drop, it is that of a report.
 
     Raises:
         ProblemsError: with all that is wrong with the options.
     """
     problems: list[str] = []
-    limits = _limits(options.limits, problems)
-    objective = _objective(options, problems)
-    then = tuple(_criterion("--then", name, problems) for name in options.then)
-    section = _section(found, options, problems)
+    most = _limits(limits, problems)
+    objective = _objective(minimize, maximize, problems)
+    after = tuple(_criterion("--then", name, problems) for name in then)
+    section = _section(found, model, data, problems)
     if section:
-        section = _timed_at(section, options, problems)
-    eligible = _eligible(section, options.backend, problems) if section else None
+        section = _timed_at(section, batch, threads, problems)
+    eligible = _eligible(section, backend, problems) if section else None
     if problems or section is None or eligible is None:
         raise ProblemsError("The command cannot be carried out:", problems)
-    question = Question(objective=objective, then=then, limits=limits, strict=options.strict, eligible=eligible)
-    return section, question
+    return section, Question(objective=objective, then=after, limits=most, strict=strict, eligible=eligible)
 
 
 def _limits(texts: Mapping[str, str | None], problems: list[str]) -> dict[str, float]:
@@ -78,14 +75,14 @@ def _limits(texts: Mapping[str, str | None], problems: list[str]) -> dict[str, f
     return limits
 
 
-def _objective(options: Options, problems: list[str]) -> str:
-    if options.minimize and options.maximize:
+def _objective(minimize: str | None, maximize: str | None, problems: list[str]) -> str:
+    if minimize and maximize:
         problems.append(
             "--minimize and --maximize: one of them is the objective; name what decides after it with --then."
         )
-    most = bool(options.maximize)
+    most = bool(maximize)
     option, other, better = ("--maximize", "--minimize", "less") if most else ("--minimize", "--maximize", "more")
-    name = _criterion(option, options.maximize or options.minimize or DEFAULT_OBJECTIVE, problems)
+    name = _criterion(option, maximize or minimize or DEFAULT_OBJECTIVE, problems)
     if name in CRITERIA and CRITERIA[name].most is not most:
         problems.append(f"{option} {name}: {better} of it is better; write {other} {name}.")
     return name
@@ -98,15 +95,15 @@ def _criterion(option: str, name: str, problems: list[str]) -> str:
     return known
 
 
-def _section(found: Sequence[Section], options: Options, problems: list[str]) -> Section | None:
+def _section(found: Sequence[Section], model: str | None, data: str | None, problems: list[str]) -> Section | None:
     for option, wanted, names in (
-        ("--model", options.model, [section.model for section in found]),
-        ("--data", options.data, [section.data for section in found]),
+        ("--model", model, [section.model for section in found]),
+        ("--data", data, [section.data for section in found]),
     ):
         if wanted is not None and wanted not in names:
             problems.append(f"{option}: {unknown_name('name', wanted, set(names))}")
             return None
-    left = [s for s in found if options.model in (None, s.model) and options.data in (None, s.data)]
+    left = [s for s in found if model in (None, s.model) and data in (None, s.data)]
     if len(left) == 1:
         return left[0]
     if not left:
@@ -117,16 +114,16 @@ def _section(found: Sequence[Section], options: Options, problems: list[str]) ->
     return None
 
 
-def _timed_at(section: Section, options: Options, problems: list[str]) -> Section:
+def _timed_at(section: Section, batch: int | None, threads: int | None, problems: list[str]) -> Section:
     """Return the section with its latencies read at the batch size and threads that are asked for."""
-    asked = {"--batch": options.batch, "--threads": options.threads}
+    asked = {"--batch": batch, "--threads": threads}
     shown = " ".join(f"{option} {value}" for option, value in asked.items() if value is not None)
-    fitting = [s for s in section.settings if options.batch in (None, s[0]) and options.threads in (None, s[1])]
+    fitting = [s for s in section.settings if batch in (None, s[0]) and threads in (None, s[1])]
     if not shown:
         return section
     if fitting:
         return replace(section, preferred=fitting[0])
-    known = listing([f"batch {batch} with {counted(threads, 'thread')}" for batch, threads in section.settings])
+    known = listing([f"batch {size} with {counted(cores, 'thread')}" for size, cores in section.settings])
     why = f"latency was not measured so. It was at {known}." if known else "no latency was measured in this run."
     problems.append(f"{shown}: {why}")
     return section

@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 from sparsebench.decide.choosing import Choice, best_of
 from sparsebench.decide.criteria import advantage
+from sparsebench.points.points import Point
 from sparsebench.statistics.accuracy import Z
 from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.records import Run
@@ -36,26 +37,23 @@ def quieter(run: Run, choice: Choice) -> Iterator[str]:
 def settling(run: Run, choice: Choice) -> Iterator[str]:
     """Yield what to do where the best cannot be told from others by the last criterion."""
     last = choice.steps[-1]
-    if last.criterion.timed:
-        yield from _more_time(run, choice)
-    if last.criterion.most:
-        yield from _more_samples(choice)
+    rival = best_of(choice.section, last.criterion, last.rivals)
+    if last.best and rival:
+        if last.criterion.timed:
+            yield from _more_time(run, choice, last.best, rival)
+        if last.criterion.most:
+            yield from _more_samples(last.best, rival, len(last.group) - 1)
     asked = (choice.question.objective, *choice.question.then)
     other = next((name for name in TIE_BREAKERS if name not in asked), None)
     if other:
         yield f"Let something else decide among them: --then {other}"
 
 
-def _more_time(run: Run, choice: Choice) -> Iterator[str]:
+def _more_time(run: Run, choice: Choice, best: Point, rival: Point) -> Iterator[str]:
     """Yield how much longer a session has to last for the intervals to part: widths shrink with the root of time."""
-    section, last = choice.section, choice.steps[-1]
-    best = last.best
-    rival = best_of(section, last.criterion, last.rivals)
-    mine, theirs = (p.timing(section.setting) if p else None for p in (best, rival))
-    if best is None or rival is None or mine is None or theirs is None:
-        return
-    gap = math.log(mine.reference.speedup / theirs.reference.speedup)
-    width = sum(math.log(t.reference.high / t.reference.low) / 2 for t in (mine, theirs))
+    speeds = [timing.reference for p in (best, rival) if (timing := p.timing(choice.section.setting))]
+    gap = math.log(speeds[0].speedup / speeds[1].speedup)
+    width = sum(math.log(speed.high / speed.low) / 2 for speed in speeds)
     band = max((m.session.band for p in (best, rival) for s in p.seeds for m in s.trial.measured), default=0.01)
     if gap < math.log1p(band):
         yield f"Their latencies differ by less than {100 * band:g} %, which no longer session is likely to settle."
@@ -72,15 +70,12 @@ def _more_time(run: Run, choice: Choice) -> Iterator[str]:
     yield f"Time longer: {again}"
 
 
-def _more_samples(choice: Choice) -> Iterator[str]:
+def _more_samples(best: Point, rival: Point, others: int) -> Iterator[str]:
     """Yield how many test samples it takes: intervals shrink with the root of their number."""
-    last = choice.steps[-1]
-    best, rival = last.best, best_of(choice.section, last.criterion, last.rivals)
-    found = advantage(best, rival) if best and rival else None
-    samples = max((s.trial.evaluated.samples for s in best.seeds if s.trial.evaluated), default=0) if best else 0
+    found = advantage(best, rival)
+    samples = max((s.trial.evaluated.samples for s in best.seeds if s.trial.evaluated), default=0)
     if found is None or found.pp <= 0 or not samples:
         return
-    others = sum(1 for p in last.group if p is not best)
     reach = NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, others)) * (found.pp - found.low_pp) / Z
     needed = math.ceil(samples * (reach / found.pp) ** 2 / 100) * 100
     yield (

@@ -77,9 +77,9 @@ def row(comparison, threshold, scheme, backend="eager"):
     )
 
 
-def gate(text, before, after, **how):
-    (one,) = parse_gates([text])
-    return judge(one, compare_runs(before, after), **how)
+def gate(text, before, after, each_trial=False, **how):
+    (one,) = parse_gates([text], **how)
+    return judge(one, compare_runs(before, after), each_trial=each_trial)
 
 
 # -- matching ----------------------------------------------------------------------------------------------------------

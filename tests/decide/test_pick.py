@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sparsebench.cli.app import app
 from sparsebench.decide.choosing import pick
 from sparsebench.decide.pick import decide
-from sparsebench.decide.question import Options, ask
+from sparsebench.decide.question import ask
 from sparsebench.errors import ProblemsError
 from sparsebench.points.points import sections
 from sparsebench.report.answer import answer
@@ -22,7 +22,7 @@ THREE = Bench().build()
 
 
 def decision(run, **options):
-    return decide(run, *ask(sections(run), Options(**options)))
+    return decide(run, *ask(sections(run), **options))
 
 
 def said(decided):
@@ -114,7 +114,7 @@ def test_limits_of_size_ram_and_macs_are_read_with_their_units():
 
 def test_of_several_settings_the_one_asked_for_is_read():
     run = Bench(seeds=(0,), settings=((1, 1), (8, 2))).build()
-    section, _ = ask(sections(run), Options(batch=8))
+    section, _ = ask(sections(run), batch=8)
     assert section.setting == (8, 2)
     assert sections(run)[0].setting == (1, 1)
 
@@ -325,7 +325,7 @@ def test_a_file_that_is_not_smaller_for_every_seed_is_said_so():
 
 def problems(run, **options):
     with pytest.raises(ProblemsError) as error:
-        ask(sections(run), Options(**options))
+        ask(sections(run), **options)
     return error.value.problems
 
 
