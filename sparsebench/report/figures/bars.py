@@ -13,9 +13,6 @@ from sparsebench.wording.text import shorten
 def latency(section: Section) -> BarChart | None:
     """Describe latencies with the intervals of their speedups; None where nothing was timed."""
 
-    def inner(point: Point) -> Placed | None:
-        return latency_interval(section, point)
-
     def p95(point: Point) -> float | None:
         timing = point.timing(section.setting)
         return timing.p95_ms.mean if timing else None
@@ -29,7 +26,15 @@ def latency(section: Section) -> BarChart | None:
         text, said = significant(value), timing.reference.said
         return f"{text} · {said} {ratio(timing.reference.speedup)}" if said in {"FASTER", "SLOWER"} else text
 
-    return _bars(section, latency_title(section), inner, p95, label, "p95 {} ms", pale=False)
+    return _bars(
+        section,
+        latency_title(section),
+        lambda point: latency_interval(section, point),
+        p95,
+        label,
+        "p95 {} ms",
+        pale=False,
+    )
 
 
 def size(section: Section) -> BarChart | None:

@@ -1,15 +1,31 @@
-"""Accuracy against sparsity, one line a scheme."""
+"""Accuracy as lines: against the sparsity reached, and against the number of calibration batches read."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from sparsebench.points.points import Point, Section
-from sparsebench.report.figures.axes import accuracy_axis
-from sparsebench.report.figures.chart import Axis, Level, Panel, PanelChart, Series, spot_of
+from sparsebench.report.figures.axes import accuracy_axis, log_axis
+from sparsebench.report.figures.chart import Axis, Key, Level, Look, Panel, PanelChart, Series, spot_of
 from sparsebench.report.figures.palette import MUTED, Palette
+from sparsebench.report.tables import batches_read
+from sparsebench.wording.text import evenly
 
 SIDEWAYS = 0.03
 """How far apart the outermost schemes stand at most in a picture, as a fraction of the width of the axis."""
+
+_RAMP_END = 0.85
+"""Where the colours of thresholds end: beyond, viridis is a yellow that is lost on white."""
+
+SIDEWAYS_ON_LOG = 0.012
+"""The same of neighbouring thresholds on an axis of calibration batches, so that error bars can be seen."""
+
+MOST_NAMED = 14
+"""Thresholds that the legend names; of more, evenly spaced ones."""
 
 
 def accuracy_against_sparsity(section: Section) -> PanelChart | None:
@@ -68,3 +84,74 @@ def _ticks(points: Sequence[Point], apart: float) -> dict[float, str]:
         if all(abs(place - other) > apart for other in kept):
             kept[place] = f"{100 * threshold:.4g}"
     return dict(sorted(kept.items()))
+
+
+def accuracy_against_batches(section: Section) -> PanelChart | None:
+    """Describe accuracy against calibration batches; None where fewer than two numbers of them have an accuracy.
+
+    Colour tells the threshold, from dense to the most pruned; levels are those of fp32 on the same backend.
+    """
+    grouped: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in section.measured:
+        if point.calibration_batches and point.top1 and batches_read(point):
+            grouped[point.backend, point.scheme].append(point)
+    points = [point for here in grouped.values() for point in here]
+    read = sorted({batches_read(point) or 0.0 for point in points})
+    if len(read) < 2:
+        return None
+    references = [point for point in section.shown if point.scheme == "fp32" and point.top1]
+    ticks = _apart(read, 14 if len(grouped) == 1 else 7)
+    x = log_axis("calibration batches read (logarithmic)", read, len(grouped), ticks)
+    step = (x.ends[1] / x.ends[0]) ** SIDEWAYS_ON_LOG
+    colours = _colours(section.thresholds)
+    palette = Palette(section)
+    keys = [
+        Key(f"{threshold:g}" if threshold else "dense", Look(colours[threshold], dash="solid"))
+        for threshold in evenly(section.thresholds, MOST_NAMED)
+    ]
+    return PanelChart(
+        title=section.title,
+        setting=section.setting,
+        panels=tuple(
+            Panel(
+                f"{scheme} on {backend}",
+                tuple(_series(here, palette, colours, step)),
+                tuple(
+                    Level(100 * point.top1.mean, colours[point.threshold], 0.7)
+                    for point in references
+                    if point.backend == backend and point.top1
+                ),
+            )
+            for (backend, scheme), here in grouped.items()
+        ),
+        x=x,
+        y=accuracy_axis([spot_of(point, 0.0) for point in (*points, *references)]),
+        legend=((*keys, Key("fp32", Look(MUTED, dash="reference"))), palette.pruner_keys()),
+    )
+
+
+def _colours(thresholds: Sequence[float]) -> dict[float, str]:
+    """Return the colour of each threshold, from dark for dense to light for the most pruned."""
+    last, ramp = max(1, len(thresholds) - 1), colormaps["viridis"]
+    return {threshold: to_hex(ramp(_RAMP_END * (place / last))) for place, threshold in enumerate(thresholds)}
+
+
+def _series(points: Sequence[Point], palette: Palette, colours: dict[float, str], step: float) -> Iterable[Series]:
+    lines: defaultdict[tuple[str | None, float], list[Point]] = defaultdict(list)
+    for point in points:
+        lines[point.pruner, point.threshold].append(point)
+    for (pruner, threshold), line in lines.items():
+        shift = step ** (list(colours).index(threshold) - (len(colours) - 1) / 2)
+        spots = sorted((spot_of(point, batches_read(point) or 0.0) for point in line), key=lambda spot: spot.x)
+        look = replace(palette.look(line[0].scheme, pruner), colour=colours[threshold])
+        yield Series(line[0].pruning, look, tuple(spots), moved=tuple(spot.x * shift for spot in spots))
+
+
+def _apart(values: Sequence[float], most: int) -> list[float]:
+    """Return those of ascending values that stand at least 1 / ``most`` of a logarithmic axis apart."""
+    step = (values[-1] / values[0]) ** (1 / most)
+    kept = [values[-1]]
+    for value in reversed(values):
+        if kept[-1] / value > step:
+            kept.append(value)
+    return kept[::-1]

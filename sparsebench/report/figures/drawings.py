@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from sparsebench.points.points import Section
 from sparsebench.report.figures import bars, curves, fronts
-from sparsebench.report.figures.calibration import accuracy_against_batches
 from sparsebench.report.figures.canvas import look, png_and_svg
 from sparsebench.report.figures.chart import Chart, PanelChart
 from sparsebench.report.figures.heat_maps import interaction, layer_sparsity
@@ -78,7 +77,7 @@ FIGURES: dict[str, Kind] = {
         "agree count as differing by the rounding to whole test samples.",
     ),
     "accuracy-calibration": Kind(
-        accuracy_against_batches,
+        curves.accuracy_against_batches,
         "Top-1 accuracy against calibration batches, one panel per scheme and backend",
         "Solid: the quantized network at each threshold; dashed: fp32 at the same threshold and on the same backend. "
         "Batches are those really read.",

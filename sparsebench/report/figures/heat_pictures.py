@@ -29,8 +29,11 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     names = [shorten(name, 36) for name in shown.rows]
     small = 8.0 if len(names) <= 30 else 6.5
     margin = max(text_width(name, small) for name in names) / POINTS
-    text = _widest_text(shown)
-    width = _grid_width(shown, text)
+    texts = {text for grid in shown.grids if grid.written for row in grid.texts for text in row}
+    text = (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
+    # Texts fit into their cells, unless there are many columns.
+    columns = max(len(grid.columns) for grid in shown.grids)
+    width = 0.3 * columns if columns > MOST_UPRIGHT else max(1.8, max(0.45, text) * columns)
     across = max(1, min(len(shown.grids), int((WIDEST - margin - SCALE) / (width + GAP))))
     down = math.ceil(len(shown.grids) / across)
     height = 0.9 + (1.0 + max(0.16, min(0.32, 9 / len(names))) * len(names)) * down
@@ -63,20 +66,6 @@ def draw_heat_map(shown: HeatMap) -> Figure:
     return figure
 
 
-def _widest_text(shown: HeatMap) -> float:
-    """Return the width that the widest text of a cell needs, in inches."""
-    texts = {text for grid in shown.grids if grid.written for row in grid.texts for text in row}
-    return (max((text_width(text, 7.5) for text in texts), default=0.0) + 8) / POINTS
-
-
-def _grid_width(shown: HeatMap, text: float) -> float:
-    """Return how wide grids are, in inches; their texts fit into their cells, unless there are many columns."""
-    columns = max(len(grid.columns) for grid in shown.grids)
-    if columns > MOST_UPRIGHT:
-        return 0.3 * columns
-    return max(1.8, max(0.45, text) * columns)
-
-
 def _texts(axis: Axes, grid: Grid, shown: HeatMap, written: bool) -> None:
     """Write into each cell what stands in it, where it fits, and outline what is to be noticed."""
     colours, norm = colormaps[shown.colours], Normalize(shown.low, shown.high)
@@ -87,8 +76,8 @@ def _texts(axis: Axes, grid: Grid, shown: HeatMap, written: bool) -> None:
                 text = grid.texts[row][column]
                 axis.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=ink)
     for row, column in sorted(grid.outlined):
-        box = (column + 0.06, row + 0.06), 0.88, 0.88
-        axis.add_patch(Rectangle(*box, fill=False, edgecolor=shown.outline, linewidth=1.8))
+        corner = column + 0.06, row + 0.06
+        axis.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=shown.outline, linewidth=1.8))
 
 
 def _luminance(colour: tuple[float, float, float, float]) -> float:

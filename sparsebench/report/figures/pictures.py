@@ -11,10 +11,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from sparsebench.report.figures.canvas import POINTS, REFERENCE, fitting, legend, text_width, titles
+from sparsebench.report.figures.canvas import (
+    POINTS,
+    REFERENCE,
+    Label,
+    fitting,
+    legend,
+    text_width,
+    titles,
+    write_labels,
+)
 from sparsebench.report.figures.chart import FAINT, Bar, BarChart, Chart, Key, Panel, PanelChart, Series, places, reach
 from sparsebench.report.figures.heat_pictures import draw_heat_map
-from sparsebench.report.figures.labels import Label, write_labels
 from sparsebench.report.figures.palette import INK, MUTED
 
 MOST_BARS = 16
@@ -75,9 +83,16 @@ def _panels(chart: PanelChart) -> Figure:
 
 def _handle(key: Key) -> Artist:
     look = key.look
-    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "fillstyle": look.fill, "label": key.label}
-    style |= {"linewidth": 0.9} if look.dash == "reference" else {}
-    return Line2D([], [], linestyle=_LINES[look.dash], **style)
+    return Line2D(
+        [],
+        [],
+        color=look.colour,
+        marker=look.marker,
+        fillstyle=look.fill,
+        linestyle=_LINES[look.dash],
+        linewidth=0.9 if look.dash == "reference" else None,
+        label=key.label,
+    )
 
 
 def _panel(axis: Axes, panel: Panel) -> None:
@@ -160,8 +175,9 @@ def _bars(chart: BarChart) -> Figure:
         tick = Line2D([], [], color=MUTED, marker="|", markersize=9, markeredgewidth=1.6, linestyle="", label="p95")
         handles = [Patch(facecolor=MUTED, label="dense"), interval, tick]
     if any(bar.marks for bar in chart.bars):
-        diamond: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "linestyle": "", "markersize": 5}
-        handles.append(Line2D([], [], color=INK, label="pruned", **diamond))
+        handles.append(
+            Line2D([], [], color=INK, marker="D", markerfacecolor="white", linestyle="", markersize=5, label="pruned")
+        )
     legend(figure, handles)
     return figure
 
@@ -193,11 +209,14 @@ def _bar(axis: Axes, bar: Bar, pale: bool) -> None:
     if spread:
         axis.hlines(ys, [m.low for m in marks], [m.high for m in marks], color="white", linewidth=2.4, zorder=3)
         axis.hlines(ys, [m.low for m in marks], [m.high for m in marks], color=INK, linewidth=0.9, zorder=4)
-    diamond: dict[str, Any] = {
-        "marker": "D",
-        "markeredgecolor": INK,
-        "markerfacecolor": "white",
-        "markeredgewidth": 0.8,
-    }
-    size = 3.4 if spread else 4.5
-    axis.plot([mark.value for mark in marks], ys, linestyle="", markersize=size, zorder=5, **diamond)
+    axis.plot(
+        [mark.value for mark in marks],
+        ys,
+        linestyle="",
+        marker="D",
+        markersize=3.4 if spread else 4.5,
+        markeredgecolor=INK,
+        markerfacecolor="white",
+        markeredgewidth=0.8,
+        zorder=5,
+    )

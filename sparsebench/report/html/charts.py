@@ -206,16 +206,17 @@ def _bar(chart: BarChart, bar: Bar) -> list[go.Bar | go.Scatter]:
     if bar.dense:
         beyond = {"x": [bar.beyond], "y": [bar.y], "hovertext": [chart.beyond.format(significant(bar.beyond))]}
         tick = {"symbol": "line-ns", "size": 14, "line": {"color": MUTED, "width": 2}}
-        pale = {"orientation": "h", "width": 0.72, "marker": {"color": _faded(bar.colour, 0.3)}}
-        full = {"orientation": "h", "width": 0.5, "marker": {"color": bar.colour}}
+        pale = {"color": _faded(bar.colour, 0.3)}
         traces = [
-            go.Bar(**beyond, **pale, hoverinfo="text")
+            go.Bar(**beyond, orientation="h", width=0.72, marker=pale, hoverinfo="text")
             if chart.pale
             else go.Scatter(**beyond, mode="markers", marker=tick, hoverinfo="text"),
             go.Bar(
                 x=[bar.value],
                 y=[bar.y],
-                **full,
+                orientation="h",
+                width=0.5,
+                marker={"color": bar.colour},
                 error_x=_reach([bar.low], [bar.value], [bar.high], INK),
                 hovertext=[hover(chart.setting, bar.dense)],
                 hoverinfo="text",
@@ -223,13 +224,12 @@ def _bar(chart: BarChart, bar: Bar) -> list[go.Bar | go.Scatter]:
             ),
         ]
     if bar.marks:
-        diamond = {"symbol": "diamond", "size": 8, "color": "white", "line": {"color": INK, "width": 1}}
         traces.append(
             go.Scatter(
                 x=[mark.value for mark in bar.marks],
                 y=[bar.y] * len(bar.marks),
                 mode="markers",
-                marker=diamond,
+                marker={"symbol": "diamond", "size": 8, "color": "white", "line": {"color": INK, "width": 1}},
                 hovertext=[hover(chart.setting, mark.point) for mark in bar.marks],
                 hoverinfo="text",
                 name="pruned",
