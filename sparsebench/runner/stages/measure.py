@@ -127,8 +127,8 @@ class _Networks:
         if not isinstance(result, CompressResult):
             because = record.failure.message if record and record.failure else "its stage has not run"
             raise VariantError(self.names[key], f"{self.names[key]} was not compressed: {because}")
-        own = (str(store.root), key)
-        return Built(partial(restored, *own), partial(specialised, *own), result.size.payload_bytes)
+        root = str(store.root)
+        return Built(partial(restored, root, key), partial(specialised, root, key), result.size.payload_bytes)
 
 
 def restored(root: str, key: str) -> nn.Module:

@@ -25,7 +25,8 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     def accuracy() -> float:
         return check_evaluated(trainer.evaluate(net=network, quant_mode=False))[0]
 
-    dense, points = accuracy(), []
+    dense = accuracy()
+    points = []
     layers: dict[str, list[PrunableWeight]] = defaultdict(list)
     for weight in all_weights(network):
         layers[weight.layer].append(weight)

@@ -50,7 +50,8 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     old_net = bench.trained(parent) if parent else None
     seed_everything(settings["seed"])
     network = build_network(settings, splits.classes, splits.input_shape)
-    fresh, built = {name: tensor.shape for name, tensor in network.state_dict().items()}, structure_of(network)
+    fresh = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    built = structure_of(network)
     if parent:
         apply_structure(network, bench.structure(parent))
     trainer, declared = bench.trainer(settings, folder)
@@ -109,7 +110,11 @@ def train_by(
 def _load(network: nn.Module, settings: Mapping[str, Any], splits: Splits) -> LoadedWeights:
     model, weights = settings["model"], settings["weights"]
     fitted = load_weights(
-        *(network, weights["source"], model["name"], splits.input_shape, model["options"]),
+        network,
+        weights["source"],
+        model["name"],
+        splits.input_shape,
+        model["options"],
         new_head=weights["new_head"],
         strict=weights["strict"],
     )
@@ -227,7 +232,7 @@ def _layers(trained: nn.Module, prunable: Collection[str], removed: Mapping[str,
     """Return weights and zeros of each layer; one with weights that may and others that may not be pruned is two."""
     counts: dict[tuple[str, str, bool], list[int]] = defaultdict(lambda: [0, 0])
     for weight in all_weights(trained):
-        (weights, zeros) = count_zeros({weight.name: weight.parameter})[weight.name]
+        weights, zeros = count_zeros({weight.name: weight.parameter})[weight.name]
         count = counts[weight.layer, weight.kind, weight.name in prunable]
         count[0] += weights + removed[weight.name]
         count[1] += zeros + removed[weight.name]
