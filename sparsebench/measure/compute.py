@@ -83,8 +83,8 @@ def count_macs(net: nn.Module, example: tuple[Any, ...], samples: int | None = N
     return counter.counts(samples or _samples(example))
 
 
-# MACs of an operation, and its operands that may be weights: the likeliest last.
 Work = tuple[int, Sequence[Tensor]]
+"""MACs of an operation, and its operands that may be weights: the likeliest last."""
 
 
 def _product(left: Tensor, right: Tensor) -> Work:
@@ -118,7 +118,6 @@ def _recurrent(inputs: Tensor, input_weight: Tensor, hidden_weight: Tensor) -> l
     return [(steps * weight.numel(), (weight,)) for weight in (input_weight, hidden_weight)]
 
 
-# What each operation of torch's core library amounts to, from its arguments and its output.
 _WORK_OF: Mapping[str, Callable[[Sequence[Any], Any], Sequence[Work]]] = {
     **dict.fromkeys(("mm", "bmm"), lambda args, _: [_product(*args[:2])]),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm"), lambda args, _: [_product(*args[1:3])]),
@@ -138,6 +137,7 @@ _WORK_OF: Mapping[str, Callable[[Sequence[Any], Any], Sequence[Work]]] = {
     "_trilinear": lambda args, _: [_bilinear(*args[:3])],
     "mkldnn_rnn_layer": lambda args, _: _recurrent(*args[:3]),
 }
+"""What each operation of torch's core library amounts to, from its arguments and its output."""
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types there

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Elements handled at once on a CPU: the buffers of one block stay in the second-level caches of two cores.
 _CPU_BLOCK = 1 << 19
-# Elements handled at once elsewhere: large, because each block costs kernel launches and a wait.
+"""Elements handled at once on a CPU: the buffers of one block stay in the second-level caches of two cores."""
+
 _DEVICE_BLOCK = 1 << 26
-# Elements whose one-byte marks make up one int64; most words of marks are zero and are skipped whole.
+"""Elements handled at once elsewhere: large, because each block costs kernel launches and a wait."""
+
 _WORD = 8
+"""Elements whose one-byte marks make up one int64; most words of marks are zero and are skipped whole."""
 
 
 @dataclass(frozen=True)

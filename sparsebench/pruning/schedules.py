@@ -22,8 +22,8 @@ from sparsebench.errors import PruningError, SparsebenchError, UnreachedWarning
 from sparsebench.pruning.base import Pruner, is_structural, prunable_weights
 from sparsebench.registry import SCHEDULES
 
-# Where gradual schedules begin; a threshold below it is used at once.
 INITIAL_SPARSITY = 0.01
+"""Where gradual schedules begin; a threshold below it is used at once."""
 
 Schedule = Callable[[float, float], float]
 

@@ -15,21 +15,27 @@ from torch import Tensor
 
 from sparsebench.pruning.magnitude_pool import Candidates, MagnitudePool
 
-# Up to so many magnitudes are ordered directly; a sample would cost more than it saves.
 _FEW = 1 << 14
-# At least so many elements may be gathered, and never fewer than half of all.
+"""Up to so many magnitudes are ordered directly; a sample would cost more than it saves."""
+
 _MANY = 1 << 16
-# Of n magnitudes this times n^(2/3) are sampled: sorting them costs about what their bracket's candidates cost.
+"""At least so many elements may be gathered, and never fewer than half of all."""
+
 _SAMPLE_SCALE = 2
-# Half the widths of brackets, in standard deviations of a rank estimated from a sample; then what is known is halved.
-# The first one misses once in eighty times, which costs less than the candidates of a wider one.
+"""Of n magnitudes this times n^(2/3) are sampled: sorting them costs about what their bracket's candidates cost."""
+
 _SPREADS = (2.5, 10.0, 40.0)
-# Fraction of all magnitudes in the narrowest bracket that is guessed from earlier calls.
+"""Half the widths of brackets, in standard deviations of a rank estimated from a sample; then what is known is halved.
+The first one misses once in eighty times, which costs less than the candidates of a wider one."""
+
 _GUESSED_AT_LEAST = 0.001
-# Fraction of all magnitudes in a guessed bracket above which a sample is drawn instead.
+"""Fraction of all magnitudes in the narrowest bracket that is guessed from earlier calls."""
+
 _GUESSED_AT_MOST = 0.02
-# Half the width of a guessed bracket, in errors of the guess before.
+"""Fraction of all magnitudes in a guessed bracket above which a sample is drawn instead."""
+
 _MARGIN = 3
+"""Half the width of a guessed bracket, in errors of the guess before."""
 
 
 class NotFiniteError(ValueError):

@@ -223,8 +223,8 @@ class Shrinking:
     kept: Mapping[str, Tensor]
 
 
-# The parameter that took another's place, and which of the other's elements it holds.
 Replaced = Mapping[nn.Parameter, tuple[nn.Parameter, Tensor]]
+"""The parameter that took another's place, and which of the other's elements it holds."""
 
 
 def observe_shrinking(net: nn.Module, remove: Callable[[], None]) -> Shrinking:

@@ -22,16 +22,20 @@ from sparsebench.statistics.ratios import Floats
 from sparsebench.timing.machine import memory_bytes
 from sparsebench.timing.schedule import BlockSize, Clock
 
-# At least this many calls come before the timed ones.
 WARM_UP_CALLS = 3
-# A call's duration is the median of at most so many last calls of the warm-up: first calls are slow.
+"""At least this many calls come before the timed ones."""
+
 SETTLED_CALLS = 8
-# A warm-up goes on while its second half differs from its first by more than this share.
+"""A call's duration is the median of at most so many last calls of the warm-up: first calls are slow."""
+
 SETTLED = 0.1
-# It goes on for at most so many blocks.
+"""A warm-up goes on while its second half differs from its first by more than this share."""
+
 LONGEST_WARM_UP = 6
-# A block has at most so many times the units that the warm-up foresaw, should the clock stand still.
+"""It goes on for at most so many blocks."""
+
 MOST_UNITS = 8
+"""A block has at most so many times the units that the warm-up foresaw, should the clock stand still."""
 
 _RESET = Path("/proc/self/clear_refs")
 
@@ -119,10 +123,11 @@ def time_block(call: Callable[[], object], size: BlockSize, clock: Clock, block_
             return np.array(taken, dtype=np.float64) / size.calls
 
 
-# How many times the size of the L2 cache is written between two calls.
 _L2_TIMES = 2
-# Calls before a capture, during which libraries allocate what they keep; the number of PyTorch's own examples.
+"""How many times the size of the L2 cache is written between two calls."""
+
 _GRAPH_WARM_UP = 3
+"""Calls before a capture, during which libraries allocate what they keep; the number of PyTorch's own examples."""
 
 
 def device_of(network: nn.Module, inputs: tuple[Any, ...]) -> torch.device | None:

@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.statistics.ratios import Floats
 
-# Returns nanoseconds that never run backwards.
 Clock = Callable[[], int]
-# A block lasts at least this long: a scheduler's time slice, a few milliseconds, is a small part of it.
+"""Returns nanoseconds that never run backwards."""
+
 BLOCK_MS = 50.0
-# A worker that makes no step for so long hangs; to compile a large network may take minutes.
+"""A block lasts at least this long: a scheduler's time slice, a few milliseconds, is a small part of it."""
+
 HANG_SECONDS = 600.0
+"""A worker that makes no step for so long hangs; to compile a large network may take minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +77,20 @@ class Settings:
         return found
 
 
-# At most so many variants stand between two blocks of the baseline.
 SEGMENT = 6
-# Number of the baseline in an order; the others count from 1.
+"""At most so many variants stand between two blocks of the baseline."""
+
 BASELINE = 0
-# Calls are timed together until they last this long, so that reading the clock (about 0.1 µs) does not count.
+"""Number of the baseline in an order; the others count from 1."""
+
 UNIT_NS = 100_000
-# Share of a block, two milliseconds of fifty, that a variant runs untimed before it.
+"""Calls are timed together until they last this long, so that reading the clock (about 0.1 µs) does not count."""
+
 SETTLING_SHARE = 0.04
-# Calls that a block must have for one more of them, untimed, to be worth its time.
+"""Share of a block, two milliseconds of fifty, that a variant runs untimed before it."""
+
 SETTLED_UNITS = 5
+"""Calls that a block must have for one more of them, untimed, to be worth its time."""
 
 
 @dataclass(frozen=True)

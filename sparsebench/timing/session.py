@@ -15,18 +15,23 @@ from sparsebench.timing.schedule import Settings, draw_order, log_ratios
 Start = Callable[[int], AbstractContextManager[RoundTimer]]
 
 Stopped = Literal["precise", "cap"]
-# The intervals are looked at after so many generations, and when the time is spent.
 LOOKS = (3, 6)
-# Rounds of a generation, or more of few and short blocks, so that it times for as long as it took to start.
+"""The intervals are looked at after so many generations, and when the time is spent."""
+
 ROUNDS = 8
-# Rounds of a generation at most, up to the first look.
+"""Rounds of a generation, or more of few and short blocks, so that it times for as long as it took to start."""
+
 MOST_ROUNDS = 16
-# Rounds of a generation at most after it, where intervals are known to be too wide.
+"""Rounds of a generation at most, up to the first look."""
+
 MOST_LATER_ROUNDS = 48
-# A session may last so many times its cap, where it would otherwise end without enough rounds for verdicts.
+"""Rounds of a generation at most after it, where intervals are known to be too wide."""
+
 MOST_OVER_CAP = 2.0
-# Rounds of a generation where calls are so slow that more would not fit.
+"""A session may last so many times its cap, where it would otherwise end without enough rounds for verdicts."""
+
 FEWEST_ROUNDS = 3
+"""Rounds of a generation where calls are so slow that more would not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from sparsebench.errors import DataError, SparsebenchError, VariantError
 from sparsebench.timing import machine
 from sparsebench.timing.blocks import device_of, graphed
 
-# Share of the available memory that weights may take; activations and the runtime need the rest.
 SHARE = 0.5
+"""Share of the available memory that weights may take; activations and the runtime need the rest."""
 
 _DIFFERS_IN_TRAINING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 

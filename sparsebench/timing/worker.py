@@ -28,10 +28,11 @@ from sparsebench.timing.variants import Variant, named
 
 _NOTHING_YET = -1
 _SECONDS_TO_END = 5.0
-# A process that imports torch on a busy machine is given so long at least.
 _SECONDS_TO_START = 120.0
-# How often a worker is looked after while it is waited for.
+"""A process that imports torch on a busy machine is given so long at least."""
+
 _LOOK_SECONDS = 1.0
+"""How often a worker is looked after while it is waited for."""
 
 
 @dataclass(frozen=True)

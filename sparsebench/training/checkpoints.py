@@ -26,10 +26,11 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.pruning.structure import Structure, apply_structure, changed_structure
 from sparsebench.training.steps import BestEpoch, Epoch
 
-# Of the file; another one is not read.
 _FORMAT = 1
-# Writing checkpoints takes no more of the time between them than this.
+"""Of the file; another one is not read."""
+
 _SHARE_OF_TIME = 0.02
+"""Writing checkpoints takes no more of the time between them than this."""
 
 
 def checkpoint_path(folder: str | os.PathLike[str] | None, name: str) -> Path:

@@ -13,8 +13,8 @@ from sparsebench.errors import ContractError, SparsebenchError
 from sparsebench.registry import unknown_name
 from sparsebench.training.parts import TrainingSettings
 
-# Attributes that a trainer may declare on its class, and that are then set to what the config asks for.
 SETTINGS = tuple(TrainingSettings.__annotations__)
+"""Attributes that a trainer may declare on its class, and that are then set to what the config asks for."""
 
 _HEADING = "The trainer does not keep the contract:"
 

@@ -20,8 +20,8 @@ SPLITS = ("train", "val", "test")
 
 _MAX_WORKERS = 4
 
-# Of a GPU's free memory, datasets take no more than this; the rest is for training.
 _SHARE_OF_FREE_MEMORY = 0.25
+"""Of a GPU's free memory, datasets take no more than this; the rest is for training."""
 
 Collate = Callable[[list[Any]], Any]
 Fetch = Callable[[Tensor], list[Tensor]]

@@ -87,8 +87,9 @@ def shown(names: Sequence[Any], nothing: str = "nothing") -> str:
 
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network")
-# What DataParallel and torch.compile put before each name.
 _PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before each name."""
+
 _SCALAR = np.float64(0).__reduce__()[0]
 # Classes without behaviour that training scripts often save beside the weights.
 _HARMLESS: list[Any] = [

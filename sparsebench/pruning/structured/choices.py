@@ -22,7 +22,6 @@ from sparsebench.pruning.base import prunable_weights
 from sparsebench.pruning.structure import dense_shapes
 from sparsebench.pruning.structured.channels import ChannelGroup
 
-# Those of torch-pruning, each over a whole group of layers that lose their channels together.
 IMPORTANCES: dict[str, Callable[[], Any]] = {
     "l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
     "l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
@@ -31,6 +30,7 @@ IMPORTANCES: dict[str, Callable[[], Any]] = {
     "lamp": tp.importance.LAMPImportance,
     "random": lambda: None,
 }
+"""Those of torch-pruning, each over a whole group of layers that lose their channels together."""
 
 
 def check_network(name: str, net: nn.Module) -> None:
@@ -88,8 +88,9 @@ def _all_finite(group: ChannelGroup) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
-# What is off by more, as a fraction of the parameters, counts as not reached.
 REACHED_WITHIN = 0.01
+"""What is off by more, as a fraction of the parameters, counts as not reached."""
+
 # Coming nearer than a tenth of a point is not worth a less even structure.
 _NEAR_ENOUGH = 0.001
 # Only small networks miss by so much, and there the possible counts are few.
