@@ -186,7 +186,7 @@ def track(
     """
     del to  # there is one
     from sparsebench.store.run_directory import load_run
-    from sparsebench.tracking import track_in_mlflow
+    from sparsebench.tracking.to_mlflow import track_in_mlflow
 
     done = track_in_mlflow(load_run(directory_of(run, runs_dir)), uri=uri, experiment=experiment)
     typer.echo(
