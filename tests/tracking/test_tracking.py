@@ -8,10 +8,10 @@ import pytest
 from handmade import OUT_OF_MEMORY, Bench, stored
 from typer.testing import CliRunner
 
-from sparsebench import tracking
 from sparsebench.cli.app import app
 from sparsebench.errors import SparsebenchError
 from sparsebench.store.records import flat_row
+from sparsebench.tracking import to_mlflow as tracking
 from sparsebench.tracking.to_mlflow import track_in_mlflow
 
 BENCH = Bench(thresholds=(0.0, 0.9), schemes=("fp32", "static"), seeds=(0, 1))
