@@ -5,6 +5,7 @@ a process like any other: it has its own environment, folder, output, group and 
 """
 
 import io
+import multiprocessing
 import os
 import runpy
 import signal
@@ -32,6 +33,8 @@ def _begin(arguments, cwd, env, output):
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(os.fdopen(number, "wb", 0), encoding="utf-8", write_through=True) for number in (1, 2)
     )
+    # A forked process starts its own ones in that way, too, unless it is told to do as others do.
+    multiprocessing.set_start_method(None, force=True)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

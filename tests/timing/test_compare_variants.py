@@ -30,6 +30,12 @@ from sparsebench.timing import Built, Verdict, compare
 from sparsebench.timing.variants import Variant, grouped
 
 
+@pytest.fixture(autouse=True)
+def _no_collections(monkeypatch):
+    # Each takes a tenth of a second in a process with torch; where the clock is the test's own they change nothing.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+
+
 def compared(machine, milliseconds, **settings):
     variants = {name: machine.call(value) for name, value in milliseconds.items()}
     return compare(variants, baseline=next(iter(milliseconds)), clock=machine.clock, **settings)
@@ -56,8 +62,7 @@ def test_drift_bursts_and_slow_first_calls_do_not_mislead():
     assert result.valid
 
 
-def test_whole_sessions_cover_the_truth_as_their_statistics_promise(monkeypatch):
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # a tenth of a second in a process with torch, and no use here
+def test_whole_sessions_cover_the_truth_as_their_statistics_promise():
     covered = []
     for seed in range(150):
         machine = Machine(seed, noise=0.015, drift=0.2, bursts=0.05, session_s=20)
