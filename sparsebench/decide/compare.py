@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sparsebench.decide.changes import METRICS, Change, every_change
-from sparsebench.decide.matching import Group, differing, flat, made_with, match
+from sparsebench.decide.matching import Group, differing, made_with, match
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.store.records import Run, TrialResult
-from sparsebench.wording.text import clean, counted, first_of, listing, shorten
+from sparsebench.wording.text import clean, counted, first_of, flat, listing, shorten
 
 ALSO_NAMED = 8
 """How many names a note spells out."""

@@ -1,7 +1,7 @@
 """Two runs side by side: which trial of one is which of the other."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mode
 from typing import Any, NamedTuple
@@ -118,12 +118,3 @@ def _order(spot: Spot) -> tuple[Any, ...]:
     where = spot.model, spot.data, spot.backend != EAGER, spot.backend
     how = spot.pruner or "", spot.threshold, spot.scheme != FP32, spot.scheme, spot.calibration_batches or 0
     return where + how
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield the settings of a config by their dotted keys."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

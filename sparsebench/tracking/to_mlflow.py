@@ -20,6 +20,7 @@ from sparsebench.points.baselines import SeedResult
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
 from sparsebench.store.records import Run, TrialResult, flat_row
+from sparsebench.wording.text import flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -229,7 +230,7 @@ def _trial_entry(trial: TrialResult, compared: SeedResult | None) -> Entry:
     settings = trial.train.settings if trial.train else {}
     params = {name: row[name] for name in IDENTITY if row[name] is not None}
     for part in ("train", "prune"):
-        params |= _flat(settings.get(part) or {}, f"{part}.")
+        params |= flat(settings.get(part) or {}, f"{part}.")
     metrics = {name: value for name, value in row.items() if name not in (*IDENTITY, *TEXTS)}
     # The latencies beyond the first batch size and number of threads, which has columns of its own.
     for m in trial.measured[1:]:
@@ -278,11 +279,3 @@ def _is_number(value: Any) -> bool:
 def _name(text: str) -> str:
     """Return ``text`` with the characters alone that MLflow takes in names."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-. /") else "_" for c in text)[:250]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -101,3 +101,12 @@ def rows_table(rows: Sequence[Mapping[str, str]], text: Container[str]) -> str:
         return ""
     headings = list(rows[0])
     return markdown_table(headings, [list(row.values()) for row in rows], [name not in text for name in headings])
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the settings of a config by their dotted keys."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
