@@ -115,8 +115,8 @@ class Backend(Offer, Protocol):
             batches: the calibration batches; they are recorded when they are first asked for, so that a scheme that
                 does not calibrate costs no pass over the data.
             train: trains a prepared network further, by its own trainer and with its zeros kept, and returns it on the
-                CPU. It is given for schemes that train alone, so that a backend which
-                offers none of them needs no such parameter.
+                CPU. It is given for schemes that train alone, so that a backend which offers none of them needs no
+                such parameter.
 
         Raises:
             QuantizationError: where the scheme is not offered or the network cannot be brought into it.

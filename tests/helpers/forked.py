@@ -76,9 +76,6 @@ class Process:
     def returncode(self):
         return self._process.exitcode
 
-    def poll(self):
-        return self.returncode
-
     def wait(self, timeout=LONG):
         self._process.join(timeout)
         if self.returncode is None:
@@ -109,9 +106,6 @@ class Process:
 
     def kill(self):
         self._process.kill()
-
-    def terminate(self):
-        self._process.terminate()
 
 
 def run(arguments, cwd, env=None, timeout=LONG):
