@@ -21,7 +21,7 @@ ALLOWED = {
     "processes": set(),
     "registry": {"errors"},
     "statistics": {"errors"},
-    "store": {"errors", "lazy"},
+    "store": {"errors", "lazy", "statistics"},
     "wording": {"errors", "registry", "statistics"},
     "config": COMMON,
     "data": COMMON,

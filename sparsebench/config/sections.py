@@ -1,7 +1,7 @@
 """The sections of a config, frozen, and what they are made of: values that keys may have, and how they are written."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -187,20 +187,25 @@ class MeasureConfig(Section):
     threads: Axis[Count] = Field((1,), min_length=1, description="Threads inside one operation.")
     seconds_cap: SecondsOfADay = Field(
         45.0,
-        description="About how long one session of networks that are timed together may last; up to twice as long "
-        "where there are so many networks that no verdict would be possible otherwise.",
+        description="How long one session of networks that are timed together may last; where the least that it takes "
+        "is longer, it says so before it begins.",
     )
     precision: BetweenZeroAndOne = Field(
-        0.01, description="Half-width of the intervals at which a session stops before its cap, as a fraction."
+        0.006, description="Half-width of the intervals at which a session stops before its cap, as a fraction."
     )
     band: BetweenZeroAndOne = Field(
         0.01, description="Differences up to this fraction do not matter: inside it lies EQUIVALENT."
     )
     block_ms: Annotated[float, Field(gt=0, le=60_000)] = Field(
-        50.0, description="Each network's turn in a round lasts at least so long."
+        5.0, description="Each network's turn in a round lasts at least so long."
     )
     workers: bool = Field(
         True, description="Whether fresh worker processes time; otherwise the sweep's own process does, less truly."
+    )
+    cache: Literal["hot", "cold"] = Field(
+        "hot",
+        description="hot: calls follow one another, so that a network finds its weights in the caches. cold: other "
+        "memory, as large as the largest cache, is touched before each call.",
     )
     hang_seconds: SecondsOfADay = Field(
         600.0, description="A worker that stays at one network for longer is ended, and that network's timing fails."

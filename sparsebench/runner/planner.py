@@ -14,7 +14,7 @@ from sparsebench.runner.facts import EAGER, FP32, Facts
 from sparsebench.runner.plan import Plan, Stage, stage_key
 from sparsebench.store.records import StageKind, TrialRecord, pruning_in_short
 
-PROTOCOL = "paired"
+PROTOCOL = "processes"
 """How latency is measured; part of the keys of ``measure``."""
 
 

@@ -1,7 +1,8 @@
-"""What is said about a latency ratio, with all variants of a comparison in view."""
+"""What is said about a speedup, and about the session that found it, as one reads it off the printed intervals."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,26 +14,10 @@ LEVEL = 1 - CONFIDENCE
 """Share of families of tests in which something is called changed that is not."""
 
 STOPPING_RESERVE = 0.005
-"""Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.statistics.ratios``."""
+"""Share of wrong intervals kept back for what optional stopping costs; see ``sparsebench.statistics.processes``."""
 
 ERROR_LEVEL = LEVEL - STOPPING_RESERVE
-"""Share of intervals that may be wrong at one look."""
-
-VERDICT_LEVEL = 0.01
-"""Share of sessions in which a FASTER or SLOWER may be wrong at all: decisions are made by it, and it is not looked at
-again, as an interval is."""
-
-
-def fewest_rounds(networks: int) -> int:
-    """Return how many rounds it takes to call one of so many networks FASTER or SLOWER, with one round against it.
-
-    The sign test over n rounds gives 2 (n + 1) / 2ⁿ then, which has to be small enough for the first step of ``holm``.
-
-    Args:
-        networks: that are timed together, the baseline among them, at least 1.
-    """
-    level = VERDICT_LEVEL / max(1, networks - 1)
-    return next(rounds for rounds in count(2) if 2 * (rounds + 1) / 2**rounds <= level)
+"""Share of sessions in which an interval may be wrong, as it is computed."""
 
 
 class Verdict(StrEnum):
@@ -42,14 +27,34 @@ class Verdict(StrEnum):
     SLOWER = "SLOWER"
     EQUIVALENT = "EQUIVALENT"
     INCONCLUSIVE = "INCONCLUSIVE"
+    TOO_FEW_ROUNDS = "TOO FEW ROUNDS"
     BASELINE = "BASELINE"
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is an answer: one that an interval gave."""
+        return self in {Verdict.FASTER, Verdict.SLOWER, Verdict.EQUIVALENT}
+
+
+class Validity(StrEnum):
+    """What the controls of a session, networks that are the same, say about it."""
+
+    VALID = "VALID"
+    NOISY = "NOISY"
+    INVALID = "INVALID"
+
+
+class Limits(NamedTuple):
+    """The limits of an interval of a speedup."""
+
+    low: float
+    high: float
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Return p-values adjusted so that, over all of them, false findings stay at the level of one test.
 
-    Formula: Holm 1979, "A simple sequentially rejective multiple test procedure"; valid under any dependence, which
-    matters because variants share their baseline blocks.
+    Formula: Holm 1979, "A simple sequentially rejective multiple test procedure"; valid under any dependence.
 
     Args:
         p_values: shape (…, tests).
@@ -61,34 +66,47 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return np.take_along_axis(np.minimum(stepped, 1.0), np.argsort(order, axis=-1), axis=-1)
 
 
-def verdict(ratio: float, low: float, high: float, p_adjusted: float, band: float) -> Verdict:
-    """Return the verdict on a latency ratio.
+def verdict(low: float, high: float, band: float, *, enough: bool = True) -> Verdict:
+    """Return the verdict that a reader of the interval gives.
 
-    EQUIVALENT comes first: the interval lies inside the band, so that whatever difference there is does not matter. It
-    is the confidence-interval form of two one-sided tests (Schuirmann 1987, "A comparison of the two one-sided tests
-    procedure and the power approach for assessing the equivalence of average bioavailability"), for one variant at a
-    time. FASTER and SLOWER need an interval that excludes 1, a p-value that stands among all variants, and a ratio
-    that is itself beyond the band: a difference that is certain, and too small to matter, is nobody's reason to choose.
+    FASTER and SLOWER: all of it lies beyond the band. EQUIVALENT: all of it lies inside, so that whatever difference
+    there is does not matter; the form in intervals of two one-sided tests (Schuirmann 1987, "A comparison of the two
+    one-sided tests procedure and the power approach for assessing the equivalence of average bioavailability").
+
+    The band reaches from 1 / (1 + band) to 1 + band, so that a speedup and its inverse have the same verdict.
 
     Args:
-        ratio: latency divided by the baseline's.
-        low: lower limit of its interval.
-        high: upper limit of its interval.
-        p_adjusted: p-value of "no difference", from ``holm``.
+        low: lower limit of the speedup's interval, baseline latency / latency.
+        high: upper limit.
         band: differences up to this fraction do not matter, at or above 0.
+        enough: whether as many processes timed as the protocol asks for. Where not, an interval that says nothing is
+            TOO FEW ROUNDS.
     """
-    if 1 - band <= low and high <= 1 + band:
+    if low > 1 + band:
+        return Verdict.FASTER
+    if high < 1 / (1 + band):
+        return Verdict.SLOWER
+    if is_inside(Limits(low, high), band):
         return Verdict.EQUIVALENT
-    # Written so that a ratio on the edge of the band is beyond it, as the decimals say.
-    matters = ratio <= 1 - band or ratio >= 1 + band
-    if matters and (low > 1 or high < 1) and p_adjusted <= VERDICT_LEVEL:
-        return Verdict.SLOWER if ratio > 1 else Verdict.FASTER
-    return Verdict.INCONCLUSIVE
+    return Verdict.INCONCLUSIVE if enough else Verdict.TOO_FEW_ROUNDS
 
 
-def is_valid(low: float, high: float, band: float) -> bool:
-    """Whether the interval of a second copy of the baseline leaves room for a ratio that does not matter.
+def is_inside(interval: Limits, band: float) -> bool:
+    """Whether all of an interval lies inside the band."""
+    return 1 / (1 + band) <= interval.low and interval.high <= 1 + band
 
-    Where all of it lies beyond the band, the machine or the protocol made a difference where there is none.
+
+def validity(controls: Iterable[Limits], band: float) -> Validity:
+    """Return what the intervals of controls say, whose speedups are 1 in truth.
+
+    VALID: all of them lie inside the band, so that the session makes no difference that matters where there is none.
+    INVALID: one of them lies outside; it did make one. NOISY: one of them reaches out of it, so that it could have.
+
+    Args:
+        controls: at least one interval; without any nothing is known, which is NOISY.
+        band: differences up to this fraction do not matter.
     """
-    return low <= 1 + band and high >= 1 - band
+    found = list(controls)
+    if any(one.low > 1 + band or one.high < 1 / (1 + band) for one in found):
+        return Validity.INVALID
+    return Validity.VALID if found and all(is_inside(one, band) for one in found) else Validity.NOISY

@@ -3,12 +3,14 @@
 Every field carries its unit in its name where it has one.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from sparsebench.store.environment import EnvironmentRecord
+from sparsebench.store.latencies import Latencies, latency_columns
+from sparsebench.store.layers import audited_layers, int8_share
 from sparsebench.store.results import CompressResult, EvaluateResult, LayerAudit, Result, TrainResult
 from sparsebench.store.timings import MeasureResult
 
@@ -179,37 +181,23 @@ class TrialResult:
 
     @property
     def audited(self) -> tuple[LayerAudit, ...]:
-        """The layers of the network that runs, with the MACs of the trained network where it tells none itself.
-
-        A layer keeps its name through quantization as far as the library lets it; MACs that cannot be told are None.
-        """
-        return tuple(a if a.macs == macs else replace(a, macs=macs) for a, macs in self._layers_and_macs())
+        """The layers of the network that runs, with the MACs of the trained network where it tells none itself."""
+        return audited_layers(self.trained, self.compressed)
 
     @property
     def int8_mac_fraction(self) -> float | None:
-        """Share of all multiply-accumulates of one sample that are computed in int8.
+        """Share of all multiply-accumulates of one sample that are computed in int8; None where it is not known."""
+        return int8_share(self.trained, self.compressed)
 
-        MACs in int8 / all MACs of the network, those of no layer, such as attention, included. None where an int8 layer
-        does not tell its MACs or the format it computes in.
-        """
-        layers = self._layers_and_macs()
-        every = max((self.trained and self.trained.macs) or 0, sum(macs or 0 for _, macs in layers))
-        in_int8 = [macs for a, macs in layers if a.computed_in == "int8"]
-        unknown = None in in_int8 or any(a.bits == 8 and not a.computed_in for a, _ in layers)
-        return None if unknown or not every or self.compressed is None else sum(filter(None, in_int8)) / every
-
-    def _layers_and_macs(self) -> list[tuple[LayerAudit, int | None]]:
-        counted: dict[str, int] = {}
-        for row in self.trained.layers if self.trained and self.trained.macs is not None else ():
-            # A layer of which pruning may touch one weight and not another has two rows, and its MACs in the first.
-            counted[row.name] = counted.get(row.name, 0) + row.macs
-        layers = self.compressed.layers if self.compressed else ()
-        return [(a, counted.get(a.name) if a.macs is None else a.macs) for a in layers]
+    @property
+    def timed(self) -> tuple[tuple[str, MeasureResult], ...]:
+        """The latencies measured, one for each batch size and number of threads, each after its machine."""
+        return tuple((r.environment.machine, r.result) for r in self.measure if isinstance(r.result, MeasureResult))
 
     @property
     def measured(self) -> tuple[MeasureResult, ...]:
-        """The latencies measured, one for each batch size and number of threads."""
-        return tuple(r.result for r in self.measure if isinstance(r.result, MeasureResult))
+        """The latencies measured, without their machines."""
+        return tuple(measured for _, measured in self.timed)
 
 
 def _result(record: StageRecord | None, kind: type[Kind]) -> Kind | None:
@@ -226,28 +214,30 @@ class Run:
     starts: tuple[datetime, ...] = ()
 
     def frame(self) -> Any:
-        """Return the trials as a pandas data frame, one row each.
-
-        Raises:
-            ImportError: where pandas is not installed.
-        """
+        """Return the trials as a pandas data frame, one row each, as ``flat_row``; pandas must be installed."""
         import pandas
 
-        return pandas.DataFrame([flat_row(trial) for trial in self.trials])
+        latencies = latencies_of(self.trials)
+        return pandas.DataFrame([flat_row(trial, latencies) for trial in self.trials])
+
+    def latencies(self) -> Any:
+        """Return the latencies as a pandas data frame, one row each, as ``latency_rows``; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(latency_rows(self))
 
 
-def flat_row(trial: TrialResult) -> dict[str, Any]:
+def flat_row(trial: TrialResult, latencies: Latencies | None = None) -> dict[str, Any]:
     """Return a trial as one flat mapping of column to value; what was not measured is None.
 
-    Latency columns are given for the first batch size and number of threads; ``measured`` holds the others.
+    Latency columns are those of the first batch size and number of threads; ``latency_rows`` gives all of them.
+    Without ``latencies``, those of its run, the latency is that of its own session.
     """
-    point, trained, packed = trial.trial, trial.trained, trial.compressed
-    scored, timed = trial.evaluated, trial.measured[0] if trial.measured else None
-    against, eager = timed and timed.against, timed and timed.against_eager
+    point, trained, packed, scored = trial.trial, trial.trained, trial.compressed, trial.evaluated
+    machine, timed = next(iter(trial.timed), ("", None))
+    ms = (latencies.ms(machine, timed) if latencies else timed.shown_ms) if timed else None
     return {
-        **_columns(point, "model", "data"),
-        "pruner": point.pruner or "dense",
-        **_columns(point, "threshold", "seed", "scheme", "backend"),
+        **_identity(point),
         "status": trial.status,
         **_columns(scored, "top1", "top1_low", "top1_high", "top5"),
         "test_samples": scored and scored.samples,
@@ -263,21 +253,7 @@ def flat_row(trial: TrialResult) -> dict[str, Any]:
         "working_memory_bytes": packed and packed.working_memory_bytes,
         "calibration_batches_asked": point.calibration_batches,
         "calibration_batches": packed and packed.calibration_batches,
-        **_columns(timed, "batch_size", "threads"),
-        "latency_median_ms": timed and timed.median_ms,
-        "latency_p95_ms": timed and timed.p95_ms,
-        "latency_p99_ms": timed and timed.p99_ms,
-        "throughput_per_s": timed and timed.throughput_per_s,
-        "latency_ratio": against and against.ratio,
-        "latency_ratio_low": against and against.low,
-        "latency_ratio_high": against and against.high,
-        "latency_ratio_eager": eager and eager.ratio,
-        "latency_ratio_eager_low": eager and eager.low,
-        "latency_ratio_eager_high": eager and eager.high,
-        "latency_baseline": against and against.baseline,
-        "timing_valid": timed and timed.session.valid,
-        "timing_session": timed and timed.session.id,
-        "peak_memory_bytes": timed and timed.peak_memory_bytes,
+        **latency_columns(timed, ms, point.compress),
         "training_seconds": trial.train and trial.train.seconds,
         "compress_seconds": trial.compress and trial.compress.seconds,
         "calibration_seconds": packed and packed.calibration_seconds,
@@ -285,6 +261,32 @@ def flat_row(trial: TrialResult) -> dict[str, Any]:
         "key": point.evaluate,
         "reason": point.not_offered or (trial.failed_stage and failure_line(trial.failed_stage)),
     }
+
+
+def latency_rows(run: Run) -> list[dict[str, Any]]:
+    """Return one row for each trial, batch size and number of threads that was timed."""
+    latencies = latencies_of(run.trials)
+    return [
+        latency_row(trial.trial, measured, latencies.ms(machine, measured))
+        for trial in run.trials
+        for machine, measured in trial.timed
+    ]
+
+
+def latency_row(trial: TrialRecord, measured: MeasureResult | None, ms: float | None) -> dict[str, Any]:
+    """Return one of them; ``key`` is that of the trial."""
+    asked = {"calibration_batches_asked": trial.calibration_batches, "key": trial.evaluate}
+    return {**_identity(trial), **asked, **latency_columns(measured, ms, trial.compress)}
+
+
+def latencies_of(trials: Iterable[TrialResult]) -> Latencies:
+    """Return the latencies of the trials of a run on one axis."""
+    return Latencies((machine, t.trial.compress, measured) for t in trials for machine, measured in t.timed)
+
+
+def _identity(point: TrialRecord) -> dict[str, Any]:
+    pruner = {"pruner": point.pruner or "dense"}
+    return {**_columns(point, "model", "data"), **pruner, **_columns(point, "threshold", "seed", "scheme", "backend")}
 
 
 def _columns(found: object, *names: str) -> dict[str, Any]:

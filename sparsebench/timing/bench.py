@@ -1,7 +1,7 @@
 """Timing whole rounds in one process."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,8 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparsebench.statistics.ratios import Floats
-from sparsebench.timing.blocks import peak_bytes, synchronised, time_block, time_gpu_block, warm_up
+from sparsebench.statistics.processes import Floats
+from sparsebench.timing.blocks import (
+    COLD_CALLS,
+    peak_bytes,
+    synchronised,
+    time_block,
+    time_cold_block,
+    time_gpu_block,
+    touching_ns,
+    warm_up,
+)
 from sparsebench.timing.machine import Conditions, conditions_since, counters
 from sparsebench.timing.schedule import BlockSize, Settings, block_size, settling_calls
 from sparsebench.timing.variants import TimedCall, Variant, named, ready
@@ -55,10 +64,16 @@ class RoundTimer(Protocol):
     Attributes:
         loaded: what is known of the variants, by their number.
         cores: cores that it stays on; None where it may run anywhere.
+        ready_ns: its share of the time until all that were made ready side by side had built their variants.
+        warm_up_ns: how long it took from then until it could time.
+        more_ready: how many others are ready.
     """
 
     loaded: Sequence[Loaded]
     cores: tuple[int, ...] | None
+    ready_ns: float
+    warm_up_ns: float
+    more_ready: int
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
@@ -76,18 +91,24 @@ def _tell_nobody(number: int) -> None:
 
 
 def built(
-    variants: Sequence[Variant], settings: Settings, on_block: Callable[[int], None] = _tell_nobody
-) -> list[TimedCall]:
-    """Build variants, none of which is called yet, and tell ``on_block`` which one is being built.
+    variants: Sequence[Callable[[], Variant]],
+    loading: Sequence[int],
+    settings: Settings,
+    on_block: Callable[[int], None] = _tell_nobody,
+) -> dict[int, TimedCall]:
+    """Build variants in the order ``loading``, none of which is called yet, and tell ``on_block`` which one it is.
+
+    Returns:
+        Calls by number, in the order in which they were built.
 
     Raises:
         VariantError: where a variant cannot be built.
     """
-    calls = []
+    calls = {}
     with _quiet(settings.threads, collect=False):
-        for number, variant in enumerate(variants):
+        for number in loading:
             on_block(number)
-            calls.append(ready(variant, settings.threads, settings.cuda_graphs))
+            calls[number] = ready(variants[number](), settings.threads, settings.cuda_graphs)
     return calls
 
 
@@ -100,46 +121,62 @@ class Bench:
     _settings: Settings
     _on_block: Callable[[int], None]
     cores: tuple[int, ...] | None = None
+    ready_ns: float = 0.0
+    warm_up_ns: float = 0.0
+    more_ready: int = 0
 
     @classmethod
     def warmed_up(
         cls,
-        calls: Sequence[TimedCall],
+        calls: Mapping[int, TimedCall],
         settings: Settings,
         *,
-        footprint: bool = False,
         on_block: Callable[[int], None] = _tell_nobody,
     ) -> "Bench":
         """Warm up what was built and choose how many calls make a block of each.
 
         Args:
-            calls: what ``built`` returns, the baseline first.
+            calls: what ``built`` returns; they are warmed up in that order.
             settings: how they are timed.
-            footprint: whether the memory that running each takes is measured; of use in a process of its own only.
             on_block: told which variant is warmed up, and later which is timed.
 
         Raises:
             VariantError: where a variant cannot be called.
         """
-        loaded: list[Loaded] = []
-        warm: list[_Warm] = []
+        loaded: dict[int, Loaded] = {}
+        warm: dict[int, _Warm] = {}
+        began = settings.now()
+        touch_ns = touching_ns(settings.now) if settings.cache == "cold" else 0.0
         with _quiet(settings.threads):
-            if footprint:  # What torch needs for its first convolution and matrix product counts with no network.
+            if (
+                settings.footprint
+            ):  # What torch needs for its first convolution and matrix product counts with no network.
                 with torch.inference_mode():
                     torch.nn.functional.conv2d(torch.ones(1, 8, 8, 8), torch.ones(8, 8, 3, 3))
                     torch.ones(8, 8) @ torch.ones(8, 8)
-            for number, call in enumerate(calls):
+            for number, call in calls.items():
                 on_block(number)
                 with named(call.name, "being warmed up"), _mode(call):
-                    peak = peak_bytes(call.call) if footprint and not call.device else None
+                    peak = peak_bytes(call.call) if settings.footprint and not call.device else None
                     run = synchronised(call.call, call.device) if call.device else call.call
                     call_ns = warm_up(run, settings.now, settings.block_ns)
                 size, settling = block_size(call_ns, settings.block_ns), settling_calls(call_ns, settings.block_ns)
-                warm.append(_Warm(call, size, settling))
+                block_ns = call_ns * (size.calls * size.units + settling)
+                if touch_ns and not call.device:
+                    size, settling = BlockSize(max(COLD_CALLS, round(settings.block_ns / (call_ns + touch_ns))), 1), 0
+                    block_ns = (call_ns + touch_ns) * size.units
+                warm[number] = _Warm(call, size, settling)
                 # On a GPU every call has events of its own.
                 together = 1 if call.device else size.calls
-                loaded.append(Loaded(call_ns * (size.calls * size.units + settling), together, peak))
-        return cls(loaded, warm, settings, on_block)
+                loaded[number] = Loaded(block_ns, together, peak)
+        numbers = sorted(calls)
+        return cls(
+            [loaded[number] for number in numbers],
+            [warm[number] for number in numbers],
+            settings,
+            on_block,
+            warm_up_ns=settings.now() - began,
+        )
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
@@ -165,6 +202,8 @@ class Bench:
                 call.call()
             if call.device:
                 return time_gpu_block(call.call, warm.size, call.device)
+            if self._settings.cache == "cold":
+                return time_cold_block(call.call, warm.size, self._settings.now)
             return time_block(call.call, warm.size, self._settings.now, self._settings.block_ns)
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.processes import give_back
-from sparsebench.statistics.ratios import Floats
-from sparsebench.timing.machine import memory_bytes
+from sparsebench.statistics.processes import Floats
+from sparsebench.timing.machine import largest_cache_bytes, memory_bytes
 from sparsebench.timing.schedule import BlockSize, Clock
 
 WARM_UP_CALLS = 3
@@ -121,6 +122,46 @@ def time_block(call: Callable[[], object], size: BlockSize, clock: Clock, block_
         taken.append(now - start)
         if now - begin >= block_ns or len(taken) >= MOST_UNITS * size.units:
             return np.array(taken, dtype=np.float64) / size.calls
+
+
+COLD_CALLS = 3
+"""Calls of a block at least, where the caches are emptied before each."""
+
+
+def time_cold_block(call: Callable[[], object], size: BlockSize, clock: Clock) -> Floats:
+    """Return the nanoseconds of each call of a block, the caches emptied before each; shape (units,).
+
+    Args:
+        call: what is timed.
+        size: of ``units`` calls.
+        clock: returns nanoseconds.
+    """
+    taken = []
+    for _ in range(size.units):
+        _touch()
+        start = clock()
+        call()
+        taken.append(clock() - start)
+    return np.array(taken, dtype=np.float64)
+
+
+def touching_ns(clock: Clock) -> float:
+    """Return how long it takes to empty the caches, in nanoseconds."""
+    _touch()  # The first time, the memory is mapped.
+    start = clock()
+    _touch()
+    return float(max(clock() - start, 1))
+
+
+def _touch() -> None:
+    """Read and write memory as large as the largest cache, so that hardly anything of a network is left in it."""
+    buffer = _other_memory()
+    np.add(buffer, 1, out=buffer)
+
+
+@lru_cache(maxsize=1)
+def _other_memory() -> NDArray[np.int64]:
+    return np.zeros(largest_cache_bytes() // 8, dtype=np.int64)
 
 
 _L2_TIMES = 2

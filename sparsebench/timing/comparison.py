@@ -1,39 +1,45 @@
-"""What a comparison hands back, how it comes from sessions, and how it reads as text."""
+"""What a comparison hands back, and how it reads as text."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 
-import numpy as np
 from tabulate import tabulate
 
-from sparsebench.statistics.ratios import Floats, median_interval, sign_test
-from sparsebench.statistics.verdicts import Verdict, holm, is_valid, verdict
+from sparsebench.statistics.processes import resolution
+from sparsebench.statistics.verdicts import Limits, Validity, Verdict, validity
 from sparsebench.timing.machine import Conditions
-from sparsebench.timing.schedule import Settings
-from sparsebench.timing.session import RoundRecord, Session, Stopped
+from sparsebench.timing.schedule import COPIES
+from sparsebench.timing.session import RoundRecord, Stopped
+from sparsebench.wording.sessions import session_text
 
-_HEADINGS = ("variant", "median ms", "p95 ms", "ratio", "95 % interval", "speedup", "verdict")
+_HEADINGS = ("variant", "latency ms", "p95 ms", "speedup", "95 % interval", "verdict")
+
+
+def copies_of(baseline: str) -> tuple[str, ...]:
+    """Return the names of the baseline and its copies, as rounds have them."""
+    return (baseline, *(f"{baseline} (copy {number})" for number in range(2, COPIES + 1)))
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A latency divided by another of the same rounds.
+class Speedup:
+    """A baseline's latency divided by another one's, from rounds in which both were timed; above 1 is faster.
 
     Attributes:
-        ratio: the median over rounds of paired ratios; below 1 is faster. Not quite the quotient of the medians, which
-            are not paired.
-        low: lower limit of the ratio's 95 % interval, for this ratio by itself.
+        speedup: geometric mean over processes. Not quite the quotient of the medians, which are not paired.
+        low: lower limit of its 95 % interval, which holds for all variants of the comparison together.
         high: upper limit.
-        p_value: of "the median ratio is 1", for this ratio by itself.
-        generation_ratios: the ratio within each worker generation; where they lie farther apart than the interval is
-            wide, the ratio depends on how a process happens to lay out its memory.
+        p_value: of "the difference lies inside the band", adjusted for all variants (Bonferroni).
+        verdict: what one reads off the interval.
+        by_process: what each process found; ``low`` and ``high`` come from the spread of its logarithms.
     """
 
-    ratio: float = 1.0
+    speedup: float = 1.0
     low: float = 1.0
     high: float = 1.0
     p_value: float = 1.0
-    generation_ratios: tuple[float, ...] = ()
+    verdict: Verdict = Verdict.BASELINE
+    by_process: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,9 @@ class Timing:
 
     Attributes:
         name: of the variant.
-        median_ms: median over rounds of the median latency of a block.
+        latency_ms: the baseline's median latency divided by the speedup: what rounds that were paired say, so that
+            latencies and speedups agree.
+        median_ms: median over rounds of its own median latency of a block.
         p95_ms: 95th percentile of all calls of all rounds; of very short calls, which are timed several at once, of
             their means.
         p99_ms: 99th percentile of the same.
@@ -50,49 +58,48 @@ class Timing:
         calls_together: how many calls are timed together; 1 where each latency is of a single call.
         paired: against the baseline.
         second: against the second baseline; None where there is none.
-        verdict: against the baseline, for all variants together.
-        n_rounds: rounds behind the ratio.
+        n_rounds: rounds behind the speedup.
         group: number of the group of variants that it was timed in.
-        peak_bytes: memory that running it takes at its peak; None where it was not measured.
+        peak_bytes: memory that running it takes at its peak, for each process; empty where it was not measured.
     """
 
     name: str
+    latency_ms: float
     median_ms: float
     p95_ms: float
     p99_ms: float
     calls: int
     calls_together: int
-    paired: Ratio
-    second: Ratio | None
-    verdict: Verdict
+    paired: Speedup
+    second: Speedup | None
     n_rounds: int
     group: int = 0
-    peak_bytes: int | None = None
-
-    @property
-    def ratio(self) -> float:
-        """Latency divided by the baseline's; see ``Ratio``."""
-        return self.paired.ratio
-
-    @property
-    def low(self) -> float:
-        """Lower limit of the ratio's 95 % interval."""
-        return self.paired.low
-
-    @property
-    def high(self) -> float:
-        """Upper limit of the ratio's 95 % interval."""
-        return self.paired.high
-
-    @property
-    def generation_ratios(self) -> tuple[float, ...]:
-        """The ratio within each worker generation."""
-        return self.paired.generation_ratios
+    peak_bytes: tuple[int, ...] = ()
 
     @property
     def speedup(self) -> float:
         """The baseline's latency divided by this one's."""
-        return 1 / self.ratio
+        return self.paired.speedup
+
+    @property
+    def low(self) -> float:
+        """Lower limit of the speedup's 95 % interval."""
+        return self.paired.low
+
+    @property
+    def high(self) -> float:
+        """Upper limit of the speedup's 95 % interval."""
+        return self.paired.high
+
+    @property
+    def verdict(self) -> Verdict:
+        """What one reads off the interval."""
+        return self.paired.verdict
+
+    @property
+    def limits(self) -> Limits:
+        """The interval."""
+        return Limits(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -103,35 +110,60 @@ class Comparison(Mapping[str, Timing]):
         timings: the baseline and the variants.
         baseline: name of the baseline.
         second: name of the second baseline; None where there is none.
-        controls: the second copy of the baseline, one for each group of variants.
-        stopped: "precise" where every interval got narrow enough, "cap" where time or rounds ran out before.
+        controls: the baseline's copies of each group, the baseline itself among them, each beside the other copies.
+        alike: names of variants that are controls as well, for they run the same kernels as the baseline.
+        stopped: "precise" where every interval got narrow enough, "cap" where time or processes ran out before.
         seed: of the order of variants in the rounds.
         band: differences up to this fraction do not matter.
         precision: half-width asked for, as a fraction.
         threads: threads of torch inside one operation.
         seconds: how long it all lasted.
+        seconds_needed: how long it takes at least, where the cap was too short for that; otherwise None.
         rounds: the raw samples and the machine's conditions, round by round.
-        in_process_because: why the variants were timed in the calling process, where generations are restarts of the
-            loop and no cores are fixed; None where worker processes timed them.
+        in_process_because: why the variants were timed in the calling process, where networks are only placed anew in
+            memory and no cores are fixed; None where worker processes timed them.
     """
 
     timings: Mapping[str, Timing]
     baseline: str
     controls: tuple[Timing, ...]
+    alike: frozenset[str]
     stopped: Stopped
     seed: int
     band: float
     precision: float
     threads: int
     seconds: float
+    seconds_needed: float | None
     rounds: tuple[RoundRecord, ...]
     in_process_because: str | None
     second: str | None = None
 
     @property
-    def valid(self) -> bool:
-        """Whether each second copy of the baseline may have taken the same time, but for the band."""
-        return all(is_valid(control.low, control.high, self.band) for control in self.controls)
+    def validity(self) -> Validity:
+        """What the controls of all groups say."""
+        return validity([one.limits for one in (*self.controls, *(self[name] for name in self.alike))], self.band)
+
+    def validity_of(self, group: int) -> Validity:
+        """Return what the controls of one group of variants say."""
+        alike = [self[name] for name in self.alike]
+        return validity([one.limits for one in (*self.controls, *alike) if one.group == group], self.band)
+
+    def resolution_of(self, group: int | None = None) -> float:
+        """Return the smallest difference, as a fraction, that would have been called for every network of a group.
+
+        Args:
+            group: its number; None for all of them.
+        """
+        own = [one for name, one in self.items() if name != self.baseline] or list(self.controls)
+        widths = [math.log(one.high / one.low) / 2 for one in own if group is None or one.group == group]
+        return resolution(max(widths, default=math.inf), self.band)
+
+    @property
+    def processes(self) -> int:
+        """How many processes timed, in the group that has fewest of them."""
+        found = {(one.group, one.generation) for one in self.rounds}
+        return min(sum(group == one for one, _ in found) for group, _ in found)
 
     @property
     def conditions(self) -> dict[str, float]:
@@ -148,18 +180,22 @@ class Comparison(Mapping[str, Timing]):
         return len(self.timings)
 
     def __str__(self) -> str:
-        """Return VALID or INVALID, how the session ended, and an aligned row for each variant."""
-        lines = [*_validity(self), _ending(self)]
+        """Return VALID, NOISY or INVALID, how the session ended, and an aligned row for each variant."""
+        lines = [session_text(self.validity, self.controls_limits, self.band, self.resolution_of()), _ending(self)]
         if self.in_process_because is not None:
-            because = self.in_process_because
-            lines.append(f"Timed in the calling process, where generations are restarts of the loop: {because}.")
+            lines.append(f"Timed in the calling process, without fresh ones: {self.in_process_because}.")
         rows = [_HEADINGS, *(_row(timing) for timing in self.values())]
         sides = ["left", *["right"] * (len(_HEADINGS) - 2), "left"]
         lines += ["", tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)]
         if len(self) > 2:
-            jointly = f"FASTER and SLOWER hold for all {len(self) - 1} together (Holm)."
-            lines += ["", f"Intervals are for each variant by itself; {jointly}"]
+            lines += ["", f"All {len(self) - 1} intervals hold together, and verdicts are read off them."]
         return "\n".join(lines)
+
+    @property
+    def controls_limits(self) -> Limits:
+        """The lowest and the highest limit of all controls."""
+        every = [one.limits for one in (*self.controls, *(self[name] for name in self.alike))]
+        return Limits(min(one.low for one in every), max(one.high for one in every))
 
 
 def worst_conditions(rounds: tuple[RoundRecord, ...]) -> dict[str, float]:
@@ -170,130 +206,19 @@ def worst_conditions(rounds: tuple[RoundRecord, ...]) -> dict[str, float]:
 
 
 def _row(timing: Timing) -> tuple[str, ...]:
-    start = (timing.name, f"{timing.median_ms:.4g}", f"{timing.p95_ms:.4g}")
+    start = (timing.name, f"{timing.latency_ms:.4g}", f"{timing.p95_ms:.4g}")
     if timing.verdict is Verdict.BASELINE:
-        return (*start, "1", "", "1", "baseline")
-    return (*start, f"{timing.ratio:.4f}", _interval(timing), f"{timing.speedup:.2f}×", str(timing.verdict))
-
-
-def _interval(timing: Timing) -> str:
-    return f"{timing.low:.4f} to {timing.high:.4f}"
-
-
-def _validity(comparison: Comparison) -> list[str]:
-    lines = []
-    for control in comparison.controls:
-        took = f"a second copy of {comparison.baseline!r} took {control.ratio:.4f} ({_interval(control)}) of its time"
-        if is_valid(control.low, control.high, comparison.band):
-            lines.append(f"VALID: {took}.")
-        else:
-            lines.append(
-                f"INVALID: {took}, though it is the same. Trust none of the verdicts of this session; "
-                "repeat it with less other work on the machine, or with fewer threads."
-            )
-    # What is wrong comes first.
-    return sorted(lines)
+        return (*start, "1", "", "baseline")
+    return (*start, f"{timing.speedup:.3f}×", f"{timing.low:.3f} to {timing.high:.3f}", str(timing.verdict))
 
 
 def _ending(comparison: Comparison) -> str:
     percent = f"{100 * comparison.precision:.3g} %"
     why = {
         "precise": f"every interval reaches less than {percent} to either side",
-        "cap": f"time or rounds ran out before every interval reached less than {percent} to either side",
+        "cap": f"time or processes ran out before every interval reached less than {percent} to either side",
     }[comparison.stopped]
-    generations = len({(one.group, one.generation) for one in comparison.rounds})
     return (
-        f"Stopped ({comparison.stopped}): {why}. {len(comparison.rounds)} rounds in {generations} generations, "
+        f"Stopped ({comparison.stopped}): {why}. {len(comparison.rounds)} rounds in {comparison.processes} processes, "
         f"{comparison.seconds:.0f} s, threads {comparison.threads}, seed {comparison.seed}."
     )
-
-
-def summarise(
-    sessions: Sequence[Session],
-    names: Sequence[str],
-    baseline: str,
-    second: str | None,
-    settings: Settings,
-    because: str | None,
-) -> Comparison:
-    """Return the comparison that sessions, one for each group of variants, amount to.
-
-    In each session the first name is the baseline and the second its second copy. Verdicts are adjusted over the
-    variants of all sessions; the second copies are no findings and not among them. What was timed in several sessions,
-    as the baselines are, stands for the first of them.
-    """
-    found: dict[str, Timing] = {}
-    controls: list[Timing] = []
-    for session in sessions:
-        first, control, *others = _timings(session, second)
-        controls.append(_judged(control, control.paired.p_value, settings.band))
-        for timing in (first, *others):
-            found.setdefault(timing.name, timing)
-    judged = [name for name in names if name != baseline]
-    adjusted = holm([found[name].paired.p_value for name in judged]).tolist()
-    for name, p_adjusted in zip(judged, adjusted, strict=True):
-        found[name] = _judged(found[name], p_adjusted, settings.band)
-    return Comparison(
-        timings={name: found[name] for name in (baseline, *judged)},
-        baseline=baseline,
-        controls=tuple(controls),
-        stopped="precise" if all(session.stopped == "precise" for session in sessions) else "cap",
-        seed=settings.seed,
-        band=settings.band,
-        precision=settings.precision,
-        threads=settings.threads,
-        seconds=sum(session.seconds for session in sessions),
-        rounds=tuple(one for session in sessions for one in session.rounds),
-        in_process_because=because,
-        second=second,
-    )
-
-
-def _timings(session: Session, second: str | None) -> list[Timing]:
-    """Return the timings of a session in the order of its names, without a verdict yet."""
-    log_ratios = session.log_ratios()
-    paired = [Ratio(), *_ratios(log_ratios, session.generations)]
-    others: Sequence[Ratio | None] = paired if second == session.names[0] else [None] * len(paired)
-    if second not in (None, session.names[0]):
-        place = session.names.index(second)
-        # Within a round, and the neighbour before with the neighbour before: log(variant/base) − log(second/base).
-        of_second = log_ratios[[place - 1]]
-        others = [*_ratios(-of_second, session.generations), *_ratios(log_ratios - of_second, session.generations)]
-        others[place] = Ratio()
-    return [_timing(session, number, *pair) for number, pair in enumerate(zip(paired, others, strict=True))]
-
-
-def _ratios(log_ratios: Floats, generations: Sequence[int]) -> list[Ratio]:
-    """Return what log ratios of shape (variants, rounds, 2) say."""
-    labels = np.asarray(generations)
-    within = [np.median(log_ratios[:, labels == label], axis=(1, 2)) for label in np.unique(labels)]
-    logs = (*median_interval(log_ratios, generations), *within)
-    ratios, low, high, *each = ([float(np.exp(log)) for log in column] for column in logs)
-    columns = (ratios, low, high, sign_test(log_ratios).tolist(), zip(*each, strict=True))
-    return [Ratio(*row) for row in zip(*columns, strict=True)]
-
-
-def _timing(session: Session, number: int, paired: Ratio, second: Ratio | None) -> Timing:
-    name, loaded = session.names[number], session.loaded[number]
-    blocks = [place for one in session.rounds for place in zip(one.order, one.latencies_ms, one.calls_ms, strict=True)]
-    own = [(latency, calls) for owner, latency, calls in blocks if owner == name]
-    calls = np.concatenate([taken for _, taken in own])
-    p95, p99 = np.percentile(calls, (95, 99)).tolist()
-    return Timing(
-        name=name,
-        median_ms=float(np.median([latency for latency, _ in own])),
-        p95_ms=p95,
-        p99_ms=p99,
-        calls=len(calls),
-        calls_together=loaded.calls,
-        paired=paired,
-        second=second,
-        verdict=Verdict.BASELINE,
-        n_rounds=len(session.rounds),
-        group=session.group,
-        peak_bytes=loaded.peak_bytes,
-    )
-
-
-def _judged(timing: Timing, p_adjusted: float, band: float) -> Timing:
-    return replace(timing, verdict=verdict(timing.ratio, timing.low, timing.high, p_adjusted, band))

@@ -19,6 +19,12 @@ except ImportError:  # Windows has no such module.
 _CPUS = Path("/sys/devices/system/cpu")
 _LOOK_SECONDS = 0.1
 
+CACHE_BYTES = 32 * 1024**2
+"""Taken for the largest cache where the system does not tell."""
+
+MOST_CACHE_BYTES = 256 * 1024**2
+"""Caches of servers may be shared by many cores; one network does not fill more."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -116,6 +122,16 @@ def idlest_cores(threads: int) -> tuple[int, ...] | None:
 def available_bytes() -> float:
     """Return what can be used without swapping; infinite where the system does not tell."""
     return memory_bytes("/proc/meminfo").get("MemAvailable", float("inf"))
+
+
+def largest_cache_bytes() -> int:
+    """Return the size of the processor's largest cache; ``CACHE_BYTES`` where the system does not tell, or too much."""
+    sizes = re.findall(r"^(\d+)K$", "\n".join(text.strip() for text in _cache_texts()), re.MULTILINE)
+    return min(max((1024 * int(size) for size in sizes), default=CACHE_BYTES), MOST_CACHE_BYTES)
+
+
+def _cache_texts() -> list[str]:
+    return [_text(path) for path in _CPUS.glob("cpu0/cache/index*/size")]
 
 
 def memory_bytes(file: str) -> dict[str, int]:

@@ -1,24 +1,23 @@
 """The paired comparison of variants; see ``compare``."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from sparsebench.errors import ProblemsError, SparsebenchError
-from sparsebench.statistics.verdicts import fewest_rounds
 from sparsebench.timing.bench import Bench, RoundTimer, built
-from sparsebench.timing.comparison import Comparison, summarise
-from sparsebench.timing.schedule import BLOCK_MS, HANG_SECONDS, Clock, Settings
-from sparsebench.timing.session import LOOKS, Start, run_session
+from sparsebench.timing.comparison import Comparison, copies_of
+from sparsebench.timing.schedule import BLOCK_MS, HANG_SECONDS, Cache, Clock, Settings, Step
+from sparsebench.timing.session import PROCESSES, Starter, run_session
+from sparsebench.timing.summary import summarise
 from sparsebench.timing.variants import Built, Variant, batch_of, fits, grouped
 from sparsebench.timing.worker import Sent, generations, pickled
-
-CONTROL = "{} (second copy)"
 
 
 def compare(
@@ -30,7 +29,7 @@ def compare(
     batch: int | None = None,
     threads: int = 1,
     seconds_cap: float = 60.0,
-    precision: float = 0.01,
+    precision: float = 0.006,
     band: float = 0.01,
     seed: int = 0,
     block_ms: float = BLOCK_MS,
@@ -40,15 +39,17 @@ def compare(
     hang_seconds: float = HANG_SECONDS,
     cuda_graphs: bool = False,
     footprint: bool = False,
+    cache: Cache = "hot",
     clock: Clock | None = None,
+    watch: Callable[[Step], None] | None = None,
 ) -> Comparison:
     """Compare latencies in pairs, so that they are right on a machine that does other things too.
 
-    Complete rounds in random order hold a block of every variant and several of the baseline; each is compared with
-    the baseline's blocks beside it, and the median over rounds is the ratio. Three worker processes time eight rounds
-    each, or up to sixteen where these are short. It stops there where all intervals are narrow enough; where one is
-    not, up to three more take what is left of the time.
-    A second copy of the baseline runs along; see ``Comparison.valid``.
+    Six fresh processes or more load all variants, each in a random order of its own, and time them in rounds: a block
+    of each variant and of four copies of the baseline, in random order. Within a process, a variant's speedup is the
+    median over rounds beside each copy, in the mean over copies. Intervals come from the spread of these speedups over
+    processes (Student's t) and hold for all variants together; verdicts are what one reads off them. The copies, each
+    beside the others, are the session's controls; see ``Comparison.validity``.
 
     Networks are timed on the CPU, or on one CUDA GPU: by its own events, and with a cold L2 cache.
 
@@ -59,25 +60,27 @@ def compare(
         inputs: positional arguments of a network's forward pass; the same for all networks.
         batch: samples in one call; ``inputs`` are cut or repeated to it. None leaves them as they are.
         threads: threads of torch inside one operation. A worker stays on as many cores.
-        seconds_cap: about how long it may last. 20 variants have verdicts within 60 s on two cores unless a call takes
-            longer than a block, 50 ms; see ``sparsebench.timing.schedule`` for the arithmetic. Many variants take more
-            rounds: for those that ``statistics.verdicts.fewest_rounds`` counts it lasts up to twice as long.
-            Where three generations of three rounds do not fit, they are timed nevertheless, for fewer give no interval.
+        seconds_cap: how long it may last. Where six processes with two rounds each take longer, ``watch`` is told so
+            before they time, and it lasts that long.
         precision: half-width of the intervals at which it stops, as a fraction.
-        band: differences up to this fraction do not matter: EQUIVALENT is inside it, and a second copy of the baseline
-            beyond it makes the session INVALID.
+        band: differences up to this fraction do not matter: EQUIVALENT is inside it, FASTER and SLOWER are beyond it,
+            and a copy of the baseline beyond it makes the session INVALID.
         seed: of the random order of the rounds.
         block_ms: a block lasts at least so long.
         workers: True for worker processes, False for the calling process; None for workers where every variant can be
-            pickled. In the calling process generations are restarts of the loop, and no cores are fixed.
-        group_size: at most so many variants are loaded at once; each group has its own baseline and second copy.
-        memory_limit_bytes: at most so many bytes of network weights are loaded at once, the baseline's two copies
+            pickled. In the calling process networks are only placed anew in memory in place of a new process, and
+            no cores are fixed.
+        group_size: at most so many variants are loaded at once; each group has its own copies of the baseline.
+        memory_limit_bytes: at most so many bytes of network weights are loaded at once, the baseline's copies
             included; None for half of what is available. Functions do not say what they need.
         hang_seconds: a worker that stays at one variant for longer is ended.
         cuda_graphs: whether networks on a GPU are captured as CUDA graphs and replayed, so that the CPU's time for
             launching many small kernels does not count.
         footprint: whether workers also measure the memory that each variant takes; see ``Timing.peak_bytes``.
+        cache: "hot" where calls follow one another, so that a network finds its weights in the caches; "cold" where
+            other memory, as large as the largest cache, is touched before each call. A GPU's L2 cache is always cold.
         clock: returns nanoseconds that never run backwards; given, the calling process times.
+        watch: told where the comparison stands, before each round.
 
     Raises:
         VariantError: where a variant fails, or a worker dies or hangs at it.
@@ -96,7 +99,9 @@ def compare(
         hang_seconds=hang_seconds,
         cuda_graphs=cuda_graphs,
         footprint=footprint,
+        cache=cache,
         clock=clock,
+        watch=watch,
     )
     _check(variants, baseline, second, batch, settings)
     if inputs is not None and batch is not None:
@@ -106,16 +111,20 @@ def compare(
     )
 
 
-def compare_variants(variants: Sequence[Variant], baseline: str, second: str | None, settings: Settings) -> Comparison:
+def compare_variants(
+    variants: Sequence[Variant], baseline: str, second: str | None, settings: Settings, alike: Collection[str] = ()
+) -> Comparison:
     """Compare variants that share their inputs; ``compare`` says how.
 
-    One variant alone is compared with its second copy, which says how far the machine can be trusted.
+    One variant alone is compared with its copies, which say how far the machine can be trusted.
 
     Args:
         variants: among them the baselines.
         baseline: name of the first baseline.
         second: name of the second, which may be the same; None for none.
         settings: possible ones.
+        alike: names of variants that run the same kernels as the baseline, as masked networks do: they are further
+            controls of their session, and keep their own interval and verdict.
 
     Raises:
         VariantError: where a variant fails, or a worker dies or hangs at it.
@@ -123,28 +132,29 @@ def compare_variants(variants: Sequence[Variant], baseline: str, second: str | N
     """
     sent = _sent(variants, settings)
     given = {variant.name: variant for variant in variants}
-    fixed = {name: given[name] for name in (baseline, second) if name is not None}
-    others = [variant for variant in variants if variant.name not in fixed]
-    groups = grouped(others, list(fixed.values()), settings.group_size, settings.memory_limit_bytes)
+    copies = dict.fromkeys(copies_of(baseline), given[baseline])
+    fixed = {} if second in (None, baseline) else {str(second): given[str(second)]}
+    others = [variant for variant in variants if variant.name not in (baseline, second)]
+    groups = grouped(others, [*copies.values(), *fixed.values()], settings.group_size, settings.memory_limit_bytes)
     random, sessions = np.random.default_rng(settings.seed), []
     for number, group in enumerate(groups):
-        control = {CONTROL.format(baseline): given[baseline]}
-        members = {baseline: given[baseline]} | control | fixed | {variant.name: variant for variant in group}
+        members = copies | fixed | {variant.name: variant for variant in group}
         begin = settings.now()
-        with _starter(members, sent, settings) as start:
+        with _starter(members, sent, settings, random.spawn(1)[0]) as start:
             sessions.append(
                 run_session(
                     start,
                     tuple(members),
                     settings,
                     seconds_cap=settings.seconds_cap * (len(group) / len(others) if others else 1),
-                    decisive=fewest_rounds(len(given)),
+                    networks=max(1, len(given) - 1),
                     random=random,
                     begin=begin,
                     group=number,
                 )
             )
-    return summarise(sessions, tuple(given), baseline, second, settings, sent if isinstance(sent, str) else None)
+    because = sent if isinstance(sent, str) else None
+    return summarise(sessions, tuple(given), baseline, second, settings, because, frozenset(alike))
 
 
 def _sent(variants: Sequence[Variant], settings: Settings) -> Sent | str:
@@ -160,25 +170,40 @@ def _sent(variants: Sequence[Variant], settings: Settings) -> Sent | str:
     return sent
 
 
-def _starter(members: Mapping[str, Variant], sent: Sent | str, settings: Settings) -> AbstractContextManager[Start]:
-    """Hand out what starts generations: here where there is a reason for that, otherwise in workers."""
+def _starter(
+    members: Mapping[str, Variant], sent: Sent | str, settings: Settings, random: np.random.Generator
+) -> AbstractContextManager[Starter]:
+    """Hand out what starts processes: here where there is a reason for that, otherwise in workers."""
     if isinstance(sent, str):
-        return nullcontext(_here(members, settings))
+        return nullcontext(_here(members, settings, random))
     # Several workers hold the variants several times; where they are too large for that, one is built after another.
-    ahead = LOOKS[0] if fits(members.values(), LOOKS[0], settings.memory_limit_bytes) else 1
+    ahead = PROCESSES if fits(members.values(), PROCESSES, settings.memory_limit_bytes) else 1
     payloads = {name: sent.variants[variant.name] for name, variant in members.items()}
-    return generations(Sent(payloads, sent.inputs), settings, ahead)
+    return generations(Sent(payloads, sent.inputs), settings, ahead, random)
 
 
-def _here(members: Mapping[str, Variant], settings: Settings) -> Start:
-    variants = [replace(variant, name=name) for name, variant in members.items()]
-    if isinstance(variants[1].target, nn.Module):  # The second copy of a network has weights of its own.
-        variants[1] = replace(variants[1], target=copy.deepcopy(variants[1].target))
+def _here(members: Mapping[str, Variant], settings: Settings, random: np.random.Generator) -> Starter:
+    """Return what starts the loop anew in this process, with networks placed anew in memory, in an order of its own."""
+    here = replace(settings, footprint=False)  # The process has run networks already.
 
-    def start(generation: int) -> AbstractContextManager[RoundTimer]:  # noqa: ARG001 - all are started alike
-        return nullcontext(Bench.warmed_up(built(variants, settings), settings))
+    def start(process: int, left: int) -> AbstractContextManager[RoundTimer]:  # noqa: ARG001 - all are started alike
+        began = settings.now()
+        variants = [partial(_placed_anew, name, variant) for name, variant in members.items()]
+        calls = built(variants, random.permutation(len(variants)).tolist(), here)
+        ready_ns = settings.now() - began
+        bench = Bench.warmed_up(calls, here)
+        bench.ready_ns = ready_ns
+        return nullcontext(bench)
 
     return start
+
+
+def _placed_anew(name: str, variant: Variant) -> Variant:
+    target = variant.target
+    if isinstance(target, nn.Module):
+        with suppress(Exception):  # What cannot be copied is timed where it lies.
+            target = copy.deepcopy(target)
+    return replace(variant, name=name, target=target)
 
 
 def _check(
@@ -191,8 +216,11 @@ def _check(
     ]
     if len(variants) < 2:
         problems.append("There is nothing to compare; give the baseline and at least one other variant.")
-    if CONTROL.format(baseline) in variants:
-        problems.append(f"The name {CONTROL.format(baseline)!r} is taken by the control; rename that variant.")
+    problems += [
+        f"The name {name!r} is taken by a copy of the baseline; rename that variant."
+        for name in copies_of(baseline)[1:]
+        if name in variants
+    ]
     if batch is not None and batch < 1:
         problems.append(f"batch={batch} is not possible; it must be at least 1.")
     problems += settings.problems()

@@ -1,28 +1,67 @@
-"""How a comparison is made: its settings, the order of the blocks of a round, their pairs and their lengths.
+"""How a comparison is made: its settings, the order of the blocks of a round, and their lengths.
 
-A round holds one block of every variant and blocks of the baseline at its begin, at its end and in between, never more
-than ``SEGMENT`` variants apart. With 20 variants and the control that is 21 + 5 blocks of 50 ms, 1.35 s a round with
-what comes before each block; the first look comes after 18 rounds, 25 s. Starting three workers side by side on
-two cores takes about 10 s and warming each up 2 s, so that 20 variants have their first verdicts after 48 s.
+A round holds one block of every network, ``COPIES`` copies of the baseline among them. Blocks are short, for what the
+machine does meanwhile changes slowly: in equal time, blocks four times as long tell copies apart half as well.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from sparsebench.statistics.ratios import Floats
+from numpy.typing import NDArray
 
 Clock = Callable[[], int]
 """Returns nanoseconds that never run backwards."""
 
-BLOCK_MS = 50.0
-"""A block lasts at least this long: a scheduler's time slice, a few milliseconds, is a small part of it."""
+BLOCK_MS = 5.0
+"""A block lasts at least this long: a few calls of a small network, and a burst of other work hits few blocks."""
+
+COPIES = 4
+"""Copies of the baseline in every process and round, the baseline itself among them: their mean is what others are
+compared with, and the others of them say what copy and copy differ by."""
 
 HANG_SECONDS = 600.0
 """A worker that makes no step for so long hangs; to compile a large network may take minutes."""
+
+
+Cache = Literal["hot", "cold"]
+
+
+class Step(NamedTuple):
+    """Where a comparison stands; processes and rounds count from 1.
+
+    Attributes:
+        process: number of the process that times; 0 while the first ones start.
+        processes: how many are planned; more follow where their intervals are too wide and time is left.
+        round: number of the round that begins.
+        rounds: rounds of this process.
+        seconds: how long the comparison takes at least, where that is longer than its cap; otherwise None. Where
+            variants are timed in groups, as long as all of them take if all take as long as this one.
+    """
+
+    process: int
+    processes: int
+    round: int = 0
+    rounds: int = 0
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        """Return it as a display shows it."""
+        if not self.process:
+            return f"starting {self.processes} processes"
+        return f"process {self.process} of {self.processes}, round {self.round} of {self.rounds}"
+
+    def too_short(self, what: str, cap: str) -> str:
+        """Return what a person is told where the session takes longer than its cap.
+
+        Args:
+            what: what is timed, and how many: "24 networks".
+            cap: name and value of the cap: "measure.seconds_cap = 45".
+        """
+        seconds = f"{self.seconds or 0.0:.0f} s"
+        return f"These {what} take at least {seconds} to time; {cap} is too short for that, and they take as long."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +70,7 @@ class Settings:
 
     threads: int = 1
     seconds_cap: float = 60.0
-    precision: float = 0.01
+    precision: float = 0.006
     band: float = 0.01
     seed: int = 0
     block_ms: float = BLOCK_MS
@@ -41,7 +80,9 @@ class Settings:
     hang_seconds: float = HANG_SECONDS
     cuda_graphs: bool = False
     footprint: bool = False
+    cache: Cache = "hot"
     clock: Clock | None = None
+    watch: Callable[["Step"], None] | None = None
 
     @property
     def now(self) -> Clock:
@@ -74,23 +115,16 @@ class Settings:
             )
             if not 0 < amount < float("inf")
         ]
+        if self.cache not in get_args(Cache):
+            found.append(f"cache={self.cache!r} is not possible; it must be one of {', '.join(get_args(Cache))}.")
         return found
 
-
-SEGMENT = 6
-"""At most so many variants stand between two blocks of the baseline."""
-
-BASELINE = 0
-"""Number of the baseline in an order; the others count from 1."""
 
 UNIT_NS = 100_000
 """Calls are timed together until they last this long, so that reading the clock (about 0.1 µs) does not count."""
 
-SETTLING_SHARE = 0.04
-"""Share of a block, two milliseconds of fifty, that a variant runs untimed before it."""
-
-SETTLED_UNITS = 5
-"""Calls that a block must have for one more of them, untimed, to be worth its time."""
+SETTLING_NS = 1_500_000
+"""So long a variant runs untimed before its block, or a block long where that is shorter."""
 
 
 @dataclass(frozen=True)
@@ -121,60 +155,18 @@ def settling_calls(call_ns: float, block_ns: float) -> int:
     """Return how many calls come before the timed ones of a block.
 
     They bring a variant's weights back into the caches, and let threads of the variant before, which some runtimes keep
-    spinning for a while, go to sleep. They last ``SETTLING_SHARE`` of a block; calls of which a block has fewer than
-    ``SETTLED_UNITS`` do without, for they are long beside what a first call costs.
+    spinning for a while, go to sleep. They last ``SETTLING_NS``, and are one call at least; a block of one call does
+    without, for that is long beside what a first call costs.
     """
-    if block_ns < SETTLED_UNITS * call_ns:
+    if block_ns <= call_ns:
         return 0
-    return max(1, int(np.ceil(SETTLING_SHARE * block_ns / call_ns)))
+    return max(1, int(np.ceil(min(SETTLING_NS, block_ns) / call_ns)))
 
 
-def segments(items: int) -> list[int]:
-    """Return how many variants stand between one baseline block and the next; at least two gaps, as even as can be.
+def draw_order(networks: int, random: np.random.Generator) -> NDArray[np.int_]:
+    """Return the networks of one round, by their numbers, in their order in time: each once, the baseline too.
 
-    Args:
-        items: variants of a round, the control among them and the baseline not, at least 1.
+    The order is random, so that what a network leaves behind in caches and clocks, and where in the round a
+    disturbance falls, hits all alike over the rounds.
     """
-    count = max(2, -(-items // SEGMENT))
-    return [items // count + (place < items % count) for place in range(count)]
-
-
-def draw_order(items: int, random: np.random.Generator) -> NDArray[np.int_]:
-    """Return the blocks of one round in their order in time: ``BASELINE`` or a variant's number from 1.
-
-    The order of the variants is random, so that what a variant leaves behind in caches and clocks, and where in the
-    round a disturbance falls, hits all alike over the rounds.
-    """
-    shuffled = iter(random.permutation(items) + 1)
-    order = [BASELINE]
-    for size in segments(items):
-        order += [int(next(shuffled)) for _ in range(size)]
-        order.append(BASELINE)
-    return np.array(order)
-
-
-def log_ratios(latencies: ArrayLike, order: ArrayLike) -> Floats:
-    """Return each variant's log latency minus the baseline's before it, and minus the baseline's after it.
-
-    Each of the two is a fair comparison of one block with one block: of two copies, either is the slower as often. The
-    mean of both neighbours is not fair: it is hit by bursts of other work twice as often as the variant's block, which
-    then looks faster. The median of both ratios over all rounds has a little less noise than that of the mean, too.
-
-    Args:
-        latencies: shape (…, blocks), in any unit, above 0.
-        order: shape (…, blocks) or (blocks,), from ``draw_order``.
-
-    Returns:
-        Shape (…, items, 2), in the order of the variants' numbers.
-    """
-    logs = np.log(np.asarray(latencies, dtype=np.float64))
-    numbers = np.broadcast_to(np.asarray(order), logs.shape)
-    # The pattern of baselines is the same in every round.
-    is_baseline = numbers.reshape(-1, logs.shape[-1])[0] == BASELINE
-    places, slots = np.flatnonzero(is_baseline), np.flatnonzero(~is_baseline)
-    after = np.searchsorted(places, slots)
-    before_and_after = np.stack([logs[..., places[after - 1]], logs[..., places[after]]], axis=-1)
-    paired = logs[..., slots, None] - before_and_after
-    by_number: Floats = np.empty_like(paired)
-    np.put_along_axis(by_number, numbers[..., slots, None] - 1, paired, axis=-2)
-    return by_number
+    return random.permutation(networks)

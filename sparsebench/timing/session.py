@@ -1,4 +1,4 @@
-"""A session: generations of rounds until every interval is narrow enough, or the time is spent."""
+"""A session: processes that time rounds of the same networks until every interval is narrow enough, or time is up."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -6,32 +6,32 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sparsebench.statistics.ratios import Floats, is_precise, median_interval
+from sparsebench.statistics.processes import Estimate, Floats, of_copies, over_processes, within_process
 from sparsebench.timing.bench import Loaded, RoundSample, RoundTimer
-from sparsebench.timing.schedule import Settings, draw_order, log_ratios
+from sparsebench.timing.schedule import COPIES, Settings, Step, draw_order
 
-# Starts a generation, whose number it is given.
-Start = Callable[[int], AbstractContextManager[RoundTimer]]
+Starter = Callable[[int, int], AbstractContextManager[RoundTimer]]
+"""Starts a process, whose number it is given, and how many may be made ready side by side from it on."""
 
 Stopped = Literal["precise", "cap"]
-LOOKS = (3, 6)
-"""The intervals are looked at after so many generations, and when the time is spent."""
 
-ROUNDS = 8
-"""Rounds of a generation, or more of few and short blocks, so that it times for as long as it took to start."""
+PROCESSES = 6
+"""Processes that time before the intervals are looked at."""
 
-MOST_ROUNDS = 16
-"""Rounds of a generation at most, up to the first look."""
+MOST_PROCESSES = 18
+"""Processes of a session at most: from there on, Student's t has little left to gain."""
 
-MOST_LATER_ROUNDS = 48
-"""Rounds of a generation at most after it, where intervals are known to be too wide."""
+FEWEST_ROUNDS = 2
+"""Rounds of a process where calls are so slow that more would not fit."""
 
-MOST_OVER_CAP = 2.0
-"""A session may last so many times its cap, where it would otherwise end without enough rounds for verdicts."""
+MOST_ROUNDS = 128
+"""Rounds of a process at most."""
 
-FEWEST_ROUNDS = 3
-"""Rounds of a generation where calls are so slow that more would not fit."""
+TIMING_SHARE = 2.0
+"""A process times so many times as long as it took to start, where time allows: rounds are cheap beside starts, but no
+number of them does what another process does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class RoundRecord(RoundSample):
 
     Attributes:
         group: which of the groups of variants that were timed one after another, from 0.
-        generation: worker, or restart of the loop, from 0 in each group.
+        generation: worker process, or restart of the loop, from 0 in each group.
         order: the variants' names.
         cores: cores the worker stayed on; None where it might run anywhere.
     """
@@ -56,115 +56,148 @@ class Session:
     """What a session has timed so far.
 
     Attributes:
-        names: the baseline, then the variants in their numbers' order.
+        names: the baseline and its copies, ``COPIES`` in all, then the variants.
         group: its number among the groups of variants that are timed one after another.
         rounds: all rounds.
-        ratios: for each round, the log ratios of each variant, shape (variants, 2).
-        loaded: what the first generation knew of the variants.
+        latencies: for each process, the log latencies of its rounds, shape (rounds, networks) in the order of names.
+        loaded: for each process, what it knew of the variants before it timed them.
         stopped: why it ended.
         seconds: how long it lasted.
+        seconds_needed: how long it takes to have enough processes, where the cap was too short for them.
     """
 
     names: Sequence[str]
     group: int
     rounds: list[RoundRecord] = field(default_factory=list)
-    ratios: list[Floats] = field(default_factory=list)
-    loaded: Sequence[Loaded] = ()
+    latencies: list[list[Floats]] = field(default_factory=list)
+    loaded: list[Sequence[Loaded]] = field(default_factory=list)
     stopped: Stopped = "cap"
     seconds: float = 0.0
+    seconds_needed: float | None = None
 
-    @property
-    def generations(self) -> list[int]:
-        """The generation of each round."""
-        return [one.generation for one in self.rounds]
+    def log_speedups(self, references: Sequence[int] = range(COPIES)) -> Floats:
+        """Return what each process says of each network beside the references, shape (networks, processes)."""
+        return np.stack([within_process(np.stack(rounds), references) for rounds in self.latencies if rounds], axis=-1)
 
-    def log_ratios(self) -> Floats:
-        """Return the log ratios to the baseline before and after, shape (variants, rounds, 2)."""
-        return np.stack(self.ratios, axis=1)
+    def estimates(self, networks: int, band: float) -> tuple[Estimate, Estimate]:
+        """Return intervals of the baseline's copies, which hold together, and of the rest, with so many others."""
+        logs = self.log_speedups()
+        return of_copies(logs[:COPIES], band), over_processes(logs[COPIES:], networks, band)
 
-    def is_precise(self, precision: float) -> bool:
-        """Whether every interval reaches less than ``precision`` to either side."""
-        return bool(is_precise(median_interval(self.log_ratios(), self.generations), precision))
+    def is_precise(self, networks: int, settings: Settings) -> bool:
+        """Whether every interval, those of the controls too, reaches less than the precision to either side."""
+        found = self.estimates(networks, settings.band)
+        return all(bool(((one.high - one.low) / 2 < settings.precision).all()) for one in found)
 
 
 def run_session(
-    start: Start,
+    start: Starter,
     names: Sequence[str],
     settings: Settings,
     *,
     seconds_cap: float,
-    decisive: int,
+    networks: int,
     random: np.random.Generator,
     begin: int,
     group: int,
 ) -> Session:
-    """Time generations of rounds until a look finds every interval narrow enough, or until the time is spent.
+    """Let processes time rounds until a look finds every interval narrow enough, or until the time is spent.
+
+    Six processes come first. Where some interval is too wide then, as many more follow as the time that is left is
+    enough for; their number depends on time alone, and not on what was measured, so that it costs the intervals
+    nothing.
 
     Args:
-        start: starts a generation.
-        names: the baseline and the variants.
+        start: starts a process.
+        names: the baseline's copies and the variants.
         settings: among them the clock, and how narrow intervals shall be.
-        seconds_cap: about how long it may last. Three generations of three rounds are timed in any case, for fewer
-            give no interval; and up to ``MOST_OVER_CAP`` times as long for as many rounds as verdicts take.
-        decisive: rounds that verdicts take.
+        seconds_cap: how long it may last. Where six processes of ``FEWEST_ROUNDS`` rounds take longer, ``watch`` is
+            told so before they time, and the session may last that long; fewer of them time where the machine gets
+            slower still.
+        networks: intervals that shall hold together.
         random: draws the order of each round.
         begin: when the session began; what was done for it since then counts.
         group: number written into the rounds.
     """
-    session, now, items = Session(names, group), settings.now, len(names) - 1
-    prepared_ns, deadline = now() - begin, begin + seconds_cap * 1e9
-    rounds, reserve = ROUNDS, 0.0
-    for generation in range(LOOKS[-1]):
-        must = generation < LOOKS[0]
-        if not must and now() + reserve > deadline:
+    session, now = Session(names, group), settings.now
+    end = deadline = begin + seconds_cap * 1e9
+    tell = settings.watch or _tell_nobody
+    tell(Step(0, PROCESSES))
+    planned, rounds, process, cost_ns, round_ns = PROCESSES, FEWEST_ROUNDS, 0, 0.0, 0.0
+    while process < planned:
+        asked = now()
+        if process > 1 and asked + (cost_ns if process >= PROCESSES else 0) > deadline:
             break
-        began = now()
-        with start(generation) as timer:
-            start_ns = now() - began
-            block_ns = np.array([one.block_ns for one in timer.loaded])
-            round_ns = float(block_ns[draw_order(items, random)].sum())
-            if generation == 0:
-                session.loaded = timer.loaded
-                left_ns = (deadline - began) / LOOKS[0] - start_ns
-                rounds = _rounds_that_fit(left_ns, prepared_ns / LOOKS[0] + start_ns, round_ns, seconds_cap, decisive)
-            # What was prepared for the first generations has to be done again for each of the later ones.
-            reserve = prepared_ns + start_ns + FEWEST_ROUNDS * round_ns
-            for _ in range(rounds):
-                if not must and now() + round_ns > deadline:
+        with start(process, planned - process) as timer:
+            if process == 0:
+                round_ns = sum(one.block_ns for one in timer.loaded)
+                cost_ns = timer.ready_ns + timer.warm_up_ns
+                unready = PROCESSES - 1 - timer.more_ready
+                starts_ns = (PROCESSES - 1) * timer.warm_up_ns + unready * timer.ready_ns
+                least_ns = now() - begin + starts_ns + PROCESSES * FEWEST_ROUNDS * round_ns
+                if begin + least_ns > deadline:
+                    deadline, session.seconds_needed = begin + _MARGIN * least_ns, least_ns / 1e9
+                    tell(Step(0, PROCESSES, seconds=session.seconds_needed * settings.seconds_cap / seconds_cap))
+                rounds = _rounds((end - now() - starts_ns) / PROCESSES, cost_ns, round_ns)
+            fitting = rounds
+            if process < PROCESSES:  # Where the machine has become slower, fewer rounds rather than fewer processes.
+                left = PROCESSES - process
+                share_ns = (end - now() - (left - 1) * timer.warm_up_ns) / left
+                fitting = int(np.clip(share_ns // max(round_ns, 1.0), FEWEST_ROUNDS, rounds))
+            elif now() + _ENOUGH * rounds * round_ns > deadline:
+                break  # A process of few rounds has more noise than all others, and would widen every interval.
+            session.loaded.append(timer.loaded)
+            session.latencies.append([])
+            for number in range(fitting):
+                if (number or process > 1) and now() + round_ns > deadline + _GRACE * round_ns:
                     break
-                _time_round(session, timer, draw_order(items, random), generation)
-        if generation + 1 in LOOKS[:-1]:
-            if session.is_precise(settings.precision):
-                break
-            # As many as take the time that is left. That depends on time alone, and not on what was measured, so that
-            # it costs the intervals nothing.
-            share_ns = (deadline - now()) / (LOOKS[-1] - generation - 1)
-            rounds = int(np.clip((share_ns - start_ns) // round_ns, rounds, MOST_LATER_ROUNDS))
-    session.stopped = "precise" if session.is_precise(settings.precision) else "cap"
+                tell(Step(process + 1, planned, number + 1, fitting))
+                _time_round(session, timer, draw_order(len(names), random), process)
+        process += 1
+        if process == PROCESSES and not session.is_precise(networks, settings):
+            more = int((end - now()) // (cost_ns + rounds * round_ns))
+            if more > MOST_PROCESSES - PROCESSES:
+                more = MOST_PROCESSES - PROCESSES
+                rounds = _rounds((end - now()) / more - cost_ns, np.inf, round_ns)
+            planned += max(0, more)
+    enough = len([one for one in session.latencies if one]) >= PROCESSES
+    session.stopped = "precise" if enough and session.is_precise(networks, settings) else "cap"
     session.seconds = (now() - begin) / 1e9
     return session
 
 
-def _rounds_that_fit(left_ns: float, cost_ns: float, round_ns: float, seconds_cap: float, decisive: int) -> int:
-    """Return how many rounds a generation has, so that those before the first look end before the cap.
+_MARGIN = 1.25
+"""A session whose least is longer than its cap may last so many times that, for a machine that gets slower."""
+
+_ENOUGH = 0.7
+"""A further process times where at least so much of its rounds fits."""
+
+_GRACE = 0.5
+"""A round begins where at least so much of it fits."""
+
+
+def _rounds(left_ns: float, cost_ns: float, round_ns: float) -> int:
+    """Return how many rounds a process times.
 
     Args:
-        left_ns: a generation's share of the time that is left, without its start.
-        cost_ns: what a generation costs before it times.
+        left_ns: its share of the time that is left, without what it takes to start.
+        cost_ns: what it takes to start.
         round_ns: how long a round lasts.
-        seconds_cap: about how long the session may last.
-        decisive: rounds that verdicts take.
     """
-    wanted = np.clip(cost_ns // round_ns, ROUNDS, MOST_ROUNDS)
-    fitting = int(np.clip(left_ns // round_ns, FEWEST_ROUNDS, wanted))
-    more_ns = (MOST_OVER_CAP - 1) * seconds_cap * 1e9 / LOOKS[0]
-    return max(fitting, min(-(-decisive // LOOKS[0]), int((left_ns + more_ns) // round_ns)))
+    wanted = max(TIMING_SHARE * cost_ns, round_ns)
+    return int(np.clip(min(left_ns, wanted) // max(round_ns, 1.0), FEWEST_ROUNDS, MOST_ROUNDS))
 
 
-def _time_round(session: Session, timer: RoundTimer, order: np.ndarray, generation: int) -> None:
+def _tell_nobody(step: Step) -> None:
+    """Take no notice of where a session stands."""
+
+
+def _time_round(session: Session, timer: RoundTimer, order: NDArray[np.int_], process: int) -> None:
     sample = timer.round(order)
-    session.ratios.append(log_ratios(sample.latencies_ms, order))
+    by_number = np.empty(len(order))
+    by_number[order] = np.log(sample.latencies_ms)
+    session.latencies[-1].append(by_number)
     names = tuple(session.names[number] for number in order)
     session.rounds.append(
-        RoundRecord(**vars(sample), group=session.group, generation=generation, order=names, cores=timer.cores)
+        RoundRecord(**vars(sample), group=session.group, generation=process, order=names, cores=timer.cores)
     )

@@ -172,11 +172,11 @@ def grouped(
 
     Args:
         others: all variants but the baselines; without any there is one group, which is empty.
-        baselines: loaded in each group, the first of them twice.
+        baselines: loaded in each group; one that is loaded several times stands there several times.
         group_size: most variants in a group.
         limit_bytes: most bytes of weights in a group; None for ``SHARE`` of what is available.
     """
-    room = _limit(limit_bytes) - sum(map(_weight_bytes, (baselines[0], *baselines)))
+    room = _limit(limit_bytes) - sum(map(_weight_bytes, baselines))
     groups: list[list[Variant]] = []
     taken = 0
     for variant in others:

@@ -1,4 +1,4 @@
-"""Worker processes: a generation is one process that loads the variants, times rounds and ends."""
+"""Worker processes: each loads the variants, times rounds and ends."""
 
 import multiprocessing
 import os
@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -23,7 +24,7 @@ from sparsebench.processes import how_it_ended, without_main
 from sparsebench.timing.bench import Bench, Loaded, RoundSample, built
 from sparsebench.timing.machine import idlest_cores
 from sparsebench.timing.schedule import Settings
-from sparsebench.timing.session import Start
+from sparsebench.timing.session import Starter
 from sparsebench.timing.variants import Variant, named
 
 _NOTHING_YET = -1
@@ -74,16 +75,18 @@ class _Failure:
 
 
 @contextmanager
-def generations(sent: Sent, settings: Settings, ahead: int) -> Iterator[Start]:
-    """Hand out what starts a worker for each generation of a session; all of them end with the context.
+def generations(sent: Sent, settings: Settings, ahead: int, random: np.random.Generator) -> Iterator[Starter]:
+    """Hand out what starts the workers of a session; all of them end with the context.
 
-    Those up to the first look are started at once and build their variants side by side, before any of them times: most
-    of that is importing, on one core. While one times, the others wait and do nothing.
+    Several are started at once and build their variants side by side, before any of them times: most of that is
+    importing, on one core. While one times, the others wait and do nothing. Each builds and warms up its variants in
+    a random order of its own, so that no variant always comes first.
 
     Args:
         sent: the variants.
         settings: how they are timed.
-        ahead: how many workers are started at once.
+        ahead: how many workers are started at once, at most.
+        random: draws the orders.
 
     Raises:
         VariantError: where a worker fails, dies or hangs at a variant.
@@ -92,26 +95,29 @@ def generations(sent: Sent, settings: Settings, ahead: int) -> Iterator[Start]:
     waiting: list[WorkerTimer] = []
 
     def prepare(count: int) -> None:
+        began = settings.now()
         waiting.extend(WorkerTimer(sent, settings) for _ in range(count))
         for timer in waiting:
-            timer.tell(sent)
+            timer.tell((sent, random.permutation(len(sent.variants)).tolist()))
         for timer in waiting:
             timer.answer()
+        for timer in waiting:
+            timer.ready_ns = (settings.now() - began) / count
 
     @contextmanager
-    def start(generation: int) -> Iterator[WorkerTimer]:
+    def start(process: int, left: int) -> Iterator[WorkerTimer]:  # noqa: ARG001 - all are started alike
         if not waiting:
-            prepare(1)
+            prepare(min(left, ahead))
         timer = waiting.pop(0)
+        timer.more_ready = len(waiting)
         try:
-            timer.go(footprint=settings.footprint and generation == 0)
+            timer.go()
             yield timer
             timer.end()
         finally:
             timer.close()
 
     try:
-        prepare(ahead)
         yield start
     finally:
         for timer in waiting:
@@ -124,22 +130,28 @@ class WorkerTimer:
     def __init__(self, sent: Sent, settings: Settings) -> None:
         self.cores: tuple[int, ...] | None = None
         self.loaded: Sequence[Loaded] = ()
+        self.ready_ns = self.warm_up_ns = 0.0
+        self.more_ready = 0
         self._names, self._settings = tuple(sent.variants), settings
-        # A spawned process starts afresh, with a memory layout of its own: that is what a generation varies.
+        # A spawned process starts afresh, with a memory layout of its own: that is what processes vary.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         # Written by the worker without waking anybody: the variant in hand, and how often that changed.
         self._current: Any = context.RawArray("q", [_NOTHING_YET, 0])
-        self._process = context.Process(target=_serve, args=(theirs, self._current, settings), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, self._current, replace(settings, watch=None)), daemon=True
+        )
         with nullcontext() if any(b"__main__" in payload for payload in sent.variants.values()) else without_main():
             self._process.start()
         theirs.close()
 
-    def go(self, footprint: bool) -> None:
+    def go(self) -> None:
         """Give the worker its cores, those that are idlest now, and wait until its variants are warmed up."""
+        began = self._settings.now()
         self.cores = idlest_cores(self._settings.threads)
-        self.tell((self.cores, footprint))
+        self.tell(self.cores)
         self.loaded = self.answer()
+        self.warm_up_ns = self._settings.now() - began
 
     def round(self, order: NDArray[np.int_]) -> RoundSample:
         """Time one block of each variant in ``order``, which holds their numbers."""
@@ -225,28 +237,31 @@ def _serve(connection: "Connection[Any, Any]", current: Any, settings: Settings)
         current[1] += 1
 
     try:
-        sent: Sent = connection.recv()
-        variants: list[Variant] = []
+        sent, loading = cast("tuple[Sent, list[int]]", connection.recv())
         inputs = pickle.loads(sent.inputs)  # noqa: S301 - written by our own process a moment ago
-        for number, (name, payload) in enumerate(sent.variants.items()):
-            remember(number)
-            with named(name, "being loaded by a worker"):
-                variant: Variant = pickle.loads(payload)  # noqa: S301 - the same
-                variants.append(replace(variant, name=name, inputs=inputs))
-        calls = built(variants, settings, remember)
+        variants = [partial(_loaded, name, payload, inputs) for name, payload in sent.variants.items()]
+        calls = built(variants, loading, settings, remember)
         connection.send(None)
-        cores, footprint = connection.recv()
+        cores = connection.recv()
         if cores is not None:
             _stay_on(cores)
-        bench = Bench.warmed_up(calls, settings, footprint=footprint, on_block=remember)
+        bench = Bench.warmed_up(calls, settings, on_block=remember)
         connection.send(bench.loaded)
         while (asked := connection.recv()) is not None:
             connection.send(bench.round(asked))
+        connection.close()
+        os._exit(0)  # Taking torch apart takes half a second, and leaves nothing that anybody needs.
     except (EOFError, OSError):
         return  # The parent is gone.
     except Exception as error:
         told = error if isinstance(error, VariantError) else SparsebenchError(str(error))
         connection.send(_Failure(told, traceback.format_exc()))
+
+
+def _loaded(name: str, payload: bytes, inputs: Any) -> Variant:
+    with named(name, "being loaded by a worker"):
+        variant: Variant = pickle.loads(payload)  # noqa: S301 - written by our own process a moment ago
+        return replace(variant, name=name, inputs=inputs)
 
 
 def _stay_on(cores: tuple[int, ...]) -> None:

@@ -3,18 +3,15 @@
 import math
 
 import numpy as np
+from torch import nn
 
-from sparsebench.statistics.ratios import Estimate, is_precise, median_interval, sign_test
-from sparsebench.timing.schedule import BASELINE, draw_order, log_ratios
+from sparsebench.statistics.processes import Estimate, of_copies, over_processes, within_process
+from sparsebench.timing import compare
+from sparsebench.timing.schedule import COPIES
+from sparsebench.timing.session import MOST_PROCESSES, PROCESSES
 
-DRIFT = 0.2
-"""The machine's speed wanders by so much during a session."""
-
-BURSTS = 0.05
-"""So many blocks are hit by other work, which makes them slower by half on average."""
-
-PAIRED = math.sqrt(1.5)
-"""Standard deviation of a block against the mean of two others, in that of one block."""
+BURST_MS = 15.0
+"""How long a burst of other work lasts in the mean."""
 
 
 class Machine:
@@ -22,64 +19,103 @@ class Machine:
 
     Attributes:
         now: nanoseconds that have passed.
-        noise: standard deviation of the paired log ratio of calls.
+        placed: names of the networks that were placed anew in memory, in that order.
+        ran: each network object that was called, with its name.
     """
 
-    def __init__(self, seed, noise=0.0, drift=0.0, bursts=0.0, session_s=60.0):
+    def __init__(self, seed, noise=0.0, drift=0.0, bursts=0.0, places=0.0, session_s=60.0):
+        """``noise`` and ``places``: standard deviations in log units of a call, and from place to place in memory.
+
+        ``drift``: by how much the machine's speed wanders in ``session_s`` seconds. ``bursts``: share of the time in
+        which other work makes calls slower, by half on average.
+        """
         self.now = 0
-        self._random = np.random.default_rng(seed)
-        self._phase = self._random.uniform(0, 2 * math.pi)
-        self._noise, self._drift, self._bursts, self._session_s = noise / PAIRED, drift, bursts, session_s
+        self.placed, self.ran = [], {}
+        self.random = np.random.default_rng(seed)
+        self.places = places
+        self._phase = self.random.uniform(0, 2 * math.pi)
+        self._noise, self._drift, self._bursts, self._session_s = noise, drift, bursts, session_s
+        self._burst_ends, self._burst_factor = 0, 1.0
 
     def clock(self):
         return self.now
 
+    def spend(self, milliseconds):
+        """Let a call pass."""
+        factor = 1 + self._drift * math.sin(2 * math.pi * self.now / 1e9 / self._session_s + self._phase) / 2
+        if self._noise:
+            factor *= math.exp(self._noise * self.random.standard_normal())
+        if self._bursts:
+            factor *= self._burst(milliseconds)
+        self.now += round(milliseconds * 1e6 * factor)
+
+    def _burst(self, milliseconds):
+        if self.now >= self._burst_ends and self.random.random() < self._bursts * milliseconds / BURST_MS:
+            self._burst_ends = self.now + self.random.exponential(BURST_MS) * 1e6
+            self._burst_factor = 1 + self.random.exponential(0.5)
+        return self._burst_factor if self.now < self._burst_ends else 1.0
+
     def call(self, milliseconds, first=1.0):
         """Return a function that takes so long, and ``first`` times as long at first."""
         factors = iter([first])
+        return lambda: self.spend(milliseconds * next(factors, 1.0))
 
-        def run():
-            slow = 1 + self._drift * math.sin(2 * math.pi * self.now / 1e9 / self._session_s + self._phase) / 2
-            noise = self._noise * self._random.standard_normal() if self._noise else 0.0
-            if self._bursts and self._random.random() < self._bursts:
-                slow *= 1 + self._random.exponential(0.5)
-            self.now += round(milliseconds * 1e6 * slow * math.exp(noise) * next(factors, 1.0))
-
-        return run
+    def network(self, name, milliseconds, load_ms=0.0):
+        """Return a network that takes so long, a little more or less in each place, and ``load_ms`` to be placed."""
+        return Network(self, name, milliseconds, load_ms)
 
 
-def simulated_blocks(random, sessions, rounds, items, noise, ratios=1.0):
-    """Return latencies and orders of blocks, both of shape (sessions, rounds, blocks)."""
-    pattern = draw_order(items, random)
-    variants = random.permuted(np.broadcast_to(np.arange(1, items + 1), (sessions, rounds, items)), axis=-1)
-    order = np.full((sessions, rounds, len(pattern)), BASELINE)
-    order[..., pattern != BASELINE] = variants
-    time = np.linspace(0, 1, rounds * len(pattern)).reshape(rounds, len(pattern))
-    phase, cycles = random.uniform(0, 2 * np.pi, (sessions, 1, 1)), random.uniform(0.5, 3, (sessions, 1, 1))
-    drift = 1 + DRIFT / 2 * np.sin(2 * np.pi * cycles * time + phase)
-    hit = random.random(order.shape) < BURSTS
-    burst = 1 + hit * random.exponential(0.5, order.shape)
-    truth = np.concatenate([[1.0], np.broadcast_to(ratios, items)])[order]
-    return truth * drift * burst * np.exp(noise / PAIRED * random.standard_normal(order.shape)), order
+class Network(nn.Module):
+    """A network of a machine."""
+
+    def __init__(self, machine, name, milliseconds, load_ms=0.0):
+        super().__init__()
+        self.machine, self.name, self.milliseconds, self.load_ms = machine, name, milliseconds, load_ms
+        self.factor = math.exp(machine.places * machine.random.standard_normal())
+
+    def __deepcopy__(self, memo):
+        self.machine.placed.append(self.name)
+        self.machine.spend(self.load_ms)
+        return Network(self.machine, self.name, self.milliseconds, self.load_ms)
+
+    def forward(self):
+        self.machine.ran[self] = self.name
+        self.machine.spend(self.milliseconds * self.factor)
 
 
-def finished_sessions(random, sessions, items, noise, ratios=1.0, looks=((24, 3), (48, 6)), precision=0.01):
-    """Return the estimates and p-values of sessions that stop at the first look that finds them precise.
+def compared(machine, milliseconds, load_ms=0.0, **settings):
+    """Compare networks that take so long on a machine; the first one is the baseline."""
+    networks = {name: machine.network(name, value, load_ms) for name, value in milliseconds.items()}
+    return compare(networks, baseline=next(iter(networks)), inputs=(), clock=machine.clock, **settings)
+
+
+def sessions(random, count, networks, *, truth=0.0, places=0.005, noise=0.02, bursts=0.0, rounds=8, precision=0.006):
+    """Return the intervals of many sessions that stop early where all of them are narrow: controls, and the rest.
 
     Args:
-        looks: rounds and generations at each look.
+        random: a generator of numpy.
+        count: sessions.
+        networks: of each, beside the baseline's copies.
+        truth: their log speedup.
+        places: standard deviation from process to process, in log units.
+        noise: standard deviation from block to block.
+        bursts: share of blocks that other work makes slower, by up to twice.
+        rounds: of each process.
+        precision: half-width of the intervals at which a session stops.
     """
-    latencies, order = simulated_blocks(random, sessions, looks[-1][0], items, noise, ratios)
-    paired = np.moveaxis(log_ratios(latencies, order), 1, 2)  # (sessions, variants, rounds, 2)
-    generations = np.arange(looks[-1][0]) * looks[0][1] // looks[0][0]
-    result, p_values, going_on = None, None, np.ones(sessions, bool)
-    for rounds, _ in looks:
-        now = median_interval(paired[:, :, :rounds], generations[:rounds])
-        p_now = sign_test(paired[:, :, :rounds])
-        if result is None:
-            result, p_values = now, p_now
-        else:
-            result = Estimate(*(np.where(going_on[:, None], a, b) for a, b in zip(now, result, strict=True)))
-            p_values = np.where(going_on[:, None], p_now, p_values)
-        going_on = going_on & ~is_precise(now, precision)
-    return result, p_values, going_on
+    log_latencies = np.zeros(COPIES + networks)
+    log_latencies[COPIES:] -= truth
+    shape = (count, MOST_PROCESSES, 1, len(log_latencies))
+    blocks = log_latencies + places * random.standard_normal(shape)
+    blocks = blocks + noise * random.standard_normal((*shape[:2], rounds, shape[-1]), dtype=np.float32)
+    if bursts:
+        blocks += (random.random(blocks.shape) < bursts) * random.uniform(0, 0.7, blocks.shape)
+    logs = np.moveaxis(within_process(blocks, range(COPIES)), 1, -1)  # (sessions, networks, processes)
+    looks = []
+    for processes in (PROCESSES, MOST_PROCESSES):
+        seen = logs[..., :processes]
+        looks.append((of_copies(seen[:, :COPIES], 0.01), over_processes(seen[:, COPIES:], networks, 0.01)))
+    precise = np.all([((one.high - one.low) / 2 < precision).all(axis=1) for one in looks[0]], axis=0)[:, None]
+    return [
+        Estimate(*(np.where(precise, a, b) for a, b in zip(*pair, strict=True))) for pair in zip(*looks, strict=True)
+    ]

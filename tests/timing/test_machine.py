@@ -58,3 +58,12 @@ def test_a_process_of_somebody_else_shows():
     process.kill()
     process.communicate()
     assert shown > 0.2
+
+
+@pytest.mark.parametrize(
+    ("texts", "megabytes"),
+    [(["32K", "1024K", "36608K"], 35.75), ([], 32), (["garbage", ""], 32), (["48K", "1048576K"], 256)],
+)
+def test_the_largest_cache_is_what_the_system_tells_up_to_what_one_network_fills(monkeypatch, texts, megabytes):
+    monkeypatch.setattr(system, "_cache_texts", lambda: texts)
+    assert system.largest_cache_bytes() == megabytes * 1024**2

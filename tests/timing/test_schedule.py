@@ -1,21 +1,16 @@
-"""The order of a round, the pairing of its blocks and their size."""
+"""The order of a round, the size of its blocks, and how one block is timed."""
 
 import numpy as np
 import pytest
 
-from sparsebench.timing.blocks import time_block, warm_up
-from sparsebench.timing.schedule import BASELINE, SEGMENT, BlockSize, block_size, draw_order, log_ratios, segments
+from sparsebench.timing import blocks
+from sparsebench.timing.blocks import time_block, time_cold_block, touching_ns, warm_up
+from sparsebench.timing.schedule import BlockSize, Step, block_size, draw_order, settling_calls
 
 
-@pytest.mark.parametrize("items", [1, 2, 5, 12, 13, 21, 50])
-def test_a_round_is_complete_and_never_far_from_a_baseline(items):
-    order = draw_order(items, np.random.default_rng(0)).tolist()
-    assert sorted(number for number in order if number != BASELINE) == list(range(1, items + 1))
-    assert order[0] == order[-1] == BASELINE
-    assert order.count(BASELINE) >= 3
-    gaps = np.diff([place for place, number in enumerate(order) if number == BASELINE])
-    assert gaps.max() <= SEGMENT + 1
-    assert sum(segments(items)) == items
+@pytest.mark.parametrize("networks", [4, 5, 24])
+def test_a_round_holds_every_network_once(networks):
+    assert sorted(draw_order(networks, np.random.default_rng(0)).tolist()) == list(range(networks))
 
 
 def test_orders_are_random_and_come_back_with_their_seed():
@@ -23,33 +18,14 @@ def test_orders_are_random_and_come_back_with_their_seed():
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_twenty_variants_fit_into_a_minute():
-    blocks = len(draw_order(21, np.random.default_rng(0)))
-    assert blocks == 26
-    assert blocks * 0.05 * 24 == pytest.approx(31.2)  # seconds of blocks until the first look
+def test_a_step_reads_as_a_display_shows_it():
+    assert str(Step(0, 6)) == "starting 6 processes"
+    assert str(Step(2, 6, 5, 9)) == "process 2 of 6, round 5 of 9"
 
 
-def test_a_block_is_compared_with_the_baselines_beside_it():
-    #        B    2    B    1    B
-    order = [0, 2, 0, 1, 0]
-    ratios = log_ratios([1.0, 6.0, 2.0, 8.0, 4.0], order)
-    assert np.exp(ratios) == pytest.approx(np.array([[4.0, 2.0], [6.0, 3.0]]))
-
-
-def test_rounds_of_different_orders_are_paired_at_once():
-    random = np.random.default_rng(0)
-    orders = np.stack([draw_order(5, random) for _ in range(4)])
-    latencies = random.uniform(1, 2, orders.shape)
-    together = log_ratios(latencies, orders)
-    assert together.shape == (4, 5, 2)
-    for number in range(4):
-        assert together[number] == pytest.approx(log_ratios(latencies[number], orders[number]))
-
-
-def test_a_steady_machine_gives_exact_ratios_wherever_blocks_stand():
-    order = draw_order(21, np.random.default_rng(3))
-    truth = np.linspace(1, 2, 22)
-    assert np.exp(log_ratios(truth[order], order)) == pytest.approx(np.repeat(truth[1:, None], 2, axis=1))
+@pytest.mark.parametrize(("call_ms", "expected"), [(0.01, 200), (1, 2), (3, 1), (10, 0), (800, 0)])
+def test_a_network_settles_for_two_milliseconds_before_its_block_unless_one_call_fills_it(call_ms, expected):
+    assert settling_calls(call_ms * 1e6, 10e6) == expected
 
 
 @pytest.mark.parametrize(
@@ -120,3 +96,39 @@ def test_a_block_is_summed_up_by_its_median_because_a_burst_leaves_it_alone():
     taken = time_block(ticking.call, BlockSize(units=50, calls=1), ticking.clock, 82_000)
     assert len(taken) == 50
     assert np.median(taken) == 1000 < 1.5 * 1000 < np.mean(taken)
+
+
+@pytest.fixture
+def touched(monkeypatch):
+    """A cache that counts how often it is emptied, which takes 7 ns."""
+    ticking = Ticking(5)
+    ticking.touched = []
+
+    def touch():
+        ticking.touched.append(ticking.calls)
+        ticking.now += 7
+
+    monkeypatch.setattr(blocks, "_touch", touch)
+    return ticking
+
+
+def test_a_cold_block_empties_the_caches_before_each_call_and_does_not_count_that(touched):
+    taken = time_cold_block(touched.call, BlockSize(units=4, calls=1), touched.clock)
+    assert touched.touched == [0, 1, 2, 3]
+    assert taken.tolist() == [5.0] * 4
+
+
+def test_what_emptying_the_caches_takes_is_known_after_a_first_time(touched):
+    assert touching_ns(touched.clock) == 7
+    assert len(touched.touched) == 2
+
+
+def test_emptying_the_caches_writes_memory_as_large_as_the_largest_of_them(monkeypatch):
+    monkeypatch.setattr(blocks, "largest_cache_bytes", lambda: 80)
+    blocks._other_memory.cache_clear()
+    before = blocks._other_memory().copy()
+    blocks._touch()
+    after = blocks._other_memory()
+    blocks._other_memory.cache_clear()
+    assert after.nbytes == 80
+    assert (after != before).all()

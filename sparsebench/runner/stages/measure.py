@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,18 +15,20 @@ from torch import nn
 from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.stages.workbench import Outcome, Workbench
-from sparsebench.statistics.verdicts import is_valid
 from sparsebench.store.results import CompressResult
 from sparsebench.store.run_directory import Store
-from sparsebench.store.timings import MeasureResult, RatioResult, SessionResult
-from sparsebench.timing.comparison import Comparison, Ratio, Timing, worst_conditions
+from sparsebench.store.timings import ControlResult, MeasureResult, SessionResult, SpeedupResult
+from sparsebench.timing.comparison import Comparison, Speedup, Timing, copies_of, worst_conditions
+from sparsebench.timing.kernels import depends_on_values, fallback_kernels, operators
 from sparsebench.timing.machine import OtherWork
 from sparsebench.timing.protocol import compare_variants
-from sparsebench.timing.schedule import Settings
-from sparsebench.timing.session import RoundRecord
+from sparsebench.timing.schedule import Settings, Step
+from sparsebench.timing.session import PROCESSES, RoundRecord
 from sparsebench.timing.variants import Built, Variant
 
 SAMPLES = "samples.json"
+
+EAGER = "eager"
 
 KEPT_CALLS = 1000
 """At most so many latencies of single calls are kept of one network."""
@@ -35,7 +38,7 @@ _OF_SESSIONS = ("seed", "seconds", "stopped", "precision", "band", "in_process_b
 
 
 def run(
-    stages: Sequence[Stage], bench: Workbench, hang_seconds: float
+    stages: Sequence[Stage], bench: Workbench, hang_seconds: float, watch: Callable[[Step], None] | None = None
 ) -> tuple[dict[str, Outcome | Exception], tuple[str, ...]]:
     """Time the networks of ``measure`` stages of equal settings in one session.
 
@@ -52,12 +55,13 @@ def run(
     networks = _Networks(stages, bench)
     inputs = networks.inputs(settings["batch_size"])
     timing = Settings(
-        **{name: settings[name] for name in ("threads", "seconds_cap", "precision", "band", "block_ms")},
+        **{name: settings[name] for name in ("threads", "seconds_cap", "precision", "band", "block_ms", "cache")},
         # Another order for each session, the same for the same one.
         seed=int(stages[0].key[:8], 16),
         workers=settings["workers"],
         hang_seconds=hang_seconds,
         footprint=settings["workers"],
+        watch=watch,
     )
     outcomes: dict[str, Outcome | Exception] = {}
     failed: dict[str, Exception] = {}
@@ -68,7 +72,8 @@ def run(
         try:
             variants = [Variant(name, networks.built(key), inputs) for key, name in names.items()]
             others = OtherWork()
-            found = compare_variants(variants, names[networks.baseline], second and names[second], timing)
+            alike = networks.alike(inputs) & {*names.values()}
+            found = compare_variants(variants, names[networks.baseline], second and names[second], timing, alike)
         except VariantError as error:
             key = networks.key_of(error.variant)
             if key == networks.baseline:
@@ -77,7 +82,7 @@ def run(
             if key == networks.second:
                 warnings.append(f"Latency could not be compared with dense fp32 on eager: {error}")
             continue
-        recorder = _Recorder(found, settings, networks, second, bench, others.read())
+        recorder = _Recorder(found, settings, networks, second, bench, inputs, others.read())
         outcomes |= {stage.key: recorder.outcome(stage) for stage in left}
         break
     outcomes |= {stage.key: failed[str(stage.parent)] for stage in stages if stage.parent in failed}
@@ -107,8 +112,31 @@ class _Networks:
         self.names = {key: f"{network} (baseline)" for key, network in self.baselines.items()}
         self.names |= {str(stage.parent): stage.label for stage in stages}
 
+    def alike(self, inputs: tuple[Any, ...]) -> frozenset[str]:
+        """Return the names of networks that run the kernels of the baseline: fp32, and of the same shapes.
+
+        Zeros that a mask left change no kernel, so that such a network takes as long as the dense one; where a kernel's
+        time depends on values, there are none.
+        """
+        first = self._layers(self.baseline)
+        found = {key for key in self.names if key not in self.baselines and self._layers(key) == first} if first else ()
+        if not found:
+            return frozenset()
+        trained = self._bench.trained(self._bench.record("train", self._bench.record("compress", self.baseline).parent))
+        with suppress(Exception):  # Without a profile nothing is said of its kernels.
+            if not depends_on_values(operators(trained, inputs, 1)):
+                return frozenset(self.names[key] for key in found)
+        return frozenset()
+
+    def _layers(self, key: str) -> list[tuple[str, str, int, int | None]]:
+        record = self._bench.store.read("compress", key)
+        result = record.result if record else None
+        if not isinstance(result, CompressResult) or result.size.payload_bytes < 4 * result.weights:
+            return []  # Not all of its weights are floats of 32 bits.
+        return [(layer.name, layer.kind, layer.weights, layer.bits) for layer in result.layers]
+
     def key_of(self, name: str) -> str:
-        """Return the key of the network called so; the second copy of the baseline is the baseline."""
+        """Return the key of the network called so; a copy of the baseline is the baseline."""
         return next((key for key, own in self.names.items() if own == name), self.baseline)
 
     def inputs(self, batch_size: int) -> tuple[Any, ...]:
@@ -154,10 +182,11 @@ class _Recorder:
         networks: _Networks,
         second: str | None,
         bench: Workbench,
+        inputs: tuple[Any, ...],
         foreign_cores: float | None,
     ) -> None:
         self._found, self._settings, self._networks, self._bench = found, settings, networks, bench
-        self._second, self._foreign_cores = second, foreign_cores
+        self._second, self._inputs, self._foreign_cores = second, inputs, foreign_cores
         self._id = uuid.uuid4().hex[:12]
 
     def outcome(self, stage: Stage) -> Outcome:
@@ -166,17 +195,38 @@ class _Recorder:
         samples = json.dumps(self._samples(timing), separators=(",", ":"), sort_keys=True) + "\n"
         digest = self._bench.save("measure", stage.key, SAMPLES, samples.encode())
         result = MeasureResult(
-            **{name: self._settings[name] for name in ("protocol", "batch_size", "threads")},
-            **{name: getattr(timing, name) for name in ("calls", "calls_together", "median_ms", "p95_ms", "p99_ms")},
-            against=self._ratio(timing.paired, self._networks.baseline),
-            against_eager=self._ratio(timing.second, self._second) if timing.second and self._second else None,
+            **{name: self._settings[name] for name in ("protocol", "batch_size", "threads", "cache")},
+            **{name: getattr(timing, name) for name in ("calls", "calls_together")},
+            **{name: getattr(timing, name) for name in ("latency_ms", "median_ms", "p95_ms", "p99_ms")},
+            against=self._speedup(timing.paired, self._networks.baseline),
+            against_eager=self._speedup(timing.second, self._second) if timing.second and self._second else None,
             session=self._session(timing),
-            peak_memory_bytes=timing.peak_bytes,
+            fallback_kernels=self._fallback_kernels(key),
+            places=self._places(timing),
+            peak_memory_bytes=round(float(np.median(timing.peak_bytes))) if timing.peak_bytes else None,
+            peak_memory_by_process=timing.peak_bytes,
         )
         return Outcome(result=result, artifacts={SAMPLES: digest})
 
-    def _ratio(self, ratio: Ratio, baseline: str) -> RatioResult:
-        return RatioResult(baseline=self._networks.baselines[baseline], compress=baseline, **asdict(ratio))
+    def _speedup(self, speedup: Speedup, baseline: str) -> SpeedupResult:
+        values = {name: value for name, value in asdict(speedup).items() if name != "verdict"}
+        return SpeedupResult(baseline=self._networks.baselines[baseline], compress=baseline, **values)
+
+    def _fallback_kernels(self, key: str) -> tuple[str, ...]:
+        """Return what eager falls back to; other backends do not say."""
+        if self._bench.record("compress", key).settings["backend"]["name"] != EAGER:
+            return ()
+        with suppress(Exception):  # It has been timed; what a profiler minds is no reason to lose that.
+            return fallback_kernels(operators(self._bench.restored(key), self._inputs, self._settings["threads"]))
+        return ()
+
+    def _places(self, timing: Timing) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """Return where the blocks of a network stood, for each process and round."""
+        names = copies_of(timing.name) if timing.name == self._found.baseline else (timing.name,)
+        found: dict[int, list[tuple[int, ...]]] = {}
+        for one in self._rounds(timing):
+            found.setdefault(one.generation, []).append(tuple(one.order.index(name) for name in names))
+        return tuple(map(tuple, found.values()))
 
     def _rounds(self, timing: Timing) -> tuple[RoundRecord, ...]:
         return tuple(one for one in self._found.rounds if one.group == timing.group)
@@ -184,24 +234,36 @@ class _Recorder:
     def _session(self, timing: Timing) -> SessionResult:
         """Return the session of a network: where they did not fit into memory together, that of its group."""
         found, rounds = self._found, self._rounds(timing)
-        control = found.controls[timing.group]
+        alike = [found[name] for name in found.alike]
+        controls = [one for one in (*found.controls, *alike) if one.group == timing.group]
+        copies = copies_of(found.baseline)
         conditions = {name: float(value) for name, value in worst_conditions(rounds).items()}
         if self._foreign_cores is not None:
             conditions["foreign_cores"] = self._foreign_cores
         return SessionResult(
             id=f"{self._id}-{timing.group}",
             **{name: getattr(found, name) for name in _OF_SESSIONS},
-            networks=len({name for name in rounds[0].order if name != control.name}),
+            networks=len({name for name in rounds[0].order if name not in copies[1:]}),
             rounds=len(rounds),
-            generations=len({one.generation for one in rounds}),
-            **{f"control_{part}": getattr(control, part) for part in ("ratio", "low", "high")},
-            valid=is_valid(control.low, control.high, found.band),
+            processes=(processes := len({one.generation for one in rounds})),
+            controls=tuple(
+                ControlResult(
+                    **{name: getattr(one, name) for name in ("name", "speedup", "low", "high")},
+                    by_process=one.paired.by_process,
+                )
+                for one in controls
+            ),
+            state=found.validity_of(timing.group),
+            enough=processes >= PROCESSES,
+            resolution=found.resolution_of(timing.group),
+            seconds_needed=found.seconds_needed,
             conditions=conditions,
         )
 
     def _samples(self, timing: Timing) -> dict[str, Any]:
         """Return the raw samples of one network: block medians round by round, and some of its single calls."""
         names, rounds = self._networks.names, self._rounds(timing)
+        copies = copies_of(self._found.baseline)
         baseline = self._found.baseline
         second = names[self._second] if self._second and names[self._second] not in (baseline, timing.name) else None
         calls = np.concatenate([taken for one in rounds for taken in _own(one.order, one.calls_ms, timing.name)])
@@ -209,16 +271,15 @@ class _Recorder:
         listed = []
         for one in rounds:
             entry = {
-                "generation": one.generation,
+                "process": one.generation,
                 "cores": one.cores,
                 "conditions": {name: value for name, value in vars(one.conditions).items() if value is not None},
+                "place": one.order.index(timing.name),
                 "blocks_ms": _own(one.order, one.latencies_ms, timing.name),
+                "baseline_ms": [block for name in copies for block in _own(one.order, one.latencies_ms, name)],
             }
-            if timing.name != baseline:
-                entry["baseline_ms"] = _neighbours(one, timing.name, baseline)
             if second:
                 entry["eager_ms"] = _own(one.order, one.latencies_ms, second)
-                entry["eager_baseline_ms"] = _neighbours(one, second, baseline)
             listed.append(entry)
         return {
             "network": timing.name,
@@ -231,11 +292,3 @@ class _Recorder:
 
 def _own(order: Sequence[str], values: Sequence[Any], name: str) -> list[Any]:
     return [value for owner, value in zip(order, values, strict=True) if owner == name]
-
-
-def _neighbours(one: RoundRecord, name: str, baseline: str) -> list[float]:
-    """Return the baseline's blocks before and after that of ``name``."""
-    place = one.order.index(name)
-    before = max(at for at in range(place) if one.order[at] == baseline)
-    after = one.order.index(baseline, place)
-    return [one.latencies_ms[before], one.latencies_ms[after]]
