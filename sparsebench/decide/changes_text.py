@@ -7,15 +7,15 @@ from typing import Any
 
 from tabulate import tabulate
 
-from sparsebench.decide.changes import Change
 from sparsebench.decide.compare import Row, RunComparison
 from sparsebench.decide.gates import Verdicts, amount_text
+from sparsebench.decide.metric import Change
 from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.latency import setting_text
 from sparsebench.points.rows import finite
 from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.records import TrialResult, failure_line
-from sparsebench.wording.numbers import DASH, decimal, limits, percent
+from sparsebench.wording.numbers import DASH, decimal, limits, percent, ratio
 from sparsebench.wording.text import clean, counted, escape, folded, markdown_table, shorten
 
 MOST_NAMED = 10
@@ -31,10 +31,11 @@ ACCURACY = (
 )
 UNPAIRED_NOTE = f"{UNPAIRED} unpaired: Newcombe's interval of two independent samples."
 LATENCY = (
-    "latency: the two runs were not timed together, so medians of one cannot be set against those of the other. What "
-    "is compared is each network's ratio to dense fp32, which was timed in the same rounds: ratio of the second run / "
-    "ratio of the first − 1, with an interval of Welch's t over worker processes. What slows everything alike, dense "
-    "fp32 included, does not show in it."
+    "speedup: the two runs were not timed together, so latencies of one cannot be set against those of the other. What "
+    "is compared is each network's speedup over dense fp32, which was timed in the same rounds: speedup of the second "
+    "run / speedup of the first − 1, below 0 where the network became slower. The 95 % intervals (Welch's t over "
+    "worker processes) hold for all rows together (Bonferroni), and verdicts are read off them: FASTER or SLOWER than "
+    "before. What slows everything alike, dense fp32 included, does not show in it."
 )
 HOLM = (
     f"p is adjusted by Holm over all rows of a metric: with {percent(LEVEL, 0)} % as its bound, not one of them is "
@@ -126,7 +127,12 @@ def _table(
         network = {"model": text(spot.model), "data": text(spot.data)} if several else {}
         network |= {"network": text(row.group.pruning), "scheme": text(spot.scheme), "backend": text(spot.backend)}
         network |= {"batches": str(spot.calibration_batches or "")} if calibrated else {}
-        times = {f"latency %{at} [95 %]": _interval(latency, 100.0), "p ": _p(latency), "verdict": said or DASH}
+        times = {
+            f"speedup{at} before": ratio(latency.before if latency else None),
+            "after ": ratio(latency.after if latency else None),
+            "change % [95 %]": _interval(latency, 100.0),
+            "verdict": said or DASH,
+        }
         return {
             **network,
             **({"seed": str(seeds[0])} if each_trial else {"n": str(len(seeds))}),

@@ -105,7 +105,7 @@ def choose(section: Section, question: Question) -> Choice:
         question=question,
         eligible=eligible,
         candidates=candidates,
-        invalid=tuple(p for p, timing in timed if timing and not timing.reference.valid),
+        invalid=tuple(p for p, timing in timed if timing and not timing.reference.is_trusted),
         steps=tuple(_steps(section, question, candidates)),
     )
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sparsebench.decide.changes import METRICS, Change, every_change
+from sparsebench.decide.changes import METRICS, every_change
 from sparsebench.decide.matching import Group, differing, made_with, match
+from sparsebench.decide.metric import Change
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.store.records import Run, TrialResult
@@ -14,7 +15,7 @@ ALSO_NAMED = 8
 """How many names a note spells out."""
 
 DEFAULT_BAND = 0.01
-"""Relative differences of latencies that do not matter, where no session says otherwise."""
+"""Relative differences of speedups that do not matter, where no session says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,16 @@ def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
             else "per-sample correctness is missing"
         )
         yield f"Accuracy is compared unpaired, with wider intervals, for {_some(unpaired)}: {why}."
+    noisy = [
+        f"{row.label}{setting_text(change.setting)}"
+        for row in rows
+        for change in row.changes["latency_p50"]
+        if change.noisy
+    ]
+    if noisy:
+        yield (
+            f"The timing of {_some(noisy)} is NOISY in one run at least: its intervals contain the noise and are wider."
+        )
     reasons: dict[str, list[str]] = {}
     for row in rows:
         for change in row.changes["latency_p50"]:

@@ -66,7 +66,7 @@ class Criterion:
 
 
 def _latency(section: Section, point: Point) -> Reading | None:
-    """Return a point's latency as the paired rounds saw it, with the interval of its ratio to the baseline."""
+    """Return a point's latency as it is shown everywhere, with the interval of its speedup over the baseline."""
     timing, value = point.timing(section.setting), section.latency_ms(point)
     if timing is None or value is None:
         return None
@@ -98,13 +98,16 @@ def _drop(_: Section, point: Point) -> Reading | None:
 
 
 def _faster(section: Section, leader: Point, other: Point, _: int) -> bool:
-    """Whether intervals leave no doubt; they do where the two were not timed beside the same baseline."""
+    """Whether intervals and verdicts leave no doubt; they do where the two were not timed beside the same baseline."""
     mine, theirs = leader.timing(section.setting), other.timing(section.setting)
     if mine is None or theirs is None or mine.reference.baseline != theirs.reference.baseline:
         return False
     if theirs.reference.verdict is Verdict.BASELINE:
-        return mine.reference.is_faster  # The verdict holds for all that were compared with it, an interval alone.
-    return mine.reference.valid and theirs.reference.valid and mine.reference.low > theirs.reference.high
+        return mine.reference.is_faster
+    if mine.reference.verdict is Verdict.BASELINE:
+        return theirs.reference.is_slower
+    trusted = mine.reference.is_trusted and theirs.reference.is_trusted
+    return trusted and mine.reference.low > theirs.reference.high
 
 
 def _more_accurate(_: Section, leader: Point, other: Point, others: int) -> bool:

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from sparsebench.decide.changes import METRICS, Change, Metric
+from sparsebench.decide.changes import METRICS
 from sparsebench.decide.compare import Row, RunComparison
+from sparsebench.decide.metric import Change, Metric
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.registry import unknown_name
 from sparsebench.statistics.verdicts import LEVEL
-from sparsebench.wording.numbers import BYTES, PERCENT, Dimension, parse_quantity
+from sparsebench.wording.numbers import BYTES, PERCENT, Dimension, parse_quantity, ratio
 
 EVIDENCE = ("significant", "estimate", "certain")
 """What a gate asks for before it fails, the default first."""
@@ -25,9 +26,10 @@ _GATE = re.compile(r"\s*([A-Za-z_]\w*)\s*([<>=!]+)\s*(.*?)\s*")
 class Gate:
     """A metric, how much it may change, in the base unit of its dimension, and what is asked for before it fails.
 
-    ``evidence`` is ``significant``: the estimate is beyond the limit, and it is significant at 5 % over all rows (Holm)
-    that anything changed; ``estimate``: the estimate is beyond the limit; or ``certain``: the whole 95 % interval is.
-    What is known exactly is beyond its limit or not, and what has no interval is judged by its estimate.
+    ``evidence`` is ``significant``: the estimate is beyond the limit, and it is significant at 5 % over all rows that
+    anything changed; ``estimate``: the estimate is beyond the limit; or ``certain``: the whole 95 % interval is. What
+    is known exactly is beyond its limit or not, and what has no interval is judged by its estimate. A gate on latency
+    limits by how much latency may rise, 1 / (1 + the change of the speedup) − 1.
     """
 
     text: str
@@ -136,31 +138,47 @@ def judge(gate: Gate, comparison: RunComparison, *, each_trial: bool = False) ->
 def _judge(gate: Gate, row: Row, change: Change) -> Judged:
     if change.change is None:
         return Judged(row, change, "open", excess=False)
-    if _amount(gate, change) <= gate.limit:
+    rise = _rise(gate, change)
+    if rise.amount <= gate.limit:
         return Judged(row, change, "kept", excess=False)
     if not gate.metric.tested or gate.evidence == "estimate":
         proven = True
     elif gate.evidence == "certain":
-        proven = change.low is not None and change.low > gate.limit
+        proven = rise.low is not None and rise.low > gate.limit
     else:
         proven = change.p_adjusted is not None and change.p_adjusted <= LEVEL
     unproven: State = "open" if gate.metric.timed else "kept"
     return Judged(row, change, "broken" if proven else unproven, excess=True)
 
 
-def _amount(gate: Gate, change: Change) -> float:
-    """Return what is compared with the limit: bytes gained, or the change as it is."""
+class _Rise(NamedTuple):
+    """What is compared with a limit, with the limits of its interval where it has one; above 0 is worse."""
+
+    amount: float
+    low: float | None
+    high: float | None
+
+
+def _rise(gate: Gate, change: Change) -> _Rise:
+    """Return bytes gained, by how much latency rose, or the change as it is."""
     if gate.dimension is BYTES and change.before is not None and change.after is not None:
-        return change.after - change.before
-    return change.change or 0.0
+        return _Rise(change.after - change.before, None, None)
+    amount = change.change or 0.0
+    if not gate.metric.timed:
+        return _Rise(amount, change.low, change.high)
+    low, high = (None if limit is None else 1 / (1 + limit) - 1 for limit in (change.high, change.low))
+    return _Rise(1 / (1 + amount) - 1, low, high)
 
 
 def amount_text(gate: Gate, change: Change) -> str:
-    """Return a change as a gate sees it, with its interval."""
+    """Return a change as a gate sees it, with its interval; that of a speedup with both speedups."""
+    rise = _rise(gate, change)
     if gate.dimension is BYTES:
-        return f"{_amount(gate, change):+,.0f} B".replace("-", "−")
+        return f"{rise.amount:+,.0f} B".replace("-", "−")
     scale, unit = (100.0, " %") if gate.dimension is PERCENT else (1.0, " pp")
-    value = f"{scale * _amount(gate, change):+.2f}{unit}"
-    if change.low is not None and change.high is not None:
-        value += f" [{scale * change.low:.2f}, {scale * change.high:.2f}]"
+    value = f"{scale * rise.amount:+.2f}{unit}"
+    if rise.low is not None and rise.high is not None:
+        value += f" [{scale * rise.low:.2f}, {scale * rise.high:.2f}]"
+    if gate.metric.timed:
+        value = f"latency {value}, speedup {ratio(change.before)} → {ratio(change.after)}"
     return value.replace("-", "−")

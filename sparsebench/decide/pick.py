@@ -10,10 +10,10 @@ from typing import Any, Literal
 from sparsebench.decide.choosing import Choice, Question, best_of, choose, meets, no_answer
 from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
 from sparsebench.decide.remedies import command_again, quieter, seconds_cap, settling
-from sparsebench.points.latency import INVALID, setting_text, speedup_text, verdict_text
+from sparsebench.points.latency import setting_text, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
 from sparsebench.points.rows import finite, point_row
-from sparsebench.statistics.verdicts import Verdict
+from sparsebench.statistics.verdicts import Validity, Verdict
 from sparsebench.store.records import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits
 from sparsebench.wording.text import clean, counted, listing
@@ -68,8 +68,8 @@ def decide(run: Run, section: Section, question: Question) -> Decision:
 def _untrusted(run: Run, choice: Choice) -> Decision:
     backends = listing(list(dict.fromkeys(clean(point.backend) for point in choice.invalid)))
     reason = (
-        f"The timing of {counted(len(choice.invalid), 'candidate')} on {backends} is {INVALID}: a second copy of the "
-        "baseline was found different from it, so that nothing can be said of their latency."
+        f"The timing of {counted(len(choice.invalid), 'candidate')} on {backends} is {Validity.INVALID}: copies of "
+        "the baseline were found different from one another, so that nothing can be said of their latency."
     )
     return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=tuple(quieter(run, choice)))
 

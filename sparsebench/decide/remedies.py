@@ -20,6 +20,15 @@ TIE_BREAKERS = ("deflated_size", "accuracy", "size")
 LONGEST = 3600
 """Seconds of a session beyond which it is not advised: another machine helps more."""
 
+PRECISION = 0.006
+"""Half-width of intervals at which a session stops, where nothing finer is needed; as ``measure.precision`` has it."""
+
+MOST_PROCESSES = 18
+"""Processes of a session at most."""
+
+GAIN = 2.0
+"""With more processes Student's t has thinner tails, which narrows intervals as so many times the processes would."""
+
 MARGIN = 1.2
 """How much longer than it would seem enough a session is advised to last."""
 
@@ -58,14 +67,16 @@ def _more_time(run: Run, choice: Choice, best: Point, rival: Point) -> Iterator[
     if gap < math.log1p(band):
         yield f"Their latencies differ by less than {100 * band:g} %, which no longer session is likely to settle."
         return
-    seconds = seconds_cap(choice, max(2.0, MARGIN * (width / gap) ** 2))
-    if seconds > LONGEST:
+    times = max(2.0, MARGIN * (width / gap) ** 2)
+    seconds = seconds_cap(choice, times)
+    processes = min((m.session.processes for p in (best, rival) for s in p.seeds for m in s.trial.measured), default=1)
+    if seconds > LONGEST or times > GAIN * MOST_PROCESSES / processes:
         yield (
-            f"To tell it from {clean(rival.label)} would take a session of {seconds / 3600:,.1f} hours here; time on a "
-            "quieter machine."
+            f"No longer session would tell it from {clean(rival.label)} here: intervals have to be "
+            f"{width / gap:.1f} times as narrow. Time on a quieter machine."
         )
         return
-    precision = significant(min(0.01, gap / 2), 2)
+    precision = significant(min(PRECISION, gap / 2), 2)
     again = command_again(run, {"measure.seconds_cap": str(seconds), "measure.precision": precision})
     yield f"Time longer: {again}"
 

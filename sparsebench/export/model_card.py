@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sparsebench.export.formats import OPERATIONS, WEIGHTS, Format
 from sparsebench.export.verify import Verification
 from sparsebench.points.baselines import FP32, Comparer, SeedResult
+from sparsebench.points.latency import speedup_text, verdict_text
+from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.environment import EnvironmentRecord
 from sparsebench.store.records import Run, TrialResult
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
@@ -166,11 +168,13 @@ def _results(trial: TrialResult, compared: SeedResult, verification: Verificatio
             "size of the trial's network",
             f"{kilobytes(size.file_bytes)} kB, deflated {kilobytes(size.deflated_file_bytes)} kB{smaller}",
         )
-    for measured in trial.measured:
+    for timing in compared.timings:
+        measured, speed = timing.measured, timing.eager or timing.own
+        beside = "" if speed.verdict is Verdict.BASELINE else f", {speedup_text(speed)} {escape(speed.baseline)}"
         yield (
             f"latency, batch {measured.batch_size}, {counted(measured.threads, 'thread')}",
-            f"median {significant(measured.median_ms)} ms, 95th percentile {significant(measured.p95_ms)} ms, on "
-            f"{escape(trial.measure[0].environment.cpu)}",
+            f"{significant(timing.latency_ms)} ms{beside} ({verdict_text(speed)}), 95th percentile "
+            f"{significant(measured.p95_ms)} ms, on {escape(trial.measure[0].environment.cpu)}",
         )
 
 

@@ -1,20 +1,25 @@
-"""Latencies of trials: their speedups, and verdicts with all that they were compared beside in view.
+"""Latencies of trials: one for each network, its speedups, and what one reads off their intervals.
 
-A ratio is always that of rounds in which both networks were timed; medians of different sessions are never divided.
+A speedup is always that of rounds in which both networks were timed; medians of different sessions are never divided.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from statistics import median
+from typing import NamedTuple
 
-from sparsebench.statistics.spread import Spread, geometric_mean, mean
-from sparsebench.statistics.verdicts import Verdict, holm, verdict
-from sparsebench.store.records import StageRecord, TrialResult
-from sparsebench.store.timings import MeasureResult, RatioResult
+from sparsebench.statistics.spread import Spread, geometric_mean
+from sparsebench.statistics.verdicts import Validity, Verdict
+from sparsebench.store.latencies import said, verdict_of
+from sparsebench.store.records import TrialResult, latencies_of
+from sparsebench.store.timings import MeasureResult, SpeedupResult
 from sparsebench.wording.numbers import DASH, decimal, limits
 from sparsebench.wording.text import counted
 
-INVALID = "INVALID"
+GRAVITY = (Validity.VALID, Validity.NOISY, Validity.INVALID)
+"""The states of a session, that which can be trusted least last."""
 
 Setting = tuple[int, int]
 """Batch size and number of threads of a latency."""
@@ -24,8 +29,8 @@ Setting = tuple[int, int]
 class Speed:
     """How fast something is beside a baseline: baseline latency / latency, with its 95 % limits; above 1 is faster.
 
-    ``verdict`` holds for all networks together that were compared on one backend at one batch size and number of
-    threads. ``valid`` is whether the machine could be trusted meanwhile; where not, there is no verdict to believe.
+    ``verdict`` is what one reads off the limits, which hold for all networks of a session together. ``state`` is that
+    of the session; where it is INVALID, there is no verdict to believe.
     """
 
     baseline: str
@@ -33,24 +38,52 @@ class Speed:
     low: float
     high: float
     verdict: Verdict
-    valid: bool
+    state: Validity
 
     @property
     def said(self) -> str:
         """The verdict, or that there is none."""
-        return str(self.verdict) if self.valid else INVALID
+        return said(self.verdict, self.state)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it may be believed as far as its interval reaches."""
+        return self.state is not Validity.INVALID
 
     @property
     def is_faster(self) -> bool:
         """Whether it may be called faster."""
-        return self.valid and self.verdict is Verdict.FASTER
+        return self.is_trusted and self.verdict is Verdict.FASTER
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether it may be called slower."""
+        return self.is_trusted and self.verdict is Verdict.SLOWER
+
+
+class PeakMemory(NamedTuple):
+    """What running a network adds to the memory of a process: median, least and most over processes, in bytes."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seeds: Iterable[Sequence[int]]) -> "PeakMemory | None":
+        """Return it over all processes of all seeds; a seed of one process says nothing of another, and is left out."""
+        found = list(chain.from_iterable(by_process for by_process in seeds if len(by_process) > 1))
+        return cls(median(found), min(found), max(found)) if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedTiming:
-    """One latency of a trial, beside the dense fp32 network of its own backend and beside that of eager."""
+    """One latency of a trial, beside the dense fp32 network of its own backend and beside that of eager.
+
+    ``latency_ms`` is the latency that is shown, on one axis for all sessions of the run.
+    """
 
     measured: MeasureResult
+    latency_ms: float
     own: Speed
     eager: Speed | None
 
@@ -64,20 +97,27 @@ class SeedTiming:
 class Timing:
     """Latency of a point at one batch size and number of threads, over the seeds that were timed.
 
-    Milliseconds are means over seeds of each seed's own statistic. ``own`` is the speed beside the dense fp32 network
-    of the same backend, ``eager`` beside that of eager. ``calls_together`` is 1 where percentiles are of single calls.
+    Milliseconds are means over seeds of each seed's own statistic. ``latency_ms`` is the latency that is shown; the
+    medians are those of each network's own rounds, and carry what the machine did meanwhile. ``own`` is the speed
+    beside the dense fp32 network of the same backend, ``eager`` beside that of eager. ``calls_together`` is 1 where
+    percentiles are of single calls.
     """
 
     batch_size: int
     threads: int
+    latency_ms: Spread
     median_ms: Spread
     p95_ms: Spread
     p99_ms: Spread
     calls_together: int
-    throughput_per_s: float | None
     own: Speed
     eager: Speed | None
-    peak_memory_bytes: float | None
+    peak_memory: PeakMemory | None
+
+    @property
+    def throughput_per_s(self) -> float | None:
+        """Samples per second at the latency that is shown."""
+        return 1000 * self.batch_size / self.latency_ms.mean if self.latency_ms.mean > 0 else None
 
     @property
     def reference(self) -> Speed:
@@ -86,7 +126,7 @@ class Timing:
 
 
 class Judge:
-    """Gives verdicts on the latencies of a run.
+    """Reads the latencies of a run, and the verdicts off their intervals, which hold for all networks of a session.
 
     Attributes:
         machine: the one whose latencies are shown, that of most records; None where nothing was timed.
@@ -94,55 +134,34 @@ class Judge:
 
     def __init__(self, trials: Iterable[TrialResult]) -> None:
         listed = list(trials)
-        machines = Counter(record.environment.machine for trial in listed for record in trial.measure if record.result)
+        machines = Counter(machine for trial in listed for machine, _ in trial.timed)
         self.machine = machines.most_common(1)[0][0] if machines else None
-        families: defaultdict[tuple[object, ...], dict[str, float]] = defaultdict(dict)
-        for trial in listed:
-            t = trial.trial
-            for record, measured in self._here(trial):
-                for name, ratio in (("own", measured.against), ("eager", measured.against_eager)):
-                    if ratio and ratio.compress != t.compress:
-                        family = (name, t.model, t.data, t.backend, measured.batch_size, measured.threads)
-                        families[family][record.key] = ratio.p_value
-        self._adjusted = {
-            (str(family[0]), key): float(p)
-            for family, p_values in families.items()
-            for key, p in zip(p_values, holm(list(p_values.values())), strict=True)
-        }
+        self._latencies = latencies_of(listed)
 
     def timings(self, trial: TrialResult) -> tuple[SeedTiming, ...]:
         """Return the latencies of a trial with their verdicts."""
+        compress = trial.trial.compress
         return tuple(
             SeedTiming(
                 measured=measured,
-                own=self._speed("own", record.key, measured, measured.against),
-                eager=self._speed("eager", record.key, measured, measured.against_eager)
-                if measured.against_eager
-                else None,
+                latency_ms=self._latencies.ms(machine, measured),
+                own=_speed(measured, measured.against, compress),
+                eager=_speed(measured, measured.against_eager, compress) if measured.against_eager else None,
             )
-            for record, measured in self._here(trial)
+            for machine, measured in trial.timed
+            if machine == self.machine
         )
 
-    def _here(self, trial: TrialResult) -> list[tuple[StageRecord, MeasureResult]]:
-        return [
-            (record, record.result)
-            for record in trial.measure
-            if isinstance(record.result, MeasureResult) and record.environment.machine == self.machine
-        ]
 
-    def _speed(self, name: str, key: str, measured: MeasureResult, ratio: RatioResult) -> Speed:
-        p = self._adjusted.get((name, key))
-        session = measured.session
-        # Without a p-value among the family, it is the baseline itself.
-        said = Verdict.BASELINE if p is None else verdict(ratio.ratio, ratio.low, ratio.high, p, session.band)
-        return Speed(
-            baseline=ratio.baseline,
-            speedup=1 / ratio.ratio,
-            low=1 / ratio.high,
-            high=1 / ratio.low,
-            verdict=said,
-            valid=session.valid,
-        )
+def _speed(measured: MeasureResult, found: SpeedupResult, compress: str | None) -> Speed:
+    return Speed(
+        baseline=found.baseline,
+        speedup=found.speedup,
+        low=found.low,
+        high=found.high,
+        verdict=verdict_of(measured, found, compress),
+        state=measured.session.state,
+    )
 
 
 def joined_timings(seeds: Iterable[SeedTiming]) -> tuple[Timing, ...]:
@@ -153,23 +172,24 @@ def joined_timings(seeds: Iterable[SeedTiming]) -> tuple[Timing, ...]:
     found = []
     for (batch_size, threads), timings in grouped.items():
         measured = [timing.measured for timing in timings]
-        median, p95, p99 = (
+        latency = Spread.of(timing.latency_ms for timing in timings)
+        own_median, p95, p99 = (
             Spread.of(getattr(m, field) for m in measured) for field in ("median_ms", "p95_ms", "p99_ms")
         )
         own = _joined(timing.own for timing in timings)
-        if median and p95 and p99 and own:
+        if latency and own_median and p95 and p99 and own:
             found.append(
                 Timing(
                     batch_size=batch_size,
                     threads=threads,
-                    median_ms=median,
+                    latency_ms=latency,
+                    median_ms=own_median,
                     p95_ms=p95,
                     p99_ms=p99,
                     calls_together=max(m.calls_together for m in measured),
-                    throughput_per_s=mean(m.throughput_per_s for m in measured if m.median_ms > 0),
                     own=own,
                     eager=_joined(timing.eager for timing in timings),
-                    peak_memory_bytes=mean(m.peak_memory_bytes for m in measured),
+                    peak_memory=PeakMemory.of([m.peak_memory_by_process for m in measured]),
                 )
             )
     return tuple(found)
@@ -191,7 +211,7 @@ def _joined(speeds: Iterable[Speed | None]) -> Speed | None:
         low=low,
         high=high,
         verdict=verdicts.pop() if len(verdicts) == 1 else Verdict.INCONCLUSIVE,
-        valid=all(speed.valid for speed in found),
+        state=max((speed.state for speed in found), key=GRAVITY.index),
     )
 
 
@@ -206,12 +226,12 @@ class SessionRow:
 
 
 def sessions(trials: Sequence[TrialResult]) -> tuple[SessionRow, ...]:
-    """Return every session once, those that are INVALID first."""
+    """Return every session once, those that can be trusted least first."""
     found: dict[str, SessionRow] = {}
     for t, measured in ((trial.trial, measured) for trial in trials for measured in trial.measured):
         row = SessionRow(model=t.model, data=t.data, backend=t.backend, measured=measured)
         found.setdefault(measured.session.id, row)
-    return tuple(sorted(found.values(), key=lambda row: row.measured.session.valid))
+    return tuple(sorted(found.values(), key=lambda row: -GRAVITY.index(row.measured.session.state)))
 
 
 def setting_text(setting: Setting | None) -> str:
@@ -231,9 +251,9 @@ def speedup_text(speed: Speed | None) -> str:
 
 
 def verdict_text(speed: Speed | None) -> str:
-    """Return what is said of a speedup: a verdict, INVALID, or that it is the baseline's."""
+    """Return what is said of a speedup: its verdict, or that it is the baseline's, and the state unless it is VALID."""
     if speed is None:
         return DASH
     if speed.verdict is Verdict.BASELINE:
-        return "baseline" if speed.valid else f"baseline, {INVALID}"
-    return speed.said
+        return "baseline" if speed.state is Validity.VALID else f"baseline, {speed.state}"
+    return f"{speed.said}, {speed.state}" if speed.state is Validity.NOISY else speed.said

@@ -160,21 +160,9 @@ class Section:
         return self.preferred or next(iter(self.settings), None)
 
     def latency_ms(self, point: Point) -> float | None:
-        """Return a point's latency as the paired rounds saw it: that of dense fp32 / speedup, in milliseconds.
-
-        Points of different sessions stand on one axis so; their medians would carry what the machine did meanwhile.
-        Where dense fp32 was not timed it is the point's own median.
-        """
+        """Return a point's latency in milliseconds as it is shown everywhere, None where it was not timed."""
         timing = point.timing(self.setting)
-        if timing is None:
-            return None
-        dense = self._dense_ms.get(EAGER if timing.eager else point.backend)
-        return dense / timing.reference.speedup if dense else timing.median_ms.mean
-
-    @cached_property
-    def _dense_ms(self) -> dict[str, float]:
-        baselines = (point for point in self.points if point.is_baseline)
-        return {p.backend: timing.median_ms.mean for p in baselines if (timing := p.timing(self.setting))}
+        return timing.latency_ms.mean if timing else None
 
     def on(self, backend: str) -> tuple[Point, ...]:
         """Return the points shown of one backend."""

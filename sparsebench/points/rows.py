@@ -44,7 +44,12 @@ def _plain(value: Any) -> Any:
 def _latency(timing: Timing) -> dict[str, Any]:
     """Return a latency; of each speed the verdict as the report states it, which is INVALID where there is none."""
     both = {"own": timing.own, "eager": timing.eager}
-    return {**asdict(timing), **{n: speed and {**asdict(speed), "verdict": speed.said} for n, speed in both.items()}}
+    return {
+        **asdict(timing),
+        "throughput_per_s": timing.throughput_per_s,
+        "peak_memory": timing.peak_memory and timing.peak_memory._asdict(),
+        **{n: speed and {**asdict(speed), "verdict": speed.said} for n, speed in both.items()},
+    }
 
 
 def identity(point: Point) -> dict[str, Any]:

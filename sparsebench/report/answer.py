@@ -1,21 +1,23 @@
 """The answer in one line: what is smallest and what is fastest among the points that lose little."""
 
-import math
 from collections.abc import Sequence
 
 from sparsebench.decide.choosing import MAX_DROP_PP, Picks, no_answer, pick
 from sparsebench.points.baselines import EAGER
-from sparsebench.points.latency import SessionRow, Speed, sessions, speedup_text
+from sparsebench.points.latency import GRAVITY, SessionRow, Speed, sessions, speedup_text
 from sparsebench.points.points import Point, Section
-from sparsebench.statistics.verdicts import Verdict
+from sparsebench.statistics.verdicts import Limits, Validity, Verdict
 from sparsebench.store.records import TrialRecord
 from sparsebench.wording.numbers import decimal, kilobytes, limits, ratio, significant
-from sparsebench.wording.text import counted, escape, listing
+from sparsebench.wording.sessions import session_text
+from sparsebench.wording.text import counted, escape, first_of
 
 DENSE = "dense · fp32"
 
 ALSO_NAMED = 4
-"""How many INVALID sessions the first line spells out."""
+"""How many sessions of one state the first line spells out."""
+
+NOT_TIMED = "No latency was measured."
 
 
 def answer(section: Section) -> str:
@@ -52,34 +54,39 @@ def answer(section: Section) -> str:
     return f"{text} Best of {picks.candidates:,} points read on the same test set, so the loss is flattered."
 
 
-def invalid_note(sections: Sequence[Section]) -> str:
-    """Return the sentence that some sessions cannot be trusted, empty where all can; nothing stands before it."""
-    found = [row for section in sections for row in sessions(section.trials)]
-    invalid = [row for row in found if not row.measured.session.valid]
-    if not invalid:
-        return ""
-    where = listing([session_name(row, sections) for row in invalid[:ALSO_NAMED]])
-    more = f" and {len(invalid) - ALSO_NAMED} more" if len(invalid) > ALSO_NAMED else ""
-    worst = max(invalid, key=lambda row: abs(math.log(row.measured.session.control_ratio))).measured.session
-    of = f"{len(invalid)} of {len(found)} sessions: {where}{more}" if len(found) > 1 else where
-    return (
-        f"**Timing is INVALID ({of}): a second copy of the baseline took {decimal(worst.control_ratio, 3)} "
-        f"{limits(worst.control_low, worst.control_high, 3)} of its time, though it is the same. Trust no speedup "
-        "there; time again on a quieter machine.**"
-    )
-
-
 def timing_note(sections: Sequence[Section]) -> str:
-    """Return the sentence on how far latencies may be trusted; it belongs to the first line of a report."""
-    found = [row.measured.session for section in sections for row in sessions(section.trials)]
-    if not found:
-        return "No latency was measured."
-    if not all(session.valid for session in found):
-        return "Verdicts are given for the other sessions." if any(session.valid for session in found) else ""
-    return (
-        f"Timing is VALID: in {counted(len(found), 'session')} of paired rounds, no second copy of the baseline was "
-        f"found different from it by more than {100 * max(session.band for session in found):g} %."
-    )
+    """Return how far latencies may be trusted, what can be trusted least first, as one paragraph of Markdown.
+
+    Of several sessions in one state it gives the farthest limits of their controls and the coarsest resolution.
+    """
+    found = [row for section in sections for row in sessions(section.trials)]
+    parts = []
+    for state in reversed(GRAVITY):
+        rows = [row for row in found if row.measured.session.state is state]
+        if rows:
+            those = [row.measured.session for row in rows]
+            known = [one.resolution for one in those if one.resolution is not None]
+            controls = [one.control_limits for one in those]
+            text = session_text(
+                state,
+                Limits(min(one.low for one in controls), max(one.high for one in controls)),
+                max(one.band for one in those),
+                max(known) if len(known) == len(those) else None,
+                _which(rows, found, sections),
+                several=len(rows) > 1,
+            )
+            parts.append(f"**Timing is {text}**" if state is Validity.INVALID else f"Timing is {text}")
+    return " ".join(parts) or NOT_TIMED
+
+
+def _which(rows: Sequence[SessionRow], found: Sequence[SessionRow], sections: Sequence[Section]) -> str:
+    """Return which sessions of a report are meant; empty where it has only one."""
+    if len(found) == 1:
+        return ""
+    if len(rows) == len(found):
+        return f"all {len(found)} sessions"
+    where = first_of([session_name(row, sections) for row in rows], ALSO_NAMED)
+    return f"{len(rows)} of {len(found)} sessions: {where}"
 
 
 def subject(of: Section | SessionRow | TrialRecord) -> str:
@@ -95,7 +102,7 @@ def session_name(row: SessionRow, sections: Sequence[Section]) -> str:
 
 
 def _not_faster(section: Section) -> str:
-    if all(not t.own.valid for p in section.shown if (t := p.timing(section.setting))):
+    if all(not t.own.is_trusted for p in section.shown if (t := p.timing(section.setting))):
         return "none can be called the lowest, for the timing is INVALID"
     return "no point was found FASTER than dense fp32"
 
@@ -124,7 +131,7 @@ def _speed(picks: Picks, section: Section) -> str:
     compared = [f"{speedup_text(speed)} against {_baseline(speed, point)}" for speed in (own, eager) if speed]
     if picks.as_fast:
         compared.append(f"not told apart from {_others(picks.as_fast)}, for the intervals overlap")
-    return f"{significant(timing.median_ms.mean)} ms at batch {timing.batch_size}{_aside(compared)}"
+    return f"{significant(section.latency_ms(point))} ms at batch {timing.batch_size}{_aside(compared)}"
 
 
 def _aside(compared: Sequence[str]) -> str:

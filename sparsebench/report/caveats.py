@@ -9,10 +9,12 @@ from sparsebench.points.baselines import EAGER
 from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
 from sparsebench.report.answer import DENSE, session_name, subject
-from sparsebench.statistics.verdicts import fewest_rounds
+from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.records import Run, StageRecord, TrialResult
 from sparsebench.store.results import LoadedWeights, TrainResult
+from sparsebench.store.timings import PAIRED, SessionResult
 from sparsebench.wording.numbers import decimal, limits, percent
+from sparsebench.wording.sessions import session_text
 from sparsebench.wording.text import counted, escape, first_of, listing, shorten
 
 ASKED_TOLERANCE = 1e-3
@@ -44,6 +46,8 @@ def findings(run: Run, sections: Sequence[Section]) -> list[str]:
         *(text for section in sections for text in _one_dense_network(section)),
         *_machines(run),
         *_timing(sections),
+        *_fallbacks(sections),
+        *_older(sections),
     ]
 
 
@@ -186,19 +190,11 @@ def _machines(run: Run) -> Iterator[str]:
 def _timing(sections: Sequence[Section]) -> Iterator[str]:
     for row in (row for section in sections for row in sessions(section.trials)):
         name, session = session_name(row, sections), row.measured.session
-        if not session.valid:
-            yield (
-                f"Timing of {name} is INVALID: a second copy of the baseline took {decimal(session.control_ratio, 3)} "
-                f"{limits(session.control_low, session.control_high, 3)} of its time."
-            )
-        needed = fewest_rounds(session.networks)
-        if session.rounds < needed:
-            cap = math.ceil(session.seconds * needed / session.rounds / 10) * 10
-            yield (
-                f"Timing of {name}: {session.rounds} rounds are few for {session.networks} networks. Where a single "
-                f"round speaks against it, none of them can be called FASTER or SLOWER; {needed} rounds allow for one. "
-                f"Set measure.seconds_cap to {cap}."
-            )
+        if session.state is not Validity.VALID:
+            said = session_text(session.state, session.control_limits, session.band, session.resolution)
+            yield f"Timing of {name} is {said}"
+        if not session.enough or session.seconds_needed:
+            yield _too_short(name, session)
         if not row.measured.against.baseline.startswith(DENSE):
             yield f"Timing of {name} is compared with {escape(row.measured.against.baseline)}, not with dense fp32."
         if session.in_process_because:
@@ -215,6 +211,43 @@ def _timing(sections: Sequence[Section]) -> Iterator[str]:
             yield f"Timing of {name}: other processes kept {decimal(foreign, 1)} cores busy in the mean."
         if throttled:
             yield f"Timing of {name}: cores were slowed down for heat up to {throttled:,.0f} times in a round."
+
+
+def _too_short(name: str, session: SessionResult) -> str:
+    """Return that a session had less time than it needs, with the setting that gives it."""
+    # Some more than the least, for a machine may get slower.
+    cap = math.ceil(1.2 * (session.seconds_needed or 2 * session.seconds) / 10) * 10
+    found = [] if session.enough else [f"only {counted(session.processes, 'process', 'processes')} timed"]
+    found += [f"the least that it takes is {session.seconds_needed:,.0f} s"] if session.seconds_needed else []
+    return f"Timing of {name}: measure.seconds_cap was too short: {listing(found)}. Raise measure.seconds_cap to {cap}."
+
+
+def _older(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield that sessions are of a protocol whose intervals say less."""
+    found = [row.measured for section in sections for row in sessions(section.trials)]
+    older = sum(measured.protocol == PAIRED for measured in found)
+    if older:
+        yield (
+            f"{older} of {counted(len(found), 'session')} of timing were timed by an earlier protocol, whose intervals "
+            "come from rounds and hold each for itself: among many networks some verdict is wrong by chance. Time them "
+            "again for intervals that hold together."
+        )
+
+
+def _fallbacks(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield where the baseline on eager ran an operator for want of a faster one."""
+    for section in sections:
+        found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for t, measured in ((trial.trial, measured) for trial in section.trials for measured in trial.measured):
+            if t.backend == EAGER and t.compress == (measured.against_eager or measured.against).compress:
+                where = f"batch {measured.batch_size}, {counted(measured.threads, 'thread')}"
+                for kernel in measured.fallback_kernels:
+                    found[kernel][where] = None
+        for kernel, places in found.items():
+            yield (
+                f"{subject(section)}: eager ran a {escape(kernel)} at {'; '.join(places)}: speedups over it flatter "
+                "other backends."
+            )
 
 
 def _network(trial: TrialResult) -> str:

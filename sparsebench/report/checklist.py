@@ -4,13 +4,14 @@ Source: Blalock, Gonzalez Ortiz, Frankle and Guttag 2020, "What is the State of 
 what its authors ask for in the text. Points on timing and on the use of splits are added.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import subject
 from sparsebench.report.caveats import trained_records
+from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.records import Run
 from sparsebench.store.results import TrainResult
 from sparsebench.wording.text import counted, escape, listing
@@ -147,11 +148,12 @@ def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]
         "per-sample correctness is missing",
     )
     sessions = {m.session.id: m.session for point in points for seed in point.seeds for m in seed.trial.measured}
-    valid = sum(session.valid for session in sessions.values())
+    states = Counter(session.state for session in sessions.values())
+    told = {state: states[state] for state in Validity if states[state]}
     yield _check(
-        bool(sessions) and valid == len(sessions),
-        "speedups from paired timing, with a control",
-        f"{valid:,} of {counted(len(sessions), 'session')} VALID",
+        bool(sessions) and not states[Validity.INVALID],
+        "speedups from paired timing, with controls",
+        f"{counted(len(sessions), 'session')}: {listing([f'{count:,} {state}' for state, count in told.items()])}",
         "" if sessions else "no latency was measured; set measure.batch_sizes",
     )
 

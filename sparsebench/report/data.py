@@ -1,4 +1,9 @@
-"""The numbers behind a report, for programs: one CSV row a trial, one JSON object a point and a trial."""
+"""The numbers behind a report, for programs.
+
+``data.csv`` has one row a trial, with the latency of the first batch size and number of threads; ``latency.csv`` has
+one row a trial, batch size and number of threads, and the ``key`` that joins the two. ``data.json`` has one object a
+point, a trial, a timing session and a latency, with what each process found.
+"""
 
 import csv
 import io
@@ -15,11 +20,24 @@ from sparsebench.points.rows import finite, identity, network_identity, point_ro
 from sparsebench.report.costs import costs, savings, wall
 from sparsebench.report.layers import examples, networks
 from sparsebench.report.provenance import environments, facts
-from sparsebench.store.records import SCHEMA_VERSION, Run, TrialRecord, TrialResult, flat_row
+from sparsebench.store.records import (
+    SCHEMA_VERSION,
+    Run,
+    TrialRecord,
+    TrialResult,
+    flat_row,
+    latencies_of,
+    latency_row,
+    latency_rows,
+)
+from sparsebench.store.timings import MeasureResult
 
 Row = dict[str, Any]
 
 _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
+
+LATENCY_COLUMNS = tuple(latency_row(_NOBODY, None, None))
+"""Columns of latency.csv; they stand there even where nothing was timed."""
 
 COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None))
 """Columns of data.csv; they stand there even where a run has no trial."""
@@ -27,8 +45,17 @@ COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None))
 
 def csv_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
     """Return one row a trial, with a heading; what was not measured is empty. ``rows`` are those of ``trial_rows``."""
+    return _csv(COLUMNS, rows or trial_rows(run, sections))
+
+
+def latency_csv_text(run: Run) -> str:
+    """Return one row for each trial, batch size and number of threads that was timed, with a heading."""
+    return _csv(LATENCY_COLUMNS, [finite(row) for row in latency_rows(run)])
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
     buffer = _Rows()
-    csv.writer(buffer).writerows([COLUMNS, *(row.values() for row in rows or trial_rows(run, sections))])
+    csv.writer(buffer).writerows([columns, *(row.values() for row in rows)])
     return buffer.getvalue()
 
 
@@ -41,7 +68,30 @@ class _Rows(io.StringIO):
 def trial_rows(run: Run, sections: Sequence[Section]) -> list[Row]:
     """Return one row a trial with ``COLUMNS``, with what only a comparison with the dense network tells."""
     zeros = {id(seed.trial): seed.zeros for section in sections for point in section.points for seed in point.seeds}
-    return [finite({**flat_row(trial), **zeros_row(zeros.get(id(trial)))}) for trial in run.trials]
+    latencies = latencies_of(run.trials)
+    return [finite({**flat_row(trial, latencies), **zeros_row(zeros.get(id(trial)))}) for trial in run.trials]
+
+
+def _latencies(run: Run) -> list[Row]:
+    """Return each latency with all that its record keeps of it; its session is named, and listed by itself."""
+    return [
+        {**row, **_record(measured), "session": measured.session.id}
+        for row, measured in zip(
+            latency_rows(run), (measured for trial in run.trials for measured in trial.measured), strict=True
+        )
+    ]
+
+
+def _record(measured: MeasureResult) -> Row:
+    """Return what a row has no column for: the raw median, each process's finding, and the places in the rounds."""
+    eager = measured.against_eager
+    return {
+        **{name: getattr(measured, name) for name in ("protocol", "calls", "calls_together", "median_ms", "places")},
+        "fallback_kernels": measured.fallback_kernels,
+        "peak_memory_by_process": measured.peak_memory_by_process,
+        "against": asdict(measured.against),
+        "against_eager": eager and asdict(eager),
+    }
 
 
 def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
@@ -69,6 +119,7 @@ def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None 
             }
             for row in sessions(run.trials)
         ],
+        "latencies": _latencies(run),
         "costs": [asdict(cost) for cost in costs(run)],
         "savings": asdict(savings(run)),
         "wall": (found := wall(run)) and {**asdict(found), "outside": found.outside},

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.latency import setting_text
 from sparsebench.points.points import Point, Section
-from sparsebench.report.answer import answer, invalid_note, subject, timing_note
+from sparsebench.report.answer import NOT_TIMED, answer, subject, timing_note
 from sparsebench.report.caveats import findings
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_markdown
@@ -22,8 +22,8 @@ from sparsebench.report.tables import (
     seeds_table,
     unfinished_table,
 )
-from sparsebench.statistics.verdicts import VERDICT_LEVEL
 from sparsebench.store.records import Run
+from sparsebench.wording.sessions import percent_text
 from sparsebench.wording.text import counted, escape, folded
 
 MOST_POINTS = 60
@@ -34,16 +34,21 @@ MOST_SEED_ROWS = 600
 
 UNSTRUCTURED = (
     "Unstructured zeros do not speed up dense kernels: without removed channels, convolutions and matrix products take "
-    "as long as in the dense network. A few percent may come from elsewhere: max-pooling takes less time where pruning "
-    "has silenced channels."
+    "as long as in the dense network. fp32 networks with such zeros are therefore controls of their session, beside "
+    "the copies of the baseline: where one of them takes another time, as max-pooling may where pruning has silenced "
+    "channels, the session is NOISY or INVALID."
 )
-PAIRED = (
-    "All networks of one backend, batch size and number of threads are timed together, in rounds of random order; "
-    "speedup = latency of the dense fp32 network of the same backend / latency, the median over rounds of paired "
-    "ratios, with a 95 % interval for each by itself. FASTER and SLOWER hold for all of them together (Holm, at "
-    f"{100 * VERDICT_LEVEL:.0f} %); "
-    "EQUIVALENT: the interval lies inside the band; INCONCLUSIVE: neither. INVALID: a second copy of the baseline was "
-    "found different, so that nothing is said."
+TIMED = (
+    "All networks of one backend, batch size and number of threads are timed together, by at least six fresh processes "
+    "in rounds of random order. **Speedup**: latency of the dense fp32 network of the same backend / latency, above 1 "
+    "is faster; the mean over processes, with a 95 % interval over them (Student's t). **Latency**: that of dense fp32 "
+    "on eager / speedup over it, so that latencies and speedups agree, whichever session timed them. The intervals "
+    "hold for all networks of a session together (Bonferroni), and verdicts are read off them. FASTER and SLOWER: all "
+    "of it lies beyond the band of differences that do not matter; EQUIVALENT: all of it lies inside; INCONCLUSIVE: "
+    "neither; TOO FEW ROUNDS: neither, and fewer than six processes timed: raise measure.seconds_cap. A session has "
+    "four copies of the baseline as controls. VALID: their intervals lie inside the band; NOISY: one reaches out of "
+    "it, so that differences below the session's resolution are not found, while the verdicts that it gives hold, for "
+    "their intervals contain the noise; INVALID: one lies outside, so that nothing is said."
 )
 
 
@@ -72,10 +77,11 @@ def readme(
     return "\n\n".join(parts) + "\n"
 
 
-_TIMED = (
-    "Medians over rounds of block medians; p95 and p99 of all timed calls, ‡ of means of several calls where one lasts "
-    "less than 0.1 ms. Samples/s at the median. Peak memory: what running the network adds to the memory of a "
-    "process in which it is loaded: activations, scratch memory, what its runtime keeps."
+_PERCENTILES = (
+    "p95 and p99 of all timed calls, ‡ of means of several calls where one lasts "
+    "less than 0.1 ms. Samples/s at the latency. Peak memory: what running the network adds to the memory of a "
+    "process in which it is loaded: activations, scratch memory, what its runtime keeps; median over processes and, in "
+    "brackets, the least and the most of them."
 )
 _PRACTICE = (
     "What Blalock et al. 2020, “What is the State of Neural Network Pruning?”, ask of a report, computed from the "
@@ -86,11 +92,13 @@ _PRACTICE = (
 def _answers(sections: Sequence[Section]) -> list[str]:
     if not sections:
         return ["**The run has no trials, so there is no answer.**"]
-    before, note = invalid_note(sections), timing_note(sections)
-    if len(sections) == 1:
-        return [" ".join(filter(None, (before, answer(sections[0]), note)))]
-    lines = "\n".join(f"- {subject(section)}: {answer(section)}" for section in sections)
-    return [" ".join(filter(None, (before, note))), lines]
+    note = timing_note(sections)
+    found = answer(sections[0])
+    if len(sections) > 1:
+        found = "\n".join(f"- {subject(section)}: {answer(section)}" for section in sections)
+    if note == NOT_TIMED and len(sections) == 1:
+        return [f"{found} {note}"]
+    return [note, found]  # How far latencies can be trusted stands before what is said of them.
 
 
 def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[str]:
@@ -119,10 +127,10 @@ def _results(section: Section, drawings: Sequence[Drawing], level: str) -> list[
         )
     if section.settings:
         tables = [
-            folded(f"Latency{setting_text(setting)}", f"{latency_table(section, setting, points)}\n\n{_TIMED}")
+            folded(f"Latency{setting_text(setting)}", f"{latency_table(section, setting, points)}\n\n{_PERCENTILES}")
             for setting in section.settings
         ]
-        parts += part("Latency", f"{PAIRED} {UNSTRUCTURED}", figure("latency"), *tables)
+        parts += part("Latency", f"{_timed(section)} {UNSTRUCTURED}", figure("latency"), *tables)
     return [*parts, *part("Size", figure("size")), *part("Sparsity by layer", figure("layer-sparsity"))]
 
 
@@ -158,13 +166,19 @@ def _notes(section: Section) -> str:
         "- **working memory**: largest sum of a layer's input and output activations at batch 1, in the widths in "
         "which the network runs. Weights are not part of it; what a scheme fuses into a convolution is no layer of its "
         "own any more.",
-        f"- **latency, speedup, verdict**: {PAIRED} {UNSTRUCTURED}",
+        "- **latency, speedup, verdict**: what they mean, and how they were timed, stands under Latency.",
     ]
     if any(point.drop and not point.drop.paired for point in section.shown):
         lines.insert(2, f"- **{UNPAIRED}**: unpaired interval, since per-sample correctness is missing; it is wider.")
     if not section.settings:
         lines[-1] = "- **latency**: nothing was timed."
     return "\n".join(lines)
+
+
+def _timed(section: Section) -> str:
+    """Return how latencies were taken and what is said of them, with the band of the section's sessions."""
+    bands = sorted({measured.session.band for trial in section.trials for measured in trial.measured})
+    return f"{TIMED} Band: {' or '.join(f'±{percent_text(band)} %' for band in bands)}."
 
 
 def _image(drawing: Drawing) -> str:
@@ -193,7 +207,12 @@ def _details(sections: Sequence[Section], several: bool) -> list[str]:
             "zeros before and after quantization": [_ZEROS, zeros] if zeros else [],
         }
         parts += [folded(f"{where}{title}", "\n\n".join(blocks)) for title, blocks in folds.items() if blocks]
-    return [*parts, "All numbers: [data.csv](data.csv), one row per trial; [data.json](data.json), points and trials."]
+    return [
+        *parts,
+        "All numbers: [data.csv](data.csv), one row per trial; [latency.csv](latency.csv), one row per trial, batch "
+        "size and number of threads; [data.json](data.json), points, trials, timing sessions, and latencies process by "
+        "process.",
+    ]
 
 
 _LAYERS = (

@@ -9,7 +9,8 @@ from sparsebench.points.latency import sessions
 from sparsebench.report.caveats import loaded_weights, stages, trained_records
 from sparsebench.store.environment import EnvironmentRecord
 from sparsebench.store.records import STAGE_KINDS, Run, StageRecord
-from sparsebench.wording.numbers import decimal, limits, percent
+from sparsebench.wording.numbers import DASH, decimal, percent
+from sparsebench.wording.sessions import percent_text, reach_text
 from sparsebench.wording.text import escape, fence, folded, markdown_table, rows_table, shorten
 
 FLAGS = (
@@ -96,19 +97,19 @@ def _sessions(run: Run) -> str:
             "baseline": escape(row.measured.against.baseline),
             "networks": str(session.networks),
             "rounds": str(session.rounds),
-            "processes": "the sweep's" if session.in_process_because else str(session.generations),
+            "processes": "the sweep's" if session.in_process_because else str(session.processes),
             "s": decimal(session.seconds, 0),
             "stopped": session.stopped,
-            "second copy of the baseline [95 %]": f"{decimal(session.control_ratio, 3)} "
-            f"{limits(session.control_low, session.control_high, 3)}",
-            "": "VALID" if session.valid else "INVALID",
+            "controls differ by [95 %]": reach_text(session.control_limits),
+            "state": str(session.state),
+            "resolution %": DASH if session.resolution is None else percent_text(session.resolution),
             "load": decimal(session.conditions.get("load_1min"), 1),
             "steal %": percent(session.conditions.get("steal_share"), 1),
             "order seed": str(session.seed),
         }
         for row, session in ((row, row.measured.session) for row in sessions(run.trials))
     ]
-    return rows_table(rows, {"session", "network", "backend", "baseline", "stopped", ""})
+    return rows_table(rows, {"session", "network", "backend", "baseline", "stopped", "state"})
 
 
 @dataclass(frozen=True)

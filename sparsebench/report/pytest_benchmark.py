@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.store.records import Run, TrialResult, flat_row
+from sparsebench.store.latencies import Latencies
+from sparsebench.store.records import Run, TrialResult, flat_row, latencies_of
 from sparsebench.wording.numbers import DASH, ratio, significant
 from sparsebench.wording.text import counted, escape, listing, rows_table, shorten
 
@@ -96,20 +97,22 @@ def benchmarks_section(run: Run, benchmarks: Sequence[Benchmark]) -> str:
     if not ours:
         why = "it has no benchmarks" if not benchmarks else _left_out(benchmarks, trials)
         raise SparsebenchError(f"Nothing of pytest-benchmark's JSON belongs to run {run.record.name!r}: {why} {_HOW}")
-    rows = [_row(one, *trials[one.key]) for one in ours if one.key]
+    latencies = latencies_of(run.trials)
+    rows = [_row(one, *trials[one.key], latencies) for one in ours if one.key]
     note = (
         "Medians by pytest-benchmark are of one network after the other, without pairing: load that changes between "
         "two of them shows as a difference. They check ours for their order of magnitude and carry no verdict. Ours "
-        "is shown for the same batch size and threads on the CPU."
+        "is shown for the same batch size and threads on the CPU, as everywhere in this report."
     )
     table = rows_table(rows, {"network", "scheme", "backend", "where"})
     rest = [one for one in benchmarks if one.key not in trials]
     return "\n\n".join([note, table, *([escape(f"Left out: {_left_out(rest, trials)}")] if rest else [])])
 
 
-def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any]) -> dict[str, str]:
+def _row(one: Benchmark, trial: TrialResult, row: Mapping[str, Any], latencies: Latencies) -> dict[str, str]:
     asked, theirs = (one.batch_size, one.threads, one.device), one.median_s * 1e3
-    ours = next((m.median_ms for m in trial.measured if (m.batch_size, m.threads, "cpu") == asked), None)
+    timed = ((place, m) for place, m in trial.timed if (m.batch_size, m.threads, "cpu") == asked)
+    ours = next((latencies.ms(place, m) for place, m in timed), None)
     return {
         "network": escape(f"{trial.trial.model} · {trial.trial.data} · {trial.trial.pruning}"),
         "scheme": escape(str(row["scheme"])),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sparsebench.decide.choosing import pick
 from sparsebench.points.drops import drop_text
-from sparsebench.points.latency import Setting, Timing, speedup_text, verdict_text
+from sparsebench.points.latency import PeakMemory, Setting, Timing, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
 from sparsebench.statistics.spread import mean
 from sparsebench.store.records import Run, TrialResult, failure_line
@@ -55,7 +55,7 @@ def points_table(section: Section, points: Sequence[Point]) -> str:
             "int8 weights %": percent(point.int8_fraction, 1),
             "int8 MACs %": percent(point.int8_mac_fraction, 1),
             "working memory kB": kilobytes(point.working_memory_bytes),
-            f"latency ms, median{where}": significant(timing.median_ms.mean if timing else None),
+            f"latency ms{where}": significant(timing.latency_ms.mean if timing else None),
             "p95 ms": significant(timing.p95_ms.mean if timing else None),
             **_speeds(section, timing),
             "n": _seeds(point),
@@ -91,17 +91,25 @@ def latency_table(section: Section, setting: Setting, points: Sequence[Point]) -
             "sparsity asked": decimal(point.sparsity_asked, 4),
             "scheme": escape(point.scheme),
             "backend": escape(point.backend),
-            "median ms": significant(timing.median_ms.mean),
+            "latency ms": significant(timing.latency_ms.mean),
             "p95 ms": f"{significant(timing.p95_ms.mean)}{TOGETHER * (timing.calls_together > 1)}",
             "p99 ms": f"{significant(timing.p99_ms.mean)}{TOGETHER * (timing.calls_together > 1)}",
             "samples/s": significant(timing.throughput_per_s),
             **_speeds(section, timing),
-            "peak memory MB": significant(timing.peak_memory_bytes and timing.peak_memory_bytes / 1e6),
+            "peak memory MB": _peak_text(timing.peak_memory),
         }
         for point in points
         if (timing := point.timing(setting))
     ]
     return rows_table(rows, TEXT)
+
+
+def _peak_text(peak: PeakMemory | None) -> str:
+    """Return the median over processes with the range that they span, in MB."""
+    if peak is None:
+        return DASH
+    middle, low, high = (significant(value / 1e6, 2) for value in peak)
+    return f"{middle} ({low}–{high})"
 
 
 def seeds_table(section: Section) -> str:
@@ -118,7 +126,7 @@ def seeds_table(section: Section) -> str:
             "sparsity reached": decimal(trained.sparsity if (trained := seed.trial.trained) else None, 4),
             # The latency in data.csv, where it is of the batch size and number of threads that are shown.
             "latency ms": significant(
-                next((t.measured.median_ms for t in seed.timings[:1] if t.setting == section.setting), None)
+                next((t.latency_ms for t in seed.timings[:1] if t.setting == section.setting), None)
             ),
         }
         for point in section.shown

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.points import sections
-from sparsebench.report.data import csv_text, json_text, trial_rows
+from sparsebench.report.data import csv_text, json_text, latency_csv_text, trial_rows
 from sparsebench.report.figures.drawings import FIGURES, drawings
 from sparsebench.report.files import explained, remove_page, remove_stale, write_files
 from sparsebench.report.markdown import readme
@@ -19,8 +19,9 @@ _NEEDED = {"plotly": "plotly", "itables": "itables", "markdown-it-py": "markdown
 
 
 def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None, html: bool = False) -> Path:
-    """Write a report of ``run``: README.md, data.csv, data.json and figures, and where asked for index.html.
+    """Write a report of ``run``: README.md, its data and figures, and where asked for index.html.
 
+    data.csv has one row a trial, latency.csv one a trial, batch size and number of threads, and data.json everything.
     All numbers come from the records, so that the same records give the same bytes. A run without any finished trial
     has a report as well, which says so. README.md is written last; figures of an earlier report that this one does
     not have are removed, and so is its page where none is asked for.
@@ -54,6 +55,7 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
     rows = trial_rows(run, found)
     texts = {
         "data.csv": csv_text(run, found, rows),
+        "latency.csv": latency_csv_text(run),
         "data.json": json_text(run, found, rows),
         "README.md": readme(run, found, figures, beside),
     }

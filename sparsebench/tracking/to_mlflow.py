@@ -19,7 +19,8 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.points.baselines import SeedResult
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
-from sparsebench.store.records import Run, TrialResult, flat_row
+from sparsebench.store.latencies import Latencies, latency_columns
+from sparsebench.store.records import Run, TrialResult, flat_row, latencies_of
 from sparsebench.wording.text import flat
 
 if TYPE_CHECKING:
@@ -38,8 +39,17 @@ BATCH = 90
 IDENTITY = ("model", "data", "pruner", "threshold", "seed", "scheme", "backend", "calibration_batches_asked")
 """Columns that tell trials apart; parameters in MLflow."""
 
-TEXTS = ("status", "key", "reason", "latency_baseline", "timing_session", "timing_valid")
+TEXTS = (
+    *("status", "key", "reason", "latency_baseline", "verdict", "verdict_eager"),
+    *("cache", "timing_state", "timing_session", "fallback_kernels"),
+)
 """Columns that are tags in MLflow; all others are metrics."""
+
+EACH_SETTING = (
+    *("latency_ms", "latency_p95_ms", "speedup", "speedup_low", "speedup_high"),
+    *("speedup_eager", "speedup_eager_low", "speedup_eager_high"),
+)
+"""Columns that are metrics of every batch size and number of threads, and not of the first alone."""
 
 MOST_TEXT = 4000
 """Characters of a tag or a parameter; every store of MLflow takes so many."""
@@ -220,22 +230,23 @@ def sweep_entry(run: Run) -> Entry:
 def trial_entries(run: Run) -> Iterator[Entry]:
     """Yield the trials that were done or failed, each once."""
     compared = {id(seed.trial): seed for section in sections(run) for point in section.points for seed in point.seeds}
+    latencies = latencies_of(run.trials)
     for trial in run.trials:
         if trial.status in ("done", "failed") and trial.trial.evaluate:
-            yield _trial_entry(trial, compared.get(id(trial)))
+            yield _trial_entry(trial, compared.get(id(trial)), latencies)
 
 
-def _trial_entry(trial: TrialResult, compared: SeedResult | None) -> Entry:
-    row = flat_row(trial)
+def _trial_entry(trial: TrialResult, compared: SeedResult | None, latencies: Latencies) -> Entry:
+    row = flat_row(trial, latencies)
     settings = trial.train.settings if trial.train else {}
     params = {name: row[name] for name in IDENTITY if row[name] is not None}
     for part in ("train", "prune"):
         params |= flat(settings.get(part) or {}, f"{part}.")
     metrics = {name: value for name, value in row.items() if name not in (*IDENTITY, *TEXTS)}
     # The latencies beyond the first batch size and number of threads, which has columns of its own.
-    for m in trial.measured[1:]:
-        latencies = {"latency_median_ms": m.median_ms, "latency_p95_ms": m.p95_ms, "latency_ratio": m.against.ratio}
-        metrics |= {f"{name}.batch_{m.batch_size}_threads_{m.threads}": value for name, value in latencies.items()}
+    for machine, m in trial.timed[1:]:
+        columns = latency_columns(m, latencies.ms(machine, m), trial.trial.compress)
+        metrics |= {f"{name}.batch_{m.batch_size}_threads_{m.threads}": columns[name] for name in EACH_SETTING}
     tags = {f"sparsebench.{name}": row[name] for name in TEXTS}
     if compared and compared.drop:
         metrics |= dict(zip(("drop_pp", "drop_low_pp", "drop_high_pp"), compared.drop[:3], strict=True))

@@ -4,9 +4,10 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from handmade import ENVIRONMENT, OUT_OF_MEMORY, SAMPLES, Bench, session, stored
-from scipy.stats import binomtest
+from handmade import ENVIRONMENT, INVALID, NOISY, OUT_OF_MEMORY, SAMPLES, SPREAD, Bench, session, stored
+from scipy.stats import binomtest, ttest_ind
 from typer.testing import CliRunner
 
 from sparsebench.cli.app import app
@@ -47,17 +48,21 @@ def losing(count):
     return change
 
 
-def slower(by, generations=(1.0, 1.0, 1.0), **changes):
-    """A trial whose ratios to the baselines are larger by a factor, and differ so from process to process."""
+WIDE = (0.7, 0.85, 1.0, 1.0, 1.15, 1.3)
+"""Processes that differ by much."""
+
+
+def slower(by, processes=SPREAD, **changes):
+    """A trial that takes so many times as long, and differs so from process to process."""
 
     def change(trial):
         def of(result):
-            def ratio(one):
-                r = one.ratio * by
-                spread = tuple(r * factor for factor in generations)
-                return replace(one, ratio=r, low=r * 0.995, high=r * 1.005, generation_ratios=spread)
+            def speedup(one):
+                s = one.speedup / by
+                spread = tuple(s * factor for factor in processes)
+                return replace(one, speedup=s, low=s / 1.005, high=s * 1.005, by_process=spread)
 
-            both = {"against": ratio(result.against), "against_eager": ratio(result.against_eager)}
+            both = {"against": speedup(result.against), "against_eager": speedup(result.against_eager)}
             return replace(result, **both, **changes)
 
         return replace(trial, measure=tuple(replace(r, result=of(r.result)) for r in trial.measure))
@@ -191,33 +196,71 @@ def test_data_that_is_not_known_to_be_the_same_is_compared_unpaired():
 # -- latency -----------------------------------------------------------------------------------------------------------
 
 
-def test_latency_is_compared_by_ratios_to_the_baseline_and_not_by_medians():
+def test_latency_is_compared_by_speedups_over_the_baseline_and_not_by_medians():
     # In the second session everything took ten times as long.
     after = each(RUN, lambda t: replace(t, measure=tuple(_times_ten(r) for r in t.measure)))
     found = row(compare_runs(RUN, after), 0.9, "static").first("latency_p50")
     assert found.change == pytest.approx(0.0)
-    assert found.said == "EQUIVALENT" or found.high < 0.02
+    assert found.said == "EQUIVALENT"
 
 
 def _times_ten(record):
-    return replace(record, result=replace(record.result, median_ms=record.result.median_ms * 10))
+    longer = {name: 10 * getattr(record.result, name) for name in ("latency_ms", "median_ms")}
+    return replace(record, result=replace(record.result, **longer))
 
 
 def test_a_slower_network_is_found_slower_and_its_baseline_says_nothing():
     found = compare_runs(RUN, each(RUN, slower(1.1), is_static(0.9)))
     change = row(found, 0.9, "static").first("latency_p50")
-    assert change.change == pytest.approx(0.1)
-    assert change.low < 0.1 < change.high
+    assert (change.before, change.after) == pytest.approx((2.5, 2.5 / 1.1), rel=0.01)
+    assert change.change == pytest.approx(1 / 1.1 - 1)
+    assert change.low < change.change < change.high < -0.01
     assert change.said == "SLOWER"
     assert row(found, 0.0, "fp32").changes["latency_p50"] == ()
-    assert row(found, 0.0, "static").first("latency_p50").said in ("EQUIVALENT", "INCONCLUSIVE")
+    assert row(found, 0.0, "static").first("latency_p50").said == "EQUIVALENT"
+
+
+def test_a_faster_network_is_found_faster_and_its_speedup_rises():
+    change = row(compare_runs(RUN, each(RUN, slower(0.8), is_static(0.9))), 0.9, "static").first("latency_p50")
+    assert (change.change, change.said) == (pytest.approx(0.25), "FASTER")
+
+
+def test_intervals_of_changes_hold_for_all_that_are_judged_together():
+    bench = replace(BENCH, seeds=(0,))
+    run = bench.build()
+    after = each(run, slower(1.02, (0.98, 0.99, 1.0, 1.0, 1.01, 1.02)), is_static(0.9))
+    change = row(compare_runs(run, after), 0.9, "static").first("latency_p50")
+    before, later = ([*t.measured[0].against.by_process] for r in (run, after) for t in r.trials[-1:])
+    # Three networks are judged: the baseline is not.
+    test = ttest_ind(np.log(later), np.log(before), equal_var=False)
+    low, high = test.confidence_interval(1 - 0.05 / 3)
+    assert (change.low, change.high) == pytest.approx((np.expm1(low), np.expm1(high)))
+    assert change.p_adjusted == pytest.approx(min(1, 3 * test.pvalue))
+    assert change.said == "INCONCLUSIVE"
+
+
+def test_noisy_sessions_are_compared_and_it_is_said():
+    found = compare_runs(RUN, each(RUN, slower(1.1, session=session("s", **NOISY)), is_static(0.9)))
+    change = row(found, 0.9, "static").first("latency_p50")
+    assert (change.said, change.noisy) == ("SLOWER", True)
+    assert found.notes == (
+        "The timing of magnitude 0.9 · static · eager at batch 1, 1 thread is NOISY in one run at least: its intervals "
+        "contain the noise and are wider.",
+    )
+
+
+def test_too_few_processes_leave_a_change_open_and_say_so():
+    few = session("s", processes=3, enough=False)
+    noisy = slower(1.0, (0.9, 1.0, 1.1), session=few)
+    found = compare_runs(RUN, each(RUN, noisy, is_static(0.9)))
+    assert row(found, 0.9, "static").first("latency_p50").said == "TOO FEW ROUNDS"
 
 
 def test_processes_that_differ_more_than_the_sessions_leave_it_open():
-    noisy = slower(1.05, generations=(0.94, 1.0, 1.06))
+    noisy = slower(1.05, WIDE)
     found = compare_runs(RUN, each(RUN, noisy, lambda t: t.scheme == "static"))
     change = row(found, 0.9, "static").first("latency_p50")
-    assert change.change == pytest.approx(0.05)
+    assert change.after == pytest.approx(change.before / 1.05, rel=0.01)
     assert change.low < 0 < change.high
     assert change.said == "INCONCLUSIVE"
 
@@ -231,19 +274,23 @@ def test_processes_that_differ_more_than_the_sessions_leave_it_open():
         ),
         (
             lambda r: replace(r, result=replace(r.result, protocol="loop")),
-            "it was timed by the protocols paired and loop",
+            "it was timed by the protocols processes and loop",
+        ),
+        (
+            lambda r: replace(r, result=replace(r.result, cache="cold")),
+            "it was timed with caches hot and cold",
         ),
         (
             lambda r: replace(r, result=replace(r.result, session=session("s", in_process_because="asked for"))),
             "only one of the two was timed in worker processes",
         ),
         (
-            lambda r: replace(r, result=replace(r.result, session=session("s", valid=False))),
-            "INVALID timing: a second copy of the baseline was found different from it",
+            lambda r: replace(r, result=replace(r.result, session=session("s", **INVALID))),
+            "INVALID timing: copies of the baseline were found different from one another",
         ),
         (
             lambda r: replace(
-                r, result=replace(r.result, against_eager=replace(r.result.against_eager, generation_ratios=()))
+                r, result=replace(r.result, against_eager=replace(r.result.against_eager, by_process=(2.5,)))
             ),
             "it was timed in fewer than two worker processes",
         ),
@@ -254,7 +301,7 @@ def test_processes_that_differ_more_than_the_sessions_leave_it_open():
             "it was timed beside dense · fp32 · eager and beside another",
         ),
     ],
-    ids=["machine", "protocol", "in process", "invalid", "processes", "baseline"],
+    ids=["machine", "protocol", "cache", "in process", "invalid", "processes", "baseline"],
 )
 def test_latencies_that_cannot_be_compared_say_why(change, why):
     after = each(RUN, lambda t: replace(t, measure=tuple(map(change, t.measure))))
@@ -365,15 +412,23 @@ def test_lost_sparsity_breaks_its_gate():
 
 def test_latency_beyond_its_limit_is_broken_where_proven_and_open_where_not():
     proven = each(RUN, slower(1.2), is_static(0.9))
-    doubtful = each(RUN, slower(1.1, generations=(0.85, 1.0, 1.15)), is_static(0.9))
+    doubtful = each(RUN, slower(1.1, WIDE), is_static(0.9))
     assert gate("latency_p50>5%", RUN, proven).state == "broken"
     assert gate("latency_p50>5%", RUN, doubtful).state == "open"
     assert gate("latency_p50>5%", RUN, doubtful, evidence="estimate").state == "broken"
     assert gate("latency_p50>25%", RUN, proven).state == "kept"
 
 
+def test_a_gate_on_latency_limits_by_how_much_latency_rises():
+    # A speedup that falls by a sixth is a latency that rises by a fifth.
+    after = each(RUN, slower(1.2), is_static(0.9))
+    assert gate("latency_p50>19%", RUN, after, evidence="certain").state == "broken"
+    assert gate("latency_p50>20.1%", RUN, after, evidence="estimate").state == "kept"
+    assert gate("latency_p50>1%", after, RUN, evidence="estimate").state == "kept"
+
+
 def test_latency_that_could_not_be_compared_leaves_its_gate_open():
-    after = each(RUN, slower(1.0, session=session("s", valid=False)), is_static(0.9))
+    after = each(RUN, slower(1.0, session=session("s", **INVALID)), is_static(0.9))
     assert gate("latency_p50>5%", RUN, after).state == "open"
     untimed = replace(BENCH, settings=()).build()
     assert gate("latency_p50>5%", untimed, untimed).state == "open"
@@ -410,11 +465,17 @@ def test_the_table_says_what_changed_and_by_what_it_was_tested():
     text = table_text(compare_runs(RUN, WORSE), verdicts, each_trial=False)
     line = next(line for line in text.splitlines() if line.startswith("magnitude 0.9  static"))
     assert re.search(r"92\.25 +87\.25 +5\.00 \[2\.\d\d, 7\.\d\d\] +< 0\.001", line)
-    assert re.search(r"20\.00 \[.*\].*SLOWER$", line)
+    assert re.search(r" 2\.4\d× +2\.0\d× +−16\.67 \[−16\.\d\d, −16\.\d\d\] +SLOWER$", line)
     assert "the two runs were not timed together" in text
     assert "p is adjusted by Holm over all rows of a metric" in text
     assert "FAIL accuracy_drop>0.5pp: broken; 4 rows judged\n     magnitude 0.9 · static · eager: +5.00 pp [" in text
     assert "ok   size>1%: kept; 4 rows judged" in text
+
+
+def test_a_broken_gate_on_latency_says_how_much_it_rose_and_both_speedups():
+    verdicts = [judge(g, compare_runs(RUN, WORSE)) for g in parse_gates(["latency_p50>5%"])]
+    text = table_text(compare_runs(RUN, WORSE), verdicts, each_trial=False)
+    assert re.search(r"latency \+20\.00 % \[19\.\d\d, 20\.\d\d\], speedup 2\.48× → 2\.07×, p < 0\.001", text)
 
 
 def test_markdown_puts_gates_first_and_folds_the_trials():
@@ -454,7 +515,7 @@ def runs(tmp_path_factory):
     stored(RUN, root / "before")
     stored(WORSE, root / "worse")
     stored(replace(BENCH, failed={(0.9, 1, "static", "eager"): OUT_OF_MEMORY}).build(), root / "failing")
-    stored(each(RUN, slower(1.1, generations=(0.85, 1.0, 1.15)), is_static(0.9)), root / "noisy")
+    stored(each(RUN, slower(1.1, WIDE), is_static(0.9)), root / "noisy")
     return root
 
 

@@ -378,6 +378,6 @@ def test_the_card_gives_drop_size_int8_and_latency_of_a_quantized_network():
     assert re.search(r"\| drop \| \d\.\d\d pp \[.*\], paired \|", flat)
     assert "| quantization | static, calibrated on 15 training batches |" in flat
     assert "88.1 % of weights, 99.5 % of multiply-accumulates" in flat
-    assert "median 0.800 ms, 95th percentile 1.00 ms, on Example CPU 9000" in flat
+    assert "0.800 ms, 2.500× [2.488, 2.513] dense · fp32 · eager (FASTER), 95th percentile 1.00 ms, on Example" in flat
     assert "Outputs differ by up to 0.01, where the largest output is 9" in flat
     assert "99.75 % of the samples got the same class. The accuracy is 75.25 %, against 75.00 % recorded." in flat

@@ -1,6 +1,7 @@
 """Exported networks: what may be read, what they are fed, and how they are compared."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -26,6 +27,7 @@ from sparsebench.export.files.timed import (
     parse_verdicts,
     unique_names,
 )
+from sparsebench.statistics.verdicts import Validity, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -287,30 +289,44 @@ def test_an_archive_with_more_in_it_is_refused(folder, tmp_path, name, text):
 class Judged(dict):
     baseline = "a"
 
-    def __init__(self, valid, **verdicts):
-        self.valid = valid
+    def __init__(self, state, **verdicts):
+        self.validity = Validity(state)
         super().__init__(a=Named("a", "BASELINE"), **{name: Named(name, verdict) for name, verdict in verdicts.items()})
 
 
 class Named:
     def __init__(self, name, verdict):
-        self.name, self.verdict = name, verdict
+        self.name, self.verdict = name, Verdict(verdict)
 
 
 @pytest.mark.parametrize(
     ("comparison", "wanted", "judgement", "why"),
     [
-        (Judged(True, b="SLOWER"), (), "as asked", ""),
-        (Judged(False, b="FASTER"), (), "open", "the session is INVALID; none of its verdicts can be trusted."),
-        (Judged(True, b="FASTER", c="EQUIVALENT"), ("FASTER", "EQUIVALENT"), "as asked", ""),
+        (Judged("VALID", b="SLOWER"), (), "as asked", ""),
+        (Judged("VALID", b="INCONCLUSIVE"), (), "as asked", ""),
+        (Judged("INVALID", b="FASTER"), (), "open", "the session is INVALID; none of its verdicts can be trusted."),
         (
-            Judged(True, b="INCONCLUSIVE", c="SLOWER"),
+            Judged("INVALID", b="FASTER"),
+            ("FASTER",),
+            "open",
+            "the session is INVALID; none of its verdicts can be trusted.",
+        ),
+        (Judged("VALID", b="FASTER", c="EQUIVALENT"), ("FASTER", "EQUIVALENT"), "as asked", ""),
+        (Judged("NOISY", b="FASTER", c="FASTER"), ("FASTER",), "as asked", ""),
+        (
+            Judged("NOISY", b="TOO FEW ROUNDS"),
+            ("FASTER",),
+            "open",
+            "asked for was FASTER, but b is TOO FEW ROUNDS; raise --seconds-cap.",
+        ),
+        (
+            Judged("VALID", b="INCONCLUSIVE", c="SLOWER"),
             ("FASTER", "EQUIVALENT"),
             "otherwise",
             "asked for was FASTER or EQUIVALENT, but c is SLOWER.",
         ),
         (
-            Judged(True, b="INCONCLUSIVE", c="FASTER"),
+            Judged("VALID", b="INCONCLUSIVE", c="FASTER"),
             ("FASTER",),
             "open",
             "asked for was FASTER, but b is INCONCLUSIVE; raise --seconds-cap.",
@@ -341,18 +357,33 @@ def test_the_command_refuses_what_it_cannot_compare(folder):
 def test_the_command_compares_files_of_every_runtime(folder, onnx, xml):
     done = sparsebench(
         *("time", folder / "open.pt2", onnx, xml, "--baseline", "open.onnx", "--batch=2", "--json"),
-        *("--seconds-cap=1", "--fail-unless=FASTER"),
+        *("--seconds-cap=1", "--fail-unless=FASTER", "--cache=cold"),
         cwd=folder,
     )
     # A gate on so short a session may fall either way; which way is for the machine.
     assert done.returncode in {0, 1, 4}, done.stderr
-    assert "timing 3 files" in done.stderr
+    lines = done.stderr.splitlines()
+    assert "sparsebench: timing 3 files, 1 s at most …" in lines
+    told = re.compile(
+        r"sparsebench: These 3 files take at least \d+ s to time; --seconds-cap 1 is too short for that, and they take"
+    )
+    assert len([line for line in lines if told.match(line)]) == 1
     result = json.loads(done.stdout)
     assert [variant["name"] for variant in result["variants"]] == ["open.onnx", "open.pt2", "open.xml"]
     assert result["variants"][0]["verdict"] == "BASELINE"
     for variant in result["variants"]:
-        assert variant["median_ms"] > 0
-        assert variant["low"] <= variant["ratio"] <= variant["high"]
+        assert variant["latency_ms"] > 0
+        assert variant["low"] <= variant["speedup"] <= variant["high"]
+        assert variant["speedup"] == pytest.approx(result["variants"][0]["latency_ms"] / variant["latency_ms"])
         assert list(variant["inputs"].values()) == [[2, 3, 8, 8]]
-    assert result["rounds"] >= 9
+        if variant["verdict"] != "BASELINE":
+            assert len(variant["by_process"]) == result["processes"] >= 6
+            assert (variant["p_value"] < 0.045) is (variant["verdict"] in {"FASTER", "SLOWER"})
+    assert (result["state"], result["cache"]) in {(state, "cold") for state in ("VALID", "NOISY", "INVALID")}
+    assert result["resolution"] > 0.01
+    names = [f"open.onnx{copy}" for copy in ("", " (copy 2)", " (copy 3)", " (copy 4)")]
+    assert [control["name"] for control in result["controls"]] == names
+    assert result["rounds"] == len(result["orders"]) >= 12
+    assert {one["process"] for one in result["orders"]} == set(range(result["processes"]))
+    assert all(sorted(one["order"]) == sorted([*names, "open.pt2", "open.xml"]) for one in result["orders"])
     assert result["environment"]["versions"]["torch"]

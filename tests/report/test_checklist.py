@@ -79,7 +79,7 @@ def test_a_run_that_does_it_all_keeps_all(full):
         (Bench(seeds=(0, 1)), "at least 3 seeds for every point", "2 of 3 at the point with fewest; add seeds"),
         (
             Bench(settings=()),
-            "speedups from paired timing, with a control",
+            "speedups from paired timing, with controls",
             "no latency was measured; set measure.batch_sizes",
         ),
         (

@@ -86,7 +86,7 @@ def test_markdown_keeps_its_shape_whatever_things_are_called(usual, name, other)
     text, _, _ = markdown_of(nasty_run(name, other))
     tags = shape(rendered(text))
     links = {href for _, href, _ in tags if href}
-    assert links <= {"data.csv", "data.json", "figures/0-size.png", "figures/1-size.png"}
+    assert links <= {"data.csv", "data.json", "latency.csv", "figures/0-size.png", "figures/1-size.png"}
     assert [src for tag, _, src in tags if tag == "img"] == ["figures/0-size.svg", "figures/1-size.svg"]
     counted = [tag for tag, _, _ in tags]
     for tag in ("h1", "h2", "h3", "table", "tr", "td", "th", "details", "summary", "pre"):
@@ -179,6 +179,7 @@ def test_nothing_is_written_outside_the_report_and_figures_stay_pictures(tmp_pat
         "data.json",
         "figures",
         "index.html",
+        "latency.csv",
     }
     for path in (tmp_path / "out/figures").iterdir():
         assert re.fullmatch(r"[a-z0-9-]+\.(svg|png)", path.name)

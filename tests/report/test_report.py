@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 from crowded import crowded
-from handmade import ENVIRONMENT, Bench, stage, with_faults
+from handmade import ENVIRONMENT, SPREAD, Bench, stage, with_faults
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.points import sections
@@ -53,7 +53,7 @@ def test_the_report_is_a_folder_that_github_shows(report):
     assert report.name == "README.md"
     names = sorted(str(path.relative_to(report.parent)) for path in report.parent.rglob("*") if path.is_file())
     figures = sorted(f"figures/{kind}.{ending}" for kind in KINDS for ending in ("png", "svg"))
-    assert names == ["README.md", "data.csv", "data.json", *figures]
+    assert names == ["README.md", "data.csv", "data.json", *figures, "latency.csv"]
 
 
 def test_sections_stand_in_the_order_in_which_questions_arise(text):
@@ -75,14 +75,14 @@ def test_sections_stand_in_the_order_in_which_questions_arise(text):
     ]
 
 
-def test_the_first_line_says_how_far_latency_may_be_trusted(text):
-    first = text.split("\n\n")[1]
-    assert first.startswith(
-        "Within 1 pp of dense fp32 (mean over seeds), smallest file: **magnitude 0.5 · both · eager**"
+def test_the_first_line_says_how_far_latency_may_be_trusted_and_the_second_is_the_answer(text):
+    first, second = text.split("\n\n")[1:3]
+    assert first == (
+        "Timing is VALID (all 6 sessions): copies of the baseline differ from one another by −0.3 to +0.4 %, less than "
+        "1 %. Differences above 1.5 % would have been called."
     )
-    assert first.endswith(
-        "Timing is VALID: in 6 sessions of paired rounds, no second copy of the baseline was found different from "
-        "it by more than 1 %."
+    assert second.startswith(
+        "Within 1 pp of dense fp32 (mean over seeds), smallest file: **magnitude 0.5 · both · eager**"
     )
 
 
@@ -216,7 +216,7 @@ def test_the_checklist_is_computed_from_the_records():
         ("accuracy differences with paired intervals", True, False),
         ("dense control made by the same code", True, True),
         ("compression ratio and theoretical speedup", True, True),
-        ("speedups from paired timing, with a control", True, True),
+        ("speedups from paired timing, with controls", True, True),
     ]:
         assert (three[practice], one[practice]) == (in_three, in_one), practice
 
@@ -249,7 +249,7 @@ def test_the_same_records_give_the_same_bytes_in_another_process_too(tmp_path):
     subprocess.run([sys.executable, "-c", SAME_BYTES, str(tmp_path / "other")], check=True, env=environment)
     first, other = (digests(tmp_path / name) for name in ("first", "other"))
     assert first == other
-    assert {"README.md", "data.csv", "data.json", "index.html", "figures/size.png"} <= first.keys()
+    assert {"README.md", "data.csv", "data.json", "latency.csv", "index.html", "figures/size.png"} <= first.keys()
 
 
 def test_figures_carry_no_date_and_are_well_formed(report):
@@ -262,7 +262,7 @@ def test_figures_carry_no_date_and_are_well_formed(report):
 
 def test_every_link_leads_to_a_file_of_the_report(report, text):
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) == 2 * len(KINDS) + 2
+    assert len(links) == 2 * len(KINDS) + 3
     assert all((report.parent / link).is_file() for link in links)
 
 
@@ -277,6 +277,27 @@ def test_data_json_has_all_points_and_trials_and_no_nan(report):
     assert [network["threshold"] for network in data["networks"]] == [0.0, 0.5, 0.8, 0.9, 0.95]
     assert data["networks"][1]["layers"][0]["macs"] == 9216
     assert [timing["median_ms"]["mean"] for timing in joint["latency"]] == [pytest.approx(0.81)]
+
+
+def test_data_json_has_each_session_and_latency_with_what_each_process_found(report):
+    data = json.loads(report.with_name("data.json").read_text())
+    session = data["sessions"][0]
+    assert (session["state"], session["resolution"], session["processes"], session["enough"]) == (
+        "VALID",
+        0.015,
+        6,
+        True,
+    )
+    assert session["seconds_needed"] is None
+    assert [control["by_process"] for control in session["controls"]] == [[0.997, 1.002], [0.999, 1.004]]
+    timed = [t for t in data["trials"] if t["latency_ms"] is not None]
+    assert [one["key"] for one in data["latencies"]] == [t["key"] for t in timed]
+    one = next(x for x in data["latencies"] if (x["threshold"], x["scheme"]) == (0.5, "static"))
+    assert one["session"] in {s["id"] for s in data["sessions"]}
+    assert one["against"]["by_process"] == [pytest.approx(one["speedup"] * factor) for factor in SPREAD]
+    assert (one["against"]["p_value"], one["places"]) == (1e-6, [[[3], [0]]] * 6)
+    assert "median_ms" in one
+    assert "median" not in "".join(timed[0])
 
 
 def test_data_csv_has_a_row_for_each_trial(report):
@@ -336,8 +357,20 @@ def test_several_batch_sizes_get_a_table_of_their_own(tmp_path):
     assert "<summary>Latency at batch 1, 1 thread</summary>" in text
     folded = text[text.index("<summary>Latency at batch 8, 2 threads</summary>") :]
     assert (
-        "| magnitude | 0.9000 | static | eager | 3.20 | 4.00 | 4.80 | 2,500 | 2.500× [2.488, 2.513] | FASTER | 3.00 |"
+        "| magnitude | 0.9000 | static | eager | 3.20 | 4.00 | 4.80 | 2,500 | 2.500× [2.488, 2.513] | FASTER | "
+        "3.0 (2.9–3.1) |"
     ) in folded
+    rows = list(csv.DictReader((tmp_path / "latency.csv").open(newline="")))
+    first = list(csv.DictReader((tmp_path / "data.csv").open(newline="")))
+    assert len(rows) == 2 * len(first)
+    static = [row for row in rows if (row["threshold"], row["scheme"]) == ("0.9", "static")]
+    assert [(row["batch_size"], row["threads"], row["latency_ms"]) for row in static] == [
+        ("1", "1", "0.8"),
+        ("8", "2", "3.2"),
+    ]
+    # The first of them stands in data.csv, joined by the key.
+    (beside,) = [row for row in first if row["key"] == static[0]["key"]]
+    assert {name: beside[name] for name in static[0]} == static[0]
 
 
 def test_many_points_are_folded_by_backend_and_all_there(tmp_path):

@@ -80,7 +80,9 @@ def hover(setting: Setting | None, point: Point) -> str:
     timing = point.timing(setting)
     if timing:
         where = f"batch {timing.batch_size}, {counted(timing.threads, 'thread')}"
-        lines.append(f"median {significant(timing.median_ms.mean)} ms, p95 {significant(timing.p95_ms.mean)} ({where})")
+        lines.append(
+            f"latency {significant(timing.latency_ms.mean)} ms, p95 {significant(timing.p95_ms.mean)} ({where})"
+        )
         speed = timing.reference
         lines.append(f"speedup {speedup_text(speed)} {verdict_text(speed)}")
     return "<br>".join(lines)

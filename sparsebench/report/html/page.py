@@ -25,7 +25,7 @@ from sparsebench.wording.text import clean
 _FIGURE = re.compile(r"figures/([a-z0-9-]+)\.svg")
 _NUMBER = re.compile(r"([−-]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)")
 
-_WORDS = {"baseline": "0", "baseline, INVALID": "0"}
+_WORDS = {"baseline": "0", "baseline, INVALID": "0", "baseline, NOISY": "0"}
 """Keys of cells that say in words what would be a number: a baseline has lost nothing."""
 
 

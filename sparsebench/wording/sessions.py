@@ -1,0 +1,49 @@
+"""What timing sessions can tell, as sentences."""
+
+from sparsebench.statistics.verdicts import Limits, Validity
+from sparsebench.wording.numbers import significant
+
+UNKNOWN = 1e3
+"""A difference by more than this factor is none that was measured: intervals of a single process reach that far."""
+
+
+def session_text(
+    state: Validity, controls: Limits, band: float, smallest: float | None, of: str = "", several: bool = False
+) -> str:
+    """Return what a session, or several in one state, can tell: a sentence or two.
+
+    Args:
+        state: of the session.
+        controls: the lowest and the highest limit of the speedups of its controls.
+        band: differences up to this fraction do not matter.
+        smallest: the session's resolution, as a fraction; None where it is not known.
+        of: which sessions are meant, to stand behind the state.
+        several: whether more than one is.
+    """
+    head = f"{state} ({of})" if of else str(state)
+    if smallest is not None and smallest > UNKNOWN:
+        return f"{head}: fewer than two processes timed, and nothing can be said. Give it more time."
+    found = f"{head}: copies of the baseline differ from one another by {reach_text(controls)}"
+    called = "" if smallest is None else f" Differences above {percent_text(smallest)} % would have been called."
+    if state is Validity.VALID:
+        return f"{found}, less than {100 * band:.3g} %.{called}"
+    if state is Validity.NOISY:
+        return f"{found}.{called} A quieter machine, or more time, finds smaller ones."
+    it, them = ("these sessions", "them") if several else ("this session", "it")
+    return (
+        f"{found}, though they are the same. Trust none of the verdicts of {it}; "
+        f"repeat {them} with less other work on the machine, or with fewer threads."
+    )
+
+
+def percent_text(fraction: float) -> str:
+    """Return a small fraction in percent, with two significant digits."""
+    return significant(100 * fraction, 2)
+
+
+def reach_text(controls: Limits) -> str:
+    """Return by how much copies differ, in percent, from the lowest limit to the highest."""
+    if controls.low < 1 / UNKNOWN or controls.high > UNKNOWN:
+        return "any amount"
+    low, high = (f"{round(100 * (limit - 1), 1) + 0.0:+.1f}".replace("-", "−") for limit in controls)
+    return f"{low} to {high} %"
