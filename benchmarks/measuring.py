@@ -5,12 +5,14 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from sparsebench.store.environment import describe_environment
 
@@ -80,6 +82,50 @@ def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
     draws = np.random.default_rng(seed).choice(measured, (RESAMPLES, len(measured)))
     low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
     return Estimate(float(np.median(measured)), float(low), float(high))
+
+
+def mean_interval(values: Sequence[float], error: float = 0.05) -> tuple[float, float, float]:
+    """Return the mean with the limits of Student's t; without limits (nan) where there is one value only."""
+    measured = np.asarray(values, dtype=float)
+    centre, count = float(measured.mean()), len(measured)
+    if count < 2:
+        return centre, float("nan"), float("nan")
+    reach = float(stdtrit(count - 1, 1 - error / 2) * measured.std(ddof=1) / np.sqrt(count))
+    return centre, centre - reach, centre + reach
+
+
+class State:
+    """Finished pieces of a long measurement, one a line of a file, so that it goes on where it was interrupted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._pieces: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def of(self, part: str) -> list[dict[str, Any]]:
+        """Return the finished pieces of one part, in the order in which they were finished."""
+        return [piece for piece in self._pieces if piece["part"] == part]
+
+    def add(self, part: str, piece: Mapping[str, Any]) -> None:
+        """Keep a piece."""
+        kept = json.dumps({"part": part, **piece}, default=_plain)
+        self._pieces.append(json.loads(kept))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(kept + "\n")
+
+
+@contextmanager
+def locked(path: Path | None) -> Iterator[None]:
+    """Hold a lock on a file meanwhile, so that other work that takes the lock waits; None for no lock."""
+    if path is None:
+        yield
+        return
+    import fcntl  # Not on every system.
+
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def interleaved(

@@ -148,18 +148,18 @@ def rows_of(kind: str, name: str, batch: int, found: Comparison) -> Iterator[dic
     """Yield the figures of one comparison."""
     where = f"{name}, batch {batch}"
     if kind == BY_HAND:
-        ratio = found["openvino static"]
+        ours = found["openvino static"]
         what = f"{where}: int8 OpenVINO through sparsebench, latency over that of a script by hand"
-        yield row_of(what, ratio.ratio, ratio.low, ratio.high, "×", f"<= {MOST_OVERHEAD}")
-        yield row_of(f"{where}: {BY_HAND}, median latency", found[BY_HAND].median_ms, None, None, "ms", None)
+        yield row_of(what, 1 / ours.speedup, 1 / ours.high, 1 / ours.low, "×", f"<= {MOST_OVERHEAD}")
+        yield row_of(f"{where}: {BY_HAND}, latency", found[BY_HAND].latency_ms, None, None, "ms", None)
         return
     for way, timing in found.items():
         if way != BASELINE:
             what = f"{where}: {way}, speedup over {BASELINE}" + (", the two alone" if kind == EAGER else "")
             target = f">= {LEAST_SPEEDUP:g}" if kind == EAGER else None
-            yield row_of(what, timing.speedup, 1 / timing.high, 1 / timing.low, "×", target)
+            yield row_of(what, timing.speedup, timing.low, timing.high, "×", target)
         if kind == ALL:
-            yield row_of(f"{where}: {way}, median latency", timing.median_ms, None, None, "ms", None)
+            yield row_of(f"{where}: {way}, latency", timing.latency_ms, None, None, "ms", None)
 
 
 def markdown(record: dict) -> str:
@@ -180,16 +180,20 @@ def markdown(record: dict) -> str:
     table = [f"| network, batch | {' | '.join(ways)} |", f"|---|{'---:|' * len(ways)}"]
     faster = [f"| network, batch | {' | '.join(ways[1:-1])} |", f"|---|{'---:|' * (len(ways) - 2)}"]
     for name, batch in places:
-        cells = [medians.get(f"{name}, batch {batch}: {way}, median latency") for way in ways]
+        cells = [medians.get(f"{name}, batch {batch}: {way}, latency") for way in ways]
         table.append(f"| {name}, {batch} | {' | '.join(f'{cell:.2f}' if cell else '–' for cell in cells)} |")
         found = [speedups.get(f"{name}, batch {batch}: {way}, speedup over {BASELINE}") for way in ways[1:-1]]
         cells = [f"{row['figure']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "–" for row in found]
         faster.append(f"| {name}, {batch} | {' | '.join(cells)} |")
-    invalid = [f"{one['network']}, batch {one['batch']} ({one['kind']})" for one in comparisons if not one["valid"]]
+    invalid = [
+        f"{one['network']}, batch {one['batch']} ({one['kind']})"
+        for one in comparisons
+        if one.get("state") == "INVALID"
+    ]
     validity = (
-        f"INVALID: a second copy of the baseline differed from it for {'; '.join(invalid)}."
+        f"INVALID: copies of the baseline differed from one another for {'; '.join(invalid)}."
         if invalid
-        else "VALID: in each comparison a second copy of the baseline took the same time."
+        else "In no comparison were copies of the baseline found different."
     )
     return "\n\n".join(
         [
@@ -248,7 +252,7 @@ def main() -> None:
                     "network": name,
                     "batch": batch,
                     "kind": kind,
-                    "valid": found.valid,
+                    "state": str(found.validity),
                     "commit": environment.commit,
                     "rows": list(rows_of(kind, name, batch, found)),
                 }

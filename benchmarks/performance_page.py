@@ -11,8 +11,9 @@ from typing import Any
 
 INTRODUCTION = (
     "How fast sparsebench itself is: each figure is a ratio against its peer, measured in the same process or in "
-    "interleaved processes, or a time with the limit it must keep. `make perf` measures all of them. Intervals are "
-    "95 %, bootstrapped over rounds; a figure without one was measured once. *Not certain*: the interval reaches "
+    "interleaved processes, or a time with the limit it must keep; and how often its verdicts on latency are right. "
+    "`make perf` measures all of them. Intervals are 95 %, bootstrapped over rounds, those on verdicts Student's t "
+    "over sessions or processes; a ratio or time without one was measured once. *Not certain*: the interval reaches "
     "past the target."
 )
 NOT_CERTAIN = ", not certain"

@@ -168,6 +168,7 @@ class _Templates:
         compress = stage.settings["baseline"]["compress"]
         ratio = 1.0 if compress == stage.parent else self._dice.uniform(0.4, 1.1)
         against = replace(
-            result.against, compress=compress, ratio=ratio, low=ratio * 0.99, high=ratio * 1.01, p_value=1e-6
+            result.against, compress=compress, speedup=1 / ratio, low=0.99 / ratio, high=1.01 / ratio, p_value=1e-6
         )
-        return replace(result, median_ms=0.2 * ratio, against=against, against_eager=against)
+        ms = 0.2 * ratio
+        return replace(result, median_ms=ms, latency_ms=ms, against=against, against_eager=against)
