@@ -228,10 +228,16 @@ def time_command(
     baseline: Annotated[str | None, typer.Option("--baseline", help="The file to compare with; the first.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in one call.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads inside one operation.")] = 1,
-    seconds_cap: Annotated[float, typer.Option("--seconds-cap", help="About how long it may last.")] = 60.0,
-    precision: Annotated[float, typer.Option("--precision", help="Half-width of intervals at which it stops.")] = 0.01,
+    seconds_cap: Annotated[
+        float, typer.Option("--seconds-cap", help="How long it may last, if the least fits.")
+    ] = 60.0,
+    precision: Annotated[float, typer.Option("--precision", help="Half-width of intervals at which it stops.")] = 0.006,
     band: Annotated[float, typer.Option("--band", help="Differences up to this fraction do not matter.")] = 0.01,
     seed: Annotated[int, typer.Option("--seed", help="Of the random order of the rounds.")] = 0,
+    cache: Annotated[
+        Literal["hot", "cold"],
+        typer.Option("--cache", help="hot: call follows call. cold: the caches are emptied before each call."),
+    ] = "hot",
     shapes: Annotated[
         list[str] | None,
         typer.Option("--input-shape", metavar="N,C,H,W", help="Shape of an input, where files leave it open."),
@@ -245,25 +251,30 @@ def time_command(
     """Compare the latencies of exported networks in pairs: interleaved, with 95 % intervals and verdicts.
 
     A .pt2 is run by PyTorch as it is, without a compiler; .onnx by ONNX Runtime, .xml by OpenVINO. Exit code 4: the
-    session is INVALID, or a verdict was asked for with --fail-unless and is INCONCLUSIVE. 1: another verdict.
+    session is INVALID, or a verdict was asked for with --fail-unless and there is none (INCONCLUSIVE, TOO FEW ROUNDS).
+    1: another verdict.
     """
+    from sparsebench.cli.progress import SessionLine
     from sparsebench.export.files import timed
 
     wanted, given = timed.parse_verdicts(fail_unless), timed.parse_shapes(shapes or ())
     opened = timed.open_files(files, batch=batch, shapes=given)
     if note := timed.differing_feeds(opened):
         typer.echo(f"sparsebench: {note}", err=True)
-    typer.echo(f"sparsebench: timing {len(opened)} files, about {seconds_cap:g} s at most …", err=True)
-    comparison = timed.compare_files(
-        opened,
-        baseline=baseline,
-        threads=threads,
-        seconds_cap=seconds_cap,
-        precision=precision,
-        band=band,
-        seed=seed,
-    )
-    typer.echo(timed.json_text(comparison, opened) if as_json else str(comparison))
+    with SessionLine(f"timing {len(opened)} files, {seconds_cap:g} s at most") as line:
+        comparison = timed.compare_files(
+            opened,
+            baseline=baseline,
+            threads=threads,
+            seconds_cap=seconds_cap,
+            on_step=line.step,
+            on_note=line.note,
+            precision=precision,
+            band=band,
+            seed=seed,
+            cache=cache,
+        )
+    typer.echo(timed.json_text(comparison, opened, cache) if as_json else str(comparison))
     judgement, why = timed.judge(comparison, wanted)
     if why:
         typer.echo(f"sparsebench: {why}", err=True)

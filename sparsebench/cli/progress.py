@@ -133,6 +133,11 @@ class Bar(Display):
         label = f"timing {len(stages)} networks together · batch {batch} · threads {threads}"
         self.lines[stages[0].key] = time.monotonic(), label, ""
 
+    def timed(self, stages: Sequence[Stage], text: str) -> None:
+        """Show where their session stands."""
+        if line := self.lines.get(stages[0].key):
+            self.lines[stages[0].key] = *line[:2], f" · {text}"
+
     def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
         """Show how training goes."""
         since, label, _ = self.lines[stage.key]
@@ -174,6 +179,42 @@ class Bar(Display):
         self.live.stop()
 
 
+class SessionLine:
+    """Where a timing session stands: one live line on stderr in a terminal, and its first words alone elsewhere."""
+
+    def __init__(self, words: str, stream: TextIO | None = None) -> None:
+        self._words, self._state, self._since = words, "", time.monotonic()
+        self._stream = stream or sys.stderr
+        self._console = Console(file=self._stream)
+        self._live = Live(self, console=self._console, refresh_per_second=4, transient=True)
+
+    def step(self, text: str) -> None:
+        """Show where it stands."""
+        self._state = f" · {text}"
+
+    def note(self, text: str) -> None:
+        """Say what a person should know; it stays."""
+        if self._stream.isatty():
+            self._console.print(f"sparsebench: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(f"sparsebench: {text}", file=self._stream, flush=True)
+
+    def __rich__(self) -> Text:
+        line = f"sparsebench: {self._words}{self._state} · {clock(time.monotonic() - self._since)}"
+        return Text(line, no_wrap=True, overflow="ellipsis")
+
+    def __enter__(self) -> Self:
+        if self._stream.isatty():
+            self._live.start()
+        else:
+            self.note(f"{self._words} …")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._stream.isatty():
+            self._live.stop()
+
+
 class _LeftColumn(ProgressColumn):
     """The time left, which runs down between two forecasts."""
 
@@ -202,7 +243,7 @@ def outcome(stage: Stage, record: StageRecord) -> str:
         case EvaluateResult() as result:
             tail = f"top-1 {100 * result.top1:.2f} %"
         case MeasureResult() as result:
-            tail = f"{result.median_ms:.3f} ms, {1 / result.against.ratio:.2f}× {result.against.baseline}"
+            tail = f"{result.shown_ms:.3f} ms, {result.against.speedup:.2f}× {result.against.baseline}"
         case None:
             tail = failure_line(record)
         case _:

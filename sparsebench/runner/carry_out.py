@@ -1,16 +1,17 @@
 """Tasks carried out: what a process that works for a run does, and what becomes of it in the store."""
 
+import math
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sparsebench.errors import LostError, NoEffectWarning, StoreError, UnreachedWarning
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.repair import aside_of, digest_of, note, set_lost_aside
-from sparsebench.runner.tasks import Setup, Started, Task, Tell, Trained
+from sparsebench.runner.tasks import Noted, Setup, Started, Task, Tell, Timed, Trained
 from sparsebench.store.disk import raise_if_full
 from sparsebench.store.environment import describe_environment
 from sparsebench.store.records import PARENTS, Failure, StageRecord
@@ -18,6 +19,10 @@ from sparsebench.store.run_directory import Store
 
 if TYPE_CHECKING:
     from sparsebench.runner.stages.workbench import Outcome, Workbench
+    from sparsebench.timing.schedule import Step
+
+STEP_SECONDS = 0.25
+"""How often a session tells where it stands, at most: rounds of small networks take less."""
 
 CHECKPOINT = "network.resume.pt"
 """Where the trainer of a training stage notes how far it has come."""
@@ -60,8 +65,10 @@ def carry_out(task: Task, tell: Tell) -> list[StageRecord]:
     if left:
         bench.on_epoch = lambda epoch, epochs: tell(Trained(task.key, epoch, epochs))
         bench.use_threads(task.needs.threads)
-        timed = left[0].kind == "measure"
-        there |= _time(left, bench, task.setup.hang_seconds) if timed else _run(left[0], bench)
+        if left[0].kind == "measure":
+            there |= _time(left, bench, task.setup.hang_seconds, _told(left, task.key, tell))
+        else:
+            there |= _run(left[0], bench)
     return [there[stage.key] for stage in task.stages]
 
 
@@ -124,7 +131,26 @@ def _run(stage: Stage, bench: "Workbench") -> dict[str, StageRecord]:
     return {stage.key: record}
 
 
-def _time(stages: Sequence[Stage], bench: "Workbench", hang_seconds: float) -> dict[str, StageRecord]:
+def _told(stages: Sequence[Stage], key: str, tell: Tell) -> "Callable[[Step], None]":
+    """Return what tells where the session of these stages stands, a few times a second, and once what its cap lacks."""
+    cap, told_at, is_noted = stages[0].settings["seconds_cap"], -math.inf, False
+
+    def watch(step: "Step") -> None:
+        nonlocal told_at, is_noted
+        if step.seconds is not None:
+            if not is_noted:
+                tell(Noted(key, step.too_short(f"{len(stages)} networks", f"measure.seconds_cap = {cap:g}")))
+            is_noted = True
+        elif time.monotonic() - told_at >= STEP_SECONDS:
+            told_at = time.monotonic()
+            tell(Timed(key, str(step)))
+
+    return watch
+
+
+def _time(
+    stages: Sequence[Stage], bench: "Workbench", hang_seconds: float, watch: "Callable[[Step], None]"
+) -> dict[str, StageRecord]:
     """Time networks together and commit a record of each, done or failed; each has its share of the seconds."""
     from sparsebench.runner.stages import measure
 
@@ -132,7 +158,7 @@ def _time(stages: Sequence[Stage], bench: "Workbench", hang_seconds: float) -> d
     outcomes: dict[str, Outcome | Exception]
     noted: tuple[str, ...] = ()
     try:
-        outcomes, noted = measure.run(stages, bench, hang_seconds)
+        outcomes, noted = measure.run(stages, bench, hang_seconds, watch)
     except StoreError:
         raise
     except Exception as error:

@@ -10,7 +10,7 @@ from sparsebench.runner.graph import Graph, StageStatus, stage_status
 from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.repair import set_damaged_aside
 from sparsebench.runner.sharing.waiting import Gate
-from sparsebench.runner.tasks import Event, Said, Setup, Started, Task, Trained
+from sparsebench.runner.tasks import Event, Noted, Said, Setup, Started, Task, Timed, Trained
 from sparsebench.runner.watcher import Watcher
 from sparsebench.store.run_directory import Store
 
@@ -117,6 +117,10 @@ class Driver:
                     self._watcher.together(task.stages)
             case Trained(epoch=epoch, epochs=epochs):
                 self._watcher.epoch(task.stages[0], epoch, epochs)
+            case Timed(text=text):
+                self._watcher.timed(task.stages, text)
+            case Noted(text=text):
+                self._watcher.noted(text)
 
 
 def _pending(plan: Plan, status: dict[str, StageStatus]) -> list[Stage]:

@@ -91,19 +91,37 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Started:
-    """A worker begins with a task."""
+class News:
+    """What is told of one task, by its key."""
 
     key: str
 
 
 @dataclass(frozen=True)
-class Trained:
+class Started(News):
+    """A worker begins with a task."""
+
+
+@dataclass(frozen=True)
+class Trained(News):
     """An epoch of training has ended, of so many."""
 
-    key: str
     epoch: EpochRecord
     epochs: int
+
+
+@dataclass(frozen=True)
+class Timed(News):
+    """Networks that are timed together have come so far, in words for a display."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Noted(News):
+    """A person should know this of a task that goes on."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -113,7 +131,7 @@ class Said:
     line: str
 
 
-Event = Started | Trained | Said
+Event = News | Said
 
 Tell = Callable[[Event], None]
 """Takes news of tasks; called in the thread that waits for them."""

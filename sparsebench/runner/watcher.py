@@ -27,6 +27,9 @@ class Watcher:
     def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
         """Called after each epoch of training, where the trainer tells."""
 
+    def timed(self, stages: Sequence[Stage], text: str) -> None:
+        """Called a few times a second while stages are timed together, with where their session stands."""
+
     def said(self, line: str) -> None:
         """Called with what code in a worker process wrote to stdout or stderr, line by line."""
         print(line, file=sys.stderr)

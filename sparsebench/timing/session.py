@@ -155,11 +155,10 @@ def run_session(
                 _time_round(session, timer, draw_order(len(names), random), process)
         process += 1
         if process == PROCESSES and not session.is_precise(networks, settings):
-            more = int((end - now()) // (cost_ns + rounds * round_ns))
-            if more > MOST_PROCESSES - PROCESSES:
-                more = MOST_PROCESSES - PROCESSES
+            more = min(int((end - now()) // (cost_ns + rounds * round_ns)), MOST_PROCESSES - PROCESSES)
+            if more > 0:
+                planned += more
                 rounds = _rounds((end - now()) / more - cost_ns, np.inf, round_ns)
-            planned += max(0, more)
     enough = len([one for one in session.latencies if one]) >= PROCESSES
     session.stopped = "precise" if enough and session.is_precise(networks, settings) else "cap"
     session.seconds = (now() - begin) / 1e9

@@ -4,12 +4,12 @@ import io
 import re
 
 import pytest
-from handmade import stage_record
+from handmade import measured, stage_record
 from plans import FACTS
 
 from sparsebench import load_config
 from sparsebench.cli.forecast import Tally, clock
-from sparsebench.cli.progress import Bar, Lines, watcher_for
+from sparsebench.cli.progress import Bar, Lines, SessionLine, watcher_for
 from sparsebench.runner.planner import make_plan
 from sparsebench.store.records import Failure
 from sparsebench.store.results import EpochRecord, EvaluateResult
@@ -51,6 +51,16 @@ def test_a_log_has_a_line_for_every_finished_stage_with_its_place_and_its_outcom
     )
 
 
+def test_a_network_that_was_timed_is_told_with_its_latency_and_its_speedup():
+    log = io.StringIO()
+    with watcher_for(log) as lines:
+        lines.planned(PLAN, PENDING)
+        lines.finished(stage_of("measure"), stage_record(result=measured("static", "eager", 0, 1, 1), seconds=2.0))
+    m = measured("static", "eager", 0, 1, 1)
+    told = f": {m.latency_ms:.3f} ms, {m.against.speedup:.2f}× dense · fp32 · eager (2.0 s)\n"
+    assert log.getvalue().endswith(told)
+
+
 def test_a_terminal_shows_how_far_the_sweep_is_and_every_running_stage_with_its_epoch():
     screen = Terminal()
     bar = watcher_for(screen)
@@ -81,6 +91,49 @@ def test_networks_that_are_timed_together_have_one_line():
         bar.live.refresh()
     assert "timing 1 networks together · batch 1 · threads 1 · 0:00" in plain(screen)
     assert "timing small_cnn" not in plain(screen)
+
+
+def test_networks_that_are_timed_together_show_where_their_session_stands():
+    screen = Terminal()
+    with watcher_for(screen) as bar:
+        bar.planned(PLAN, PENDING)
+        bar.timed([stage_of("measure")], "process 1 of 6, round 1 of 9")  # Before its line is there, nothing is shown.
+        bar.started(stage_of("measure"))
+        bar.together([stage_of("measure")])
+        bar.timed([stage_of("measure")], "process 2 of 6, round 5 of 9")
+        bar.live.refresh()
+    assert "timing 1 networks together · batch 1 · threads 1 · process 2 of 6, round 5 of 9 · 0:00" in plain(screen)
+    assert "process 1 of 6" not in plain(screen)
+
+
+@pytest.mark.parametrize("screen", [io.StringIO(), Terminal()], ids=["log", "terminal"])
+def test_what_a_person_should_know_is_said_as_it_is(screen):
+    with watcher_for(screen) as watcher:
+        watcher.planned(PLAN, PENDING)
+        watcher.timed([stage_of("measure")], "process 2 of 6, round 5 of 9")
+        watcher.noted("These 24 networks take at least 74 s to time.")
+    assert "These 24 networks take at least 74 s to time.\n" in plain(screen)
+    assert "process 2 of 6" not in plain(screen)
+
+
+def test_a_terminal_shows_where_the_timing_of_files_stands_on_one_line_that_goes_away_and_what_is_to_be_known():
+    screen = Terminal()
+    with SessionLine("timing 2 files, 60 s at most", screen) as line:
+        line.step("process 2 of 6, round 5 of 9")
+        line._live.refresh()
+        line.note("These 2 files take at least 74 s to time.")
+    assert "sparsebench: timing 2 files, 60 s at most · process 2 of 6, round 5 of 9 · 0:00" in plain(screen)
+    assert "sparsebench: These 2 files take at least 74 s to time.\n" in plain(screen)
+
+
+def test_a_log_says_that_files_are_timed_and_not_every_round():
+    log = io.StringIO()
+    with SessionLine("timing 2 files, 60 s at most", log) as line:
+        line.step("process 2 of 6, round 5 of 9")
+        line.note("These 2 files take at least 74 s to time.")
+    assert log.getvalue() == (
+        "sparsebench: timing 2 files, 60 s at most …\nsparsebench: These 2 files take at least 74 s to time.\n"
+    )
 
 
 def test_of_very_many_running_stages_the_first_are_shown():

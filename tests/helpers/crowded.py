@@ -6,7 +6,7 @@ from dataclasses import replace
 from handmade import Bench
 
 from sparsebench.store.records import Run, TrialResult
-from sparsebench.store.timings import MeasureResult, RatioResult
+from sparsebench.store.timings import MeasureResult, SpeedupResult
 
 BACKENDS = ("eager", "inductor", "onnxruntime", "openvino", "tensorrt_fp8_experimental", "my_company.runtimes:Edge")
 TWELVE = (0.0, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)
@@ -29,9 +29,9 @@ def _slowed(trial: TrialResult) -> TrialResult:
 
 
 def _scaled(measured: MeasureResult, factor: float, chance: float) -> MeasureResult:
-    def wider(ratio: RatioResult) -> RatioResult:
-        value = ratio.ratio * factor
-        return replace(ratio, ratio=value, low=value * (0.99 - 0.05 * chance), high=value * (1.01 + 0.08 * chance))
+    def wider(found: SpeedupResult) -> SpeedupResult:
+        value = found.speedup / factor
+        return replace(found, speedup=value, low=value / (1.01 + 0.08 * chance), high=value / (0.99 - 0.05 * chance))
 
-    times = {name: getattr(measured, name) * factor for name in ("median_ms", "p95_ms", "p99_ms")}
+    times = {name: getattr(measured, name) * factor for name in ("latency_ms", "median_ms", "p95_ms", "p99_ms")}
     return replace(measured, **times, against=wider(measured.against), against_eager=wider(measured.against_eager))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.environment import EnvironmentRecord
 from sparsebench.store.records import Failure, Run, RunRecord, StageKind, StageRecord, TrialRecord, TrialResult
 from sparsebench.store.results import (
@@ -18,7 +19,7 @@ from sparsebench.store.results import (
     pack_bits,
 )
 from sparsebench.store.run_directory import Store
-from sparsebench.store.timings import MeasureResult, RatioResult, SessionResult
+from sparsebench.store.timings import ControlResult, MeasureResult, SessionResult, SpeedupResult
 
 ENVIRONMENT = EnvironmentRecord(
     cpu="Example CPU 9000",
@@ -274,38 +275,54 @@ def latency_ms(scheme: str, backend: str, seed: int, batch: int, threads: int) -
     return LATENCY_MS.get(scheme, 1.0) * (1.0 if backend == "eager" else 0.5) * batch / threads + 0.01 * seed
 
 
+def control(low: float, high: float) -> ControlResult:
+    """Return a copy of the baseline, whose speedup has these limits."""
+    middle = (low * high) ** 0.5
+    return ControlResult(name="copy", speedup=middle, low=low, high=high, by_process=(low, high))
+
+
+INVALID = {"state": Validity.INVALID, "controls": (control(0.997, 1.002), control(1.02, 1.08))}
+"""What makes a session one that cannot be trusted."""
+
+NOISY = {"state": Validity.NOISY, "controls": (control(0.985, 1.004), control(0.999, 1.02)), "resolution": 0.035}
+"""What makes a session one that finds coarse differences alone."""
+
+SPREAD = (0.998, 0.999, 1.0, 1.0, 1.001, 1.002)
+"""What six processes find of a speedup, each divided by their mean."""
+
+
 def session(name: str, **changes: Any) -> SessionResult:
-    """Return a session in which a second copy of the baseline took the same time."""
+    """Return a session whose controls, copies of the baseline, took the same time; it found 1.5 % and more."""
     fields = {
         "id": name,
         "seed": 7,
         "networks": 20,
         "rounds": 24,
-        "generations": 3,
+        "processes": 6,
         "seconds": 40.0,
         "stopped": "precise",
         "precision": 0.01,
         "band": 0.01,
-        "control_ratio": 1.001,
-        "control_low": 0.997,
-        "control_high": 1.004,
-        "valid": True,
+        "controls": (control(0.997, 1.002), control(0.999, 1.004)),
+        "state": Validity.VALID,
+        "enough": True,
+        "resolution": 0.015,
         "conditions": {"load_1min": 1.25, "steal_share": 0.01},
     }
     return SessionResult(**{**fields, **changes})
 
 
-def ratio(median_ms: float, baseline_ms: float, backend: str, compress: str) -> RatioResult:
-    """Return a ratio that is known to half a percent, and differs from 1 for sure where it differs at all."""
-    value = median_ms / baseline_ms
-    return RatioResult(
+def speedup(median_ms: float, baseline_ms: float, backend: str, compress: str) -> SpeedupResult:
+    """Return a speedup that is known to half a percent, and differs from 1 for sure where it differs at all."""
+    value = baseline_ms / median_ms
+    return SpeedupResult(
         baseline=f"dense · fp32 · {backend}",
         compress=compress,
-        ratio=value,
-        low=value * 0.995,
-        high=value * 1.005,
+        speedup=value,
+        low=value / 1.005,
+        high=value / 0.995,
         p_value=1.0 if value == 1 else 1e-6,
-        generation_ratios=(value, value, value),
+        by_process=tuple(value * factor for factor in SPREAD),
     )
 
 
@@ -322,20 +339,23 @@ def measured(
     """Return a latency beside the dense fp32 networks of the same backend and of eager, by their compress keys."""
     setting = (seed, batch, threads)
     median = latency_ms(scheme, backend, *setting)
-    against = ratio(median, latency_ms("fp32", backend, *setting), backend, baseline)
+    against = speedup(median, latency_ms("fp32", backend, *setting), backend, baseline)
     return MeasureResult(
-        protocol="paired",
+        protocol="processes",
         batch_size=batch,
         threads=threads,
         calls=150,
         calls_together=1,
+        latency_ms=latency_ms("fp32", backend, *setting) / against.speedup,
         median_ms=median,
         p95_ms=median * 1.25,
         p99_ms=median * 1.5,
         against=against,
-        against_eager=ratio(median, latency_ms("fp32", "eager", *setting), "eager", eager),
+        against_eager=speedup(median, latency_ms("fp32", "eager", *setting), "eager", eager),
         session=session(f"{network}-{backend}-{seed}-{batch}-{threads}"),
+        places=(((3,), (0,)),) * 6,
         peak_memory_bytes=3_000_000,
+        peak_memory_by_process=(2_900_000, 3_000_000, 3_000_000, 3_100_000),
     )
 
 

@@ -8,6 +8,7 @@ from patience import LONG
 
 from sparsebench import load_config
 from sparsebench.runner.watcher import Watcher
+from sparsebench.store.latencies import latency_columns
 from sparsebench.store.records import flat_row
 
 TINY = (
@@ -49,24 +50,12 @@ def sparsebench(*arguments, cwd, env=None, timeout=LONG):
 
 
 TIMING = {
-    "latency_median_ms",
-    "latency_p95_ms",
-    "latency_p99_ms",
-    "throughput_per_s",
-    "latency_ratio",
-    "latency_ratio_low",
-    "latency_ratio_high",
-    "latency_ratio_eager",
-    "latency_ratio_eager_low",
-    "latency_ratio_eager_high",
-    "timing_valid",
-    "timing_session",
-    "peak_memory_bytes",
+    *latency_columns(None, None, None),
     "training_seconds",
     "compress_seconds",
     "calibration_seconds",
     "evaluation_seconds",
-}
+} - {"batch_size", "threads", "cache", "latency_baseline"}
 
 
 def rows(run):

@@ -84,3 +84,10 @@ class Allocating(nn.Module):
 
     def forward(self, x):
         return torch.cat([self.weight, self.weight]).sum() + x.sum()
+
+
+def noted(folder, name, times):
+    """Return work whose name is noted in a file of the process that builds it."""
+    with (folder / f"{os.getpid()}.txt").open("a") as file:
+        file.write(f"{name}\n")
+    return partial(multiply, times)

@@ -101,7 +101,7 @@ def two_jobs(tmp_path_factory):
 def test_two_jobs_bring_forth_the_records_of_one(two_jobs):
     run, one, _ = two_jobs
     assert {trial.status for trial in run.trials} == {"done"}
-    latencies = {"batch_size", "threads", "latency_baseline"}
+    latencies = {"batch_size", "threads", "cache", "latency_baseline"}
     assert [{key: value for key, value in row.items() if key not in latencies} for row in rows(run)] == [
         {key: value for key, value in row.items() if key not in latencies} for row in rows(one)
     ]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick import QUICK_TIMED, quick
 from sweeps import TIMED, Recorder, tiny
 from timed_backends import Slow
 
@@ -15,9 +16,11 @@ from sparsebench import load_run, run_sweep
 from sparsebench.points.points import sections
 from sparsebench.registry import BACKENDS
 from sparsebench.report.caveats import findings
-from sparsebench.statistics.ratios import median_interval, sign_test
+from sparsebench.runner.stages import measure
+from sparsebench.statistics.processes import over_processes, within_process
 from sparsebench.store.run_directory import Store
 from sparsebench.timing import machine
+from sparsebench.timing.kernels import FALLBACKS
 
 
 @pytest.fixture
@@ -46,32 +49,102 @@ def test_all_networks_of_a_setting_are_timed_in_one_session_beside_dense_fp32(fi
     assert len(found) == 4
     assert len({m.session.id for m in found.values()}) == 1
     first = found[0.0, "fp32", "eager"]
-    assert (first.protocol, first.session.networks, first.session.generations) == ("paired", 4, 3)
-    assert (first.against.ratio, first.against.low, first.against.high) == (1, 1, 1)
+    assert (first.protocol, first.session.networks, first.cache) == ("processes", 4, "hot")
+    assert first.session.enough is (first.session.processes >= 6)
+    assert (first.against.speedup, first.against.low, first.against.high) == (1, 1, 1)
     assert {m.against.baseline for m in found.values()} == {"dense · fp32 · eager"}
     assert all(m.against == m.against_eager for m in found.values())
-    assert first.session.control_low <= first.session.control_ratio <= first.session.control_high
     assert first.session.in_process_because == "asked for by workers=False"
     for m in found.values():
         assert 0 < m.median_ms <= m.p95_ms <= m.p99_ms
-        assert m.against.low <= m.against.ratio <= m.against.high
-        assert m.throughput_per_s == pytest.approx(1000 / m.median_ms)
+        assert m.against.low <= m.against.speedup <= m.against.high
+        assert m.latency_ms == pytest.approx(first.latency_ms / m.against.speedup)
+        assert m.throughput_per_s == pytest.approx(1000 / m.latency_ms)
 
 
-def test_raw_samples_are_kept_and_give_the_recorded_ratio_again(finished):
+def names_of(controls):
+    return [one.name.replace(" · batch 1 · 1 thread", "").partition(" · digits · ")[2] for one in controls]
+
+
+COPIES = [f"dense · fp32 · eager · seed 0{copy}" for copy in ("", " (copy 2)", " (copy 3)", " (copy 4)")]
+
+
+def test_four_copies_of_the_baseline_are_the_controls_of_a_session_whose_masked_network_has_max_pooling(finished):
+    session = measured(finished[1])[0.8, "fp32", "eager"].session
+    assert names_of(session.controls) == COPIES
+    assert session.control_limits.low == min(one.low for one in session.controls)
+
+
+def test_a_masked_network_without_max_pooling_is_a_control_as_well(tmp_path):
+    found = measured(run_sweep(quick(*QUICK_TIMED), runs_dir=tmp_path))
+    masked = found[0.8, "fp32", "eager"]
+    assert len(masked.session.controls) == 5
+    (control,) = masked.session.controls[4:]
+    assert " · magnitude 0.8 · fp32 · " in control.name
+    assert (control.speedup, control.low, control.high) == (
+        masked.against.speedup,
+        masked.against.low,
+        masked.against.high,
+    )
+
+
+def test_raw_samples_are_kept_and_give_the_recorded_speedup_again(finished):
     runs, run = finished
     trial = run.trials[-1]
     rounds, m = samples(runs, trial)["rounds"], trial.measured[0]
     assert len(rounds) == m.session.rounds
-    ratios = np.array([np.log(one["blocks_ms"]) - np.log(one["baseline_ms"]) for one in rounds])
-    estimate = median_interval(ratios, [one["generation"] for one in rounds])
-    assert np.exp([estimate.centre, estimate.low, estimate.high]) == pytest.approx(
-        [m.against.ratio, m.against.low, m.against.high]
+    processes = {one["process"]: [] for one in rounds}
+    for one in rounds:
+        processes[one["process"]].append([*one["baseline_ms"], *one["blocks_ms"]])
+    logs = [within_process(np.log(blocks), range(4))[4] for blocks in processes.values()]
+    assert np.exp(logs) == pytest.approx(m.against.by_process)
+    found = over_processes([logs], m.session.networks - 1, m.session.band)
+    assert np.exp([found.centre, found.low, found.high]).ravel() == pytest.approx(
+        [m.against.speedup, m.against.low, m.against.high]
     )
-    assert sign_test(ratios) == pytest.approx(m.against.p_value)
+    assert found.p_value[0] == pytest.approx(m.against.p_value)
     assert np.median([one["blocks_ms"] for one in rounds]) == pytest.approx(m.median_ms)
     assert "load_1min" in rounds[0]["conditions"]
     assert 0 < len(samples(runs, trial)["calls_ms"]) <= 1000
+
+
+def test_places_in_rounds_are_recorded_for_each_process_and_the_baseline_has_those_of_its_copies(finished):
+    found = measured(finished[1])
+    blocks = found[0.0, "fp32", "eager"].session.networks + 3
+    for (threshold, scheme, _), m in found.items():
+        own = 4 if (threshold, scheme) == (0.0, "fp32") else 1
+        assert len(m.places) == m.session.processes
+        assert sum(map(len, m.places)) == m.session.rounds
+        assert {len(places) for process in m.places for places in process} == {own}
+    for process, rounds in enumerate(found[0.0, "fp32", "eager"].places):
+        for number in range(len(rounds)):
+            taken = [place for m in found.values() for place in m.places[process][number]]
+            assert sorted(taken) == list(range(blocks))
+
+
+def test_what_eager_runs_for_want_of_a_faster_kernel_is_recorded(monkeypatch, tmp_path):
+    asked = []
+
+    def seen(network, inputs, threads):
+        asked.append((len(inputs[0]), threads))
+        return {"aten::_slow_conv2d_forward"}
+
+    monkeypatch.setattr(measure, "operators", seen)
+    monkeypatch.setitem(BACKENDS.builtin, "slow", "timed_backends:Slow")
+    config = tiny(*TIMED, "backends=eager,slow", "schemes=fp32", "thresholds=0", "measure.batch_sizes=2")
+    found = measured(run_sweep(config, runs_dir=tmp_path))
+    assert found[0.0, "fp32", "eager"].fallback_kernels == (FALLBACKS["aten::_slow_conv2d_forward"],)
+    assert found[0.0, "fp32", "slow"].fallback_kernels == ()
+    assert asked == [(2, 1)]
+
+
+def test_a_cold_cache_is_another_measurement_and_its_records_say_so(finished):
+    runs, run = finished
+    recorder = Recorder()
+    again = run_sweep(tiny(*TIMED, "measure.cache=cold"), runs_dir=runs, watcher=recorder)
+    assert Counter(recorder.ran) == {"measure": 4}
+    assert {m.cache for m in measured(again).values()} == {"cold"}
+    assert {m.cache for m in measured(run).values()} == {"hot"}
 
 
 def test_a_session_costs_each_of_its_stages_its_share(finished):
@@ -99,17 +172,15 @@ def test_other_backends_are_compared_with_their_own_and_with_eagers_dense_networ
     found = measured(run)
     dense, pruned = found[0.0, "fp32", "slow"], found[0.8, "fp32", "slow"]
     assert (dense.against.baseline, dense.against_eager.baseline) == ("dense · fp32 · slow", "dense · fp32 · eager")
-    assert dense.against.ratio == 1
+    assert dense.against.speedup == 1
     assert set(Slow.asked) == {(2, 1)}
+    assert dense.against_eager.speedup < 0.6
     rounds = samples(tmp_path, run.trials[1])["rounds"]
-    paired = [
-        np.log(one["blocks_ms"])
-        - np.log(one["baseline_ms"])
-        - np.log(one["eager_ms"])
-        + np.log(one["eager_baseline_ms"])
-        for one in rounds
-    ]
-    assert np.exp(np.median(paired)) == pytest.approx(pruned.against_eager.ratio)
+    processes = {one["process"]: [] for one in rounds}
+    for one in rounds:
+        processes[one["process"]].append(np.log(one["eager_ms"]) - np.log(one["blocks_ms"]))
+    logs = [np.median(each) for each in processes.values()]
+    assert np.exp(np.mean(logs)) == pytest.approx(pruned.against_eager.speedup)
 
 
 def test_without_a_dense_trial_the_dense_network_is_the_baseline_where_it_is_trained_anyway(tmp_path):
@@ -132,7 +203,7 @@ def test_networks_that_do_not_fit_into_memory_together_have_sessions_and_control
     sessions = {m.session.id: m.session for m in found.values()}
     assert sorted(name[-2:] for name in sessions) == ["-0", "-1", "-2"]
     assert {session.networks for session in sessions.values()} == {2}
-    assert len({session.control_ratio for session in sessions.values()}) == 3
+    assert len({session.controls[0].speedup for session in sessions.values()}) == 3
 
 
 @pytest.fixture
@@ -197,6 +268,8 @@ def test_worker_processes_time_a_sweep_that_a_script_without_a_main_guard_starte
     assert len(found) == 4
     for m in found.values():
         assert m.session.in_process_because is None
-        assert m.session.generations == 3
-    if sys.platform == "linux":
-        assert all(m.peak_memory_bytes is not None for m in found.values())
+        assert m.session.processes >= 6
+        assert m.session.seconds_needed is None or m.session.seconds_needed > 1
+        if sys.platform == "linux":
+            assert len(m.peak_memory_by_process) == m.session.processes
+            assert m.peak_memory_bytes == round(np.median(m.peak_memory_by_process))

@@ -110,7 +110,23 @@ def kinds(notes):
 
 
 def untimed(rows):
-    return [{key: row[key] for key in row.keys() - {"batch_size", "threads", "latency_baseline"}} for row in rows]
+    return [
+        {key: row[key] for key in row.keys() - {"batch_size", "threads", "cache", "latency_baseline"}} for row in rows
+    ]
+
+
+class Listening(Recorder):
+    """Knows what was told of timing."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.notes = [], []
+
+    def timed(self, stages, text):
+        self.steps.append(text)
+
+    def noted(self, text):
+        self.notes.append(text)
 
 
 # -- on a cluster -------------------------------------------------------------
@@ -120,7 +136,7 @@ def test_a_cluster_finds_the_same_as_one_machine_and_times_on_the_node_of_the_ch
     cluster, local, notes, tmp_path
 ):
     config = tiny(*SWEEP, *TIMED, "ray.measure_resource=bench")
-    watcher = Recorder()
+    watcher = Listening()
     executor = RayExecutor(config.ray, cluster.address)
     run = run_sweep(config, runs_dir=tmp_path, executor=executor, watcher=watcher)
     assert untimed(rows(run)) == untimed(local)
@@ -128,6 +144,8 @@ def test_a_cluster_finds_the_same_as_one_machine_and_times_on_the_node_of_the_ch
     assert {where for what, where, _ in notes() if what != "build"} <= {"head", "worker"}
     assert "bench" in {where for what, where, _ in notes() if what == "build"}, "what is timed is built there"
     assert watcher.epochs, "news of training reach the driver"
+    assert watcher.steps[0] == "starting 6 processes", "and those of timing"
+    assert any("measure.seconds_cap = 0.01 is too short for that" in text for text in watcher.notes)
     session = run.trials[0].measured[0].session
     assert "foreign_cores" in session.conditions
     assert {record.environment.threads for trial in run.trials for record in trial.stages[:3]} == {1}

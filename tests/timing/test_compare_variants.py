@@ -27,7 +27,7 @@ from torch import nn
 
 from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.timing import Built, compare, protocol
-from sparsebench.timing.kernels import FALLBACKS, fallback_kernels, operators
+from sparsebench.timing.kernels import FALLBACKS, depends_on_values, fallback_kernels, operators
 from sparsebench.timing.schedule import Step
 from sparsebench.timing.variants import Variant, grouped
 
@@ -215,7 +215,7 @@ def test_a_convolution_for_want_of_a_faster_one_is_named(capfd):
     slow = FALLBACKS["aten::_slow_conv2d_forward"]
     convolution = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     threads = torch.get_num_threads()
-    # Known to take oneDNN on machines that have it: ConvParams::use_mkldnn asks for more than one sample.
+    # Which one is taken depends on the batch and the threads: ConvParams::use_mkldnn asks for more than one sample.
     found = {batch: fallback_kernels(operators(convolution, (torch.ones(batch, 3, 16, 16),), 1)) for batch in (1, 8)}
     assert torch.get_num_threads() == threads
     assert fallback_kernels(operators(nn.Linear(3, 3), (torch.ones(1, 3),), 1)) == ()
@@ -225,3 +225,10 @@ def test_a_convolution_for_want_of_a_faster_one_is_named(capfd):
     assert found[1] == (slow,)
     if torch.backends.mkldnn.is_available():
         assert found[8] == ()
+
+
+def test_max_pooling_is_known_to_depend_on_the_values_that_it_meets():
+    images = (torch.ones(2, 3, 8, 8),)
+    assert depends_on_values(operators(nn.MaxPool2d(2), images, 1))
+    assert depends_on_values(operators(nn.AdaptiveMaxPool2d(2), images, 1))
+    assert not depends_on_values(operators(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AvgPool2d(2)), images, 1))

@@ -84,12 +84,27 @@ def test_parameters_metrics_and_tags_are_those_of_the_records(client, store):
         "backend": "eager",
         "calibration_batches_asked": "2000",
     }
-    for name in ("top1", "sparsity", "deflated_file_bytes", "latency_median_ms", "latency_ratio", "macs"):
+    for name in ("top1", "sparsity", "deflated_file_bytes", "latency_ms", "speedup", "speedup_low", "macs"):
         assert trial.data.metrics[name] == pytest.approx(row[name])
     assert trial.data.metrics["drop_pp"] == pytest.approx(3.0)
     assert trial.data.metrics["drop_low_pp"] < 3.0 < trial.data.metrics["drop_high_pp"]
     assert trial.data.tags["sparsebench.verdict.batch_1_threads_1"] == "FASTER"
+    assert trial.data.tags["sparsebench.verdict"] == "FASTER"
+    assert trial.data.tags["sparsebench.timing_state"] == "VALID"
+    assert trial.data.metrics["timing_resolution"] == 0.015
     assert trial.info.end_time > trial.info.start_time
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_speedups_of_every_batch_size_are_metrics(client, store):
+    run = replace(BENCH, settings=((1, 1), (8, 2))).build()
+    track_in_mlflow(run, uri=store)
+    key = run.trials[-1].trial.evaluate
+    (trial,) = [t for t in runs_of(client, "sparsebench/handmade") if t.data.tags["sparsebench.key"] == key]
+    (other,) = [m for m in run.trials[-1].measured if m.batch_size == 8]
+    assert trial.data.metrics["latency_ms.batch_8_threads_2"] == pytest.approx(other.shown_ms)
+    for name, value in (("speedup", other.against.speedup), ("speedup_low", other.against.low)):
+        assert trial.data.metrics[f"{name}.batch_8_threads_2"] == pytest.approx(value)
 
 
 def test_the_report_is_an_artifact_of_the_sweep(client, store):

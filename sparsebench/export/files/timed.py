@@ -1,7 +1,7 @@
-"""Exported files against each other by the paired protocol, and what that means for a script."""
+"""Exported files against each other in one timing session, and what that means for a script."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sparsebench import timing
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.export.files.inputs import Feed, feeds_for
+from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.environment import describe_environment
 
 RUNTIMES = {
@@ -27,7 +28,10 @@ _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 
 _VERDICTS = ("FASTER", "EQUIVALENT", "SLOWER")
 
-_FIGURES = ("name", "verdict", "median_ms", "p95_ms", "ratio", "low", "high", "speedup")
+_FIGURES = ("name", "verdict", "latency_ms", "median_ms", "p95_ms", "speedup", "low", "high")
+
+_ABOUT = ("stopped", "processes", "seconds", "seconds_needed", "threads", "band", "precision", "seed", "conditions")
+"""What is told of a comparison as it is."""
 
 Judgement = Literal["as asked", "otherwise", "open"]
 
@@ -76,21 +80,41 @@ def open_files(
     return tuple(opened)
 
 
-def compare_files(files: Sequence[Exported], *, baseline: str | None = None, **settings: Any) -> "timing.Comparison":
+def compare_files(
+    files: Sequence[Exported],
+    *,
+    baseline: str | None = None,
+    seconds_cap: float,
+    threads: int = 1,
+    on_step: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> "timing.Comparison":
     """Compare exported files in worker processes.
 
     Args:
         files: from ``open_files``.
         baseline: name or path of one of them; the first where None.
-        settings: ``threads``, ``seconds_cap``, ``precision``, ``band`` and ``seed`` of ``timing.compare``.
+        seconds_cap: how long it may last.
+        threads: threads inside one operation.
+        on_step: told where it stands, before each round.
+        on_note: told where it takes longer than its cap, before the first round.
+        settings: ``precision``, ``band``, ``seed`` and ``cache`` of ``timing.compare``.
 
     Raises:
         SparsebenchError: where the baseline is none of the files, or a file fails.
     """
+
+    def watch(step: "timing.Step") -> None:
+        if step.seconds is None and on_step:
+            on_step(str(step))
+        elif step.seconds is not None and on_note:
+            on_note(step.too_short(f"{len(files)} files", f"--seconds-cap {seconds_cap:g}"))
+
     first = _baseline(files, baseline)
-    threads = settings.get("threads", 1)
     variants = {file.name: timing.Built(partial(load_file, str(file.path), file.feeds, threads)) for file in files}
-    return timing.compare(variants, baseline=first, workers=True, **settings)
+    settings |= {"seconds_cap": seconds_cap, "threads": threads, "workers": True, "watch": watch}
+    return timing.compare(variants, baseline=first, **settings)
 
 
 def load_file(path: str, feeds: tuple[Feed, ...], threads: int) -> Any:
@@ -108,7 +132,7 @@ def differing_feeds(files: Sequence[Exported]) -> str | None:
     if len(set(shapes.values())) < 2:
         return None
     told = "; ".join(f"{name} takes {shape}" for name, shape in shapes.items())
-    return f"The files do not take the same inputs, so that a ratio compares different work: {told}."
+    return f"The files do not take the same inputs, so that a speedup compares different work: {told}."
 
 
 def unique_names(paths: Sequence[Path]) -> Mapping[str, Path]:
@@ -202,22 +226,23 @@ def parse_shapes(texts: Sequence[str]) -> list[tuple[int, ...]]:
 def judge(comparison: "timing.Comparison", wanted: Sequence[str]) -> tuple[Judgement, str]:
     """Return whether a comparison is as it was asked for, and why it is not.
 
-    ``otherwise`` says that a file has another verdict; ``open`` that there is none, or none to be trusted.
+    ``otherwise`` says that a file has another verdict; ``open`` that there is none, or none to be trusted. A NOISY
+    session finds less than a VALID one, and what it finds is found.
 
     Args:
         comparison: of the files.
         wanted: verdicts that every file but the baseline must have one of; empty where none was asked for.
     """
-    if not comparison.valid:
+    if comparison.validity is Validity.INVALID:
         return "open", "the session is INVALID; none of its verdicts can be trusted."
     if not wanted:
         return "as asked", ""
     others = [one for name, one in comparison.items() if name != comparison.baseline]
     asked = " or ".join(wanted)
-    wrong = [one for one in others if one.verdict in _VERDICTS and one.verdict not in wanted]
+    wrong = [one for one in others if one.verdict.decided and one.verdict not in wanted]
     if wrong:
         return "otherwise", f"asked for was {asked}, but {_told(wrong)}."
-    open_ones = [one for one in others if one.verdict not in wanted]
+    open_ones = [one for one in others if not one.verdict.decided]
     if open_ones:
         return "open", f"asked for was {asked}, but {_told(open_ones)}; raise --seconds-cap."
     return "as asked", ""
@@ -227,11 +252,16 @@ def _told(timings: Sequence["timing.Timing"]) -> str:
     return ", ".join(f"{one.name} is {one.verdict}" for one in timings)
 
 
-def json_text(comparison: "timing.Comparison", files: Sequence[Exported]) -> str:
-    """Return a comparison as JSON: verdicts and figures by name, without the raw samples."""
+def json_text(comparison: "timing.Comparison", files: Sequence[Exported], cache: str) -> str:
+    """Return a comparison as JSON: verdicts and figures by name, without the raw samples.
+
+    ``resolution`` is the smallest difference that would have been called for every file, as a fraction; ``orders`` are
+    the files of each round, with the copies of the baseline, in the order in which they were timed.
+    """
     paths = {file.name: file for file in files}
     content = {
-        "valid": comparison.valid,
+        "state": comparison.validity,
+        "resolution": comparison.resolution_of(),
         "baseline": comparison.baseline,
         "variants": [
             {
@@ -242,14 +272,16 @@ def json_text(comparison: "timing.Comparison", files: Sequence[Exported]) -> str
             for name, one in comparison.items()
         ],
         "controls": [_figures(control) for control in comparison.controls],
-        "stopped": comparison.stopped,
+        **{name: getattr(comparison, name) for name in _ABOUT},
+        "cache": cache,
         "rounds": len(comparison.rounds),
-        **{name: getattr(comparison, name) for name in ("seconds", "threads", "band", "precision", "seed")},
-        "conditions": comparison.conditions,
+        "orders": [{"process": one.generation, "order": one.order} for one in comparison.rounds],
         "environment": asdict(describe_environment()),
     }
     return json.dumps(content, indent=1, ensure_ascii=False, default=dict)
 
 
 def _figures(one: "timing.Timing") -> dict[str, Any]:
-    return {name: getattr(one, name) for name in _FIGURES}
+    return {name: getattr(one, name) for name in _FIGURES} | {
+        name: getattr(one.paired, name) for name in ("p_value", "by_process")
+    }

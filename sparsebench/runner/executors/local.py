@@ -12,7 +12,7 @@ from sparsebench.processes import IS_QUICK, get_ready, how_it_ended
 from sparsebench.runner.carry_out import carry_out, forget, record_failure
 from sparsebench.runner.executors import SECONDS_UNTIL_ASKED_AGAIN, Ended, Executor, MayStart
 from sparsebench.runner.executors.worker import Answer, Broken, Ready, Worker
-from sparsebench.runner.tasks import Said, Setup, Started, Task, Tell, Trained
+from sparsebench.runner.tasks import News, Said, Setup, Task, Tell
 from sparsebench.store.environment import available_cores
 
 _SECONDS_TO_END = 3.0
@@ -180,7 +180,7 @@ class Pool:
                 match message:
                     case Answer(records):
                         ended.append(Ended(worker.take(), records))
-                    case Started() | Trained() | Said():
+                    case News() | Said():
                         tell(message)
                     case Ready():
                         self._failed_starts = 0

@@ -10,11 +10,9 @@ from typing import Any
 
 from sparsebench import __version__
 from sparsebench.errors import SparsebenchError, StoreError
-from sparsebench.runner.tasks import Started, Task, Trained
+from sparsebench.runner.tasks import News, Task
 from sparsebench.store.environment import machine_identity
 from sparsebench.store.records import StageRecord
-
-News = Started | Trained
 
 NEWS_SECONDS = 2.0
 """How long the end of a task waits for its news; what is later than that is left out."""
