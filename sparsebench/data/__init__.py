@@ -214,5 +214,7 @@ def _files(path: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     for file in found:
         facts = file.stat()
-        digest.update(f"{file.relative_to(path.parent).as_posix()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        # A name may be no text.
+        name = os.fsencode(file.relative_to(path.parent).as_posix())
+        digest.update(name + f"\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
     return {"count": len(found), "sha256": digest.hexdigest()}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.data import cache_folder
-from sparsebench.data.listing import SUFFIXES, Listing, extracted, list_images
+from sparsebench.data.archives import SUFFIXES, extracted
+from sparsebench.data.listing import Listing, list_images
 from sparsebench.errors import DataError
 
 _IN_MEMORY_BYTES = 2**31
@@ -23,7 +24,7 @@ class ImageFolder:
         path: a folder, or a .zip or .tar file, compressed or not.
     """
 
-    version = "1"
+    version = "2"
     places = ("cache_dir", "in_memory")
 
     def __init__(self, path: str) -> None:
@@ -52,7 +53,7 @@ class ImageFolder:
 
         Args:
             size: side of the square that images are fitted to; by default all must have one size and keep it.
-            channels: 3 for colour, 1 for grey; images are converted.
+            channels: 3 for colour, 1 for grey; images are converted, and transparency is left out.
             val_fraction: share of the images that is held out for validation, classes in equal shares.
             test_fraction: share that is held out for testing where no folder holds test images.
             seed: which images those are.
@@ -62,17 +63,21 @@ class ImageFolder:
             mean: of each channel, in [0, 1]; by default that of ImageNet, or 0.5 for grey.
             std: standard deviation of each channel; by default that of ImageNet, or 0.5 for grey.
             in_memory: whether all images are decoded once; by default where they take up to 2 GiB.
-            cache_dir: folder for what is taken out of archives and decoded; a cache folder by default.
+            cache_dir: folder for what is taken out of archives and decoded; a cache folder by default. It is made anew
+                where names, sizes or times of the files have changed, or what is kept has.
 
         Returns:
-            ``([train, val, test], number_of_classes)``; images are normalised float32 (C, H, W).
+            ``([train, val, test], number_of_classes)``; images are normalised float32 (C, H, W), upright as EXIF says.
+            Grey ones of 16 bits and floats keep their precision; other 16-bit images are read with their upper 8 bits.
 
         Raises:
-            DataError: where the path holds no such images, some cannot be decoded, or an option is not allowed.
+            DataError: where the path holds no such images, some cannot be decoded or would need more memory than there
+                is, or an option is not allowed.
         """
         import torch
 
-        from sparsebench.data.decoding import cropped_splits, decode_all, image_size
+        from sparsebench.data.cropping import cropped_splits
+        from sparsebench.data.decoding import Images
         from sparsebench.data.images import Augmentation, ImageTensors
 
         mean, std = _statistics(channels, mean, std)
@@ -81,18 +86,20 @@ class ImageFolder:
         cache = (cache_folder(cache_dir) / "imagefolder").resolve()
         listing = self._listing(cache)
         files, labels = (list(chain(*by_split.values())) for by_split in (listing.files, listing.labels))
-        if in_memory is None:
-            height, width = (size, size) if size else image_size(listing.files["train"][0])
-            in_memory = channels * height * width * len(files) <= _IN_MEMORY_BYTES
-        if not in_memory and size is None:
-            raise DataError("Images that are not kept in memory need the option size, to which they are cropped.")
         parts = _parts(listing, val_fraction, test_fraction, seed)
-        if not in_memory and size is not None:
+        found = Images(files, channels, size, cache)
+        images = None if in_memory is False else found.kept()
+        if images is None and (in_memory or (in_memory is None and found.bytes <= _IN_MEMORY_BYTES)):
+            images = found.decode()
+        if images is None:
+            if size is None:
+                raise DataError("Images that are not kept in memory need the option size, to which they are cropped.")
+            found.check_whole()
             samples = [[(files[row], labels[row]) for row in rows.tolist()] for rows in parts]
             return cropped_splits(samples, channels, size, mean, std, augment, flip), len(listing.classes)
-        images, targets = decode_all(files, channels, size, cache), torch.tensor(labels)
         augmented = Augmentation(max(images.shape[2:]) // _PADDING_SHARE, flip) if augment else None
         splits = zip(parts, (augmented, None, None), strict=True)
+        targets = torch.tensor(labels)
         return [ImageTensors(images, targets, rows, mean, std, how) for rows, how in splits], len(listing.classes)
 
     def _listing(self, cache: Path) -> Listing:

@@ -35,13 +35,13 @@ class Augmentation:
 
 
 class ImageTensors(Dataset[Any]):
-    """Images in memory, (N, C, H, W) in bytes, which give normalised floats.
+    """Images in memory, (N, C, H, W) in bytes or in [0, 1], which give normalised floats.
 
     A batch is gathered, augmented and normalised at once, on the device on which the images are; ``fetch`` is what
     loaders use, and indexing gives single samples for whoever brings a loader of their own.
 
     Args:
-        images: uint8 (N, C, H, W); several datasets may share them.
+        images: uint8, or float32 in [0, 1], (N, C, H, W); several datasets may share them.
         labels: int64 (N,).
         rows: int64, which of them belong to this dataset; None for all.
         mean: of each channel, in [0, 1].
@@ -62,7 +62,7 @@ class ImageTensors(Dataset[Any]):
         self.labels = labels
         self.rows = torch.arange(len(images)) if rows is None else rows
         deviation = torch.tensor(std).view(-1, 1, 1)
-        self.scale = 1 / (_BRIGHTEST * deviation)
+        self.scale = 1 / ((1.0 if images.is_floating_point() else _BRIGHTEST) * deviation)
         self.shift = -torch.tensor(mean).view(-1, 1, 1) / deviation
         self.augmentation = augmentation
 

@@ -1,31 +1,14 @@
-"""The images in a folder or an archive: which are for training and testing, and of which class each is.
+"""The images in a folder: which are for training and testing, and of which class each is."""
 
-Archives are taken apart without trusting what is in them.
-"""
-
-import hashlib
-import lzma
 import os
-import shutil
-import stat
-import tarfile
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from pathlib import Path
 
 from sparsebench.errors import DataError
-from sparsebench.wording.text import first_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
-_NAMES_SHOWN = 3
 
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -56,23 +39,29 @@ def list_images(root: Path) -> Listing:
     """Return the images below a folder.
 
     The folder holds one folder a class, or folders ``train``, ``val`` and ``test`` which hold these; it may lie in
-    other folders that hold nothing else.
+    other folders that hold nothing else. Links to folders are followed where they are classes or splits, not below.
 
     Raises:
-        DataError: where no class folders with images are found, or a split has classes that training lacks.
+        DataError: where no class folders with images are found, a split has classes that training lacks, folders differ
+            in case alone, or one cannot be read.
     """
     root = _descend(root)
-    folders = {_SPLIT_FOLDERS[folder.name.lower()]: folder for folder in _folders(root) if _is_split(folder)}
+    folders = _split_folders(root)
     if folders and "train" not in folders:
         raise DataError(f"{root} has a folder for {', '.join(folders)} and none for train; name one of them 'train'.")
     parts = folders or {"train": root}
-    found = {split: {folder.name: _images(folder) for folder in _folders(parts[split])} for split in sorted(parts)}
-    problems = [
+    unread: list[str] = []
+    found = {
+        split: {folder.name: _images(folder, unread) for folder in _folders(parts[split])} for split in sorted(parts)
+    }
+    problems = [f"{', '.join(unread)} cannot be read"] if unread else []
+    problems += [
         f"the class folder {parts[split] / name} holds no images"
         for split, classes in found.items()
         for name, files in classes.items()
-        if not files
+        if not files and not unread
     ]
+    problems += [problem for split, classes in found.items() for problem in _same_but_for_case(parts[split], classes)]
     classes = tuple(sorted(found["train"]))
     for split, own in found.items():
         if strange := sorted(set(own) - set(classes)):
@@ -80,7 +69,7 @@ def list_images(root: Path) -> Listing:
     if len(classes) < 2:
         problems.append(f"{parts['train']} has {len(classes)} class folders; at least 2 are needed")
     if problems:
-        raise DataError(f"The image folder {root} cannot be used: {'; '.join(problems)}.")
+        raise DataError(_printable(f"The image folder {root} cannot be used: {'; '.join(problems)}."))
     return Listing(
         root,
         classes,
@@ -89,110 +78,60 @@ def list_images(root: Path) -> Listing:
     )
 
 
+def _split_folders(root: Path) -> dict[str, Path]:
+    folders = [folder for folder in _folders(root) if _is_split(folder)]
+    found = {_SPLIT_FOLDERS[folder.name.lower()]: folder for folder in folders}
+    if len(found) < len(folders):
+        names = ", ".join(folder.name for folder in folders)
+        raise DataError(f"{root} has several folders for one split ({names}); keep one of each.")
+    return found
+
+
+def _same_but_for_case(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    """Yield why names cannot be classes of their own: on other systems, and to people, they are the same."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            yield f"the folders {', '.join(same)} in {folder} differ in case or accents' form only: join or rename them"
+
+
 def _descend(root: Path) -> Path:
     """Return the first folder on the way down that does not just hold another one."""
     while True:
         inner = _folders(root)
-        if len(inner) != 1 or _is_split(inner[0]) or _images(root, deep=False) or not _folders(inner[0]):
+        if len(inner) != 1 or _is_split(inner[0]) or _holds_images(root) or not _folders(inner[0]):
             return root  # A single class is no wrapper.
         root = inner[0]
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+    except OSError as error:
+        raise DataError(
+            _printable(f"The folder {root} cannot be read: {error.strerror}. Mend its permissions, or move it away.")
+        ) from error
 
 
 def _is_split(folder: Path) -> bool:
     return folder.name.lower() in _SPLIT_FOLDERS
 
 
-def _images(folder: Path, deep: bool = True) -> list[Path]:
-    return sorted(path for path in folder.glob("**/*" if deep else "*") if is_image(path.name) and path.is_file())
+def _holds_images(folder: Path) -> bool:
+    return any(is_image(path.name) and not path.is_dir() for path in folder.iterdir())
 
 
-def extracted(archive: Path, cache: Path) -> Path:
-    """Return the folder with the images of an archive, taking it apart unless that was done before.
-
-    It is made in ``cache``, and named by the archive's name, size and time.
-
-    Raises:
-        DataError: where the archive cannot be read or written out, or has paths that lead out of it, or links; nothing
-            is left of it then.
-    """
-    facts = archive.stat()
-    identity = f"{archive.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}"
-    folder = cache / f"{archive.name.split('.')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-    if folder.is_dir():
-        return folder
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".extracting-", dir=cache))
-    except OSError as error:
-        raise DataError(
-            f"{cache} cannot be written to: {error.strerror}. Choose another folder as cache_dir."
-        ) from error
-    try:
-        _extract(archive, partial)
-        try:
-            partial.replace(folder)
-        except OSError:
-            if not folder.is_dir():  # Otherwise another process was faster.
-                raise
-    except _BROKEN as error:
-        raise DataError(f"The archive {archive} cannot be read: {error or type(error).__name__}.") from error
-    except OSError as error:
-        raise DataError(
-            f"The archive {archive} cannot be taken apart in {cache}: {error.strerror or error}. Make room there."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+def _images(folder: Path, unread: list[str]) -> list[Path]:
+    """Return all files below a folder that are images by their names, and note the folders that cannot be read."""
+    found: list[Path] = []
+    walk = os.walk(folder, onerror=lambda error: unread.append(f"{error.filename} ({error.strerror})"))
+    for inside, _, names in walk:
+        found += [Path(inside, name) for name in names if is_image(name)]
+    return sorted(found)
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    refused = []
-    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
-    for name, problem, content in members:
-        problem = problem or _leads_out(name)
-        if problem:
-            refused.append(f"{name!r} ({problem})")
-        elif content is not None and not refused and is_image(name):
-            target = folder.joinpath(*PurePosixPath(name).parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
-                shutil.copyfileobj(content, file)
-    if refused:
-        raise DataError(
-            f"The archive {archive} is not safe to take apart and was refused: {first_of(refused, _NAMES_SHOWN)}. "
-            "Pack it again with plain files and relative paths only."
-        )
-
-
-def _leads_out(name: str) -> str:
-    """Return why a member's path must not be followed, empty where it may."""
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    if posix.is_absolute() or windows.anchor:
-        return "an absolute path"
-    return "a path with '..'" if ".." in (*posix.parts, *windows.parts) else ""
-
-
-def _tar_members(archive: Path) -> Iterator[tuple[str, str, IO[bytes] | None]]:
-    with tarfile.open(archive) as tar:
-        for member in tar:  # one pass, so that a compressed archive is read once
-            if member.isfile():
-                yield member.name, "", tar.extractfile(member)
-            else:
-                yield member.name, "" if member.isdir() else "a link or a device", None
-
-
-def _zip_members(archive: Path) -> Iterator[tuple[str, str, IO[bytes] | None]]:
-    with zipfile.ZipFile(archive) as file:
-        for member in file.infolist():
-            if stat.S_ISLNK(member.external_attr >> 16):
-                yield member.filename, "a link or a device", None
-            elif member.is_dir():
-                yield member.filename, "", None
-            else:
-                with file.open(member) as content:
-                    # The name as it stands in the archive: filename is it with os.sep made '/'.
-                    yield member.orig_filename.replace(os.sep, "/"), "", content
+def _printable(text: str) -> str:
+    """Return text in which names stand that may be no text."""
+    return os.fsencode(text).decode(errors="backslashreplace")

@@ -170,7 +170,7 @@ def imagenet(
     import torch
     from torchvision import datasets
 
-    from sparsebench.data.decoding import cropped_splits
+    from sparsebench.data.cropping import cropped_splits
     from sparsebench.data.images import IMAGENET_MEAN, IMAGENET_STD, hold_out
 
     folder = str(cache_folder(root or None, "datasets/imagenet"))
@@ -182,5 +182,5 @@ def imagenet(
     return cropped_splits(parts, 3, size, IMAGENET_MEAN, IMAGENET_STD, augment), len(known.classes)
 
 
-imagenet.version = "1"  # type: ignore[attr-defined]  # read by sparsebench.data.fingerprint
+imagenet.version = "2"  # type: ignore[attr-defined]  # read by sparsebench.data.fingerprint
 imagenet.places = ("root",)  # type: ignore[attr-defined]  # where the data are, not what they are
