@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from sparsebench.errors import SparsebenchError, UnknownNameError
+from sparsebench.errors import SparsebenchError, UnknownNameError, own_code
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
@@ -74,7 +74,7 @@ def import_reference(reference: str) -> Any:
     ``mine.py`` beside the config from which the command is run.
 
     Raises:
-        SparsebenchError: where the form is wrong, or the module or the attribute cannot be imported.
+        SparsebenchError: where the form is wrong, the module or the attribute cannot be imported, or the module raises.
     """
     if not is_reference(reference):
         raise SparsebenchError(f"{reference!r} is no reference; write it as 'package.module:callable'.")
@@ -83,7 +83,8 @@ def import_reference(reference: str) -> Any:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        found = importlib.import_module(module_name)
+        with own_code(("module", reference)):
+            found = importlib.import_module(module_name)
     except ImportError as error:
         raise SparsebenchError(
             f"Cannot import module {module_name!r} for {reference!r}: {error}. "

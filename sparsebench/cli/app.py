@@ -6,7 +6,9 @@ Nothing heavy is imported before a command needs it: ``sparsebench --help`` must
 import atexit
 import gc
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +16,9 @@ import typer
 
 from sparsebench.cli.conventions import RUNS_DIR, TRIALS_FAILED, USAGE, RunArgument, RunsDir, directory_of
 from sparsebench.cli.finished import compare, export, pick, time_command, track
-from sparsebench.errors import SparsebenchError
+from sparsebench.errors import SHOWS_TRACEBACKS, SparsebenchError, printable
+
+TRACEBACK = "--traceback"
 
 app = typer.Typer(
     name="sparsebench",
@@ -27,13 +31,19 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is a sentence on stderr, never a traceback."""
+    """Run the command line; an error is a sentence on stderr, and a traceback only where it is asked for."""
+    arguments = sys.argv[1:]
+    if TRACEBACK in arguments:  # Before the command or after it.
+        arguments.remove(TRACEBACK)
+        os.environ[SHOWS_TRACEBACKS] = "1"  # For worker processes too.
     # The last collection of garbage would go through all that torch brought, for seconds.
     atexit.register(gc.freeze)
     try:
-        app()
+        app(arguments)
     except SparsebenchError as error:
-        typer.echo(f"sparsebench: {error}", err=True)
+        if os.environ.get(SHOWS_TRACEBACKS):
+            typer.echo(printable("".join(traceback.format_exception(error))), err=True)
+        typer.echo(f"sparsebench: {printable(str(error))}", err=True)
         sys.exit(USAGE)
 
 
@@ -178,11 +188,16 @@ app.command("time", short_help="Compare the latencies of exported networks in pa
 def check_trainer_command(
     reference: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The trainer class to check.")],
 ) -> None:
-    """Check a trainer class of your own against the contract, before any work."""
+    """Check the signatures of a trainer class of your own, and build one on eight samples."""
+    from sparsebench.cli.foreground import prints_to_stderr
     from sparsebench.registry import TRAINERS
     from sparsebench.training.contract import check_trainer
+    from sparsebench.training.rehearsal import build_on_eight
 
-    check_trainer(TRAINERS.load(reference))
+    trainer = TRAINERS.load(reference)
+    check_trainer(trainer)
+    with prints_to_stderr():
+        build_on_eight(trainer, reference)
     typer.echo(f"{reference} keeps the trainer contract.")
 
 
@@ -218,5 +233,8 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    with_traceback: Annotated[
+        bool, typer.Option(TRACEBACK, help="Show where errors came from, line by line; also after the command.")
+    ] = False,
 ) -> None:
-    del version  # the callback has done it
+    del version, with_traceback  # What they ask for is done already.

@@ -3,9 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES, Registry
+from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES, Registry, is_reference
 
 Item = TypeVar("Item")
 
@@ -141,6 +150,25 @@ class BackendConfig(Component):
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the backend.")
 
 
+class CollateConfig(Section):
+    """A collate function as ``package.module:callable``, and the keyword arguments that it is always given."""
+
+    name: str = Field(description="The function, as 'package.module:callable'.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the function.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_reference(cls, name: str) -> str:
+        if not is_reference(name):
+            raise ValueError("it is no reference; write it as 'package.module:callable'.")
+        return name
+
+    @model_serializer
+    def _as_it_was_written(self) -> Any:
+        """Without options its name stands for it."""
+        return {"name": self.name, "options": self.options} if self.options else self.name
+
+
 class DataConfig(Section):
     """A dataset by name or as ``package.module:callable``, and the arguments it is loaded with."""
 
@@ -148,7 +176,11 @@ class DataConfig(Section):
         "digits", description="The data: a name from 'sparsebench list datasets', or 'package.module:callable'."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the dataset's loader.")
-    collate: str | None = Field(None, description="Collate function as 'package.module:callable'; none by default.")
+    collate: Annotated[CollateConfig, BeforeValidator(table)] | None = Field(
+        None,
+        description="What makes a batch (inputs, labels) of samples: 'package.module:callable', or a table of its name "
+        "and options; none by default.",
+    )
 
 
 class PruneConfig(Section):

@@ -9,17 +9,18 @@ torch is imported where it is used: a plan needs fingerprints only, and these mu
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.errors import DataError
-from sparsebench.registry import DATASETS
+from sparsebench.errors import DataError, own_code
+from sparsebench.registry import DATASETS, import_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +62,7 @@ def load_splits(name: str, options: Mapping[str, Any] | None = None) -> Splits:
     Raises:
         UnknownNameError: where no such dataset is known.
         DataError: where the options do not fit or the data cannot be used; every problem is listed.
+        UserCodeError: where a loader of a user's own raises.
     """
     loader = DATASETS.load(name)
     if not callable(loader):
@@ -76,11 +78,43 @@ def load_splits(name: str, options: Mapping[str, Any] | None = None) -> Splits:
         ) from error
     except ValueError:  # A compiled loader may not tell its signature; the call itself will.
         pass
-    splits = _splits(name, loader(**options))
-    problems = _problems(splits)
+    with own_code(("dataset", name if DATASETS.is_own(name) else None)):
+        splits = _splits(name, loader(**options))
+        problems = _problems(splits)
     if problems:
         raise DataError("\n".join([f"Dataset {name!r} cannot be used:", *(f"  - {problem}" for problem in problems)]))
     return splits
+
+
+def collate_name(collate: str | Mapping[str, Any] | None) -> str | None:
+    """Return the reference of a collate function as a config has it: by its name, or as a table with options."""
+    return collate["name"] if isinstance(collate, Mapping) else collate
+
+
+def load_collate(collate: str | Mapping[str, Any] | None) -> Callable[[list[Any]], Any] | None:
+    """Return a collate function as a config has it, its options filled in; None for none.
+
+    Raises:
+        SparsebenchError: where it cannot be imported.
+        DataError: where it is no function, or does not take the options.
+    """
+    name = collate_name(collate)
+    if name is None:
+        return None
+    function = import_reference(name)
+    if not callable(function):
+        raise DataError(f"The collate function {name!r} is {type(function).__name__!r}, which cannot be called.")
+    options = dict(collate["options"]) if isinstance(collate, Mapping) else {}
+    with suppress(ValueError):  # What is compiled may not tell its signature.
+        signature = inspect.signature(function)
+        try:
+            signature.bind([], **options)
+        except TypeError as error:
+            raise DataError(
+                f"The collate function {name!r} cannot be called with a list of samples and these options: {error}. "
+                f"It takes {', '.join(signature.parameters) or 'nothing'}."
+            ) from error
+    return functools.partial(function, **options) if options else function
 
 
 def labels_of(dataset: Dataset[Any]) -> Tensor | None:

@@ -228,4 +228,4 @@ def _digest(files: Sequence[Path], channels: int, size: int | None) -> str:
 
 
 def _digest_of(images: Any) -> str:
-    return hashlib.sha256(memoryview(np.ascontiguousarray(images)).cast("B")).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()

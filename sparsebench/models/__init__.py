@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.errors import ModelError, SparsebenchError
+from sparsebench.errors import ModelError, SparsebenchError, own_code
 from sparsebench.registry import MODELS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def build_model(
 
     Args:
         name: a registered name, or ``package.module:callable`` for a class or a function that builds a network.
-        num_classes: how many classes it tells apart.
+        num_classes: how many classes it tells apart; passed as ``classes`` to a factory that has this argument instead.
         input_shape: shape of one sample, without the batch.
         options: further keyword arguments; they win over the two above, which are passed only where they are accepted.
 
@@ -39,6 +39,7 @@ def build_model(
     Raises:
         UnknownNameError: where no such model is known.
         ModelError: where the options do not fit, or what was built is no network.
+        UserCodeError: where a factory of a user's own raises.
     """
     from torch import nn
 
@@ -54,7 +55,8 @@ def build_model(
     with suppress(ValueError):  # A compiled factory may not tell what it takes; then it is given both.
         signature = inspect.signature(factory)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-            passed = {key: value for key, value in passed.items() if key in {*signature.parameters, *options}}
+            given = passed if "num_classes" in signature.parameters else {"classes": num_classes} | passed
+            passed = {key: value for key, value in given.items() if key in {*signature.parameters, *options}}
         try:
             signature.bind(**passed)
         except TypeError as error:
@@ -62,7 +64,8 @@ def build_model(
                 f"Model {name!r} cannot be built with these options: {error}. "
                 f"It takes {', '.join(signature.parameters) or 'no arguments'}."
             ) from error
-    built = factory(**passed)
+    with own_code(("model", name if MODELS.is_own(name) else None)):
+        built = factory(**passed)
     if not isinstance(built, nn.Module):
         raise ModelError(f"Model {name!r} gave {type(built).__name__}, not an nn.Module; return the network.")
     return built

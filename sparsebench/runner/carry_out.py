@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sparsebench.errors import LostError, NoEffectWarning, StoreError, UnreachedWarning
+from sparsebench.errors import (
+    LostError,
+    NoEffectWarning,
+    StoreError,
+    UnreachedWarning,
+    UserCodeError,
+    own_code,
+    printable,
+)
+from sparsebench.runner.facts import own_of
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.repair import aside_of, digest_of, note, set_lost_aside
 from sparsebench.runner.tasks import Noted, Setup, Started, Task, Tell, Timed, Trained
@@ -110,13 +119,16 @@ def _run(stage: Stage, bench: "Workbench") -> dict[str, StageRecord]:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
         try:
-            outcome = RUN[stage.kind](stage, bench)
+            with own_code(*_own_of(stage, bench.store)):
+                outcome = RUN[stage.kind](stage, bench)
         except LostError as error:
             lost, outcome = error, _failure(error)
         except StoreError:
             raise
         except Exception as error:
-            raise_if_full(error, bench.store.root)
+            cause = error.__cause__ if isinstance(error, UserCodeError) else error
+            if isinstance(cause, Exception):
+                raise_if_full(cause, bench.store.root)
             outcome = _failure(error)
     for warning in caught:
         if not issubclass(warning.category, _NOTED):
@@ -158,7 +170,8 @@ def _time(
     outcomes: dict[str, Outcome | Exception]
     noted: tuple[str, ...] = ()
     try:
-        outcomes, noted = measure.run(stages, bench, hang_seconds, watch)
+        with own_code(*_own_of(stages[0], bench.store)):
+            outcomes, noted = measure.run(stages, bench, hang_seconds, watch)
     except StoreError:
         raise
     except Exception as error:
@@ -174,7 +187,19 @@ def _time(
 
 def _failure(error: Exception) -> Failure:
     trace = "".join(traceback.format_exception(error))
-    return Failure(error=type(error).__name__, message=str(error), traceback=trace)
+    return Failure(error=type(error).__name__, message=printable(str(error)), traceback=printable(trace))
+
+
+def _own_of(stage: Stage, store: Store) -> list[tuple[str, str]]:
+    """Return what of a user's own a stage may call, which the stage names that trained its network."""
+    kind, parent, settings = stage.kind, stage.parent, stage.settings
+    while kind != "train":
+        kind = PARENTS[kind]
+        record = store.read(kind, parent) if parent else None
+        if record is None:
+            return []
+        parent, settings = record.parent, record.settings
+    return own_of(settings["train"]["trainer"], [settings["model"]["name"]], [settings["data"]])
 
 
 def _commit(

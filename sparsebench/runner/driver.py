@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig
+from sparsebench.errors import own_code
 from sparsebench.runner.carry_out import forget, workbench
+from sparsebench.runner.crowding import crowding
 from sparsebench.runner.executors import Executor
+from sparsebench.runner.facts import own_of_config
 from sparsebench.runner.graph import Graph, StageStatus, stage_status
 from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.repair import set_damaged_aside
@@ -54,6 +57,12 @@ class Driver:
         """Whether anything is left to do."""
         return bool(self._graph.tasks)
 
+    @property
+    def crowding(self) -> tuple[str, ...]:
+        """What a person should know where there is work for more threads than this machine has cores."""
+        here = self.is_needed and self._executor.here
+        return crowding(self._config, self._executor.slots, self.threads) if here else ()
+
     def prepare(self) -> None:
         """Check all that can be checked before any work, while workers start; see ``preflight``."""
         if not self.is_needed:
@@ -63,7 +72,8 @@ class Driver:
             # Only now, with work to do, is torch worth its import.
             from sparsebench.runner.preflight import check_all
 
-            check_all(self._config, workbench(self._setup))
+            with own_code(*own_of_config(self._config)):
+                check_all(self._config, workbench(self._setup))
 
     def carry_out(self, notes: Sequence[str]) -> None:
         """Submit what is ready, and what becomes ready, until nothing is left; ``notes`` are told before."""

@@ -152,7 +152,7 @@ class _Planner:
                 **data.model_dump(mode="json"),
                 "fingerprint": self.facts.data.get(data.name),
                 "source": sources.get(data.name),
-                "collate_source": sources.get(data.collate or ""),
+                "collate_source": sources.get(data.collate.name if data.collate else ""),
             },
             # Where training runs is no part of what is trained, so that a run may go on on another machine.
             # Nor is a teacher of a network that has none, because nothing was trained before it.

@@ -6,11 +6,11 @@ import torch
 from torch.utils.data import default_collate
 
 from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
-from sparsebench.data import Splits
+from sparsebench.data import Splits, load_collate
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import build_model, check_outputs
 from sparsebench.pruning.per_layer import pruner_of_training
-from sparsebench.registry import TRAINERS, import_reference
+from sparsebench.registry import TRAINERS
 from sparsebench.runner.stages import Workbench
 from sparsebench.training.contract import check_trainer
 from sparsebench.training.loaders import to_device, training_device
@@ -44,8 +44,7 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
     for data in config.data:
         try:
             splits = workbench.splits(data.model_dump(mode="json"))
-            if data.collate:
-                import_reference(data.collate)
+            load_collate(data.model_dump(mode="json")["collate"])
         except SparsebenchError as error:
             problems.append(f"data.name = {data.name!r}: {error}")
             continue
@@ -91,6 +90,6 @@ def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, seeds: Se
         )
     if own_trainer:  # It may make inputs of samples in its own way.
         return
-    collate = import_reference(data.collate) if data.collate else default_collate
+    collate = load_collate(data.model_dump(mode="json")["collate"]) or default_collate
     inputs, _ = collate([splits.val[index] for index in range(min(2, splits.samples["val"]))])
     check_outputs(network, to_device(inputs, torch.float, torch.device("cpu")), splits.classes)

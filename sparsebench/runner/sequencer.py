@@ -141,7 +141,7 @@ def _drive(
             driver.prepare()
             if driver.is_needed and not number:
                 note_start(store.root, started_at)
-            driver.carry_out(() if number else begin(driver.threads))
+            driver.carry_out(() if number else (*begin(driver.threads), *driver.crowding))
         settle(store)
         before, left = left, still_open(plan, store)
         if not left or left == before:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from sparsebench import processes
-from sparsebench.errors import StoreError
+from sparsebench.errors import Ending, StoreError
 from sparsebench.runner.tasks import Said, Setup, Started, Task
 from sparsebench.store.records import StageRecord
 
@@ -153,7 +153,7 @@ def _stand_alone() -> None:
 
 def _exit(*_: object) -> NoReturn:
     """Unwind, so that no half-written file is left."""
-    sys.exit(TERMINATED)
+    raise Ending(TERMINATED)
 
 
 def _end_with(sentinel: int) -> None:

@@ -17,12 +17,12 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends import Backend, build_backend
-from sparsebench.data import Splits, load_splits
+from sparsebench.data import Splits, load_collate, load_splits
 from sparsebench.errors import ContractError, LostError, NoEffectWarning, StoreError
 from sparsebench.models import build_model
 from sparsebench.pruning.structure import Structure, apply_structure
 from sparsebench.quantization import Recording
-from sparsebench.registry import TRAINERS, import_reference
+from sparsebench.registry import TRAINERS
 from sparsebench.store.records import StageKind, StageRecord
 from sparsebench.store.results import EpochRecord, Result, TrainResult
 from sparsebench.store.run_directory import Store
@@ -141,8 +141,7 @@ class Workbench:
         if calibration_batches:
             wanted["calibration_batches"] = calibration_batches
         declared = apply_settings(trainer, wanted)
-        collate = import_reference(data["collate"]) if data["collate"] else None
-        trainer.load_dataloaders(batch_size=train["batch_size"], collate_fn=collate)
+        trainer.load_dataloaders(batch_size=train["batch_size"], collate_fn=load_collate(data["collate"]))
         return trainer, declared
 
     def trainer_of(
