@@ -121,7 +121,7 @@ def test_a_factory_that_raises_is_three_lines(own):
 
 
 @pytest.mark.parametrize(
-    ("text", "what"), [("1 +", "SyntaxError: "), ("print(x)", "NameError: "), ("exit(3)", "It calle")]
+    ("text", "what"), [("1 +", "SyntaxError: "), ("print(x)", "NameError: "), ("exit(3)", "It called")]
 )
 def test_a_module_that_cannot_be_imported_says_where(tmp_path, monkeypatch, text, what):
     (tmp_path / "broken_module.py").write_text(f"y = 0\n{text}\n")
@@ -166,17 +166,15 @@ def test_interrupts_and_errors_of_ours_pass_as_they_are(error):
 
 
 def test_what_no_line_of_a_users_own_has_a_part_in_stays_as_it_is():
-    code = (
-        "from sparsebench.errors import own_code\nimport json\ntry:\n with own_code(('model', None)): json.loads('{')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", f"{code}except ValueError as error: print(type(error))"], check=True)
-    assert done.returncode == 0
+    code = "import json\nfrom sparsebench.errors import own_code\nwith own_code(('model', None)): json.loads('{')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("json.decoder.JSONDecodeError: Expecting property name")
 
 
 def run(own, *overrides, jobs="1", options=()):
     arguments = tiny_arguments(
-        "schemes=fp32", "thresholds=0", "train.epochs=1", "train.batch_size=8", f"model.name={own}:Net",
-        f"data.name={own}:rows", *overrides,
+        "schemes=fp32", "thresholds=0", "train.epochs=1", "train.batch_size=8", "model.options={}",
+        f"model.name={own}:Net", f"data.name={own}:rows", *overrides,
     )  # fmt: skip
     return sparsebench("run", *arguments, "--jobs", jobs, *options, "--no-report", cwd=Path.cwd())
 
@@ -185,7 +183,6 @@ def run(own, *overrides, jobs="1", options=()):
     ("override", "jobs", "sentence"),
     [
         ("train.trainer={}:Leaves", "1", "It called sys.exit(0)"),
-        ("train.trainer={}:Leaves", "2", "It called sys.exit(0)"),
         ("train.trainer={}:Vanishes", "2", "The worker process died while it ran this stage (exit code 0)."),
     ],
 )

@@ -1,5 +1,6 @@
 """The sections of a config, frozen, and what they are made of: values that keys may have, and how they are written."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -9,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -19,10 +21,24 @@ from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES,
 Item = TypeVar("Item")
 
 
+_NUMBER = re.compile(r"\b(?:int|float)\b")
+
+
 class Section(BaseModel):
     """A part of the config: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is meant; pydantic takes them for 1 and 0."""
+        kind = str(cls.model_fields[str(info.field_name)].annotation)
+        if _NUMBER.search(kind) and "bool" not in kind:
+            inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(one, bool) for one in inner):
+                raise ValueError("true and false are no numbers; give one.")
+        return value
 
 
 def named(registry: Registry) -> AfterValidator:
@@ -72,7 +88,7 @@ Increasing = Annotated[Axis[Item], AfterValidator(_increasing)]
 Tables = Annotated[tuple[Item, ...], BeforeValidator(_tables), AfterValidator(_unique)]
 NamedTables = Annotated[tuple[Item, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique)]
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
 BetweenZeroAndOne = Annotated[float, Field(gt=0, lt=1)]

@@ -35,6 +35,7 @@ from sparsebench.config.sections import (
 from sparsebench.config.training import DistillConfig, LearningScheduleConfig, OptimizerConfig, QatConfig, TrainConfig
 from sparsebench.errors import ConfigError
 from sparsebench.registry import SCHEMES, nearest
+from sparsebench.wording.text import shorten
 
 _BELOW_ONE = "allowed is 0 up to, not including, 1"
 _UP_TO_ONE = "allowed is above 0, at most 1"
@@ -239,6 +240,8 @@ def _what(fault: ErrorDetails, names: Sequence[str], key: str) -> str:
     found, context = fault["input"], fault.get("ctx", {})
     allowed = _RANGES.get(key, "it must be above 0")
     match fault["type"]:
+        case "less_than_equal" if key not in _RANGES:
+            return f" = {shorten(repr(found), 40)} is out of range; at most {context['le']} is allowed."
         case "extra_forbidden":
             return f" is no key of {_known(names)}"
         case "value_error" if isinstance(found, Mapping):
@@ -251,13 +254,21 @@ def _what(fault: ErrorDetails, names: Sequence[str], key: str) -> str:
             return f" = {found!r} is no number; {allowed}."
         case "int_parsing" | "int_type" | "int_from_float":
             return f" = {found!r} is no whole number; {allowed}."
+        case "missing":
+            return " is missing; give it."
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f" = {found!r} is no table; write it as [{key}], or {{ ... }}."
+        case "string_type":
+            return f" = {found!r} is no text; put it in quotes."
+        case "bool_type" | "bool_parsing":
+            return f" = {found!r} is not allowed; write true or false."
         case "too_short":
             return " is empty; name at least one value."
         case "literal_error":
             return f" = {found!r} is not allowed; choose {context['expected']}."
         case "string_pattern_mismatch":
             return f" = {found!r} is not allowed; write 'cpu', 'cuda' or 'cuda:0'."
-    return f" = {found!r}: {fault['msg']}."
+    return f" = {found!r}: {fault['msg'].replace('Input should', 'it must')}."
 
 
 def _known(names: Sequence[str]) -> str:

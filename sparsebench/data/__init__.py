@@ -31,17 +31,33 @@ SPLIT_NAMES = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset in three map-style splits of ``(input, label)``, labels 0 to ``classes - 1``."""
+    """A dataset in three map-style splits of ``(input, label)``, labels 0 to ``classes - 1``.
+
+    Samples of another form are for ``collate``, which makes ``(inputs, labels)`` of a list of them.
+    """
 
     train: Dataset[Any]
     val: Dataset[Any]
     test: Dataset[Any]
     classes: int
+    collate: Callable[[list[Any]], Any] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of the first training sample, without the batch."""
-        return tuple(getattr(self.train[0][0], "shape", ()))
+        """Shape of the first training sample, without the batch.
+
+        Raises:
+            DataError: where samples are no pairs, and nothing makes pairs of them.
+        """
+        sample = self.train[0]
+        if isinstance(sample, tuple | list):
+            return tuple(getattr(sample[0], "shape", ()))
+        if self.collate is None:
+            raise DataError(
+                f"A training sample is {type(sample).__name__}, not (input, label). Give a function that makes "
+                "(inputs, labels) of a list of samples as data.collate = 'package.module:callable'."
+            )
+        return tuple(getattr(self.collate([sample])[0], "shape", (0,)))[1:]
 
     @property
     def samples(self) -> dict[str, int]:

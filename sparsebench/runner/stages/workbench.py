@@ -4,7 +4,7 @@ import io
 import random
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -86,9 +86,10 @@ class Workbench:
 
     def splits(self, data: Mapping[str, Any]) -> Splits:
         """Return the splits of a dataset; they are loaded once in a process."""
-        name = repr((data["name"], data["options"]))
+        name = repr((data["name"], data["options"], data["collate"]))
         if name not in self._splits:
-            self._splits[name] = load_splits(data["name"], data["options"])
+            loaded = load_splits(data["name"], data["options"])
+            self._splits[name] = replace(loaded, collate=load_collate(data["collate"]))
         return self._splits[name]
 
     def record(self, kind: StageKind, key: str | None) -> StageRecord:
