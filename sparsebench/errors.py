@@ -159,6 +159,11 @@ def own_code(*named: tuple[str, str | None]) -> Iterator[None]:
         raise UserCodeError(_three_lines(error, places, references)) from error
 
 
+def where_in_own_code(error: BaseException) -> str:
+    """Return where a user's own code was running when it raised, as a sentence; empty where none was."""
+    return _told(_own_places(error, []))
+
+
 def printable(text: str) -> str:
     """Return text that can be written as UTF-8: bytes that are no text, and halves of characters, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -207,8 +212,12 @@ def _three_lines(error: BaseException, places: Sequence[_Place], references: _Re
         else:
             line = f"{type(error).__name__}: {' '.join(lines)}".rstrip(": ")
         raised = line if len(line) <= _MOST_SHOWN else f"{line[: _MOST_SHOWN - 1]}…"
-    where = "In {}, line {}, {}.".format(*places[-1]) if places else "No line of your own code was running."
+    where = _told(places) or "No line of your own code was running."
     return printable(f"{what} raised an error:\n{raised}\n{where}")
+
+
+def _told(places: Sequence[_Place]) -> str:
+    return "In {}, line {}, {}.".format(*places[-1]) if places else ""
 
 
 def _whose(places: Sequence[_Place], references: _References) -> tuple[str, str] | None:

@@ -6,13 +6,14 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from sweeps import sparsebench, tiny_arguments
 from torch.utils.data import DataLoader
 
 from sparsebench import load_run
 from sparsebench.data import load_splits
-from sparsebench.errors import DataError, Ending, UserCodeError, own_code
-from sparsebench.models import build_model
+from sparsebench.errors import DataError, Ending, ModelError, UserCodeError, own_code
+from sparsebench.models import build_model, check_outputs
 from sparsebench.registry import import_reference
 
 OWN = """
@@ -156,6 +157,14 @@ def test_the_innermost_callable_that_was_running_is_named(own):
     assert lines[0] == f"Model '{own}:Forgetful' raised an error:"
     assert lines[1].startswith("JSONDecodeError: Expecting property name")
     assert f"line {line_of('json.loads')}, Forgetful.forward" in lines[2], "the json module is no user's own"
+
+
+def test_a_network_that_cannot_take_the_data_says_where(own):
+    net = build_model(f"{own}:Net", 2, (4,))
+    with pytest.raises(
+        ModelError, match=rf"RuntimeError: .*options that fit .* In .*, line {line_of('relu')}, Net\.forw"
+    ):
+        check_outputs(net, torch.rand(2, 5), 2)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Ending(143), DataError("ours")])

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.errors import ModelError, SparsebenchError, own_code
+from sparsebench.errors import ModelError, SparsebenchError, own_code, where_in_own_code
 from sparsebench.registry import MODELS
 
 if TYPE_CHECKING:
@@ -85,9 +85,11 @@ def check_outputs(net: nn.Module, inputs: Any, classes: int) -> None:
             outputs = net.eval()(inputs)
     except Exception as error:  # Whatever a network of the user's own may raise.
         reason = str(error).strip().partition("\n")[0]
+        where = where_in_own_code(error)
         raise ModelError(
             f"{name} cannot take a batch{f' of shape {shape}' * bool(shape)} of these data "
             f"({type(error).__name__}: {reason}); choose a network for such samples, or options that fit it to them."
+            f"{' ' * bool(where)}{where}"
         ) from error
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
         found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
