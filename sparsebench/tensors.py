@@ -1,10 +1,11 @@
 """The tensors inside what a network takes, returns or keeps in its state dict."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
@@ -34,6 +35,18 @@ def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
     held = [getattr(tensor, name) for name in names]
     parts = [part for value in held if isinstance(value, Tensor) for part in parts_of(value)]
     return tuple(sorted(parts, key=lambda part: -part.numel()))
+
+
+def memory_of(tensor: Tensor) -> Hashable:
+    """Return what tells the memory of a tensor from that of others: equal for two that are one weight.
+
+    A parameter under two names, two parameters of one storage and a transposed view of one are one weight; parts of a
+    storage that others have the rest of are not.
+    """
+    plain = parts_of(tensor)[0]
+    if is_lazy(plain) or plain.layout is not torch.strided or plain.is_meta or not plain.numel():
+        return id(tensor)
+    return plain.device, plain.data_ptr(), plain.numel(), plain.dtype
 
 
 def is_tensor(value: Any) -> bool:

@@ -123,7 +123,7 @@ class TrainerContract:
     def test_training_ends_at_exactly_the_threshold(self, tmp_path: Path) -> None:
         trainer = self._loaded(tmp_path, pruning=True)
         trained = self._train(trainer, self.network(), prune_threshold=self.threshold)
-        weights = [weight.parameter for weight in prunable_weights(trained)]
+        weights = [weight.values() for weight in prunable_weights(trained)]
         prunable = sum(weight.numel() for weight in weights)
         zeros = sum(int((weight == 0).sum()) for weight in weights)
         if self.exact_sparsity:
@@ -134,7 +134,7 @@ class TrainerContract:
 
     def test_training_without_pruning_leaves_the_network_dense(self, tmp_path: Path) -> None:
         trained = self._train(self._loaded(tmp_path), self.network(), prune_threshold=self.threshold)
-        zeros = sum(int((weight.parameter == 0).sum()) for weight in prunable_weights(trained))
+        zeros = sum(int((weight.values() == 0).sum()) for weight in prunable_weights(trained))
         assert zeros == 0, f"pruning is off, but {zeros} weights are zero; prune only where self.pruning is True."
 
     def test_evaluate_returns_an_accuracy_and_the_network(self, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ ALLOWED = {
     "measure": COMMON | {"tensors"},
     "timing": COMMON | {"processes"},
     "backends": COMMON | {"quantization", "tensors"},
-    "training": COMMON | {"config", "models", "processes", "pruning"},
+    "training": COMMON | {"config", "models", "processes", "pruning", "tensors"},
     "testing": COMMON | {"config", "pruning", "training"},
     "runner": COMMON
     | {

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsebench.tensors import parts_of, tensors_in
+from sparsebench.tensors import memory_of, parts_of, tensors_in
 
 _BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
 _PER_CHANNEL = (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams)
@@ -86,7 +86,7 @@ def _distinct(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor, bool]]:
     for name, value in state.items():
         for tensor in tensors_in(value):
             for number, part in enumerate(parts := parts_of(tensor)):
-                place = (part.untyped_storage().data_ptr(), part.storage_offset(), part.shape, part.dtype)
+                place = memory_of(part)
                 if part.numel() and place not in seen:
                     seen.add(place)
                     plain = len(parts) == 1
@@ -121,8 +121,9 @@ def count_zeros(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
 
 
 def parameter_counts(net: nn.Module) -> tuple[int, int]:
-    """Return the number of parameters of ``net`` and how many of them are zero; a tied parameter counts once."""
-    counts = count_zeros(dict(net.named_parameters())).values()
+    """Return the number of parameters of ``net`` and how many of them are zero; one memory is one of them."""
+    distinct = {memory_of(parameter): parameter for parameter in net.parameters()}
+    counts = count_zeros({str(number): parameter for number, parameter in enumerate(distinct.values())}).values()
     return sum(elements for elements, _ in counts), sum(zeros for _, zeros in counts)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection, Sequence
 from torch import Tensor, nn
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import PrunableWeight, WeightPruner, elements
+from sparsebench.pruning.base import WeightPruner
 from sparsebench.pruning.selection import NotFiniteError, Selector, zero_smallest
+from sparsebench.pruning.weights import PrunableWeight, elements
 
 
 def prune_net(
@@ -52,14 +53,20 @@ def zero_smallest_of(
     Raises:
         PruningError: where a weight is NaN or infinite; nothing is changed then.
     """
+    # Of a computed weight the values are a copy, of which only the zeros are taken over.
+    values = [weight.parameter if weight.computed is None else weight.values().clone() for weight in weights]
     try:
-        select([weight.parameter for weight in weights], count)
+        select(values, count)
     except NotFiniteError as error:
         name = weights[error.index].name
         raise PruningError(
             f"The weight {name} holds NaN or infinity, so the smallest weights cannot be told. "
             "Training has diverged; lower the learning rate, or start from a sound checkpoint."
         ) from error
+    if count > 0:
+        for weight, selected in zip(weights, values, strict=True):
+            if weight.computed is not None:
+                weight.zero(selected == 0)
 
 
 class Magnitude(WeightPruner):

@@ -45,13 +45,13 @@ class NM(WeightPruner):
         """
         share = min(1.0, threshold / (1 - self.n / self.m))
         for weight in self.weights_of(net, threshold):
-            if weight.parameter.shape[1] >= self.m:
-                surplus = self._surplus(weight.parameter)
-                weight.parameter.masked_fill_(_smallest_share(weight.parameter, surplus, share), 0)
+            values = weight.values()
+            if values.shape[1] >= self.m:
+                weight.zero(_smallest_share(values, self._surplus(values), share))
         return net
 
     def _surplus(self, weight: Tensor) -> Tensor:
-        rows = weight.detach().abs().movedim(1, -1)
+        rows = weight.abs().movedim(1, -1)
         whole = rows.shape[-1] // self.m * self.m
         groups = rows[..., :whole].reshape(*rows.shape[:-1], -1, self.m)
         masks = [_not_largest(groups, self.n).flatten(-2)]
@@ -73,8 +73,8 @@ def _smallest_share(weight: Tensor, candidates: Tensor, share: float) -> Tensor:
     count = round(share * int(candidates.sum()))
     if count == 0:
         return torch.zeros_like(candidates)
-    limit = weight.detach().abs()[candidates].float().kthvalue(count).values
-    return candidates & (weight.detach().abs().float() <= limit)
+    limit = weight.abs()[candidates].float().kthvalue(count).values
+    return candidates & (weight.abs().float() <= limit)
 
 
 def _check(n: int, m: int) -> None:

@@ -7,16 +7,9 @@ from typing import Any
 from torch import nn
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import (
-    PrunableWeight,
-    Pruner,
-    build_pruner,
-    check_threshold,
-    elements,
-    is_structural,
-    prunable_weights,
-)
+from sparsebench.pruning.base import Pruner, build_pruner, check_threshold, is_structural
 from sparsebench.pruning.magnitude import zero_smallest_of
+from sparsebench.pruning.weights import PrunableWeight, elements, prunable_weights
 from sparsebench.registry import nearest
 
 

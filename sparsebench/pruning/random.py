@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import PrunableWeight, WeightPruner
+from sparsebench.pruning.base import WeightPruner
 from sparsebench.pruning.selection import zero_smallest
+from sparsebench.pruning.weights import PrunableWeight
 
 
 class Random(WeightPruner):
@@ -54,12 +55,12 @@ class Random(WeightPruner):
         if self.proportions == "global":
             zero_smallest(scores, count)
         else:
-            magnitudes = [weight.parameter.detach().clone() for weight in weights]
+            magnitudes = [weight.values().clone() for weight in weights]
             zero_smallest(magnitudes, count)
             for score, pruned in zip(scores, magnitudes, strict=True):
                 zero_smallest([score], int((pruned == 0).sum()))
         for weight, score in zip(weights, scores, strict=True):
-            weight.parameter.masked_fill_(score == 0, 0)
+            weight.zero(score == 0)
         return net
 
     def _rank(self, weight: PrunableWeight) -> Tensor:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsebench.errors import PruningError, SparsebenchError, UnreachedWarning
-from sparsebench.pruning.base import Pruner, is_structural, prunable_weights
+from sparsebench.pruning.base import Pruner, is_structural
+from sparsebench.pruning.weights import PrunableWeight, prunable_weights, weight_of
 from sparsebench.registry import SCHEDULES
 
 INITIAL_SPARSITY = 0.01
@@ -166,7 +167,7 @@ class Masks:
         """
         weights = [self._weight(net, name, zeros) for name, zeros in self.zeros.items()]
         for weight, zeros in zip(weights, self.zeros.values(), strict=True):
-            weight.masked_fill_(zeros.to(weight.device), 0)
+            weight.zero(zeros)
 
     def after_step(self, net: nn.Module, step: int, end_of_epoch: bool, optimizer: Optimizer) -> None:  # noqa: ARG002
         """Set the zeros of ``net`` back after any training step, where no ``GradualPruning`` makes more of them."""
@@ -203,17 +204,18 @@ class Masks:
         self.apply(net)
 
     @staticmethod
-    def _weight(net: nn.Module, name: str, zeros: Tensor) -> nn.Parameter:
+    def _weight(net: nn.Module, name: str, zeros: Tensor) -> PrunableWeight:
         try:
-            weight = net.get_parameter(name)
+            weight = weight_of(net, name)
         except AttributeError as error:
             raise PruningError(
                 f"{type(net).__name__} has no weight {name}, whose zeros are to be kept; "
                 "capture them in this network, or in one with the same names."
             ) from error
-        if weight.shape != zeros.shape:
+        shape = tuple(weight.parameter.shape)
+        if shape != zeros.shape:
             raise PruningError(
-                f"The weight {name} has the shape {tuple(weight.shape)}, but zeros of the shape {tuple(zeros.shape)} "
+                f"The weight {name} has the shape {shape}, but zeros of the shape {tuple(zeros.shape)} "
                 "are to be kept; capture them again once the network has its final structure."
             )
         return weight
@@ -232,5 +234,5 @@ def capture_zeros(net: nn.Module, include_classifier: bool = True, keep: Collect
         Masks on the device of the weights; empty for a network without zeros.
     """
     weights = prunable_weights(net, include_classifier, keep)
-    found = {weight.name: weight.parameter.detach() == 0 for weight in weights}
+    found = {weight.name: weight.values() == 0 for weight in weights}
     return Masks({name: zeros for name, zeros in found.items() if bool(zeros.any())})

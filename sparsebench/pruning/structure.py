@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsebench.errors import ModelError
-from sparsebench.pruning.base import nonzero_elements, prunable_weights
+from sparsebench.pruning.weights import nonzero_elements, prunable_weights
 
 Size = int | tuple[int, ...]
 

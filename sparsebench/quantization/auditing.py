@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,7 @@ from sparsebench.errors import NoEffectWarning
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS
 from sparsebench.quantization.floats import SHORT_NAMES, InPrecision
 from sparsebench.quantization.torch_ao import int8_weights
-from sparsebench.tensors import parts_of, tensors_in
+from sparsebench.tensors import memory_of, parts_of, tensors_in
 
 _LAYERS = (
     _ConvNd,
@@ -71,7 +71,7 @@ def audit(network: nn.Module) -> tuple[LayerFact, ...]:
 
     Parameters that a module of another kind owns are listed one by one where at least two of their dimensions are
     larger than 1; vectors that scale channels are not. Normalisation layers are left out. Weights that two layers
-    share are counted in each of them.
+    share are counted in the first of them; once they are quantized, each layer holds its own.
 
     Args:
         network: a float network, or what a scheme's ``convert`` returned.
@@ -80,10 +80,10 @@ def audit(network: nn.Module) -> tuple[LayerFact, ...]:
         One fact a layer, in the order of the network's modules.
     """
     if not isinstance(network, InPrecision):
-        return tuple(_facts(network, ""))
+        return tuple(_facts(network, "", set()))
     # Autocast holds weights in float32 and multiplies in its own format.
     computed_in = SHORT_NAMES[network.dtype]
-    return tuple(replace(fact, computed_in=computed_in) for fact in _facts(network.network, ""))
+    return tuple(replace(fact, computed_in=computed_in) for fact in _facts(network.network, "", set()))
 
 
 def int8_fraction(facts: Sequence[LayerFact]) -> float:
@@ -124,15 +124,17 @@ def warn_no_effect(scheme: str, facts: Sequence[LayerFact]) -> None:
     warnings.warn(text, NoEffectWarning, stacklevel=2)
 
 
-def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:
+def _facts(module: nn.Module, name: str, seen: set[Hashable]) -> Iterator[LayerFact]:
     weights = int8_weights(module)
     if weights:
         # What lies below a quantized layer are its packed weights once more.
         yield _fact(name, module._get_name(), module, weights)  # type: ignore[no-untyped-call]
         return
-    own = dict(module.named_parameters(recurse=False))
+    own = {key: value for key, value in module.named_parameters(recurse=False) if memory_of(value) not in seen}
+    seen.update(memory_of(value) for value in own.values())
     if isinstance(module, _LAYERS):
-        weights = [value for value in own.values() if value.dim() >= 2]
+        # Biases of attention have as many dimensions as what they are put before.
+        weights = [value for key, value in own.items() if value.dim() >= 2 and not key.startswith("bias")]
         if weights:
             yield _fact(name, type(module).__name__, module, weights)
     elif not isinstance(module, _NORMS):
@@ -146,7 +148,7 @@ def _facts(module: nn.Module, name: str) -> Iterator[LayerFact]:
         if packed:
             yield _fact(_join(name, key), f"Quantized{kind.removesuffix(_PACKED)}", module, packed)
     for key, child in module.named_children():
-        yield from _facts(child, _join(name, key))
+        yield from _facts(child, _join(name, key), seen)
 
 
 def _join(path: str, key: str) -> str:

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sparsebench.errors import SparsebenchError
+from sparsebench.errors import ModelError, SparsebenchError
 from sparsebench.pruning.structure import Structure, apply_structure, changed_structure
+from sparsebench.tensors import memory_of
 from sparsebench.training.steps import BestEpoch, Epoch
 
 _FORMAT = 1
@@ -58,6 +60,37 @@ def save_network(net: nn.Module, path: Path) -> None:
     save_atomically(
         {k: v.cpu().contiguous() if isinstance(v, Tensor) else v for k, v in net.state_dict().items()}, path
     )
+
+
+def save_weights(net: nn.Module, path: Path) -> None:
+    """Save the tensors of a network as safetensors, on the CPU; what lies in the same memory is written once."""
+    state: dict[str, Tensor] = {}
+    seen = set()
+    for name, value in net.state_dict().items():
+        if isinstance(value, Tensor) and (place := memory_of(value)) not in seen:
+            seen.add(place)
+            # A copy of its own: parts of one storage, as cuDNN has those of an LSTM, are no shared weights.
+            state[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    safetensors.torch.save_file(state, path)
+
+
+def load_saved(net: nn.Module, path: Path) -> None:
+    """Load what ``save_weights`` saved into a network of the same layers and sharing, in place.
+
+    Raises:
+        ModelError: where a tensor is missing, or is of another network.
+    """
+    state = safetensors.torch.load_file(path)
+    own = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    filled = {memory_of(own[name]) for name in state if name in own}
+    lost = [name for name, value in own.items() if memory_of(value) not in filled]
+    other = [name for name in state if name not in own or own[name].shape != state[name].shape]
+    if lost or other:
+        raise ModelError(
+            f"The saved network {str(path)!r} is not of what its factory builds now: {', '.join([*lost, *other][:5])} "
+            "differ. Build it as it was built for the training, or start the run again under another name."
+        )
+    net.load_state_dict(state, strict=False)
 
 
 def save_atomically(content: Any, path: Path) -> None:

@@ -156,7 +156,10 @@ def test_layers_that_are_named_stay_dense(pruner):
 
 @pytest.mark.parametrize("pruner", [Magnitude, LayerMagnitude, Random, NM])
 def test_a_network_without_prunable_weights_is_told(pruner):
-    with pytest.warns(NoEffectWarning, match="Nothing was pruned: Sequential has no Conv, Linear, LSTM or GRU weights"):
+    with pytest.warns(
+        NoEffectWarning,
+        match="Nothing was pruned: Sequential has no Conv, Linear, LSTM, GRU or MultiheadAttention weights",
+    ):
         pruner().prune(nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), 0.5)
 
 

@@ -184,7 +184,10 @@ def test_a_weight_that_is_no_number_is_named_and_nothing_is_changed(value):
 
 def test_nothing_prunable_is_a_warning():
     net = nn.Sequential(nn.ReLU(), nn.Linear(3, 2))
-    with pytest.warns(NoEffectWarning, match="Nothing was pruned: Sequential has no Conv, Linear, LSTM or GRU weights"):
+    with pytest.warns(
+        NoEffectWarning,
+        match="Nothing was pruned: Sequential has no Conv, Linear, LSTM, GRU or MultiheadAttention weights",
+    ):
         prune_net(net, 0.5)
     assert zeros(prune_net(net, 0.5, include_classifier=True), include_classifier=True) == 3
 

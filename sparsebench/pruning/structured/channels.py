@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import prunable_weights
+from sparsebench.pruning.weights import prunable_weights
 from sparsebench.tensors import mapped, tensors_in
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsebench.errors import PruningError
-from sparsebench.pruning.base import prunable_weights
 from sparsebench.pruning.structure import dense_shapes
 from sparsebench.pruning.structured.channels import ChannelGroup
+from sparsebench.pruning.weights import prunable_weights
 
 IMPORTANCES: dict[str, Callable[[], Any]] = {
     "l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),

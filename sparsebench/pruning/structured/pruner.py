@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparsebench.errors import NoEffectWarning, PruningError, UnreachedWarning
-from sparsebench.pruning.base import check_threshold, nothing_prunable, prunable_weights
+from sparsebench.pruning.base import check_threshold, nothing_prunable
 from sparsebench.pruning.per_layer import check_patterns
 from sparsebench.pruning.structure import Replaced, Shrinking, follow, observe_shrinking, shrink
 from sparsebench.pruning.structured.channels import ChannelGraph
@@ -25,6 +25,7 @@ from sparsebench.pruning.structured.choices import (
     copy_gradients,
     group_scores,
 )
+from sparsebench.pruning.weights import prunable_weights
 from sparsebench.registry import unknown_name
 
 

@@ -20,7 +20,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     # how far is a choice, and choices are not made on test data.
     splits = bench.splits(parent.settings["data"])
     trainer = bench.trainer_of(parent, splits=replace(splits, test=splits.val))
-    network = bench.trained(parent)
+    network = bench.trained(parent, to_train_on=True)
 
     def accuracy() -> float:
         return check_evaluated(trainer.evaluate(net=network, quant_mode=False))[0]
@@ -32,13 +32,15 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
         layers[weight.layer].append(weight)
     for layer, weights in layers.items():
         count = sum(weight.parameter.numel() for weight in weights)
-        before = [weight.parameter.detach().clone() for weight in weights]
+        # All of the layer: where weights are computed, zeros may lie in several of its parameters.
+        held = list(network.get_submodule(layer).parameters())
+        before = [parameter.detach().clone() for parameter in held]
         about: dict[str, Any] = {"layer": layer, "kind": weights[0].kind, "weights": count}
         for threshold in sorted(stage.settings["thresholds"]):
             zero_smallest_of(weights, round(threshold * count))
             points.append(SensitivityPoint(**about, threshold=threshold, accuracy=accuracy()))
         with torch.no_grad():
-            for weight, values in zip(weights, before, strict=True):
-                weight.parameter.copy_(values)
+            for parameter, values in zip(held, before, strict=True):
+                parameter.copy_(values)
     result = SensitivityResult(samples=splits.samples["val"], dense_accuracy=dense, points=tuple(points))
     return Outcome(result=result)

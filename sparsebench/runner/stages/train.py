@@ -9,16 +9,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
 from sparsebench.config import PruneConfig, PrunerConfig, TrainConfig
 from sparsebench.data import Splits
 from sparsebench.errors import ModelError, NoEffectWarning
-from sparsebench.measure.compute import count_macs
+from sparsebench.measure.compute import LayerCompute, count_macs
 from sparsebench.measure.size import count_zeros, parameter_counts
-from sparsebench.pruning import all_weights, asked_zeros, prunable_weights
+from sparsebench.pruning import all_weights, asked_zeros, out_of_reach, prunable_weights, rows_of_layers, write_out
 from sparsebench.pruning.structure import apply_structure, structure_of
 from sparsebench.registry import PRUNERS
 from sparsebench.runner.plan import Stage
@@ -38,6 +37,7 @@ from sparsebench.runner.stages.workbench import (
 )
 from sparsebench.store.results import EpochRecord, LayerSparsity, LoadedWeights, TrainResult
 from sparsebench.timing import batch_of
+from sparsebench.training.checkpoints import save_weights
 from sparsebench.training.contract import TrainerLike, apply_settings, check_trained
 from sparsebench.training.weights import load_weights
 
@@ -47,7 +47,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     settings, folder = stage.settings, bench.store.directory("train", stage.key)
     splits = bench.splits(settings["data"])
     parent = bench.record("train", stage.parent) if stage.parent else None
-    old_net = bench.trained(parent) if parent else None
+    old_net = bench.trained(parent, to_train_on=True) if parent else None
     seed_everything(settings["seed"])
     network = build_network(settings, splits.classes, splits.input_shape)
     fresh = {name: tensor.shape for name, tensor in network.state_dict().items()}
@@ -69,9 +69,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     seconds = time.perf_counter() - started
     _check_shapes(fresh, trained, may_shrink="pruner" in declared and _is_structured(settings))
     artifacts = {
-        NETWORK: bench.store.save_artifact(
-            "train", stage.key, NETWORK, lambda path: safetensors.torch.save_model(trained, str(path))
-        )
+        NETWORK: bench.store.save_artifact("train", stage.key, NETWORK, lambda path: save_weights(trained, path))
     }
     inputs = first_inputs(trainer, settings["seed"])
     if example := _example(inputs):
@@ -183,19 +181,24 @@ def _result(
 ) -> TrainResult:
     """Return the record of a trained network: counts are taken from the network itself, never from the trainer.
 
-    What was removed with its channels counts as zero: ``fresh`` holds the shapes before that.
+    What was removed with its channels counts as zero: ``fresh`` holds the shapes before that. Weights that ``trained``
+    computes from others are written out, in place: parameters are those of the network that ships.
     """
     train, pruner = settings["train"], settings["pruner"]
-    removed = {name: fresh[name].numel() - tensor.numel() for name, tensor in trained.named_parameters()}
+    removed = {n: fresh[n].numel() - tensor.numel() for n, tensor in trained.named_parameters(remove_duplicate=False)}
     prune = settings["prune"] or PruneConfig().model_dump()
     kept = [pattern for pattern, own in prune["per_layer"].items() if own == 0]
-    prunable = {weight.name for weight in prunable_weights(trained, prune["include_classifier"], kept)}
+    prunable = {weight.weight_name for weight in prunable_weights(trained, prune["include_classifier"], kept)}
     asked = settings["threshold"]
     if asked and prune["per_layer"] and not _is_structured(settings):
         zeros, among = asked_zeros(trained, asked, prune["per_layer"], prune["include_classifier"])
         asked = zeros / among if among else 0.0
+    if pruner and not _is_structured(settings) and (lost := out_of_reach(trained)):
+        warnings.warn(lost, NoEffectWarning, stacklevel=2)
+    write_out(trained)
     layers = _layers(trained, prunable, removed)
     parameters, parameter_zeros = parameter_counts(trained)
+    gone = sum(removed[name] for name, _ in trained.named_parameters() if name in removed)
     history = tuple(EpochRecord(**asdict(epoch)) for epoch in getattr(trainer, "history", ()))
     best = getattr(trainer, "best_epoch", None)
     epochs = 0 if loaded and loaded.complete else train["epochs"]
@@ -217,10 +220,10 @@ def _result(
         asked_sparsity=asked,
         prunable_weights=sum(layer.weights for layer in layers if layer.prunable),
         prunable_zeros=sum(layer.zeros for layer in layers if layer.prunable),
-        parameters=parameters + sum(removed.values()),
-        parameter_zeros=parameter_zeros + sum(removed.values()),
-        structured=any(removed.values()),
-        removed_parameters=sum(removed[name] for name in prunable),
+        parameters=parameters + gone,
+        parameter_zeros=parameter_zeros + gone,
+        structured=gone > 0,
+        removed_parameters=sum(removed.get(name, 0) for name in prunable),
         layers=layers,
         samples_per_second=epochs * (epoch_samples or splits.samples["train"]) / seconds,
         epoch_samples=epoch_samples,
@@ -233,9 +236,9 @@ def _layers(trained: nn.Module, prunable: Collection[str], removed: Mapping[str,
     counts: dict[tuple[str, str, bool], list[int]] = defaultdict(lambda: [0, 0])
     for weight in all_weights(trained):
         weights, zeros = count_zeros({weight.name: weight.parameter})[weight.name]
-        count = counts[weight.layer, weight.kind, weight.name in prunable]
-        count[0] += weights + removed[weight.name]
-        count[1] += zeros + removed[weight.name]
+        count, gone = counts[weight.layer, weight.kind, weight.name in prunable], removed.get(weight.name, 0)
+        count[0] += weights + gone
+        count[1] += zeros + gone
     return tuple(
         LayerSparsity(name=name, kind=kind, weights=weights, zeros=zeros, prunable=may)
         for (name, kind, may), (weights, zeros) in counts.items()
@@ -246,10 +249,13 @@ def _with_macs(result: TrainResult, trained: nn.Module, inputs: Any) -> TrainRes
     counts = if_measurable("MACs and theoretical speedup", count_macs, trained, inputs)
     if counts is None:
         return result
-    found = {layer.name: layer for layer in counts.layers}
+    row_of, found = rows_of_layers(trained), defaultdict[str, list[LayerCompute]](list)
+    for count in counts.layers:
+        found[row_of.get(count.name, count.name)].append(count)
     layers = []
     for layer in result.layers:
         # A layer with two rows has its MACs in the first.
-        count = found.pop(layer.name, None)
-        layers.append(replace(layer, macs=count.macs, effective_macs=count.effective_macs) if count else layer)
+        own = found.pop(layer.name, [])
+        macs, effective = sum(count.macs for count in own), sum(count.effective_macs for count in own)
+        layers.append(replace(layer, macs=macs, effective_macs=effective))
     return replace(result, macs=counts.macs, effective_macs=counts.effective_macs, layers=tuple(layers))

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
@@ -20,13 +19,14 @@ from sparsebench.backends import Backend, build_backend
 from sparsebench.data import Splits, load_collate, load_splits
 from sparsebench.errors import ContractError, LostError, NoEffectWarning, StoreError
 from sparsebench.models import build_model
-from sparsebench.pruning.structure import Structure, apply_structure
+from sparsebench.pruning import Structure, apply_structure, write_out
 from sparsebench.quantization import Recording
 from sparsebench.registry import TRAINERS
 from sparsebench.store.records import StageKind, StageRecord
 from sparsebench.store.results import EpochRecord, Result, TrainResult
 from sparsebench.store.run_directory import Store
 from sparsebench.timing import batch_of
+from sparsebench.training.checkpoints import load_saved
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 from sparsebench.training.weights import load_weights
 
@@ -156,12 +156,15 @@ class Workbench:
         on_epoch = self.on_epoch
         return on_epoch and (lambda epoch: on_epoch(EpochRecord(**asdict(epoch)), epochs))
 
-    def trained(self, record: StageRecord) -> nn.Module:
-        """Return the network that a training stage saved, on the CPU, ready to be evaluated; reads no data."""
+    def trained(self, record: StageRecord, to_train_on: bool = False) -> nn.Module:
+        """Return the network that a training stage saved, on the CPU, ready to be evaluated; reads no data.
+
+        Weights that it computes from others are written out, as in a network that ships, unless it is to be trained on.
+        """
         network = build_network(record.settings, *_fed(record))
         apply_structure(network, self.structure(record))
-        safetensors.torch.load_model(network, str(self.store.artifact(record, NETWORK)))
-        return network.eval()
+        load_saved(network, self.store.artifact(record, NETWORK))
+        return network.eval() if to_train_on else write_out(network.eval())
 
     def structure(self, record: StageRecord) -> Structure:
         """Return what removing channels changed in the network of a training stage; empty where none were removed."""
