@@ -62,7 +62,8 @@ class LoadedWeights:
 
     ``source`` is the path or the name in the config, ``sha256`` the digest of the file, None where a library published
     it. ``tensors`` were filled; those in ``fresh`` kept the values that they were built with, those in ``unexpected``
-    are not in the network.
+    are not in the network. ``part`` says where in the file they lay, empty where they were all of it; ``averaged``
+    whether they are averages over training (EMA), and ``passed_over`` where the file has those that are not.
     """
 
     source: str
@@ -70,6 +71,9 @@ class LoadedWeights:
     tensors: int
     fresh: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
+    part: str = ""
+    averaged: bool = False
+    passed_over: str = ""
 
     @property
     def complete(self) -> bool:

@@ -1,28 +1,27 @@
-"""Weights from elsewhere: carried over from a network of similar shape, or brought along in a file.
+"""Weights from elsewhere: carried over from a network of similar shape, or brought along in a file."""
 
-Files are read without running any code of theirs.
-"""
-
-import argparse
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sparsebench.errors import ModelError
+from sparsebench.errors import ModelError, reason
 from sparsebench.models import published_as, published_weights
-from sparsebench.pruning import prunable_weights
-from sparsebench.registry import nearest
-from sparsebench.wording.text import first_of
-
-_NAMES_SHOWN = 8
+from sparsebench.pruning import all_weights, prunable_weights
+from sparsebench.tensors import memory_of
+from sparsebench.training.forms import in_form_of
+from sparsebench.training.misfits import does_not_fit, likely_cause, refuse_unusual, refuse_values, shown
+from sparsebench.training.state_dicts import (
+    Named,
+    StateDict,
+    choose,
+    read_state_dicts,
+    weight_called,
+    without_wrappers,
+)
 
 
 @torch.no_grad()
@@ -81,26 +80,6 @@ def _nothing_fits(old: Mapping[str, Any], new: Mapping[str, Tensor]) -> str:
     )
 
 
-def shown(names: Sequence[Any], nothing: str = "nothing") -> str:
-    """Return the first of some names, and how many more there are."""
-    return first_of([str(name) for name in names], _NAMES_SHOWN) or nothing
-
-
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network")
-_PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before each name."""
-
-_SCALAR = np.float64(0).__reduce__()[0]
-# Classes without behaviour that training scripts often save beside the weights.
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    (_SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
-]
-
-
 @dataclass(frozen=True)
 class Fitted:
     """What became of weights in a network.
@@ -109,11 +88,17 @@ class Fitted:
         tensors: how many of the network's tensors they filled.
         fresh: names of those that kept their own values.
         unexpected: names that the network does not have.
+        part: where in a file they lay, for a sentence; empty where they were all of it.
+        averaged: whether they are averages over training.
+        passed_over: where the same file has weights that were not averaged; empty where it has none.
     """
 
     tensors: int
     fresh: tuple[str, ...]
     unexpected: tuple[str, ...]
+    part: str = ""
+    averaged: bool = False
+    passed_over: str = ""
 
 
 def load_weights(
@@ -140,132 +125,110 @@ def load_weights(
         ModelError: where the checkpoint cannot be had, or does not fit.
     """
     if published_as(weights) is None:
-        state, what = read_state(Path(weights)), f"The checkpoint {weights!r}"
+        found, what = read_state_dicts(Path(weights)), f"The checkpoint {weights!r}"
     else:
-        state, what = published_weights(model, weights, input_shape, options), f"The weights {weights!r} of {model}"
-    return fit_state(net, state, what, new_head, strict)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a file of ``torch.save`` or safetensors, onto the CPU.
-
-    It may lie under ``state_dict``, ``model`` and the like, and its names may begin with ``module.``. Nothing is
-    unpickled but tensors and plain values.
-
-    Raises:
-        ModelError: where the file cannot be read so, or holds no state dict.
-    """
-    if not path.is_file():
-        near = nearest(path.name, [file.name for file in path.parent.glob("*")]) if path.parent.is_dir() else None
-        hint = f"Did you mean {str(path.parent / near)!r}?" if near else "Give the path of an existing file."
-        raise ModelError(f"There is no checkpoint {str(path)!r}. {hint}")
-    content = _read(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    if not state:
-        found = f"a mapping of {shown(list(content))}" if isinstance(content, Mapping) else type(content).__name__
-        raise ModelError(
-            f"The checkpoint {str(path)!r} holds no state dict but {found}; save one with "
-            "torch.save(network.state_dict(), path)."
-        )
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _read(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = next((line for line in str(error).splitlines() if "GLOBAL" in line), "").strip()
-        why = (
-            f"it holds Python objects, which are not unpickled ({refused})"
-            if refused
-            else "it is damaged, or no such file"
-        )
-        raise _unreadable(path, why) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise _unreadable(path, str(error).partition("\n")[0] or type(error).__name__) from error
-
-
-def _unreadable(path: Path, reason: str) -> ModelError:
-    return ModelError(
-        f"The checkpoint {str(path)!r} cannot be read: {reason}. Give a file of torch.save(network.state_dict(), path) "
-        "or of safetensors."
-    )
+        published = published_weights(model, weights, input_shape, options)
+        found, what = [StateDict(published)], f"The weights {weights!r} of {model}"
+    return fit_state(net, found, what, new_head, strict)
 
 
 @torch.no_grad()
 def fit_state(
-    net: nn.Module, state: Mapping[str, Tensor], what: str, new_head: bool = False, strict: bool = True
+    net: nn.Module,
+    found: Sequence[StateDict] | Mapping[str, Tensor],
+    what: str,
+    new_head: bool = False,
+    strict: bool = True,
 ) -> Fitted:
     """Copy a state dict into a network, in place; it is unchanged where that is refused.
 
+    Names may have any prefix, and what torch wraps around modules in them; weights may be in parts, see ``in_form_of``;
+    what lies in one memory in the network is given by any of its names. The network's own hooks see the state dict
+    first.
+
     Args:
         net: the network.
-        state: tensors by name, of any precision.
+        found: tensors by name, of any precision; or the state dicts of a file, of which one is chosen.
         what: names the weights in an error.
         new_head: whether the classifier, the last layer with weights, keeps its own values.
         strict: whether everything else must fit; otherwise what fits is copied.
 
     Raises:
-        ModelError: where something is missing, unexpected or of another shape; everything is listed.
+        ModelError: where something is missing, unexpected, of another shape or no ordinary number; all is listed.
     """
     own = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    classifier = {w.layer for w in prunable_weights(net, include_classifier=True)} - {
-        w.layer for w in prunable_weights(net)
-    }
-    in_head = {name for name in {*own, *state} if name.rpartition(".")[0] in classifier}
-    left = in_head if new_head else set()
+    parameters = {name for name, _ in net.named_parameters(remove_duplicate=False)}
+    plain = without_wrappers(list(own))
+    state_dicts = [StateDict(found)] if isinstance(found, Mapping) else found
+    named = choose(state_dicts, {short: name in parameters for short, name in plain.items()}, what)
+    what = f"{what}, {named.part}," if named.part else what
+    refuse_unusual(named, what)
+    state = in_form_of(net, _seen_by_hooks(net, _own_names(named, plain)))
+    head = _head(net, {*own, *state})
+    left = head if new_head else set()
+    given = {memory_of(own[name]): name for name in own if name in state}
     # Batch normalisation counts batches only since torch 0.4.1, and never reads the count in its default mode.
     counts = {name for name in own if name.endswith("num_batches_tracked")}
-    missing = [name for name in own if name not in state and name not in left | counts]
+    missing = [n for n, value in own.items() if memory_of(value) not in given and n not in left | counts]
     unexpected = [name for name in state if name not in own and name not in left]
     misfits = [n for n in own if n in state and own[n].shape != state[n].shape and n not in left]
-    if strict and (missing or unexpected or misfits):
-        raise ModelError(_does_not_fit(what, net, own, state, (missing, unexpected, misfits), in_head))
     fitting = [name for name in own if name in state and name not in {*misfits, *left}]
-    if not fitting:
+    if not fitting and (missing or not left):
         raise ModelError(
             f"{what} and {type(net).__name__} have nothing in common: the checkpoint has {shown(list(state))}, "
-            f"the network has {shown(list(own))}."
+            f"the network has {shown(list(own))}. {likely_cause(own, state, missing, unexpected, misfits)}"
         )
-    for name in fitting:
-        own[name].copy_(state[name])
-    fresh = [name for name in own if name not in {*fitting, *counts}]
-    return Fitted(len(fitting), tuple(fresh), tuple(unexpected))
+    if strict and (missing or unexpected or misfits):
+        raise ModelError(does_not_fit(what, net, own, state, (missing, unexpected, misfits), head))
+    refuse_values(own, {name: state[name] for name in fitting}, parameters, what)
+    _load(net, {name: state[name].to(own[name].dtype) for name in fitting}, what)
+    filled = {memory_of(own[name]) for name in fitting}
+    return Fitted(
+        tensors=sum(memory_of(value) in filled for value in own.values()),
+        fresh=tuple(n for n, value in own.items() if memory_of(value) not in filled and n not in counts),
+        unexpected=(*unexpected, *named.beside),
+        part=named.part,
+        averaged=named.averaged,
+        passed_over=named.passed_over,
+    )
 
 
-def _does_not_fit(
-    what: str,
-    net: nn.Module,
-    own: Mapping[str, Tensor],
-    state: Mapping[str, Tensor],
-    problems: tuple[Sequence[str], Sequence[str], Sequence[str]],
-    in_head: set[str],
-) -> str:
-    missing, unexpected, misfits = problems
-    shapes = [f"{name} {tuple(state[name].shape)}, in the network {tuple(own[name].shape)}" for name in misfits]
-    lines = [
-        f"  - {len(names)} {said}: {shown(names)}."
-        for names, said in (
-            (missing, "of the network's tensors are missing"),
-            (unexpected, "are not in the network"),
-            (shapes, "have another shape"),
-        )
-        if names
-    ]
-    if misfits and not missing and not unexpected and set(misfits) <= in_head:
-        remedy = (
-            "Its classifier is of another size: set model.new_head = true for a new one, with which the dense network "
-            "is then trained, or use the data that the checkpoint was trained on."
-        )
-    else:
-        remedy = "Give the checkpoint of this very network, or set model.strict = false to load what fits of it."
-    return "\n".join([f"{what} does not fit {type(net).__name__}:", *lines, remedy])
+def _head(net: nn.Module, names: Iterable[str]) -> set[str]:
+    """Return those of some names that are of the classifier."""
+    all_but = {weight.layer for weight in prunable_weights(net)}
+    classifier = {weight.layer for weight in all_weights(net)} - all_but
+    return {
+        n for n in names if n.partition(".parametrizations.")[0] in classifier or n.rpartition(".")[0] in classifier
+    }
+
+
+def _own_names(named: Named, plain: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the tensors by the network's own names; what it has not, by what is left of the file's name."""
+    # Where the network is a wrapper itself, its names have a prefix that the file may lack.
+    prefixes = [""]
+    while len(heads := {name.removeprefix(prefixes[-1]).partition(".")[0] for name in plain}) == 1:
+        prefixes.append(f"{prefixes[-1]}{heads.pop()}.")
+    weights = {weight_called(name) for name in plain}
+    fits = {prefix: sum(prefix + weight_called(name) in weights for name in named.state) for prefix in prefixes}
+    prefix = max(prefixes, key=lambda prefix: fits[prefix])
+    return {plain.get(prefix + name, prefix + name): value for name, value in named.state.items()}
+
+
+def _seen_by_hooks(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict as the hooks of a network's modules make it before it is loaded."""
+    seen: dict[str, Any] = dict(state)
+    for name, module in net.named_modules():
+        for hook in module._load_state_dict_pre_hooks.values():
+            hook(seen, f"{name}." if name else "", {}, False, [], [], [])
+    return {name: value for name, value in seen.items() if isinstance(value, Tensor)}
+
+
+def _load(net: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    before = {name: value.clone() for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    try:
+        net.load_state_dict(state, strict=False)
+    except Exception as error:
+        for name, value in net.state_dict().items():
+            if isinstance(value, Tensor):
+                value.copy_(before[name])
+        raise ModelError(f"{what} could not be loaded into {type(net).__name__}: {reason(error)}") from error

@@ -16,7 +16,8 @@ from sparsebench import load_config, run_sweep
 from sparsebench.errors import ConfigError, ModelError, UnknownNameError
 from sparsebench.models import build_model, published_weights
 from sparsebench.runner.sequencer import plan_sweep
-from sparsebench.training.weights import fit_state, load_weights, read_state
+from sparsebench.training.state_dicts import read_state_dicts
+from sparsebench.training.weights import fit_state, load_weights
 
 
 def resnet(classes=10):
@@ -62,7 +63,7 @@ def test_checkpoints_are_read_in_every_usual_form(tmp_path, form):
 def test_safetensors_are_read(tmp_path):
     source = resnet()
     safetensors.torch.save_model(source, str(tmp_path / "net.safetensors"))
-    assert same(read_state(tmp_path / "net.safetensors"), source.state_dict())
+    assert same(read_state_dicts(tmp_path / "net.safetensors")[0].state, source.state_dict())
 
 
 def test_tensors_saved_on_a_gpu_are_read_without_one(tmp_path, monkeypatch):
@@ -74,7 +75,7 @@ def test_tensors_saved_on_a_gpu_are_read_without_one(tmp_path, monkeypatch):
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeError, match="CUDA"):
             torch.load(tmp_path / "gpu.pth", weights_only=True)
-    assert read_state(tmp_path / "gpu.pth")["weight"].device.type == "cpu"
+    assert read_state_dicts(tmp_path / "gpu.pth")[0].state["weight"].device.type == "cpu"
 
 
 class Treacherous:
@@ -86,7 +87,7 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"weight": torch.ones(2)}, "extra": Treacherous()}, "bad.pth")
     with pytest.raises(ModelError, match=r"'bad.pth' cannot be read: it holds Python objects, which are not unpickled"):
-        read_state(tmp_path.relative_to(tmp_path) / "bad.pth")
+        read_state_dicts(tmp_path.relative_to(tmp_path) / "bad.pth")
     assert not (tmp_path / "pwned").exists()
 
 
@@ -95,7 +96,7 @@ def test_a_whole_network_that_was_pickled_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(
         ModelError, match=r"Give a file of torch\.save\(network\.state_dict\(\), path\) or of safetensors"
     ):
-        read_state(tmp_path / "net.pth")
+        read_state_dicts(tmp_path / "net.pth")
 
 
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
@@ -103,7 +104,7 @@ def test_a_whole_network_that_was_pickled_is_refused_with_the_remedy(tmp_path):
 def test_a_file_that_is_no_checkpoint_cannot_be_read(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=rf"{name}' cannot be read: .+ Give a file of"):
-        read_state(tmp_path / name)
+        read_state_dicts(tmp_path / name)
 
 
 def test_a_checkpoint_cut_short_cannot_be_read(tmp_path):
@@ -111,15 +112,15 @@ def test_a_checkpoint_cut_short_cannot_be_read(tmp_path):
     torch.save(resnet().state_dict(), path)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(ModelError, match="cannot be read"):
-        read_state(path)
+        read_state_dicts(path)
 
 
 def test_what_holds_no_state_dict_is_told(tmp_path):
     torch.save({"epoch": 3, "loss": 0.1}, tmp_path / "log.pth")
     with pytest.raises(ModelError, match="holds no state dict but a mapping of epoch, loss; save one with"):
-        read_state(tmp_path / "log.pth")
+        read_state_dicts(tmp_path / "log.pth")
     with pytest.raises(ModelError, match=r"There is no checkpoint '.*lug.pth'\. Did you mean '.*log.pth'\?"):
-        read_state(tmp_path / "lug.pth")
+        read_state_dicts(tmp_path / "lug.pth")
 
 
 def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():

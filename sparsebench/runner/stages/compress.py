@@ -12,7 +12,7 @@ from torch import nn
 from sparsebench.backends import Compressed
 from sparsebench.measure.memory import working_memory
 from sparsebench.measure.size import NetworkSize, file_size, measure_size
-from sparsebench.pruning import Masks, capture_zeros
+from sparsebench.pruning import Masks, capture_zeros, rows_of_layers
 from sparsebench.quantization import LayerFact, audit, settling, warn_no_effect
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.stages.train import train_by
@@ -37,7 +37,9 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     retraining = _retraining(parent, stage.settings["qat"], bench) if "qat" in stage.settings else None
     further = {"train": retraining} if retraining else {}
     backend = backend_of(stage.settings)
-    compressed = backend.compress(bench.trained(parent), scheme, (example,), batches, **further)
+    network = bench.trained(parent)
+    row_of = rows_of_layers(network)
+    compressed = backend.compress(network, scheme, (example,), batches, **further)
     layered = compressed.layered or compressed.network
     facts = audit(layered) if compressed.layers is None else compressed.layers
     warn_no_effect(scheme, facts)
@@ -46,7 +48,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     result = CompressResult(
         calibration_batches=batches.used,
         calibration_seconds=batches.seconds,
-        layers=_audited(facts, parent),
+        layers=_audited(facts, parent, row_of),
         size=SizeResult(**asdict(_size(compressed))),
         working_memory_bytes=if_measurable("Working memory", working_memory, layered, example)
         if memory is None
@@ -105,14 +107,16 @@ def _retraining(record: StageRecord, qat: Mapping[str, Any], bench: Workbench) -
     return Retraining(build_trainer, settings["train"], capture_zeros(bench.trained(record)))
 
 
-def _audited(facts: Sequence[LayerFact], parent: StageRecord) -> tuple[LayerAudit, ...]:
+def _audited(facts: Sequence[LayerFact], parent: StageRecord, row_of: Mapping[str, str]) -> tuple[LayerAudit, ...]:
     """Return the audit of a network for its record.
 
     MACs are counted in the float network; a layer that keeps its name and all its weights has as many in any format.
+    Those of a layer that shares the weights of another (``row_of``) stand there.
     """
     layers = parent.result.layers if isinstance(parent.result, TrainResult) else ()
     # Of two rows of a layer, the first has its MACs.
-    counted = {layer.name: layer.macs for layer in reversed(layers)}
+    counted = {name: 0 for name, row in row_of.items() if row != name}
+    counted |= {layer.name: layer.macs for layer in reversed(layers)}
     return tuple(
         LayerAudit(**{**asdict(fact), "macs": counted.get(fact.name) if fact.macs is None else fact.macs})
         for fact in facts

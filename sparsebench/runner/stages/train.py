@@ -116,6 +116,13 @@ def _load(network: nn.Module, settings: Mapping[str, Any], splits: Splits) -> Lo
         new_head=weights["new_head"],
         strict=weights["strict"],
     )
+    if fitted.passed_over:
+        warnings.warn(
+            f"The checkpoint {weights['source']!r} gave its averaged weights ({fitted.part}); those that are not averaged "
+            f"({fitted.passed_over}) were not used.",
+            NoEffectWarning,
+            stacklevel=2,
+        )
     return LoadedWeights(source=weights["source"], sha256=weights["sha256"], **asdict(fitted))
 
 

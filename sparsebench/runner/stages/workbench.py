@@ -157,10 +157,7 @@ class Workbench:
         return on_epoch and (lambda epoch: on_epoch(EpochRecord(**asdict(epoch)), epochs))
 
     def trained(self, record: StageRecord, to_train_on: bool = False) -> nn.Module:
-        """Return the network that a training stage saved, on the CPU, ready to be evaluated; reads no data.
-
-        Weights that it computes from others are written out, as in a network that ships, unless it is to be trained on.
-        """
+        """Return a saved network on the CPU, computed weights written out unless it is to train on; reads no data."""
         network = build_network(record.settings, *_fed(record))
         apply_structure(network, self.structure(record))
         load_saved(network, self.store.artifact(record, NETWORK))
