@@ -9,6 +9,7 @@ scales; orthogonal or symmetric weights are not, and stay dense.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -89,7 +90,7 @@ def computed(module: nn.Module, name: str) -> Computed | None:
             return hook.compute_weight(module, do_power_iteration=False).detach()
         if isinstance(hook, WeightNorm):
             return hook.compute_weight(module).detach()  # type: ignore[no-any-return]
-        return hook.apply_mask(module).detach()  # type: ignore[no-any-return]
+        return hook.apply_mask(module).detach()  # type: ignore[no-untyped-call, no-any-return]
 
     return Computed(carrier, parameter, lengths, values, lambda: setattr(module, name, values()))
 
@@ -99,7 +100,7 @@ _probed: WeakKeyDictionary[nn.Module, tuple[int, str | None]] = WeakKeyDictionar
 
 
 def _parametrized(module: nn.Module, name: str) -> Computed | None:
-    steps = module.parametrizations[name]  # type: ignore[index, union-attr]
+    steps: Any = module.parametrizations[name]  # type: ignore[index]
 
     @torch.no_grad()
     def values() -> Tensor:
@@ -170,9 +171,8 @@ def write_out(net: nn.Module) -> nn.Module:
         ``net`` itself.
     """
     for module in list(net.modules()):
-        hooks = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, prune.BasePruningMethod)]
-        for hook in hooks:
-            prune.remove(module, hook._tensor_name)
+        for mask in [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, prune.BasePruningMethod)]:
+            prune.remove(module, mask._tensor_name)  # type: ignore[no-untyped-call]
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, WeightNorm):
                 remove_weight_norm(module, hook.name)

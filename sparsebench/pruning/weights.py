@@ -121,7 +121,7 @@ def rows_of_layers(net: nn.Module) -> dict[str, str]:
     It is another one for a layer that shares its weights with one before it.
     """
     row_of: dict[Hashable, str] = {}
-    found = {}
+    found: dict[str, str] = {}
     for layer, module in net.named_modules():
         for weight in _own_weights(layer, module):
             found.setdefault(layer, row_of.setdefault(memory_of(weight.parameter), layer))

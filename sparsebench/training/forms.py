@@ -101,7 +101,9 @@ def _weight_normed(_g: Tensor, _v: Tensor) -> Tensor | None:
     if along is None:
         return None
     if along == list(range(1, _v.dim())) or _g.dim() == 0:
-        return torch._weight_norm(_v, _g, 0 if _g.dim() else -1)  # the very kernel, to the same bits
+        # The very kernel, to the same bits.
+        normed: Tensor = torch._weight_norm(_v, _g, 0 if _g.dim() else -1)
+        return normed
     return _v * (_g / torch.linalg.vector_norm(_v, dim=along, keepdim=True))
 
 
@@ -142,4 +144,4 @@ def _take_apart(state: MutableMapping[str, Tensor], shapes: Mapping[str, torch.S
     else:
         return
     del state[head + weight]
-    state |= parts
+    state.update(parts)

@@ -150,10 +150,10 @@ def likely_cause(
     parts = [name for name in missing if "parametrizations." in name or name.endswith(("_orig", "_u", "_v", "_g"))]
     if parts and not misfits:
         return (
-            f"The network computes weights from others ({parts[0]}), which the checkpoint has not; give a checkpoint of "
-            "it as it is, or build it with plain weights."
+            f"The network computes weights from others ({parts[0]}), which the checkpoint has not; give a checkpoint "
+            "of it as it is, or build it with plain weights."
         )
-    if missing and [own[name].shape for name in missing] == [state[name].shape for name in unexpected]:
+    if missing and not misfits and [own[name].shape for name in missing] == [state[name].shape for name in unexpected]:
         return (
             "Tensors of the same shapes stand in it in the same order under other names "
             f"({unexpected[0]} for {missing[0]}): rename its entries to those of the network."

@@ -132,10 +132,10 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
         fit_state(net, state, "The checkpoint 'x'")
     assert str(caught.value) == (
         "The checkpoint 'x' does not fit ResNetCIFAR:\n"
-        "  - 1 of the network's tensors are missing: conv1.weight.\n"
+        "  - 1 of the network's 116 tensors are missing: conv1.weight.\n"
         "  - 1 are not in the network: extra.weight.\n"
         "  - 1 have another shape: bn1.bias (8,), in the network (16,).\n"
-        "Give the checkpoint of this very network, or set model.strict = false to load what fits of it."
+        "It is of another network, or of another version of its code; give the checkpoint of this very network."
     )
     assert same(net.state_dict(), before)
     fitted = fit_state(net, state, "The checkpoint 'x'", strict=False)

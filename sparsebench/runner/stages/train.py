@@ -118,8 +118,8 @@ def _load(network: nn.Module, settings: Mapping[str, Any], splits: Splits) -> Lo
     )
     if fitted.passed_over:
         warnings.warn(
-            f"The checkpoint {weights['source']!r} gave its averaged weights ({fitted.part}); those that are not averaged "
-            f"({fitted.passed_over}) were not used.",
+            f"Of the checkpoint {weights['source']!r}, the averaged weights (EMA), {fitted.part}, were loaded; "
+            f"those that are not averaged, {fitted.passed_over}, were not used.",
             NoEffectWarning,
             stacklevel=2,
         )
