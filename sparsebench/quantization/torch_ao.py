@@ -226,8 +226,13 @@ class _Schedule:
 
 
 def _default_settings(trains: bool) -> ao.QConfigMapping:
-    default = ao.get_default_qat_qconfig_mapping if trains else ao.get_default_qconfig_mapping
-    return default(int8_engine())
+    if not trains:
+        return ao.get_default_qconfig_mapping(int8_engine())
+    settings = ao.get_default_qat_qconfig_mapping(int8_engine())
+    for kind in (nn.Embedding, nn.EmbeddingBag):
+        # The default observes weights in a way that torch refuses for these.
+        settings.set_object_type(kind, None)
+    return settings
 
 
 def _dequantize(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def load_saved(net: nn.Module, path: Path) -> None:
         ModelError: where a tensor is missing, or is of another network.
     """
     state = safetensors.torch.load_file(path)
+    _part(net, state)
     own = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
     filled = {memory_of(own[name]) for name in state if name in own}
     lost = [name for name, value in own.items() if memory_of(value) not in filled]
@@ -91,6 +92,18 @@ def load_saved(net: nn.Module, path: Path) -> None:
             "differ. Build it as it was built for the training, or start the run again under another name."
         )
     net.load_state_dict(state, strict=False)
+
+
+def _part(net: nn.Module, names: Iterable[str]) -> None:
+    # Moving a network to a GPU parts two parameters of one memory; what was saved as two is two from then on.
+    parameters = dict(net.named_parameters())
+    seen = set()
+    for name in names:
+        parameter = parameters.get(name)
+        if parameter is not None and (place := memory_of(parameter)) in seen:
+            parameter.data = parameter.data.clone()
+        elif parameter is not None:
+            seen.add(place)
 
 
 def save_atomically(content: Any, path: Path) -> None:

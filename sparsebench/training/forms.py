@@ -101,9 +101,8 @@ def _weight_normed(_g: Tensor, _v: Tensor) -> Tensor | None:
     if along is None:
         return None
     if along == list(range(1, _v.dim())) or _g.dim() == 0:
-        # The very kernel, to the same bits.
-        normed: Tensor = torch._weight_norm(_v, _g, 0 if _g.dim() else -1)
-        return normed
+        # Torch's own kernel, to the same bits.
+        return torch._weight_norm(_v, _g, 0 if _g.dim() else -1)  # type: ignore[no-any-return]
     return _v * (_g / torch.linalg.vector_norm(_v, dim=along, keepdim=True))
 
 
