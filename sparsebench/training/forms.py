@@ -102,8 +102,9 @@ def _weight_normed(_g: Tensor, _v: Tensor) -> Tensor | None:
         return None
     if along == list(range(1, _v.dim())) or _g.dim() == 0:
         # Torch's own kernel, to the same bits.
-        return torch._weight_norm(_v, _g, 0 if _g.dim() else -1)  # type: ignore[no-any-return]
-    return _v * (_g / torch.linalg.vector_norm(_v, dim=along, keepdim=True))
+        return torch._weight_norm(_v, _g, 0 if _g.dim() else -1)
+    norms: Tensor = torch.linalg.vector_norm(_v, dim=along, keepdim=True)
+    return _v * (_g / norms)
 
 
 def _shared_dimensions(lengths: Tensor, directions: Tensor) -> list[int] | None:
