@@ -132,7 +132,7 @@ def _point(point: Mapping[str, Any], with_backend: bool) -> list[str]:
         f"{percent(top1['mean'])} ± {percent(top1['std'])}",
         "baseline" if dense and point["scheme"] == "fp32" else _drop(drop),
         kilobytes(point["deflated_file_bytes"]),
-        significant(latency["median_ms"]["mean"]) if latency else DASH,
+        significant(latency["latency_ms"]["mean"]) if latency else DASH,
         _speedup(own),
         own["verdict"].replace("BASELINE", "baseline") if own else DASH,
     ]
