@@ -66,10 +66,9 @@ def timing_note(sections: Sequence[Section]) -> str:
         if rows:
             those = [row.measured.session for row in rows]
             known = [one.resolution for one in those if one.resolution is not None]
-            controls = [one.control_limits for one in those]
             text = session_text(
                 state,
-                Limits(min(one.low for one in controls), max(one.high for one in controls)),
+                Limits.around(one.control_limits for one in those),
                 max(one.band for one in those),
                 max(known) if len(known) == len(those) else None,
                 _which(rows, found, sections),

@@ -7,10 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from sparsebench.statistics.verdicts import LEVEL
-
-FARTHEST = 20.0
-"""Limits are cut here, in log units: beyond a factor of e²⁰ an interval says nothing, and JSON has no infinity."""
+from sparsebench.statistics.verdicts import FARTHEST, LEVEL
 
 
 class LogRatio(NamedTuple):

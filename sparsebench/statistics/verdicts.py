@@ -50,6 +50,16 @@ class Limits(NamedTuple):
     low: float
     high: float
 
+    @classmethod
+    def around(cls, intervals: Iterable["Limits"]) -> "Limits":
+        """Return the lowest and the highest limit of several intervals, at least one."""
+        lows, highs = zip(*intervals, strict=True)
+        return cls(min(lows), max(highs))
+
+
+FARTHEST = 20.0
+"""Limits are cut here, in log units: beyond a factor of e²⁰ an interval says nothing, and JSON has no infinity."""
+
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Return p-values adjusted so that, over all of them, false findings stay at the level of one test.

@@ -100,7 +100,7 @@ class SessionResult:
     @property
     def control_limits(self) -> Limits:
         """The lowest and the highest limit of the controls' speedups."""
-        return Limits(min(one.low for one in self.controls), max(one.high for one in self.controls))
+        return Limits.around(Limits(one.low, one.high) for one in self.controls)
 
 
 @dataclass(frozen=True, kw_only=True)

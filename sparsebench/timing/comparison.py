@@ -142,12 +142,21 @@ class Comparison(Mapping[str, Timing]):
     @property
     def validity(self) -> Validity:
         """What the controls of all groups say."""
-        return validity([one.limits for one in (*self.controls, *(self[name] for name in self.alike))], self.band)
+        return self.validity_of()
 
-    def validity_of(self, group: int) -> Validity:
-        """Return what the controls of one group of variants say."""
-        alike = [self[name] for name in self.alike]
-        return validity([one.limits for one in (*self.controls, *alike) if one.group == group], self.band)
+    def validity_of(self, group: int | None = None) -> Validity:
+        """Return what the controls of one group of variants say, or those of all."""
+        return validity([one.limits for one in self.controls_of(group)], self.band)
+
+    def controls_of(self, group: int | None = None) -> list[Timing]:
+        """Return the copies of the baseline and what runs its kernels, of one group of variants or of all."""
+        every = (*self.controls, *(self[name] for name in self.alike))
+        return [one for one in every if group is None or one.group == group]
+
+    @property
+    def controls_limits(self) -> Limits:
+        """The lowest and the highest limit of all controls."""
+        return Limits.around(one.limits for one in self.controls_of())
 
     def resolution_of(self, group: int | None = None) -> float:
         """Return the smallest difference, as a fraction, that would have been called for every network of a group.
@@ -190,12 +199,6 @@ class Comparison(Mapping[str, Timing]):
         if len(self) > 2:
             lines += ["", f"All {len(self) - 1} intervals hold together, and verdicts are read off them."]
         return "\n".join(lines)
-
-    @property
-    def controls_limits(self) -> Limits:
-        """The lowest and the highest limit of all controls."""
-        every = [one.limits for one in (*self.controls, *(self[name] for name in self.alike))]
-        return Limits(min(one.low for one in every), max(one.high for one in every))
 
 
 def worst_conditions(rounds: tuple[RoundRecord, ...]) -> dict[str, float]:

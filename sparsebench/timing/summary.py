@@ -5,13 +5,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from sparsebench.statistics.processes import Estimate, Floats, of_copies, over_processes
-from sparsebench.statistics.verdicts import verdict
+from sparsebench.statistics.verdicts import FARTHEST, verdict
 from sparsebench.timing.comparison import Comparison, Speedup, Timing
 from sparsebench.timing.schedule import COPIES, Settings
 from sparsebench.timing.session import PROCESSES, Session
-
-FARTHEST = 20.0
-"""Limits in log units are cut here: beyond a factor of e²⁰ an interval says nothing, and JSON has no infinity."""
 
 
 def summarise(

@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
+from computed_forms import FORMS
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from sparsebench.errors import PruningError
 from sparsebench.measure.size import measure_size, parameter_counts
@@ -42,11 +43,7 @@ def scaled(layer):
 
 
 KEEP_ZEROS = {
-    "weight norm with hooks": weight_norm,
-    "weight norm": parametrizations.weight_norm,
-    "weight norm as a whole": lambda layer: parametrizations.weight_norm(layer, dim=None),
-    "spectral norm with hooks": spectral_norm,
-    "spectral norm": parametrizations.spectral_norm,
+    **FORMS,
     "a mask": lambda layer: prune.random_unstructured(layer, "weight", 0.2),
     "a scale": scaled,
 }

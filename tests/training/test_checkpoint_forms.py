@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
+from computed_forms import FORMS
 from torch import nn
-from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.optim.swa_utils import AveragedModel
 
 from sparsebench.errors import ModelError
@@ -152,13 +153,6 @@ def test_what_is_masked_may_be_anything(tmp_path):
     assert torch.equal(outputs(net), outputs(source))
 
 
-FORMS = {
-    "weight norm with hooks": weight_norm,
-    "weight norm": parametrizations.weight_norm,
-    "weight norm as a whole": lambda layer: parametrizations.weight_norm(layer, dim=None),
-    "spectral norm with hooks": spectral_norm,
-    "spectral norm": parametrizations.spectral_norm,
-}
 PAIRS = [
     *((source, "plain") for source in FORMS),
     *((source, source) for source in FORMS),

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from sparsebench.errors import SparsebenchError, VariantError
+from sparsebench.runner.facts import EAGER
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.stages.workbench import Outcome, Workbench
 from sparsebench.store.results import CompressResult
@@ -27,8 +28,6 @@ from sparsebench.timing.session import PROCESSES, RoundRecord
 from sparsebench.timing.variants import Built, Variant
 
 SAMPLES = "samples.json"
-
-EAGER = "eager"
 
 KEPT_CALLS = 1000
 """At most so many latencies of single calls are kept of one network."""
@@ -235,8 +234,6 @@ class _Recorder:
     def _session(self, timing: Timing) -> SessionResult:
         """Return the session of a network: where they did not fit into memory together, that of its group."""
         found, rounds = self._found, self._rounds(timing)
-        alike = [found[name] for name in found.alike]
-        controls = [one for one in (*found.controls, *alike) if one.group == timing.group]
         copies = copies_of(found.baseline)
         conditions = {name: float(value) for name, value in worst_conditions(rounds).items()}
         if self._foreign_cores is not None:
@@ -252,7 +249,7 @@ class _Recorder:
                     **{name: getattr(one, name) for name in ("name", "speedup", "low", "high")},
                     by_process=one.paired.by_process,
                 )
-                for one in controls
+                for one in found.controls_of(timing.group)
             ),
             state=found.validity_of(timing.group),
             enough=processes >= PROCESSES,
