@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from sparsebench.statistics.processes import Estimate, of_copies, over_processes, within_process
+from sparsebench.statistics.processes import (
+    Estimate,
+    noise_within,
+    of_copies,
+    over_processes,
+    weights_of,
+    within_process,
+)
 from sparsebench.timing.schedule import COPIES, Settings
 from sparsebench.timing.session import MOST_PROCESSES, PROCESSES
 
@@ -63,6 +70,7 @@ class Effect:
         place: what is loaded first is faster by so much.
         common: standard deviation of noise that changes slowly, common to neighbouring blocks.
         bursts: share of blocks that a burst of other work slows down, by up to ``BURST``.
+        disturbed: share of processes in which ``OFTEN`` of the blocks are slowed down by at least ``BURST`` / 2.
     """
 
     name: str
@@ -70,14 +78,19 @@ class Effect:
     place: float = 0.0
     common: float = 0.0
     bursts: float = 0.0
+    disturbed: float = 0.0
 
 
 BURST = 0.7
+
+OFTEN = 0.4
+"""Share of slow blocks in a disturbed process: what a host that was uneven for minutes did."""
 
 EFFECTS = (
     Effect("none"),
     Effect("noise common to neighbouring blocks, 3 %", common=0.03),
     Effect("bursts, one block in five", bursts=0.2),
+    Effect("one process in four disturbed, process 0.5 %", disturbed=0.25, process=0.005),
     *(Effect(f"process, {100 * size:g} %", process=size) for size in (0.002, 0.005, 0.01, 0.02)),
     *(Effect(f"place, {100 * size:g} %", place=size) for size in (0.005, 0.01)),
     Effect("process 1 % and place 1 %", process=0.01, place=0.01),
@@ -118,6 +131,9 @@ def log_noise(effect: Effect, shape: tuple[int, ...], random: np.random.Generato
         noise += effect.common * lfilter([1.0], [1.0, -MEMORY], shocks, axis=-1)
     if effect.bursts:
         noise += (random.random(shape) < effect.bursts) * random.uniform(0, BURST, shape)
+    if effect.disturbed:
+        slow = (random.random((*shape[:2], 1)) < effect.disturbed) & (random.random(shape) < OFTEN)
+        noise += slow * random.uniform(BURST / 2, BURST, shape)
     return noise
 
 
@@ -129,11 +145,13 @@ def _over_processes(effect: Effect, variants: int, sessions: int, random: np.ran
         logs = np.take_along_axis(logs, random.random(logs.shape).argsort(axis=-1), axis=-1)
     own = effect.process * random.standard_normal((sessions, MOST_PROCESSES, networks))
     own -= effect.place * (random.integers(networks, size=(sessions, MOST_PROCESSES, 1)) == np.arange(networks))
-    speedups = np.moveaxis(within_process(logs + own[:, :, None], range(COPIES)), -1, 1)
+    logs = logs + own[:, :, None]
+    speedups = np.moveaxis(within_process(logs, range(COPIES)), -1, 1)
+    noise = noise_within(logs, range(COPIES))
 
     def estimates(processes: int) -> tuple[Estimate, Estimate]:
-        some = speedups[..., :processes]
-        return of_copies(some[:, :COPIES], BAND), over_processes(some[:, COPIES:], variants, BAND)
+        some, weights = speedups[..., :processes], weights_of(noise[:, :processes])[:, None]
+        return of_copies(some[:, :COPIES], BAND, weights), over_processes(some[:, COPIES:], variants, BAND, weights)
 
     first = estimates(PROCESSES)
     precise = _narrow(first[0]) & _narrow(first[1])

@@ -104,8 +104,12 @@ def _median_change(tests: int, band: float, setting: Setting, timed: Sequence[Ti
         return None
     if why := _incomparable(timed):
         return _open(setting, why)
-    speedups = [[one.reference for one in side] for side in zip(*timed, strict=True)]
-    logs = [[log for speedup in side if (log := log_ratio(speedup.by_process))] for side in speedups]
+    sides = list(zip(*timed, strict=True))
+    speedups = [[one.reference for one in side] for side in sides]
+    logs = [
+        [log for one in side if (log := log_ratio(one.reference.by_process, one.measured.session.weights))]
+        for side in sides
+    ]
     if min(map(len, logs)) < len(timed):
         return _open(setting, "it was timed in fewer than two worker processes")
     before, after = (geometric_mean(speedup.speedup for speedup in side) for side in speedups)

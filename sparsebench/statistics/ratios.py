@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from sparsebench.statistics.processes import freedom_of, mean_and_variance
 from sparsebench.statistics.verdicts import FARTHEST, LEVEL
 
 
@@ -15,25 +16,27 @@ class LogRatio(NamedTuple):
 
     log_ratio: float
     variance: float
-    freedom: int
+    freedom: float
 
 
-def log_ratio(by_process: Sequence[float]) -> LogRatio | None:
+def log_ratio(by_process: Sequence[float], weights: Sequence[float] = ()) -> LogRatio | None:
     """Return the speedup of a session with the variance that it has from session to session.
 
-    Processes are what counts as drawn at random, as in ``sparsebench.statistics.processes``: the variance is s² / G, of
-    the logarithms of the speedups within each of G processes.
+    Processes are what counts as drawn at random: the variance is that of ``sparsebench.statistics.processes``, of the
+    logarithms of the speedups within each process.
 
     Args:
         by_process: the speedup within each process.
+        weights: what each of them counts for; all alike by default.
 
     Returns:
         None for fewer than two processes, or where one speedup is not above 0.
     """
     if len(by_process) < 2 or min(by_process) <= 0:
         return None
-    logs = np.log(by_process)
-    return LogRatio(float(logs.mean()), float(np.var(logs, ddof=1)) / len(logs), len(logs) - 1)
+    shares = weights or [1 / len(by_process)] * len(by_process)
+    centre, variance = mean_and_variance(np.log(by_process), shares)
+    return LogRatio(float(centre), float(variance), float(freedom_of(shares)))
 
 
 class RatioChange(NamedTuple):

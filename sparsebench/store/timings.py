@@ -39,8 +39,9 @@ class SpeedupResult:
     """A baseline's latency divided by this network's, of rounds in which both were timed; above 1 is faster.
 
     ``baseline`` names the network, and ``compress`` is the key of the stage that made it. ``speedup`` is the geometric
-    mean of ``by_process``, ``low`` and ``high`` are the limits of its 95 % interval, which holds for all networks of
-    the session together, and ``p_value`` that of "the difference lies inside the band", adjusted for all of them.
+    mean of ``by_process`` with the session's weights, ``low`` and ``high`` are the limits of its 95 % interval, which
+    holds for all networks of the session together, and ``p_value`` that of "the difference lies inside the band",
+    adjusted for all of them.
     """
 
     baseline: str
@@ -77,7 +78,8 @@ class SessionResult:
     ``load_1min``, ``steal_share``, ``voluntary_switches``, ``involuntary_switches``, ``frequency_mhz``,
     ``throttle_events`` and ``gpu_clock_mhz``; the artifact has them for each round. ``foreign_cores`` among them is how
     many cores other processes kept busy, in the mean over the session. ``in_process_because`` says why no worker
-    processes timed, None where they did.
+    processes timed, None where they did. ``weights`` is what each process counts for, which is less where it was
+    disturbed; their sum is 1. In older records it is empty: all counted alike.
     """
 
     id: str
@@ -96,6 +98,7 @@ class SessionResult:
     seconds_needed: float | None = None
     conditions: Mapping[str, float] = field(default_factory=dict)
     in_process_because: str | None = None
+    weights: tuple[float, ...] = ()
 
     @property
     def control_limits(self) -> Limits:

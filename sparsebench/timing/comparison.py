@@ -26,12 +26,13 @@ class Speedup:
     """A baseline's latency divided by another one's, from rounds in which both were timed; above 1 is faster.
 
     Attributes:
-        speedup: geometric mean over processes. Not quite the quotient of the medians, which are not paired.
+        speedup: weighted geometric mean over processes. Not quite the quotient of the medians, which are not paired.
         low: lower limit of its 95 % interval, which holds for all variants of the comparison together.
         high: upper limit.
         p_value: of "the difference lies inside the band", adjusted for all variants (Bonferroni).
         verdict: what one reads off the interval.
         by_process: what each process found; ``low`` and ``high`` come from the spread of its logarithms.
+        weights: what each process counts for, less where it was disturbed; their sum is 1.
     """
 
     speedup: float = 1.0
@@ -40,6 +41,7 @@ class Speedup:
     p_value: float = 1.0
     verdict: Verdict = Verdict.BASELINE
     by_process: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.statistics.processes import Estimate, Floats, of_copies, over_processes, within_process
+from sparsebench.statistics.processes import (
+    Estimate,
+    Floats,
+    noise_within,
+    of_copies,
+    over_processes,
+    weights_of,
+    within_process,
+)
 from sparsebench.timing.bench import Loaded, RoundSample, RoundTimer
 from sparsebench.timing.schedule import COPIES, Settings, Step, draw_order
 
@@ -79,10 +87,14 @@ class Session:
         """Return what each process says of each network beside the references, shape (networks, processes)."""
         return np.stack([within_process(np.stack(rounds), references) for rounds in self.latencies if rounds], axis=-1)
 
+    def weights(self) -> Floats:
+        """Return what each process counts for, shape (processes)."""
+        return weights_of([noise_within(np.stack(rounds), range(COPIES)) for rounds in self.latencies if rounds])
+
     def estimates(self, networks: int, band: float) -> tuple[Estimate, Estimate]:
         """Return intervals of the baseline's copies, which hold together, and of the rest, with so many others."""
-        logs = self.log_speedups()
-        return of_copies(logs[:COPIES], band), over_processes(logs[COPIES:], networks, band)
+        logs, weights = self.log_speedups(), self.weights()
+        return of_copies(logs[:COPIES], band, weights), over_processes(logs[COPIES:], networks, band, weights)
 
     def is_precise(self, networks: int, settings: Settings) -> bool:
         """Whether every interval, those of the controls too, reaches less than the precision to either side."""

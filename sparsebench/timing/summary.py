@@ -56,10 +56,10 @@ def summarise(
 
 def _timings(session: Session, networks: int, second: str | None, band: float) -> list[Timing]:
     """Return the timings of a session in the order of its names, the copies each beside the others."""
-    logs = session.log_speedups()
+    logs, weights = session.log_speedups(), session.weights()
     speedups = [
-        *_speedups(logs[:COPIES], of_copies(logs[:COPIES], band), band),
-        *_joint(logs[COPIES:], networks, band),
+        *_speedups(logs[:COPIES], weights, of_copies(logs[:COPIES], band, weights), band),
+        *_joint(logs[COPIES:], weights, networks, band),
     ]
     if second is None:
         others: list[Speedup | None] = [None] * len(speedups)
@@ -67,7 +67,7 @@ def _timings(session: Session, networks: int, second: str | None, band: float) -
         others = list(speedups)
     else:
         place = session.names.index(second)
-        beside = _joint(session.log_speedups([place]), networks, band)
+        beside = _joint(session.log_speedups([place]), weights, networks, band)
         others = [Speedup() if number == place else one for number, one in enumerate(beside)]
     base_ms = _median_ms(session, session.names[:COPIES])
     return [
@@ -84,21 +84,26 @@ def _baseline(session: Session, second: str | None, networks: int, band: float) 
         beside = Speedup()
     elif second is not None:
         logs = session.log_speedups([session.names.index(second)])[:COPIES].mean(axis=0, keepdims=True)
-        beside = _joint(logs, networks, band)[0]
+        beside = _joint(logs, session.weights(), networks, band)[0]
     return _timing(session, names, _median_ms(session, names), Speedup(), beside)
 
 
-def _joint(logs: Floats, networks: int, band: float) -> list[Speedup]:
+def _joint(logs: Floats, weights: Floats, networks: int, band: float) -> list[Speedup]:
     """Return what log speedups of shape (variants, processes) say, with intervals for so many networks together."""
-    return _speedups(logs, over_processes(logs, networks, band), band)
+    return _speedups(logs, weights, over_processes(logs, networks, band, weights), band)
 
 
-def _speedups(logs: Floats, found: Estimate, band: float) -> list[Speedup]:
+def _speedups(logs: Floats, weights: Floats, found: Estimate, band: float) -> list[Speedup]:
     """Return log speedups of shape (variants, processes) with their intervals as speedups."""
     enough = logs.shape[-1] >= PROCESSES
     columns = [np.exp(np.clip(part, -FARTHEST, FARTHEST)).tolist() for part in found[:3]]
+    counted = tuple(weights.tolist())
     return [
-        Speedup(speedup, low, high, p_value, verdict(low, high, band, enough=enough), tuple(np.exp(each).tolist()))
+        Speedup(
+            *(speedup, low, high, p_value, verdict(low, high, band, enough=enough)),
+            by_process=tuple(np.exp(each).tolist()),
+            weights=counted,
+        )
         for speedup, low, high, p_value, each in zip(*columns, found.p_value.tolist(), logs, strict=True)
     ]
 

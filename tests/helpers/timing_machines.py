@@ -5,7 +5,14 @@ import math
 import numpy as np
 from torch import nn
 
-from sparsebench.statistics.processes import Estimate, of_copies, over_processes, within_process
+from sparsebench.statistics.processes import (
+    Estimate,
+    noise_within,
+    of_copies,
+    over_processes,
+    weights_of,
+    within_process,
+)
 from sparsebench.timing import compare
 from sparsebench.timing.schedule import COPIES
 from sparsebench.timing.session import MOST_PROCESSES, PROCESSES
@@ -89,7 +96,19 @@ def compared(machine, milliseconds, load_ms=0.0, **settings):
     return compare(networks, baseline=next(iter(networks)), inputs=(), clock=machine.clock, **settings)
 
 
-def sessions(random, count, networks, *, truth=0.0, places=0.005, noise=0.02, bursts=0.0, rounds=8, precision=0.006):
+def sessions(
+    random,
+    count,
+    networks,
+    *,
+    truth=0.0,
+    places=0.005,
+    noise=0.02,
+    bursts=0.0,
+    disturbed=0.0,
+    rounds=8,
+    precision=0.006,
+):
     """Return the intervals of many sessions that stop early where all of them are narrow: controls, and the rest.
 
     Args:
@@ -100,6 +119,7 @@ def sessions(random, count, networks, *, truth=0.0, places=0.005, noise=0.02, bu
         places: standard deviation from process to process, in log units.
         noise: standard deviation from block to block.
         bursts: share of blocks that other work makes slower, by up to twice.
+        disturbed: share of processes in which it makes two blocks in five slower, by half or more.
         rounds: of each process.
         precision: half-width of the intervals at which a session stops.
     """
@@ -110,11 +130,19 @@ def sessions(random, count, networks, *, truth=0.0, places=0.005, noise=0.02, bu
     blocks = blocks + noise * random.standard_normal((*shape[:2], rounds, shape[-1]), dtype=np.float32)
     if bursts:
         blocks += (random.random(blocks.shape) < bursts) * random.uniform(0, 0.7, blocks.shape)
+    if disturbed:
+        slow = (random.random((*shape[:2], 1, 1)) < disturbed) & (random.random(blocks.shape) < 0.4)
+        blocks += slow * random.uniform(0.4, 0.7, blocks.shape)
+    noise = noise_within(blocks, range(COPIES))
     logs = np.moveaxis(within_process(blocks, range(COPIES)), 1, -1)  # (sessions, networks, processes)
     looks = []
     for processes in (PROCESSES, MOST_PROCESSES):
-        seen = logs[..., :processes]
-        looks.append((of_copies(seen[:, :COPIES], 0.01), over_processes(seen[:, COPIES:], networks, 0.01)))
+        seen, weights = logs[..., :processes], weights_of(noise[:, :processes])[:, None]
+        copies, found = (
+            of_copies(seen[:, :COPIES], 0.01, weights),
+            over_processes(seen[:, COPIES:], networks, 0.01, weights),
+        )
+        looks.append((copies, found))
     precise = np.all([((one.high - one.low) / 2 < precision).all(axis=1) for one in looks[0]], axis=0)[:, None]
     return [
         Estimate(*(np.where(precise, a, b) for a, b in zip(*pair, strict=True))) for pair in zip(*looks, strict=True)

@@ -17,7 +17,7 @@ from sparsebench.points.points import sections
 from sparsebench.registry import BACKENDS
 from sparsebench.report.caveats import findings
 from sparsebench.runner.stages import measure
-from sparsebench.statistics.processes import over_processes, within_process
+from sparsebench.statistics.processes import noise_within, over_processes, weights_of, within_process
 from sparsebench.store.run_directory import Store
 from sparsebench.timing import machine
 from sparsebench.timing.kernels import FALLBACKS
@@ -98,7 +98,13 @@ def test_raw_samples_are_kept_and_give_the_recorded_speedup_again(finished):
         processes[one["process"]].append([*one["baseline_ms"], *one["blocks_ms"]])
     logs = [within_process(np.log(blocks), range(4))[4] for blocks in processes.values()]
     assert np.exp(logs) == pytest.approx(m.against.by_process)
-    found = over_processes([logs], m.session.networks - 1, m.session.band)
+    # What a process counts for comes from all networks of the session.
+    others = [[one["blocks_ms"] for one in samples(runs, each)["rounds"]] for each in run.trials[1:]]
+    every = np.log([np.concatenate([one["baseline_ms"], *own]) for one, *own in zip(rounds, *others, strict=True)])
+    numbers = np.array([one["process"] for one in rounds])
+    weights = weights_of([noise_within(every[numbers == one], range(4)) for one in processes])
+    assert weights == pytest.approx(m.session.weights)
+    found = over_processes([logs], m.session.networks - 1, m.session.band, weights)
     assert np.exp([found.centre, found.low, found.high]).ravel() == pytest.approx(
         [m.against.speedup, m.against.low, m.against.high]
     )
@@ -180,7 +186,7 @@ def test_other_backends_are_compared_with_their_own_and_with_eagers_dense_networ
     for one in rounds:
         processes[one["process"]].append(np.log(one["eager_ms"]) - np.log(one["blocks_ms"]))
     logs = [np.median(each) for each in processes.values()]
-    assert np.exp(np.mean(logs)) == pytest.approx(pruned.against_eager.speedup)
+    assert np.exp(np.dot(pruned.session.weights, logs)) == pytest.approx(pruned.against_eager.speedup)
 
 
 def test_without_a_dense_trial_the_dense_network_is_the_baseline_where_it_is_trained_anyway(tmp_path):

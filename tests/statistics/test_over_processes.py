@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from timing_machines import sessions
 
-from sparsebench.statistics.processes import of_copies, over_processes, resolution, within_process
+from sparsebench.statistics.processes import (
+    freedom_of,
+    noise_within,
+    of_copies,
+    over_processes,
+    resolution,
+    weights_of,
+    within_process,
+)
 from sparsebench.statistics.verdicts import ERROR_LEVEL, Verdict, verdict
 
 BAND = 0.01
@@ -80,6 +88,51 @@ def test_the_intervals_of_copies_have_the_residual_of_a_two_way_layout():
     assert found.centre - found.low == pytest.approx(np.full(copies, reach))
 
 
+def test_weights_give_the_interval_of_a_weighted_regression_with_hc2_errors():
+    random = np.random.default_rng(12)
+    logs, weights = random.normal(0.1, 0.02, 8), random.dirichlet(np.full(8, 2.0))
+    found = over_processes(logs, 3, BAND, weights)
+    # By matrices, as for any weighted least squares: a column of ones is the only regressor.
+    ones, w = np.ones((8, 1)), np.diag(weights)
+    bread = np.linalg.inv(ones.T @ w @ ones)
+    hat = ones @ bread @ ones.T @ w
+    residuals = logs - hat @ logs
+    meat = ones.T @ w @ np.diag(residuals**2 / (1 - np.diag(hat))) @ w @ ones
+    variance = float((bread @ meat @ bread).item())
+    # Degrees of freedom: eigenvalues of the quadratic form where variances are 1 / w.
+    form = (np.eye(8) - hat).T @ np.diag(weights**2 / (1 - np.diag(hat))) @ (np.eye(8) - hat)
+    values = np.linalg.eigvals(form @ np.diag(1 / weights)).real
+    freedom = values.sum() ** 2 / (values**2).sum()
+    assert freedom_of(weights) == pytest.approx(freedom)
+    centre, reach = float(weights @ logs), stats.t.ppf(1 - 0.045 / 6, freedom) * math.sqrt(variance)
+    assert [found.centre, found.low, found.high] == pytest.approx([centre, centre - reach, centre + reach])
+
+
+def test_the_noise_of_a_process_is_the_variance_of_its_medians():
+    random = np.random.default_rng(13)
+    logs = 0.02 * random.standard_normal((300, 101, 5))
+    spread = np.var([within_process(one, [0])[1:] for one in logs])
+    assert noise_within(logs, [0]).mean() == pytest.approx(spread, rel=0.25)
+    assert noise_within(3 * logs[0], [0]) == pytest.approx(9 * noise_within(logs[0], [0]))
+
+
+def test_a_disturbed_process_counts_for_less_and_a_quiet_one_for_no_more_than_the_median_one():
+    assert weights_of([1.0, 1.0, 1.0, 4.0]) == pytest.approx(np.array([4, 4, 4, 1]) / 13)
+    assert weights_of([0.1, 1.0, 1.0]) == pytest.approx([1 / 3] * 3)
+    assert weights_of([0.0, 0.0, 0.0]) == pytest.approx([1 / 3] * 3), "a clock that stands still tells no noise"
+    assert weights_of([0.0, 0.0, 2.0]) == pytest.approx([0.5, 0.5, 0.0])
+
+
+def test_on_a_machine_that_disturbs_some_processes_intervals_are_half_as_wide_as_without_weights():
+    random = np.random.default_rng(14)
+    blocks = 0.02 * random.standard_normal((300, 12, 8, 5))
+    blocks += (random.random((300, 12, 1, 1)) < 0.25) * (random.random(blocks.shape) < 0.4) * 0.6
+    logs = np.moveaxis(within_process(blocks, range(4)), -1, 1)[:, 4:]
+    weights = weights_of(noise_within(blocks, range(4)))[:, None]
+    alike, weighted = (over_processes(logs, 1, BAND, given) for given in (None, weights))
+    assert (weighted.high - weighted.low).mean() < 0.5 * (alike.high - alike.low).mean()
+
+
 def test_of_one_process_there_is_no_interval():
     for found in (over_processes([[0.1], [0.2]], 2, BAND), of_copies([[0.1], [-0.1]], BAND)):
         assert np.isinf(found.high).all()
@@ -125,6 +178,7 @@ def test_a_difference_just_above_the_resolution_is_called_and_one_just_below_is_
         {"places": 0.005},
         {"places": 0.02},
         {"places": 0.0, "bursts": 0.2},
+        {"places": 0.005, "disturbed": 0.25},
         {"truth": 0.05},
         {"truth": -0.05, "bursts": 0.2},
     ],

@@ -74,6 +74,10 @@ def test_of_one_process_nothing_is_known_of_how_processes_differ(by_process):
     assert log_ratio(by_process) is None
 
 
+def test_a_process_that_counts_for_nothing_is_as_if_it_had_not_been():
+    assert log_ratio([0.5, 0.55, 0.6, 9.0], [1 / 3] * 3 + [0.0]) == pytest.approx(log_ratio([0.5, 0.55, 0.6]))
+
+
 def test_seeds_are_averaged():
     one, two = log_ratio([0.50, 0.51, 0.49]), log_ratio([0.60, 0.61, 0.59])
     found = unpaired_change([one, one], [two, two])

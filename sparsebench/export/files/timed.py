@@ -283,5 +283,5 @@ def json_text(comparison: "timing.Comparison", files: Sequence[Exported], cache:
 
 def _figures(one: "timing.Timing") -> dict[str, Any]:
     return {name: getattr(one, name) for name in _FIGURES} | {
-        name: getattr(one.paired, name) for name in ("p_value", "by_process")
+        name: getattr(one.paired, name) for name in ("p_value", "by_process", "weights")
     }

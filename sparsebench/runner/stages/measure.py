@@ -209,7 +209,7 @@ class _Recorder:
         return Outcome(result=result, artifacts={SAMPLES: digest})
 
     def _speedup(self, speedup: Speedup, baseline: str) -> SpeedupResult:
-        values = {name: value for name, value in asdict(speedup).items() if name != "verdict"}
+        values = {name: value for name, value in asdict(speedup).items() if name not in ("verdict", "weights")}
         return SpeedupResult(baseline=self._networks.baselines[baseline], compress=baseline, **values)
 
     def _fallback_kernels(self, key: str) -> tuple[str, ...]:
@@ -256,6 +256,7 @@ class _Recorder:
             resolution=found.resolution_of(timing.group),
             seconds_needed=found.seconds_needed,
             conditions=conditions,
+            weights=found.controls_of(timing.group)[0].paired.weights,
         )
 
     def _samples(self, timing: Timing) -> dict[str, Any]:
