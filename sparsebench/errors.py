@@ -124,6 +124,10 @@ class UnreachedWarning(UserWarning):
     """What was asked for was reached only nearly; the text says what was reached instead, and why."""
 
 
+class OutputsWarning(UserWarning):
+    """A network answers otherwise than one would think: with more than scores, or otherwise each time."""
+
+
 def reason(error: Exception) -> str:
     """Return the first line of what a library said, ended as a sentence."""
     line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -1,17 +1,91 @@
-"""The tensors inside what a network takes, returns or keeps in its state dict."""
+"""Samples, batches and outputs of any nesting: what tensors are in them, and how they are fed, moved, cast and cut.
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+A structure is a tensor, a packed sequence, or a tuple, list, mapping or named tuple of structures; NumPy's arrays
+become tensors where it is moved, and whatever else is in it is left as it is. Everything that handles inputs does it by
+these functions, so that what one stage can be fed, all can.
+"""
+
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from sparsebench.errors import DataError, ModelError
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def arguments_of(net: nn.Module, inputs: Any) -> tuple[Any, ...]:
+    """Return the positional arguments with which a network is called for the inputs of a batch.
+
+    This is the one place where that is decided, by the parameters of its ``forward``:
+
+    - a tuple or list of inputs is several arguments, ``net(*inputs)``, where ``forward`` takes as many; otherwise it is
+      one argument;
+    - a mapping is arguments by name, ``net(**inputs)``, where ``forward`` has parameters of all its names; otherwise it
+      is one argument. What ``forward`` has between them gets its default.
+    - anything else is one argument.
+
+    Args:
+        net: the network. One that wraps another, whose parameters count, hands that out as ``stands_for``.
+        inputs: what the loader gives beside the labels.
+
+    Raises:
+        ModelError: where ``forward`` takes a name of the mapping as a keyword only.
+    """
+    if isinstance(inputs, Tensor | PackedSequence) or not isinstance(inputs, tuple | list | Mapping):
+        return (inputs,)
+    while (inner := getattr(net, "stands_for", getattr(net, "_orig_mod", None))) is not None:  # The other is compiled.
+        net = inner
+    signature = _signature(getattr(net.forward, "__func__", net.forward), inspect.ismethod(net.forward))
+    if signature is None:
+        return (inputs,)
+    if isinstance(inputs, Mapping):
+        return _by_name(net, signature, inputs)
+    try:
+        signature.bind(*inputs)
+    except TypeError:
+        return (inputs,)
+    return tuple(inputs)
+
+
+@lru_cache(maxsize=64)
+def _signature(forward: Callable[..., Any], bound: bool) -> inspect.Signature | None:
+    try:
+        found = inspect.signature(forward)
+    except (TypeError, ValueError):  # A scripted network does not tell.
+        return None
+    return found.replace(parameters=list(found.parameters.values())[bound:])
+
+
+def _by_name(net: nn.Module, signature: inspect.Signature, inputs: Mapping[Any, Any]) -> tuple[Any, ...]:
+    named = {name: parameter for name, parameter in signature.parameters.items() if name in inputs}
+    if not inputs or len(named) < len(inputs):
+        return (inputs,)
+    only = [name for name, parameter in named.items() if parameter.kind not in _BY_POSITION]
+    if only:
+        raise ModelError(
+            f"forward of {type(net).__name__} takes {', '.join(only)} by keyword only; runtimes call a network by "
+            "position. Make it an ordinary parameter."
+        )
+    try:
+        bound = signature.bind(**inputs)
+    except TypeError:
+        return (inputs,)
+    given = max(list(signature.parameters).index(name) for name in named) + 1
+    bound.apply_defaults()
+    return bound.args[:given]
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in tuples, lists, mappings and packed weights of torch.ao, and the data of packed sequences."""
+    """Yield the tensors in a structure and in packed weights of torch.ao, and the data of packed sequences."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, PackedSequence):
@@ -55,7 +129,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def mapped(value: Any, change: Callable[[Any], Any], is_leaf: Callable[[Any], bool] = is_tensor) -> Any:
-    """Return a nested structure with its leaves changed; whatever else is in it is left as it is."""
+    """Return a structure with its leaves changed; whatever else is in it is left as it is."""
     if is_leaf(value):
         return change(value)
     if isinstance(value, Mapping):
@@ -64,3 +138,110 @@ def mapped(value: Any, change: Callable[[Any], Any], is_leaf: Callable[[Any], bo
         parts = [mapped(part, change, is_leaf) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
+
+
+def moved(value: Any, device: torch.device | str, dtype: torch.dtype | None = None) -> Any:
+    """Return a structure on a device; floating tensors in ``dtype`` where one is given, all others as they are."""
+
+    def move(held: Any) -> Any:
+        if isinstance(held, np.ndarray | np.generic):
+            held = torch.as_tensor(held)
+        wanted = dtype if dtype is not None and held.data.is_floating_point() else held.data.dtype
+        if isinstance(held, PackedSequence):
+            return held.to(device, wanted)  # type: ignore[arg-type] # as a tensor takes it
+        return held.to(device, wanted, non_blocking=True)
+
+    return mapped(value, move, lambda held: isinstance(held, Tensor | PackedSequence | np.ndarray | np.generic))
+
+
+def cloned(value: Any, device: torch.device | str | None = None) -> Any:
+    """Return a structure with tensors of its own: a network may change those that it is called with in place."""
+
+    def clone(held: Any) -> Any:
+        if isinstance(held, PackedSequence):
+            data, *rest = held
+            return PackedSequence(clone(data), *(None if part is None else clone(part) for part in rest))
+        return held.detach().to(device or held.device, copy=True)
+
+    return mapped(value, clone)
+
+
+def samples_in(value: Any) -> int | None:
+    """Return the number of samples in a batch: of its first tensor (N, …) or packed sequence; None without any."""
+    if isinstance(value, PackedSequence):
+        return int(value.batch_sizes[0])
+    if isinstance(value, Tensor):
+        return len(value) if value.dim() else None
+    if isinstance(value, tuple | list | Mapping):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            if (found := samples_in(part)) is not None:
+                return found
+    return None
+
+
+def batch_of(example: Any, batch_size: int) -> Any:
+    """Return ``batch_size`` samples of ``example``: its first ones, repeated from the start where they do not suffice.
+
+    Args:
+        example: a tensor of shape (N, …), a PackedSequence of N sequences, or a structure of these. What has no batch
+            dimension (a number, None, a tensor without dimensions) is handed back as it is.
+        batch_size: number of samples wanted, at least 1.
+
+    Returns:
+        The same structure; tensors have shape (batch_size, …).
+
+    Raises:
+        DataError: where ``example`` has no sample, its tensors differ in their number, or ``batch_size`` is below 1.
+    """
+    if batch_size < 1:
+        raise DataError(f"A batch of {batch_size} samples is not possible; give a batch size of at least 1.")
+    numbers: set[int] = set()
+
+    def cut(held: Any) -> Any:
+        if isinstance(held, PackedSequence):
+            padded, lengths = (cut(part) for part in pad_packed_sequence(held, batch_first=True))
+            return pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
+        if not held.dim():
+            return held
+        if not len(held):
+            raise DataError(
+                "The example batch has no sample, so that no batch can be made from it. Give it at least one."
+            )
+        numbers.add(len(held))
+        return held[torch.arange(batch_size, device=held.device) % len(held)]
+
+    batch = mapped(example, cut)
+    if len(numbers) > 1:
+        found = ", ".join(map(str, sorted(numbers)))
+        raise DataError(
+            f"The tensors of a batch begin with dimensions of {found}, so that it cannot be cut into samples. Give "
+            "each input the number of samples as its first dimension: padded tensors in place of offsets, for example."
+        )
+    return batch
+
+
+def flattened(value: Any) -> tuple[Any, ...]:
+    """Return the tensors and packed sequences of a structure in one row; of mappings in the order of their names."""
+    if is_tensor(value):
+        return (value,)
+    if isinstance(value, Mapping):
+        value = [value[key] for key in sorted(value, key=str)]
+    return tuple(leaf for part in value for leaf in flattened(part)) if isinstance(value, tuple | list) else ()
+
+
+def rebuilt(structure: Any, leaves: Sequence[Any]) -> Any:
+    """Return a structure like ``structure`` with other leaves, in the order of ``flattened``."""
+    left = iter(leaves)
+
+    def build(value: Any) -> Any:
+        if is_tensor(value):
+            return next(left)
+        if isinstance(value, Mapping):
+            made = {key: build(value[key]) for key in sorted(value, key=str)}
+            return {key: made[key] for key in value}
+        if isinstance(value, tuple | list):
+            parts = [build(part) for part in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return value
+
+    return build(structure)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparsebench.tensors import mapped
+from sparsebench.tensors import moved, tensors_in
 
 
 class OnDevice(nn.Module):
@@ -20,20 +20,20 @@ class OnDevice(nn.Module):
         self.network, self.device = network, torch.device(device)
         self.eval()
 
+    @property
+    def stands_for(self) -> nn.Module:
+        """The network, by whose parameters it is fed."""
+        return self.network
+
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return what the network returns."""
-        came_from = next((value.device for value in inputs if hasattr(value, "device")), self.device)
+        came_from = next((tensor.device for tensor in tensors_in((inputs, named))), self.device)
         return moved(self.network(*moved(inputs, self.device), **moved(named, self.device)), came_from)
 
 
 def on_device(network: nn.Module, device: str) -> nn.Module:
     """Return a network that lies on ``device`` as it can be given tensors from anywhere; on the CPU, itself."""
     return network if device == "cpu" else OnDevice(network, device)
-
-
-def moved(value: Any, device: torch.device | str) -> Any:
-    """Return a nested structure with all in it that can be moved on ``device``."""
-    return mapped(value, lambda held: held.to(device), lambda held: hasattr(held, "to"))
 
 
 @contextmanager

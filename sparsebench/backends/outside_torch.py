@@ -9,11 +9,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends.base import Parameter
+from sparsebench.backends.flat import require_tensors
 from sparsebench.errors import QuantizationError, reason
 from sparsebench.quantization import LayerFact, Recording, failing_as
+from sparsebench.tensors import cloned
 
 Network = TypeVar("Network", bound="ExportedNetwork")
 
@@ -133,32 +134,11 @@ def require_own(backend: str, network: nn.Module, kind: type[Network]) -> Networ
     return network
 
 
-def require_tensors(backend: str, example: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    """Return the arguments of a forward pass, which an exported network takes as tensors (N, …) only.
-
-    Raises:
-        QuantizationError: where one is something else.
-    """
-    for value in example:
-        if isinstance(value, PackedSequence):
-            raise QuantizationError(
-                f"{backend} runs exported networks, which take tensors (N, …) and no packed sequences. Pad the "
-                "sequences to one length in the collate function, or use backend 'eager'."
-            )
-        if not isinstance(value, Tensor) or not value.dim():
-            kind = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
-            raise QuantizationError(
-                f"{backend} runs exported networks, whose arguments are tensors (N, …); this one is called with "
-                f"{kind}. Give the network tensors only, or use backend 'eager'."
-            )
-    return example
-
-
 def calibration_arrays(backend: str, batches: Recording) -> Iterator[tuple[Any, ...]]:
-    """Return the arguments of each calibration batch as numpy arrays.
+    """Return the tensors of each calibration batch as numpy arrays.
 
     Raises:
-        QuantizationError: where there is no batch, or one has arguments other than tensors.
+        QuantizationError: where there is no batch, or one has other arguments than tensors.
     """
     if not len(batches):
         raise QuantizationError(f"{backend} was given no calibration batch; feed it at least one.")
@@ -195,8 +175,8 @@ def require_same(backend: str, exported: nn.Module, net: nn.Module, example: tup
         )
         with torch.inference_mode():
             with failing_as(problem, "Take the batch size from the input's shape in forward."):
-                returned = net(*inputs)
-            expected, found = outputs_of(backend, returned), outputs_of(backend, exported(*inputs))
+                returned = net(*cloned(inputs))
+            expected, found = outputs_of(backend, returned), outputs_of(backend, exported(*cloned(inputs)))
         for wanted, got in zip(expected, found, strict=True):
             if wanted.shape != got.shape:
                 raise QuantizationError(

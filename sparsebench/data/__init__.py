@@ -44,14 +44,14 @@ class Splits:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of the first training sample, without the batch.
+        """Shape of the first training sample, without the batch; empty where its inputs are several.
 
         Raises:
             DataError: where samples are no pairs, and nothing makes pairs of them.
         """
         sample = self.train[0]
         if isinstance(sample, tuple | list):
-            return tuple(getattr(sample[0], "shape", ()))
+            return tuple(getattr(sample[0], "shape", ())) if sample else ()
         if self.collate is None:
             raise DataError(
                 f"A training sample is {type(sample).__name__}, not (input, label). Give a function that makes "

@@ -1,8 +1,8 @@
 """Run an exported file in a process of its own, with torch and the file's runtime and nothing else.
 
 ``python -P child.py FORMAT FILE THREADS SETTINGS`` reads inputs from stdin and writes outputs to stdout, each as eight
-bytes of length and a tensor, or a tuple of them, as torch.save writes it. It ends when stdin does. It imports nothing
-of sparsebench: what it can do, a deployer can.
+bytes of length and a tuple of tensors, or one, as torch.save writes it. It ends when stdin does. It imports nothing of
+sparsebench: what it can do, a deployer can.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-Network = Callable[[torch.Tensor], Any]
+Network = Callable[..., Any]
 Settings = dict[str, str]
 
 OPERATIONS = "operations"
@@ -37,8 +37,13 @@ def _onnx(path: str, threads: int, _: Settings) -> Network:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda inputs: [torch.from_numpy(output) for output in session.run(None, {name: inputs.numpy()})]
+    names = [value.name for value in session.get_inputs()]
+
+    def run(*inputs: torch.Tensor) -> list[torch.Tensor]:
+        feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(output) for output in session.run(None, feed)]
+
+    return run
 
 
 def _openvino(path: str, threads: int, settings: Settings) -> Network:
@@ -46,7 +51,12 @@ def _openvino(path: str, threads: int, settings: Settings) -> Network:
 
     own = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
     compiled = openvino.Core().compile_model(path, "CPU", {**own, **settings})
-    return lambda inputs: [torch.from_numpy(output.copy()) for output in compiled(inputs.numpy()).values()]
+
+    def run(*inputs: torch.Tensor) -> list[torch.Tensor]:
+        outputs = compiled([value.numpy() for value in inputs]).values()
+        return [torch.from_numpy(output.copy()) for output in outputs]
+
+    return run
 
 
 LOADERS: dict[str, Callable[[str, int, Settings], Network]] = {"pt2": _pt2, "onnx": _onnx, "openvino": _openvino}
@@ -78,7 +88,7 @@ def main() -> None:
     network = LOADERS[kind](path, int(threads), json.loads(settings))
     with torch.no_grad():
         while (inputs := read(sys.stdin.buffer)) is not None:
-            outputs = network(inputs)
+            outputs = network(*inputs)
             found = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
             write(answers, found[0] if len(found) == 1 else found)
 

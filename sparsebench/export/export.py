@@ -1,6 +1,5 @@
 """From a trial to a verified file and its model card."""
 
-import inspect
 import io
 import os
 import tempfile
@@ -126,8 +125,6 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
     Raises:
         SparsebenchError: where the library cannot export the network; the text carries its reason.
     """
-    from torch import Tensor
-
     record = trial.compress
     assert record is not None  # noqa: S101 - require_exportable has seen to it
     own = _own_files(workbench, record, to) if to.backends else {}
@@ -139,16 +136,23 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
     parent = workbench.store.read("train", record.parent or "")
     if parent is None:
         raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
+    from torch import Tensor
+
+    from sparsebench.backends.flat import taking_tensors
+    from sparsebench.tensors import flattened
+
     example = workbench.example(parent.key)
-    if not isinstance(example, Tensor):
+    tensors = flattened(example)
+    if not all(isinstance(value, Tensor) for value in tensors):
+        kind = next(type(value).__name__ for value in tensors if not isinstance(value, Tensor))
         raise SparsebenchError(
-            f"{trial.trial.model} is fed a {type(example).__name__}, not a tensor, and an exported file takes tensors "
-            "only. Feed it padded sequences (collate without packing) to export it."
+            f"{trial.trial.model} is fed a {kind}, not a tensor, and an exported file takes tensors only. Feed it "
+            "padded sequences (collate without packing) to export it."
         )
     if to.name == WEIGHTS:
         return Content({to.suffix: workbench.weights_of(parent)}, exact=backend_of(trial.trial) == "eager")
     net = workbench.trained(parent) if trial.trial.scheme == FP32 else workbench.restored(record.key)
-    files = _WRITERS[to.name](net, example)
+    files = _WRITERS[to.name](*taking_tensors("An exported file", _graph_of(net), example))
     # A library registers the operations that an int8 program calls beside torch's own.
     int8 = to.name == "pt2" and backend_of(trial.trial) == "inductor" and trial.trial.scheme == "static"
     operations = {OPERATIONS: "torchao.quantization.pt2e"} if int8 else {}
@@ -164,22 +168,25 @@ def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[
     return {ending: workbench.store.artifact(record, f"{stem}{ending}").read_bytes() for ending in endings}
 
 
-def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
-    import torch
-
+def _graph_of(net: "nn.Module") -> "nn.Module":
+    """Return the graph that a network was compiled from; what was compiled is code for this machine and batch size."""
     from sparsebench.backends.inductor.network import Compiled
 
-    # What was compiled is code for this machine and batch size; the graph that it was made from is not.
-    graphs = [module.graph for module in net.modules() if isinstance(module, Compiled)]
-    net = graphs[0] if graphs else net
-    if len(example) == 1:
+    return next((module.graph for module in net.modules() if isinstance(module, Compiled)), net)
+
+
+def _pt2(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
+    import torch
+
+    from sparsebench.backends.flat import by_argument
+
+    if len(example[0]) == 1:
         # A dimension of 1 would be taken for one that is always 1.
-        example = torch.cat([example, example])
-    batch = {0: torch.export.Dim("batch", min=1)}
-    takes_any = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(net.forward).parameters.values())
+        example = tuple(torch.cat([value, value]) for value in example)
+    batch = tuple({0: torch.export.Dim("batch", min=1)} for _ in example)
     try:
         with torch.no_grad():
-            program = torch.export.export(net, (example,), dynamic_shapes=((batch,),) if takes_any else (batch,))
+            program = torch.export.export(net, example, dynamic_shapes=by_argument(net, batch))
     except Exception as error:
         raise QuantizationError(
             f"torch.export cannot follow {type(net).__name__}: {reason(error)} Where its forward branches on "
@@ -190,17 +197,17 @@ def _pt2(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
     return {".pt2": written.getvalue()}
 
 
-def _openvino(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+def _openvino(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
     from sparsebench.backends.openvino.network import to_openvino, write
 
-    xml, weights = write(to_openvino(net, (example,)))
+    xml, weights = write(to_openvino(net, example))
     return {".xml": xml, ".bin": weights}
 
 
-def _onnx(net: "nn.Module", example: "Tensor") -> dict[str, bytes]:
+def _onnx(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
     from sparsebench.backends.onnxruntime.network import export_onnx
 
-    return {".onnx": export_onnx(net, (example,))}
+    return {".onnx": export_onnx(net, example)}
 
 
 _WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino}

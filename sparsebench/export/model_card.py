@@ -13,6 +13,7 @@ from sparsebench.points.latency import speedup_text, verdict_text
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.environment import EnvironmentRecord
 from sparsebench.store.records import Run, TrialResult
+from sparsebench.tensors import flattened
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
 from sparsebench.wording.text import counted, escape, fence, markdown_table
 
@@ -32,8 +33,9 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession({file!r}, providers=["CPUExecutionProvider"])
-inputs = np.zeros({shape}, dtype="{dtype}")
-(scores,) = session.run(None, {{session.get_inputs()[0].name: inputs}})
+inputs = [{zeros}]
+names = [value.name for value in session.get_inputs()]
+scores = session.run(None, dict(zip(names, inputs)))[0]
 print(scores.shape)
 """,
     "openvino": """\
@@ -41,7 +43,7 @@ import numpy as np
 import openvino
 
 network = openvino.Core().compile_model({file!r}, "CPU", {settings!r})
-inputs = np.zeros({shape}, dtype="{dtype}")
+inputs = [{zeros}]
 scores = network(inputs)[0]
 print(scores.shape)
 """,
@@ -49,9 +51,9 @@ print(scores.shape)
 import torch
 {imports}
 network = torch.export.load({file!r}).module()
-inputs = torch.zeros({shape}, dtype=torch.{dtype})
+inputs = [{zeros}]
 with torch.no_grad():
-    scores = network(inputs)
+    scores = network(*inputs)
 print(tuple(scores.shape))
 """,
     WEIGHTS: """\
@@ -61,9 +63,9 @@ from sparsebench.models import build_model
 
 network = build_model({model!r}, {classes}, {sample}, {options!r}).eval()
 load_model(network, {file!r})
-inputs = torch.zeros({shape}, dtype=torch.{dtype})
+inputs = {structure}
 with torch.no_grad():
-    scores = network(inputs)
+    scores = network(*inputs)
 print(tuple(scores.shape))
 """,
 }
@@ -76,7 +78,7 @@ def model_card(
     trial: TrialResult,
     kind: Format,
     file: str,
-    example: "Tensor",
+    example: tuple[Any, ...],
     settings: Mapping[str, str],
     verification: Verification,
     here: EnvironmentRecord,
@@ -88,7 +90,7 @@ def model_card(
         trial: the trial that was exported.
         kind: the format of the file.
         file: the file's name.
-        example: inputs of a few samples, which give shape and type.
+        example: arguments of a call with a few samples, which give shapes and types.
         settings: what the runtime must be told.
         verification: how the file was verified.
         here: the environment in which it was exported.
@@ -118,12 +120,13 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _description(run: Run, trial: TrialResult, example: "Tensor") -> Iterator[tuple[str, str]]:
+def _description(run: Run, trial: TrialResult, example: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
     t, trained, packed = trial.trial, trial.trained, trial.compressed
     options = ", ".join(f"{key}={value}" for key, value in sorted(_options(run, t.model).items()))
     yield "architecture", escape(f"{t.model}({options})" if options else t.model)
-    dimensions = ", ".join(str(length) for length in example.shape[1:])
-    yield "input", f"{escape(_dtype(example))}, shape (batch, {dimensions})"
+    tensors = flattened(example)
+    shapes = [f"{_dtype(tensor)}, shape ({', '.join(map(str, ('batch', *tensor.shape[1:])))})" for tensor in tensors]
+    yield "input" if len(shapes) == 1 else "inputs, in this order", escape("; ".join(shapes))
     if trained:
         yield "classes", str(trained.classes)
         nonzero = trained.parameters - trained.parameter_zeros
@@ -218,14 +221,15 @@ def _options(run: Run, model: str) -> Mapping[str, Any]:
 
 
 def _snippet(
-    run: Run, trial: TrialResult, kind: Format, file: str, example: "Tensor", settings: Mapping[str, str]
+    run: Run, trial: TrialResult, kind: Format, file: str, example: tuple[Any, ...], settings: Mapping[str, str]
 ) -> str:
     module = settings.get(OPERATIONS)
+    tensors = flattened(example)
     return SNIPPETS[kind.name].format(
         file=file,
-        shape=(1, *example.shape[1:]),
-        sample=tuple(example.shape[1:]),
-        dtype=_dtype(example),
+        zeros=", ".join(_zeros(tensor, "np" if kind.name in ("onnx", "openvino") else "torch") for tensor in tensors),
+        structure=_written(example),
+        sample=tuple(trial.trained.input_shape) if trial.trained else (),
         settings={key: value for key, value in settings.items() if key != OPERATIONS},
         imports=f"import {module}  # registers the int8 operations\n" if module else "",
         model=trial.trial.model,
@@ -234,8 +238,22 @@ def _snippet(
     )
 
 
-def _dtype(example: "Tensor") -> str:
-    return str(example.dtype).removeprefix("torch.")
+def _zeros(tensor: "Tensor", library: str) -> str:
+    shape, dtype = (1, *tensor.shape[1:]), _dtype(tensor)
+    return f"{library}.zeros({shape}, dtype={library}.{dtype})"
+
+
+def _written(value: Any) -> str:
+    """Return arguments of a call as Python builds them, of zeros."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_written(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_written, value))}]"
+    return repr(value) if value is None else _zeros(value, "torch")
+
+
+def _dtype(tensor: "Tensor") -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _code(text: str) -> str:

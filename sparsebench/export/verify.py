@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from sparsebench.errors import SparsebenchError
 from sparsebench.export import child
 from sparsebench.export.formats import WEIGHTS, Content
-from sparsebench.runner.stages.workbench import Workbench, seed_everything
+from sparsebench.runner.stages.inputs import seed_everything
+from sparsebench.runner.stages.workbench import Workbench
 from sparsebench.store.records import TrialResult
+from sparsebench.tensors import cloned, flattened, samples_in
 from sparsebench.training.contract import check_evaluated
 
 FLOAT = (1e-3, 0.999)
@@ -58,7 +60,7 @@ class Verification:
 
 
 @contextmanager
-def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -> Iterator[Callable[[Tensor], Any]]:
+def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -> Iterator[Callable[..., Any]]:
     """Give out an exported file, loaded by its runtime in a process of its own, as a function of its inputs.
 
     Raises:
@@ -73,9 +75,10 @@ def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -
         ) as process,
     ):
 
-        def call(inputs: Tensor) -> Any:
+        def call(*arguments: Any) -> Any:
+            inputs = tuple(value.contiguous() for value in flattened(arguments))
             try:
-                child.write(process.stdin, inputs.contiguous())  # type: ignore[arg-type] # both are pipes
+                child.write(process.stdin, inputs)  # type: ignore[arg-type] # both are pipes
                 outputs = child.read(process.stdout)  # type: ignore[arg-type]
             except (OSError, EOFError) as error:
                 raise died() from error
@@ -100,7 +103,7 @@ def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -
 class Side(nn.Module):
     """Gives out what the exported file does, and compares it with the trial's own network on the way."""
 
-    def __init__(self, own: nn.Module, exported: Callable[[Tensor], Any]) -> None:
+    def __init__(self, own: nn.Module, exported: Callable[..., Any]) -> None:
         super().__init__()
         # Held apart from the module, so that a trainer which moves or casts its network leaves it alone.
         self._pair = (own, exported)
@@ -110,18 +113,23 @@ class Side(nn.Module):
         self.difference = 0.0
         self.largest = 0.0
 
-    def forward(self, inputs: Tensor) -> Any:
+    @property
+    def stands_for(self) -> nn.Module:
+        """The trial's own network, by whose parameters it is fed."""
+        return self._pair[0]
+
+    def forward(self, *arguments: Any) -> Any:
         """Run one batch through both."""
         own, exported = self._pair
         with torch.no_grad():
-            ours = own(inputs)
-            theirs = exported(inputs.detach().cpu())
+            ours = own(*cloned(arguments))
+            theirs = exported(*cloned(arguments, "cpu"))
         first, second = _tensors(ours), _tensors(theirs)
         if [tensor.shape for tensor in first] != [tensor.shape for tensor in second]:
             raise SparsebenchError(
                 f"The exported file gives out shapes {_shapes(second)}, and the trial's network {_shapes(first)}."
             )
-        self.samples += len(inputs)
+        self.samples += samples_in(arguments) or 0
         for a, b in zip(first, second, strict=True):
             self.bit_equal &= a.dtype == b.dtype and torch.equal(a, b)
             if a.numel():
@@ -161,7 +169,7 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
     trainer = workbench.trainer_of(parent)
     seed_everything(parent.settings["seed"])
     with ExitStack() as stack:
-        exported: Callable[[Tensor], Any]
+        exported: Callable[..., Any]
         if kind == WEIGHTS:
             # Only with its class, which may be the user's own, are weights a network.
             exported = workbench.fresh(parent, file)
@@ -203,7 +211,7 @@ def _problem(found: Verification, scheme: str, exact: bool) -> str | None:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    return [value] if isinstance(value, Tensor) else [part for part in value if isinstance(part, Tensor)]
+    return list(flattened(value))
 
 
 def _shapes(tensors: list[Tensor]) -> str:

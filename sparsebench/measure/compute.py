@@ -10,19 +10,18 @@ counted from the shapes that they really get: packed sequences count with their 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.measure.memory import watched
 from sparsebench.measure.size import count_nonzero
-from sparsebench.tensors import tensors_in
+from sparsebench.tensors import cloned, samples_in, tensors_in
 
 _LAYERS = (_ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 _PARAMETRIZATIONS = ".parametrizations"
@@ -77,8 +76,9 @@ def count_macs(net: nn.Module, example: tuple[Any, ...], samples: int | None = N
         SparsebenchError: where a layer ran by an operation that is not known here, so that its MACs would be missing.
     """
     counter = _Counter(net)
+    arguments = cloned(example)
     with watched(net, counter.enter, counter.leave), counter:
-        net(*example)
+        net(*arguments)
     counter.require_complete()
     return counter.counts(samples or _samples(example))
 
@@ -240,18 +240,7 @@ def _storage(tensor: Tensor) -> int:
 
 
 def _samples(example: Any) -> int:
-    found = next(_sample_counts(example), 0)
+    found = samples_in(example)
     if not found:
         raise SparsebenchError("The example has no sample, so that nothing can be counted. Give it at least one.")
     return found
-
-
-def _sample_counts(value: Any) -> Iterator[int]:
-    if isinstance(value, PackedSequence):
-        yield int(value.batch_sizes[0])
-    elif isinstance(value, Tensor):
-        if value.dim():
-            yield len(value)
-    elif isinstance(value, tuple | list | Mapping):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _sample_counts(part)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from sparsebench.tensors import tensors_in
+from sparsebench.tensors import cloned, mapped, tensors_in
 
 
 def working_memory(net: nn.Module, example: tuple[Any, ...], bits: int | Mapping[str, int] | None = None) -> int:
@@ -42,7 +42,7 @@ def working_memory(net: nn.Module, example: tuple[Any, ...], bits: int | Mapping
             most_bits = max(most_bits, _bits((args, kwargs, output), width))
 
     with torch.no_grad():
-        arguments = tuple(_longest(value) for value in example)
+        arguments = cloned(mapped(example, _longest))
     with watched(net, enter, leave):
         net(*arguments)
     return -(-most_bits // 8)

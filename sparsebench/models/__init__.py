@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.errors import ModelError, SparsebenchError, own_code, where_in_own_code
+from sparsebench.models.as_built import plain
 from sparsebench.registry import MODELS
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def build_model(
         built = factory(**passed)
     if not isinstance(built, nn.Module):
         raise ModelError(f"Model {name!r} gave {type(built).__name__}, not an nn.Module; return the network.")
-    return built
+    return plain(built)
 
 
 def check_outputs(net: nn.Module, inputs: Any, classes: int) -> None:
@@ -79,10 +80,12 @@ def check_outputs(net: nn.Module, inputs: Any, classes: int) -> None:
     """
     import torch
 
+    from sparsebench.tensors import arguments_of
+
     name, shape = type(net).__name__, tuple(getattr(inputs, "shape", ()))
     try:
         with torch.no_grad():
-            outputs = net.eval()(inputs)
+            outputs = net.eval()(*arguments_of(net, inputs))
     except Exception as error:  # Whatever a network of the user's own may raise.
         reason = str(error).strip().partition("\n")[0]
         where = where_in_own_code(error)

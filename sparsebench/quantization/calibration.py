@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.torch_ao import OBSERVERS
-from sparsebench.tensors import mapped, tensors_in
+from sparsebench.tensors import cloned, tensors_in
 
 MEMORY_BYTES = 2**29
 """Batches are held in memory up to this many bytes; those that come later are written to a temporary file."""
@@ -127,7 +127,7 @@ class Recording:
     def _take(self, _: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if len(self._held) + len(self._places) >= self.limit:
             return
-        call = Call(mapped(arguments, _kept), mapped(keywords, _kept))
+        call = Call(cloned(arguments, "cpu"), cloned(keywords, "cpu"))
         size = sum(tensor.nbytes for tensor in tensors_in((call.arguments, call.keywords)))
         if not self._places and size <= self._room:
             self._room -= size
@@ -139,7 +139,8 @@ class Recording:
 
     def _call(self, number: int) -> Call:
         if number < len(self._held):
-            return self._held[number]
+            held = self._held[number]  # Whoever is fed may change what it is fed; the next one needs it as it was.
+            return Call(cloned(held.arguments), cloned(held.keywords))
         place = number - len(self._held)
         file, begin = self._file, self._places[place]
         end = self._places[place + 1] if place + 1 < len(self._places) else file.seek(0, io.SEEK_END)
@@ -164,14 +165,6 @@ class _First(Recording):
 
     def _call(self, number: int) -> Call:
         return self._whole._call(number)
-
-
-def _kept(value: Any) -> Any:
-    """Return a tensor or a packed sequence on the CPU, apart from what its owner may do with it."""
-    if isinstance(value, PackedSequence):
-        data, *rest = value
-        return PackedSequence(_kept(data), *(None if part is None else _kept(part) for part in rest))
-    return value.detach().to("cpu", copy=True)
 
 
 def calibration_state(prepared: nn.Module) -> dict[str, Tensor]:

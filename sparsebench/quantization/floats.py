@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparsebench.errors import QuantizationError, reason
 from sparsebench.quantization.base import float_copy
-from sparsebench.tensors import mapped
+from sparsebench.tensors import mapped, tensors_in
 
 SHORT_NAMES: Mapping[torch.dtype, str] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 """The names of floating-point formats, as schemes and audits write them."""
@@ -83,10 +83,15 @@ class InPrecision(nn.Module):
         self.dtype, self.autocast = dtype, autocast
         self.train(network.training)
 
+    @property
+    def stands_for(self) -> nn.Module:
+        """The network, by whose parameters it is fed."""
+        return self.network
+
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return what the network returns for these arguments, all in float32."""
         if self.autocast:
-            device = next((value.device.type for value in inputs if isinstance(value, Tensor)), "cpu")
+            device = next((tensor.device.type for tensor in tensors_in((inputs, named))), "cpu")
             with torch.autocast(device, self.dtype):
                 outputs = self.network(*inputs, **named)
         else:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, failing_as, int8_engine, quiet_libraries
+from sparsebench.tensors import mapped
 
 Layers = tuple[type[nn.Module], ...]
 
@@ -236,7 +237,10 @@ def _default_settings(trains: bool) -> ao.QConfigMapping:
 
 
 def _dequantize(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(x.dequantize() if isinstance(x, Tensor) and x.is_quantized else x for x in inputs)
+    def dequantized(held: Any) -> Any:
+        return held.dequantize() if isinstance(held, Tensor) and held.is_quantized else held
+
+    return cast("tuple[Any, ...]", mapped(inputs, dequantized))
 
 
 def _fuse(module: nn.Module) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sparsebench.errors import (
     LostError,
     NoEffectWarning,
+    OutputsWarning,
     StoreError,
     UnreachedWarning,
     UserCodeError,
@@ -37,7 +38,7 @@ CHECKPOINT = "network.resume.pt"
 """Where the trainer of a training stage notes how far it has come."""
 
 # Warnings that are about the result, and therefore stand in its record.
-_NOTED = (NoEffectWarning, UnreachedWarning)
+_NOTED = (NoEffectWarning, OutputsWarning, UnreachedWarning)
 
 _kept: "list[tuple[Setup, Workbench]]" = []
 """The bench of this process, once it has one: datasets are loaded, and training batches recorded, once."""

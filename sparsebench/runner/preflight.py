@@ -12,8 +12,9 @@ from sparsebench.models import build_model, check_outputs
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.registry import TRAINERS
 from sparsebench.runner.stages import Workbench
+from sparsebench.tensors import moved
 from sparsebench.training.contract import check_trainer
-from sparsebench.training.loaders import to_device, training_device
+from sparsebench.training.loaders import training_device
 from sparsebench.training.optimizers import optimizer_problem, rates_problem
 from sparsebench.training.steps import amp_problem
 from sparsebench.training.weights import load_weights
@@ -92,4 +93,4 @@ def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, seeds: Se
         return
     collate = load_collate(data.model_dump(mode="json")["collate"]) or default_collate
     inputs, _ = collate([splits.val[index] for index in range(min(2, splits.samples["val"]))])
-    check_outputs(network, to_device(inputs, torch.float, torch.device("cpu")), splits.classes)
+    check_outputs(network, moved(inputs, "cpu", torch.float), splits.classes)

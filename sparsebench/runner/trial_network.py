@@ -3,6 +3,7 @@
 import copy
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from sparsebench.backends.in_torch import torch_threads
 from sparsebench.errors import SparsebenchError
 from sparsebench.runner.stages import Workbench
 from sparsebench.store.records import TrialRecord, TrialResult, failure_line, flat_row
+from sparsebench.tensors import cloned, moved
 from sparsebench.timing.blocks import warm_up
+from sparsebench.timing.variants import OwnInputs
 
 __all__ = ["TrialNetwork", "open_trial", "torch_threads", "why_unusable"]
 
@@ -51,7 +54,11 @@ class TrialNetwork:
     def __call__(self) -> Any:
         """Run one forward pass without gradients and return its output. On a GPU nothing is waited for."""
         with torch.inference_mode():
-            return self.network(*self.inputs)
+            return self._call()
+
+    @cached_property
+    def _call(self) -> OwnInputs:
+        return OwnInputs(self.network, self.inputs)
 
     @property
     def trial(self) -> TrialRecord:
@@ -130,7 +137,7 @@ def open_trial(
         SparsebenchError: where the network does not run on ``device``; the text says why.
     """
     key = record.trial.compress
-    inputs = (workbench.inputs(key, batch_size),)
+    inputs = workbench.inputs(key, batch_size)
     if device == "cpu":
         network = workbench.specialise(str(key), workbench.restored(key), inputs, threads)
     else:
@@ -146,12 +153,12 @@ def _moved(network: nn.Module, inputs: tuple[Any, ...], device: str) -> tuple[nn
         raise SparsebenchError(f"{device} was asked for, but this machine has no CUDA GPU that torch can use.")
     try:
         # The workbench keeps its networks for the next one who asks; they stay on the CPU.
-        moved, there = copy.deepcopy(network).to(device), tuple(part.to(device) for part in inputs)
+        copied, there = copy.deepcopy(network).to(device), moved(inputs, device)
         with torch.inference_mode():
-            moved(*there)
+            copied(*cloned(there))
         torch.cuda.synchronize(device)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         reason = (str(error).strip() or "no reason given").splitlines()[0]
         text = f"This network does not run on {device}: {type(error).__name__}: {reason}"
         raise SparsebenchError(text) from error
-    return moved, there
+    return copied, there

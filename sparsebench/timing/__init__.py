@@ -13,12 +13,13 @@ from sparsebench.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sparsebench.statistics.verdicts import Validity, Verdict
+    from sparsebench.tensors import batch_of
     from sparsebench.timing.comparison import Comparison, Speedup, Timing
     from sparsebench.timing.machine import Conditions
     from sparsebench.timing.protocol import compare
     from sparsebench.timing.schedule import Step
     from sparsebench.timing.session import RoundRecord
-    from sparsebench.timing.variants import Built, batch_of
+    from sparsebench.timing.variants import Built
 
 _HOMES = {
     "Built": "sparsebench.timing.variants",
@@ -30,7 +31,7 @@ _HOMES = {
     "Timing": "sparsebench.timing.comparison",
     "Validity": "sparsebench.statistics.verdicts",
     "Verdict": "sparsebench.statistics.verdicts",
-    "batch_of": "sparsebench.timing.variants",
+    "batch_of": "sparsebench.tensors",
     "compare": "sparsebench.timing.protocol",
 }
 

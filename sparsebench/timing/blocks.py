@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sparsebench.errors import SparsebenchError
 from sparsebench.processes import give_back
 from sparsebench.statistics.processes import Floats
+from sparsebench.tensors import tensors_in
 from sparsebench.timing.machine import largest_cache_bytes, memory_bytes
 from sparsebench.timing.schedule import BlockSize, Clock
 
@@ -177,7 +178,7 @@ def device_of(network: nn.Module, inputs: tuple[Any, ...]) -> torch.device | Non
     Raises:
         SparsebenchError: where they are on several devices, or on one that is neither a CPU nor a CUDA GPU.
     """
-    held: list[Any] = [*network.parameters(), *network.buffers(), *inputs]
+    held: list[Any] = [*network.parameters(), *network.buffers(), *tensors_in(inputs)]
     devices = {tensor.device for tensor in held if isinstance(tensor, Tensor) and tensor.device.type != "meta"}
     if not devices or {device.type for device in devices} == {"cpu"}:
         return None

@@ -11,12 +11,13 @@ import numpy as np
 from torch import nn
 
 from sparsebench.errors import ProblemsError, SparsebenchError
+from sparsebench.tensors import batch_of
 from sparsebench.timing.bench import Bench, RoundTimer, built
 from sparsebench.timing.comparison import Comparison, copies_of
 from sparsebench.timing.schedule import BLOCK_MS, HANG_SECONDS, Cache, Clock, Settings, Step
 from sparsebench.timing.session import PROCESSES, Starter, run_session
 from sparsebench.timing.summary import summarise
-from sparsebench.timing.variants import Built, Variant, batch_of, fits, grouped
+from sparsebench.timing.variants import Built, Variant, fits, grouped
 from sparsebench.timing.worker import Sent, generations, pickled
 
 
@@ -105,7 +106,7 @@ def compare(
     )
     _check(variants, baseline, second, batch, settings)
     if inputs is not None and batch is not None:
-        inputs = tuple(batch_of(part, batch) for part in inputs)
+        inputs = batch_of(inputs, batch)
     return compare_variants(
         [Variant(name, target, inputs) for name, target in variants.items()], baseline, second, settings
     )

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch import nn
 
-from sparsebench.errors import DataError, SparsebenchError, VariantError
+from sparsebench.errors import SparsebenchError, VariantError
+from sparsebench.tensors import cloned, tensors_in
 from sparsebench.timing import machine
 from sparsebench.timing.blocks import device_of, graphed
 
@@ -125,42 +124,39 @@ def ready(variant: Variant, threads: int = 1, cuda_graphs: bool = False) -> Time
         )
     with named(name, "being looked at"):
         device = device_of(target, variant.inputs)
-        call: Callable[[], object] = partial(target, *variant.inputs)
+        call = OwnInputs(target, variant.inputs)
         return TimedCall(name, graphed(call) if device and cuda_graphs else call, inference=True, device=device)
 
 
-def batch_of(example: Any, batch_size: int) -> Any:
-    """Return ``batch_size`` samples of ``example``: its first ones, repeated from the start where they do not suffice.
+class OwnInputs:
+    """Calls a network with the same inputs each time, also where it changes them in place.
 
-    Args:
-        example: a tensor of shape (N, …), a PackedSequence of N sequences, or a tuple, list or dict of these. What has
-            no batch dimension (a number, None, a tensor without dimensions) is handed back as it is.
-        batch_size: number of samples wanted, at least 1.
-
-    Returns:
-        The same structure; tensors have shape (batch_size, …).
-
-    Raises:
-        DataError: where ``example`` has no sample, or ``batch_size`` is below 1.
+    The first call tells: torch counts what is done to a tensor in place. Inputs that were changed are copied before
+    each of the following calls, which is then part of what is timed; others never.
     """
-    if batch_size < 1:
-        raise DataError(f"A batch of {batch_size} samples is not possible; give a batch size of at least 1.")
-    if isinstance(example, PackedSequence):
-        padded, lengths = batch_of(pad_packed_sequence(example, batch_first=True), batch_size)
-        return pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
-    if isinstance(example, Tensor) and example.dim():
-        if not len(example):
-            raise DataError(
-                "The example batch has no sample, so that no batch can be made from it. Give it at least one."
-            )
-        return example[torch.arange(batch_size) % len(example)]
-    if isinstance(example, tuple | list):
-        parts = [batch_of(part, batch_size) for part in example]
-        # A named tuple takes its fields one by one.
-        return type(example)(*parts) if hasattr(example, "_fields") else type(example)(parts)
-    if isinstance(example, dict):
-        return {key: batch_of(value, batch_size) for key, value in example.items()}
-    return example
+
+    def __init__(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._network, self._inputs = network, inputs
+        self._run = self._first
+
+    def __call__(self) -> object:
+        """Call it once."""
+        return self._run()
+
+    def _first(self) -> object:
+        with torch.inference_mode(False):  # Inside it, what is done to a copy is not counted.
+            given = cloned(self._inputs)
+        versions = [tensor._version for tensor in tensors_in(given)]
+        returned: object = self._network(*given)
+        changed = versions != [tensor._version for tensor in tensors_in(given)]
+        self._run = self._with_copies if changed else self._as_they_are
+        return returned
+
+    def _with_copies(self) -> object:
+        return self._network(*cloned(self._inputs))
+
+    def _as_they_are(self) -> object:
+        return self._network(*self._inputs)
 
 
 def grouped(

@@ -4,14 +4,13 @@ Datasets in memory live on the GPU that trains: their tensors are copied there o
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 
 from sparsebench.errors import DataError
@@ -68,7 +67,7 @@ def build_loader(
     fetch = _fetch_of(dataset)
     if fetch is not None and collate_fn is None:
         return DataLoader(
-            _WholeBatches(fetch, samples),
+            _WholeBatches(fetch, samples, copies=_holds_tensors(dataset)),
             batch_size=None,
             sampler=_IndexBatches(samples, batch_size, training),
             pin_memory=pin_memory,
@@ -147,23 +146,6 @@ def split_sizes(datasets: Sequence[Dataset[Any]] | None) -> dict[str, int]:
     return sizes
 
 
-def to_device(inputs: Any, dtype: torch.dtype, device: torch.device) -> Any:
-    """Return the inputs of a batch on a device, what is floating among them in one precision.
-
-    They are a tensor, a packed sequence, or tuples, lists and mappings of these; anything else is returned as it is.
-    """
-    if isinstance(inputs, Tensor):
-        return inputs.to(device, dtype if inputs.is_floating_point() else inputs.dtype, non_blocking=True)
-    if isinstance(inputs, PackedSequence):
-        data = inputs.data
-        return inputs.to(device, dtype if data.is_floating_point() else data.dtype)  # type: ignore[arg-type]
-    if isinstance(inputs, Mapping):
-        return {key: to_device(value, dtype, device) for key, value in inputs.items()}
-    if isinstance(inputs, tuple | list):
-        return type(inputs)(to_device(value, dtype, device) for value in inputs)
-    return inputs
-
-
 def _tensors(dataset: Dataset[Any]) -> tuple[Tensor, ...]:
     # Behind a dataset in memory; none for any other, subclasses too, which may compute samples.
     if type(dataset) is TensorDataset:
@@ -175,6 +157,15 @@ def _tensors(dataset: Dataset[Any]) -> tuple[Tensor, ...]:
 
 def _moves(dataset: Dataset[Any]) -> bool:
     return all(callable(getattr(dataset, name, None)) for name in ("fetch", "to"))
+
+
+def gives_copies(loader: DataLoader[Any]) -> bool:
+    """Whether the batches of a loader are copies for certain, which may be changed."""
+    return loader.num_workers > 0 or getattr(loader.dataset, "copies", False)
+
+
+def _holds_tensors(dataset: Dataset[Any]) -> bool:
+    return _holds_tensors(dataset.dataset) if type(dataset) is Subset else type(dataset) is TensorDataset
 
 
 def _cores() -> int:
@@ -200,6 +191,8 @@ class _WholeBatches(Dataset[list[Tensor]]):
 
     fetch: Fetch
     samples: int
+    copies: bool
+    """Whether what is fetched is a copy for certain."""
 
     def __len__(self) -> int:
         return self.samples

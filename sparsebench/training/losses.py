@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import TrainingError
+from sparsebench.tensors import arguments_of
+from sparsebench.training.accuracy import scores_in
 
 Criterion = Callable[[Any, Tensor], Tensor]
 
@@ -54,10 +56,11 @@ class Distillation:
     alpha: float
     temperature: float
 
-    def __call__(self, loss: Tensor, outputs: Tensor, inputs: Any) -> Tensor:
-        """Add the teacher's part to the loss by the labels, a scalar; the student's outputs are logits (N, C)."""
+    def __call__(self, loss: Tensor, outputs: Any, inputs: Any) -> Tensor:
+        """Add the teacher's part to the loss by the labels, a scalar; the student's outputs have logits (N, C)."""
         with torch.no_grad():
-            targets = self.teacher(inputs)
+            answered = self.teacher(*arguments_of(self.teacher, inputs))
+        outputs, targets = scores_in(outputs), scores_in(answered)
         student, teacher = (_log_probabilities(logits, self.temperature) for logits in (outputs, targets))
         divergence = nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return (1 - self.alpha) * loss + self.alpha * self.temperature**2 * divergence

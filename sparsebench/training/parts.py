@@ -5,14 +5,17 @@ Settings are what the fixed constructor of the contract cannot carry.
 
 import itertools
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader
 
 from sparsebench.config import MAX_CALIBRATION_BATCHES
@@ -28,11 +31,14 @@ from sparsebench.pruning import (
 from sparsebench.pruning.base import is_structural
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.pruning.schedules import gradual_pruning
-from sparsebench.registry import unknown_name
+from sparsebench.tensors import arguments_of, batch_of, cloned, moved
+from sparsebench.training.accuracy import Hits, Judge, ignored_index
+from sparsebench.training.batches import Span, labels_of_batch, parts_of_batch, span_of
 from sparsebench.training.checkpoints import Checkpoints, Progress, digest
-from sparsebench.training.loaders import to_device
+from sparsebench.training.layout import channels_last, channels_last_weights, runs_channels_last, wants_channels_last
+from sparsebench.training.loaders import gives_copies
 from sparsebench.training.losses import Distillation
-from sparsebench.training.steps import Epoch
+from sparsebench.training.steps import Epoch, autocast
 
 _MATTERS = (
     *("pruner", "pruner_options", "per_layer", "schedule", "hold", "prune_every", "include_classifier", "keep_zeros"),
@@ -103,9 +109,6 @@ class TrainingSettings:
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
 
 
-_CHOICES = ("auto", "on", "off")
-
-
 class TrainerParts(TrainingSettings):
     """What nobody need override; see ``Trainer`` for the attributes."""
 
@@ -116,6 +119,7 @@ class TrainerParts(TrainingSettings):
     dataloader: dict[str, DataLoader[Any]] | None
     criterion: Callable[[Any, Tensor], Tensor]
     _channels_last: bool = False
+    _span: Span | None = None
     _distillation: Distillation | None = None
     _training_criterion: Callable[[Any, Tensor], Tensor] | None = None
 
@@ -144,32 +148,92 @@ class TrainerParts(TrainingSettings):
         return self.dataloader[split]
 
     def _batches(self, split: str, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
-        """Yield the inputs, floating ones in ``dtype``, and the labels of each batch of a split, on a device."""
-        for batch in self._loader(split):
-            if len(batch) != 2:
-                raise DataError(f"A batch of the {split} split has {len(batch)} parts; it must be (inputs, labels).")
-            inputs, labels = batch[0], torch.as_tensor(batch[1])
-            # The loss takes class indices as int64 only.
-            kind = labels.dtype if labels.is_floating_point() else torch.long
-            inputs = to_device(inputs, self.dtype, device)
-            if self._channels_last and isinstance(inputs, Tensor) and inputs.dim() == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            yield inputs, labels.to(device, kind, non_blocking=True)
+        """Yield the inputs, floating ones in ``dtype``, and the labels of each batch of a split, on a device.
+
+        Whoever gets them may change them.
+        """
+        loader, ignored = self._loader(split), ignored_index(self.criterion)
+        for number, batch in enumerate(loader):
+            inputs, given = parts_of_batch(batch, split)
+            labels = labels_of_batch(given, split, self.dtype)
+            # A GPU, which one would have to wait for, holds the same labels in each epoch.
+            known = labels.is_cuda and self._read_whole[split]
+            self._span = None if known else span_of(labels, ignored)
+            inputs = moved(inputs, device, self.dtype)
+            if not gives_copies(loader):
+                inputs = cloned(inputs)
+            if self._channels_last:
+                inputs = channels_last(inputs)
+            yield inputs, labels.to(device, non_blocking=True)
+            self._read_whole[split] |= number + 1 == len(loader)
+
+    def _answers(self, net: nn.Module, split: str, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
+        """Yield what a network returns for each batch of a split, and the labels, checked against each other."""
+        for inputs, labels in self._batches(split, device):
+            outputs = net(*arguments_of(net, inputs))
+            self._check(net, outputs, labels, split)
+            yield outputs, labels
+
+    def _check(self, net: nn.Module, outputs: Any, labels: Tensor, split: str) -> None:
+        self._judge.check(self.criterion, net, outputs, labels, self._span, split)
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return Judge()
+
+    @cached_property
+    def _read_whole(self) -> defaultdict[str, bool]:
+        # Whether a whole pass over a split was made.
+        return defaultdict(bool)
+
+    def _scored(self, net: nn.Module, split: str, device: torch.device) -> Hits:
+        """Return which samples of a split a network gets right."""
+        # Networks of other runtimes have no convolutions of torch, and no layout to choose.
+        faster = self.channels_last != "off" and wants_channels_last("auto", net, device, "none")
+        for laid_out in (True, False) if faster else (False,):
+            try:
+                with self._laid_out(net, laid_out), torch.inference_mode():
+                    judged = [
+                        self._judge.hits(self.criterion, net, outputs, labels)
+                        for outputs, labels in self._answers(net, split, device)
+                    ]
+                break
+            except RuntimeError:
+                # Some networks take one layout for granted: they view the result of a convolution as a vector.
+                if not laid_out:
+                    raise
+        return Hits.joined(judged)
 
     def _calibrated(self, net: nn.Module) -> float:
         if self.calibration_batches < 1:
             raise SparsebenchError(f"calibration_batches is {self.calibration_batches}; it must be 1 to 2000.")
         limit = min(self.calibration_batches, MAX_CALIBRATION_BATCHES)
-        batches = itertools.islice(self._batches("train", torch.device("cpu")), limit)
         net.to("cpu")
         with torch.no_grad():
-            hits = [net(inputs).argmax(1) == labels for inputs, labels in batches]
-        return float(torch.cat(hits).double().mean())
+            answers = itertools.islice(self._answers(net, "train", torch.device("cpu")), limit)
+            judged = [self._judge.hits(self.criterion, net, outputs, labels) for outputs, labels in answers]
+        return float(Hits.joined(judged).top1.double().mean())
 
     def _example(self) -> Any:
         # Two validation samples on the CPU, with which a network can be followed.
         inputs, _ = next(self._batches("val", torch.device("cpu")))
-        return inputs[:2] if isinstance(inputs, Tensor) else inputs
+        return inputs if isinstance(inputs, PackedSequence) else batch_of(inputs, 2)
+
+    def _is_laid_out(self, net: nn.Module) -> bool:
+        """Whether a network is trained with its images' channels last."""
+        if not wants_channels_last(self.channels_last, net, self.devicy, self.amp):
+            return False
+        with torch.random.fork_rng(devices=[]), autocast(self.amp, self.devicy):
+            if runs_channels_last(net, moved(arguments_of(net, self._example()), self.devicy)):
+                return True
+        if self.channels_last == "on":
+            warnings.warn(
+                f"channels_last = 'on' had no effect: {type(net).__name__} does not run with its channels last, as "
+                "where it views the result of a convolution as a vector; write flatten or reshape in place of view.",
+                NoEffectWarning,
+                stacklevel=3,
+            )
+        return False
 
     @contextmanager
     def _laid_out(self, net: nn.Module, wanted: bool) -> Iterator[None]:
@@ -228,42 +292,3 @@ class TrainerParts(TrainingSettings):
     @property
     def _kept(self) -> tuple[str, ...]:
         return tuple(pattern for pattern, threshold in self.per_layer.items() if threshold == 0)
-
-
-def wants_channels_last(setting: str, net: nn.Module, device: torch.device, amp: str) -> bool:
-    """Whether images and weights are laid out with their channels last.
-
-    ``auto`` does where it is faster: networks with two-dimensional convolutions on a CPU (ResNet-20 trains at batch 128
-    by 1.4 faster, small networks by 1.2 to 1.3), and on a GPU in half precision, whose kernels want it.
-
-    Raises:
-        TrainingError: where the setting is not ``auto``, ``on`` or ``off``.
-    """
-    if setting not in _CHOICES:
-        raise TrainingError(unknown_name("channels_last", setting, _CHOICES))
-    if setting != "auto":
-        return setting == "on"
-    faster = device.type == "cpu" or amp != "none"
-    return faster and any(isinstance(module, nn.Conv2d) for module in net.modules())
-
-
-@contextmanager
-def channels_last_weights(net: nn.Module, wanted: bool) -> Iterator[None]:
-    """Keep the weights of ``net`` with their channels last for a while, in place; the parameters stay the same objects.
-
-    Afterwards they are as they were, and contiguous where they were replaced meanwhile, so that nothing that is done
-    with the network depends on it. Optimizers have to be built within: their fused kernels want their state in the
-    layout of the weights.
-    """
-    if not wanted:
-        yield
-        return
-    before = {weight: weight.is_contiguous() for weight in net.parameters() if weight.dim() == 4}
-    for weight in before:
-        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    try:
-        yield
-    finally:
-        for weight in net.parameters():
-            if weight.dim() == 4 and before.get(weight, True):
-                weight.data = weight.data.contiguous()

@@ -92,14 +92,14 @@ class Precision:
                 stacklevel=3,
             )
         self._device = device
-        self._dtype = _AUTOCAST[amp]
+        self._amp = amp
         self._clip_norm = clip_norm
         # fp16 gradients below 6e-8 would vanish (Micikevicius et al., Mixed Precision Training, 2018).
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context of a forward pass and its loss."""
-        return nullcontext() if self._dtype is None else torch.autocast(self._device.type, self._dtype)
+        return autocast(self._amp, self._device)
 
     def update(self, loss: Tensor, optimizer: Optimizer) -> None:
         """Differentiate ``loss`` and let ``optimizer`` make one step."""
@@ -110,6 +110,12 @@ class Precision:
             nn.utils.clip_grad_norm_(parameters, self._clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
+
+
+def autocast(amp: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context of a forward pass in a precision: ``none``, ``bf16`` or ``fp16``."""
+    dtype = _AUTOCAST[amp]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def amp_problem(amp: str, device: torch.device) -> str | None:

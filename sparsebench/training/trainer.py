@@ -17,19 +17,20 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.errors import TrainingError
+from sparsebench.models.as_built import is_lazy, materialise
 from sparsebench.processes import keeping_freed
 from sparsebench.pruning.structure import reached_sparsity
+from sparsebench.tensors import arguments_of, cloned
+from sparsebench.training.accuracy import Hits
 from sparsebench.training.checkpoints import Progress, checkpoint_path, save_network
 from sparsebench.training.loaders import Collate, build_loaders, split_sizes, training_device
 from sparsebench.training.losses import distillation, smoothed
 from sparsebench.training.optimizers import RatePlan, build_optimizer, build_rates
-from sparsebench.training.parts import TrainerParts, wants_channels_last
+from sparsebench.training.parts import TrainerParts
 from sparsebench.training.steps import BestEpoch, Epoch, Precision, Steps, diverged
 from sparsebench.training.weights import copy_weights
 
 __all__ = ["Epoch", "Trainer"]
-
-_CLASSES_FOR_TOP5 = 10
 
 
 class Trainer(TrainerParts):
@@ -59,6 +60,7 @@ class Trainer(TrainerParts):
         best_epoch: the number of the epoch whose network was returned.
         correct: bool (N,), for each test sample in order, after ``evaluate(net, quant_mode=False)``.
         top5: fraction of test samples whose class is among the five likeliest; None below 10 classes.
+        ignored: test samples that ``correct`` leaves out, for their label is the ``ignore_index`` of the loss.
 
     Raises:
         DataError: where ``datasets`` are not three datasets with a length.
@@ -84,6 +86,7 @@ class Trainer(TrainerParts):
         self.best_epoch: int | None = None
         self.correct: Tensor | None = None
         self.top5: float | None = None
+        self.ignored = 0
 
     def load_dataloaders(self, batch_size: int, collate_fn: Collate | None) -> None:
         """Build ``dataloader["train" | "val" | "test"]``.
@@ -131,6 +134,8 @@ class Trainer(TrainerParts):
         missing = [key for key in needed if key not in parameters]
         if missing:
             raise TrainingError(f"parameters lacks {', '.join(missing)}; give a number for each.")
+        if is_lazy(net):
+            materialise(net, arguments_of(net, self._example()))
         if reload:
             if old_net is None:
                 raise TrainingError("reload is on but old_net is None; give a network or its state dict as old_net.")
@@ -139,8 +144,7 @@ class Trainer(TrainerParts):
         trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if not trainable:
             raise TrainingError(f"{type(net).__name__} has no parameter to train; set requires_grad on some.")
-        channels_last = wants_channels_last(self.channels_last, net, self.devicy, self.amp)
-        with self._laid_out(net, channels_last), keeping_freed():
+        with self._laid_out(net, self._is_laid_out(net)), keeping_freed():
             optimizer = self.build_optimizer(trainable, parameters["learning_rate"])
             scheduler = self.build_scheduler(optimizer, parameters, epochs * self._steps)
             # By position, because a subclass may name the parameters of its loop as it likes.
@@ -244,24 +248,28 @@ class Trainer(TrainerParts):
 
         Args:
             model: the network, in training mode.
-            inputs: what the loader gives, on ``devicy``: (N, …), or a packed sequence.
-            labels: (N,).
+            inputs: what the loader gives, on ``devicy``: (N, …), a packed sequence, or tuples and mappings of these.
+            labels: (N,), or one-hot (N, C).
         """
-        outputs = model(inputs)
-        loss = (self._training_criterion or self.criterion)(outputs, labels)
+        # The network may change its inputs in place, and a teacher needs them as they were.
+        own = cloned(inputs) if self._distillation else inputs
+        outputs = model(*arguments_of(model, own))
+        self._check(model, outputs, labels, "train")
+        loss = self._judge.loss(self._training_criterion or self.criterion, model, outputs, labels)
         return self._distillation(loss, outputs, inputs) if self._distillation else loss
 
     def validate(self, model: nn.Module) -> tuple[float, float]:
         """Return the mean loss and the accuracy, in [0, 1], over the whole validation split."""
         model.eval()
-        losses, hits = [], []
+        losses, judged = [], []
         # Not inference_mode: what a network caches in its forward pass would be of no use to the next training step.
         with torch.no_grad():
-            for inputs, labels in self._batches("val", self.devicy):
-                outputs = model(inputs)
-                losses.append(self.criterion(outputs, labels) * len(labels))
-                hits.append(outputs.argmax(1) == labels)
-        correct = torch.cat(hits)
+            for outputs, labels in self._answers(model, "val", self.devicy):
+                judged.append(self._judge.hits(self.criterion, model, outputs, labels))
+                counted = judged[-1].counted.sum()
+                loss = self._judge.loss(self.criterion, model, outputs, labels)
+                losses.append(torch.where(counted > 0, loss * counted, torch.zeros_like(loss)))
+        correct = Hits.joined(judged).top1
         return float(torch.stack(losses).sum()) / len(correct), float(correct.double().mean())
 
     def evaluate(self, net: nn.Module, quant_mode: bool) -> tuple[float, nn.Module]:
@@ -283,16 +291,7 @@ class Trainer(TrainerParts):
         if quant_mode:
             return self._calibrated(net), net
         device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
-        hits, hits5 = [], []
-        # Networks of other runtimes have no convolutions of torch, and no layout to choose.
-        faster = self.channels_last != "off" and wants_channels_last("auto", net, device, "none")
-        with self._laid_out(net, faster), torch.inference_mode():
-            for inputs, labels in self._batches("test", device):
-                outputs = net(inputs)
-                hits.append(outputs.argmax(1) == labels)
-                if outputs.shape[1] >= _CLASSES_FOR_TOP5:
-                    hits5.append((outputs.topk(5).indices == labels.unsqueeze(1)).any(1))
-        # Cloned outside of inference mode, so that the tensor may be used like any other.
-        self.correct = torch.cat(hits).cpu().clone()
-        self.top5 = float(torch.cat(hits5).double().mean()) if hits5 else None
+        judged = self._scored(net, "test", device)
+        self.correct, self.ignored = judged.top1, int((~judged.counted).sum())
+        self.top5 = None if judged.top5 is None else float(judged.top5.double().mean())
         return float(self.correct.double().mean()), net

@@ -36,7 +36,7 @@ def swept(tmp_path_factory):
 
 def test_the_training_batches_of_a_network_are_read_once_for_all_numbers_of_them(swept):
     assert [trial.status for trial in swept.trials] == ["done"] * 7
-    assert Counting.passes == [12]
+    assert [read for read in Counting.passes if read > 1] == [12]  # One for the example of each network.
 
 
 def test_each_trial_calibrates_on_the_number_that_it_asks_for(swept):
@@ -53,7 +53,7 @@ def test_no_more_batches_are_read_than_the_run_asks_for(tmp_path):
     Counting.passes.clear()
     config = tiny("train.trainer=test_calibration_axis:Counting", "quantize.calibration_batches=3", "thresholds=0.8")
     run_sweep(config, runs_dir=tmp_path)
-    assert Counting.passes == [3]
+    assert max(Counting.passes) == 3
 
 
 SEVERAL = Bench(backends=("eager", "onnxruntime"), calibrations=(10, 100, 1000, 2000), train_batches=800)

@@ -19,10 +19,10 @@ from sparsebench.models import build_model
 from sparsebench.pruning import sparsity
 from sparsebench.runner.facts import Facts
 from sparsebench.runner.planner import make_plan
+from sparsebench.training.layout import wants_channels_last
 from sparsebench.training.loaders import is_resident, moved, on_device
 from sparsebench.training.losses import Distillation, smoothed
 from sparsebench.training.optimizers import RatePlan, build_optimizer, build_rates
-from sparsebench.training.parts import wants_channels_last
 from sparsebench.training.steps import Precision, amp_problem
 from sparsebench.training.trainer import Trainer
 

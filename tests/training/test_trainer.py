@@ -514,7 +514,9 @@ def test_a_batch_of_other_parts_is_refused(tmp_path):
 
 
 def test_a_network_with_fewer_outputs_than_classes_is_told(tmp_path):
-    with pytest.raises(ModelError, match=r"Sequential has fewer outputs than there are classes.*\(Target 3 is out of"):
+    with pytest.raises(
+        DataError, match="from 0 to 3, and Sequential has outputs for 3 classes; they must be from 0 to 2"
+    ):
         fit(make(tmp_path), mlp(classes=3))
 
 
@@ -624,7 +626,7 @@ def test_whole_numbers_stay_whole_on_their_way_to_the_network(tmp_path):
 def test_inputs_of_several_parts_are_moved_part_by_part():
     packed = pack_sequence([torch.ones(2, 3)])
     inputs = {"image": torch.ones(2), "rest": [torch.ones(1, dtype=torch.int32), (packed, "kept")]}
-    moved = sparsebench.training.loaders.to_device(inputs, torch.float64, torch.device("cpu"))
+    moved = sparsebench.tensors.moved(inputs, "cpu", torch.float64)
     assert moved["image"].dtype == torch.float64
     assert moved["rest"][0].dtype == torch.int32
     assert moved["rest"][1][0].data.dtype == torch.float64

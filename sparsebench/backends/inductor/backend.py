@@ -1,6 +1,7 @@
 """PyTorch compiled by TorchInductor, as torch.compile does it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,13 +11,15 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from sparsebench.backends.base import Compressed, Export, Parameter, offered
-from sparsebench.backends.in_torch import moved, on_device, read, written
+from sparsebench.backends.flat import taking_tensors
+from sparsebench.backends.in_torch import on_device, read, written
 from sparsebench.backends.inductor import quantization
 from sparsebench.backends.inductor.network import Compiled, Lowered
 from sparsebench.backends.inductor.offer import InductorOffer
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import LayerFact, Recording, audit, calibration_state, load_calibration_state
 from sparsebench.registry import SCHEMES
+from sparsebench.tensors import flattened, moved
 
 _CALIBRATION = "calibration.pt"
 
@@ -32,15 +35,17 @@ class Inductor(InductorOffer):
             layered = self._layered(net, scheme, example)
             network = self._compiled(layered, scheme, example, lowered)
             return Compressed(network, layers=_confirmed(layered, lowered), layered=on_device(layered, self.device))
-        prepared = self._prepared(net, example)
-        state = calibration_state(batches.feed(prepared))
+        net, inputs = taking_tensors(self.name, net, example)
+        prepared = self._prepared(net, inputs)
+        with _fed_in_a_row(prepared):
+            state = calibration_state(batches.feed(prepared))
         graph, weights = quantization.convert(prepared)
         return Compressed(
-            network=Compiled(graph, example, torch.get_num_threads(), lowered=lowered),
+            network=Compiled(graph, inputs, torch.get_num_threads(), lowered=lowered),
             files={_CALIBRATION: written(state)},
             layers=quantization.audit_lowered(net, weights, lowered.int8_scales),
             export=_export(quantization.constants(graph), weights),
-            working_memory_bytes=quantization.working_memory(graph, tuple(value[:1] for value in example)),
+            working_memory_bytes=quantization.working_memory(graph, tuple(value[:1] for value in inputs)),
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
@@ -48,10 +53,11 @@ class Inductor(InductorOffer):
         scheme = self._offered(scheme)
         if scheme != "static":
             return self._compiled(self._layered(net, scheme, example), scheme, example)
-        prepared = self._prepared(net, example)
+        net, inputs = taking_tensors(self.name, net, example)
+        prepared = self._prepared(net, inputs)
         load_calibration_state(prepared, read(files, _CALIBRATION))
         graph, _ = quantization.convert(prepared)
-        return Compiled(graph, example, torch.get_num_threads())
+        return Compiled(graph, inputs, torch.get_num_threads())
 
     def specialise(self, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
         """Return the network compiled for inputs of exactly these shapes, and so many threads."""
@@ -67,7 +73,7 @@ class Inductor(InductorOffer):
             raise QuantizationError(problem)
         return offered(self, name)
 
-    def _prepared(self, net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
+    def _prepared(self, net: nn.Module, example: tuple[Tensor, ...]) -> GraphModule:
         if not self.reduce_range and not torch.cpu._is_vnni_supported():
             raise QuantizationError(
                 "reduce_range = false needs a CPU with VNNI: without it int8 products overflow. Leave the option out."
@@ -82,10 +88,20 @@ class Inductor(InductorOffer):
     def _compiled(
         self, layered: nn.Module, scheme: str, example: tuple[Any, ...], lowered: Lowered | None = None
     ) -> nn.Module:
-        inputs = moved(example, self.device)
+        layered, inputs = taking_tensors(self.name, layered, moved(example, self.device))
         graph = quantization.export_graph(layered, inputs)
         compiled = Compiled(graph, inputs, torch.get_num_threads(), scheme != "weight_only", lowered)
         return on_device(compiled, self.device)
+
+
+@contextmanager
+def _fed_in_a_row(graph: GraphModule) -> Iterator[None]:
+    """Let a graph, which takes tensors in a row, be called with tuples, lists and mappings of them for a while."""
+    hook = graph.register_forward_pre_hook(lambda _, arguments: flattened(arguments))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _confirmed(layered: nn.Module, lowered: Lowered) -> tuple[LayerFact, ...]:

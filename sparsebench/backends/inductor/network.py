@@ -11,6 +11,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from sparsebench.backends.in_torch import torch_threads
 from sparsebench.quantization import failing_as, quiet_libraries
+from sparsebench.tensors import flattened
 
 _INT8_KERNELS = ("qconv_pointwise", "qconv2d_pointwise", "qlinear_pointwise")
 _SCALE_OF_WEIGHT = 4  # x, scale and zero point of x, packed weight, scale of the weight, …
@@ -75,12 +76,13 @@ class Compiled(nn.Module):
         self._program = _compile(graph, inputs, threads, freezing, lowered)
         self.eval()
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *arguments: Any) -> Any:
         """Return what the network returns.
 
         Args:
-            inputs: as the network takes them; the first dimension of each is the batch, of any size.
+            arguments: as the network takes them; the first dimension of each tensor is the batch, of any size.
         """
+        inputs = flattened(arguments)
         size = len(inputs[0])
         with torch.no_grad():
             if size == self.batch:
@@ -93,9 +95,9 @@ class Compiled(nn.Module):
         """The exported graph that was compiled."""
         return self._graph[0]
 
-    def for_inputs(self, inputs: tuple[Tensor, ...], threads: int) -> "Compiled":
+    def for_inputs(self, inputs: tuple[Any, ...], threads: int) -> "Compiled":
         """Return the same network, compiled for inputs of exactly these shapes."""
-        return Compiled(self._graph[0], inputs, threads, self.freezing)
+        return Compiled(self._graph[0], flattened(inputs), threads, self.freezing)
 
     def _part(self, inputs: tuple[Tensor, ...], begin: int) -> Any:
         part = [value[begin : begin + self.batch] for value in inputs]

@@ -1,6 +1,5 @@
 """Static int8 of exported graphs, by torchao's PT2E with the quantizer of inductor's x86 kernels, and their memory."""
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 
-from sparsebench.errors import QuantizationError
+from sparsebench.backends.flat import by_argument
 from sparsebench.quantization import LayerFact, audit, failing_as, float_copy, quiet_libraries, require_calibrated
 
 _LIKE_FLOAT = "inductor has no int8 kernel for it here, so its int8 weights were turned back into float"
@@ -54,16 +53,11 @@ def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
         QuantizationError: where torch.export cannot follow the network; the text carries its reason and the remedy.
     """
     name = type(net).__name__
-    if not all(isinstance(value, Tensor) for value in example):
-        raise QuantizationError(
-            f"{name} takes {', '.join(type(value).__name__ for value in example)}; the compiler takes tensors alone. "
-            "Choose backend 'eager'."
-        )
     batch = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
     remedy = "Rewrite what depends on the data, such as a branch on the values of a tensor, or choose backend 'eager'."
     with failing_as(f"torch.export cannot follow {name}", remedy), quiet_libraries():
         # strict: without it the graph of a ResNet has partitions with several outputs, which the quantizer refuses.
-        program = torch.export.export(net, example, strict=True, dynamic_shapes=_by_argument(net, batch))
+        program = torch.export.export(net, example, strict=True, dynamic_shapes=by_argument(net, batch))
         return program.module(check_guards=False)
 
 
@@ -155,12 +149,6 @@ def working_memory(graph: GraphModule, example: tuple[Tensor, ...]) -> int:
     with torch.no_grad():
         watcher.run(*example)
     return watcher.most_bytes
-
-
-def _by_argument(net: nn.Module, batch: tuple[Any, ...]) -> Any:
-    """Return dynamic shapes as torch.export wants them: one for ``*inputs`` of a wrapper, else one an argument."""
-    kinds = [parameter.kind for parameter in inspect.signature(net.forward).parameters.values()]
-    return (batch,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else batch
 
 
 def _weight_names(prepared: GraphModule) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sparsebench.backends.base import Compressed, offered
+from sparsebench.backends.flat import require_tensors, taking_tensors
 from sparsebench.backends.onnxruntime import graph
 from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx
 from sparsebench.backends.onnxruntime.offer import ONNXOffer
@@ -18,10 +19,10 @@ from sparsebench.backends.outside_torch import (
     require_files,
     require_own,
     require_same,
-    require_tensors,
 )
 from sparsebench.backends.probe import int8_saturates, is_x86
 from sparsebench.quantization import Recording, failing_as, float_copy, quiet_runtimes
+from sparsebench.tensors import samples_in
 
 with quiet_runtimes():
     import onnx
@@ -48,7 +49,7 @@ class ONNXRuntime(ONNXOffer):
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         """Export, compare with torch, quantize as the scheme says."""
         scheme = offered(self, scheme)
-        inputs = require_tensors(self.name, example)
+        net, inputs = taking_tensors(self.name, net, example)
         file = export_onnx(net, inputs)
         require_same(self.name, _network(file), float_copy(net), inputs)
         if scheme == "static":
@@ -73,7 +74,7 @@ class ONNXRuntime(ONNXOffer):
 
     def specialise(self, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> ONNXNetwork:
         """Return the network optimised for exactly this number of samples and so many threads."""
-        return ONNXNetwork(require_own(self.name, network, ONNXNetwork).file, threads, samples=len(inputs[0]))
+        return ONNXNetwork(require_own(self.name, network, ONNXNetwork).file, threads, samples=samples_in(inputs))
 
     def _static(self, file: bytes, batches: Recording) -> bytes:
         reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])

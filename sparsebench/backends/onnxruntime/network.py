@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsebench.backends.flat import by_argument
 from sparsebench.backends.outside_torch import ExportedNetwork, other_batch
 from sparsebench.errors import QuantizationError, reason
 from sparsebench.quantization import failing_as, float_copy, quiet_runtimes
+from sparsebench.tensors import flattened
 
 with quiet_runtimes():
     import onnx
@@ -58,7 +60,7 @@ def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
 def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     # A dimension of 1 would be taken for one that is always 1.
     inputs = example if len(example[0]) > 1 else other_batch(example)
-    dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    dynamic = by_argument(net, tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs))
     remedy = (
         "Where it branches on its data, write the branch with torch.where; otherwise replace what is named, or use "
         "backend 'eager'."
@@ -187,12 +189,13 @@ class ONNXNetwork(ExportedNetwork):
         if [shape[1:] for shape in wanted] != [value.shape[1:] for value in example]:
             raise self.refused_of(wanted, example)
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return what the network computes for tensors (N, …).
+    def forward(self, *arguments: Any) -> Tensor | tuple[Tensor, ...]:
+        """Return what the network computes for tensors (N, …), also such in tuples, lists and mappings.
 
         Raises:
             QuantizationError: where ONNX Runtime does not take the inputs.
         """
+        inputs = flattened(arguments)
         try:
             feed = {name: value.detach().contiguous().numpy() for name, value in zip(self._names, inputs, strict=True)}
             outputs = tuple(torch.from_numpy(array) for array in self._session.run(None, feed))

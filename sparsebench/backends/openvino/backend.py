@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sparsebench.backends.base import Compressed, Export, offered
+from sparsebench.backends.flat import require_tensors, taking_tensors
 from sparsebench.backends.openvino.graph import audit_openvino, held_by, ov, working_memory_openvino
 from sparsebench.backends.openvino.network import BIN, XML, OpenVINONetwork, read, to_openvino, write
 from sparsebench.backends.openvino.offer import OpenVINOOffer
@@ -18,12 +19,12 @@ from sparsebench.backends.outside_torch import (
     require_files,
     require_own,
     require_same,
-    require_tensors,
 )
 from sparsebench.backends.probe import int8_saturates
 from sparsebench.errors import QuantizationError, SparsebenchError
 from sparsebench.quantization import LayerFact, Recording, failing_as, float_copy, quiet_runtimes
 from sparsebench.registry import unknown_name
+from sparsebench.tensors import flattened
 
 with quiet_runtimes():
     import nncf
@@ -51,7 +52,7 @@ class OpenVINO(OpenVINOOffer):
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         """Convert, compare with torch, quantize as the scheme says."""
         scheme = offered(self, scheme)
-        inputs = require_tensors(self.name, example)
+        net, inputs = taking_tensors(self.name, net, example)
         copy = float_copy(net)
         model = to_openvino(copy, inputs)
         xml, weights = write(model)
@@ -84,7 +85,7 @@ class OpenVINO(OpenVINOOffer):
         """Return the model compiled for exactly these shapes and so many threads, one inference at a time."""
         own = require_own(self.name, network, OpenVINONetwork)
         settings = own.settings | {"INFERENCE_NUM_THREADS": threads}
-        return OpenVINONetwork(own.xml, own.weights, settings, [list(value.shape) for value in inputs])
+        return OpenVINONetwork(own.xml, own.weights, settings, [list(value.shape) for value in flattened(inputs)])
 
     def _network(self, xml: bytes, weights: bytes, scheme: str) -> OpenVINONetwork:
         """Return a model compiled for any batch size and torch's number of threads."""

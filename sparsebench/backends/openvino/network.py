@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sparsebench.backends.flat import by_argument
 from sparsebench.backends.openvino.graph import core, ov, weight_port
 from sparsebench.backends.outside_torch import ExportedNetwork
 from sparsebench.errors import reason
 from sparsebench.quantization import failing_as, quiet_runtimes
+from sparsebench.tensors import flattened
 
 XML, BIN = "model.xml", "model.bin"
 
@@ -125,12 +127,13 @@ class OpenVINONetwork(ExportedNetwork):
         if len(wanted) != len(example) or not all(fit):
             raise self.refused_of(wanted, example)
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return what the network computes for tensors (N, …).
+    def forward(self, *arguments: Any) -> Tensor | tuple[Tensor, ...]:
+        """Return what the network computes for tensors (N, …), also such in tuples, lists and mappings.
 
         Raises:
             QuantizationError: where OpenVINO does not take the inputs.
         """
+        inputs = flattened(arguments)
         request = self._request
         try:
             # The tensors hold on to torch's memory until the next call.
@@ -165,7 +168,7 @@ def _require_no_branch(net: nn.Module, example: tuple[Tensor, ...]) -> None:
 
     It warns of branches on shapes as well, which do no harm. torch.export tells one from the other.
     """
-    dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in example)
+    dynamic = by_argument(net, tuple({0: torch.export.Dim.DYNAMIC} for _ in example))
     problem = (
         f"OpenVINO cannot take {type(net).__name__}: its forward pass branches on its data, of which OpenVINO would "
         "keep one branch. torch.export says"

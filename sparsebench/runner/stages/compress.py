@@ -15,14 +15,9 @@ from sparsebench.measure.size import NetworkSize, file_size, measure_size
 from sparsebench.pruning import Masks, capture_zeros, rows_of_layers
 from sparsebench.quantization import LayerFact, audit, settling, warn_no_effect
 from sparsebench.runner.plan import Stage
+from sparsebench.runner.stages.inputs import if_measurable, seed_everything
 from sparsebench.runner.stages.train import train_by
-from sparsebench.runner.stages.workbench import (
-    Outcome,
-    Workbench,
-    backend_of,
-    if_measurable,
-    seed_everything,
-)
+from sparsebench.runner.stages.workbench import Outcome, Workbench, backend_of
 from sparsebench.store.records import StageRecord
 from sparsebench.store.results import CompressResult, LayerAudit, SizeResult, TrainResult
 from sparsebench.training.contract import TrainerLike, steps_of_epoch
@@ -39,7 +34,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     backend = backend_of(stage.settings)
     network = bench.trained(parent)
     row_of = rows_of_layers(network)
-    compressed = backend.compress(network, scheme, (example,), batches, **further)
+    compressed = backend.compress(network, scheme, example, batches, **further)
     layered = compressed.layered or compressed.network
     facts = audit(layered) if compressed.layers is None else compressed.layers
     warn_no_effect(scheme, facts)

@@ -1,7 +1,8 @@
 """Reading the test set once with a compressed network."""
 
 from sparsebench.runner.plan import Stage
-from sparsebench.runner.stages.workbench import Outcome, Workbench, seed_everything
+from sparsebench.runner.stages.inputs import seed_everything
+from sparsebench.runner.stages.workbench import Outcome, Workbench
 from sparsebench.statistics.accuracy import wilson_interval
 from sparsebench.store.results import EvaluateResult, pack_bits
 from sparsebench.training.contract import check_evaluated

@@ -143,7 +143,7 @@ class _Networks:
         """Return what all networks of the session are fed: training samples, as the baseline's trainer loads them."""
         try:
             self.built(self.baseline)
-            return (self._bench.inputs(self.baseline, batch_size),)
+            return self._bench.inputs(self.baseline, batch_size)
         except SparsebenchError as error:
             raise _without_baseline(error) from error
 

@@ -1,7 +1,5 @@
 """Training a network, or loading it, and what is recorded of it."""
 
-import io
-import pickle
 import time
 import warnings
 from collections import defaultdict
@@ -21,22 +19,22 @@ from sparsebench.pruning import all_weights, asked_zeros, out_of_reach, prunable
 from sparsebench.pruning.structure import apply_structure, structure_of
 from sparsebench.registry import PRUNERS
 from sparsebench.runner.plan import Stage
-from sparsebench.runner.stages.workbench import (
+from sparsebench.runner.stages.inputs import (
     EXAMPLE,
-    EXAMPLE_SAMPLES,
+    first_call,
+    if_measurable,
+    seed_everything,
+    written_example,
+)
+from sparsebench.runner.stages.workbench import (
     NETWORK,
     STRUCTURE,
     Outcome,
     Workbench,
     asked_of_trainers,
     build_network,
-    first_inputs,
-    if_measurable,
-    read_example,
-    seed_everything,
 )
 from sparsebench.store.results import EpochRecord, LayerSparsity, LoadedWeights, TrainResult
-from sparsebench.timing import batch_of
 from sparsebench.training.checkpoints import save_weights
 from sparsebench.training.contract import TrainerLike, apply_settings, check_trained
 from sparsebench.training.weights import load_weights
@@ -71,14 +69,14 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     artifacts = {
         NETWORK: bench.store.save_artifact("train", stage.key, NETWORK, lambda path: save_weights(trained, path))
     }
-    inputs = first_inputs(trainer, settings["seed"])
-    if example := _example(inputs):
+    arguments = first_call(trainer, trained, settings["seed"])
+    if example := written_example(arguments):
         artifacts[EXAMPLE] = bench.save("train", stage.key, EXAMPLE, example)
     structure = structure_of(trained).since(built)
     if structure:
         artifacts[STRUCTURE] = bench.store.save_artifact("train", stage.key, STRUCTURE, structure.save)
     result = _result(settings, splits, trainer, trained, fresh, seconds, "pruner" in declared, loaded)
-    return Outcome(result=_with_macs(result, trained, inputs), artifacts=artifacts)
+    return Outcome(result=_with_macs(result, trained, arguments), artifacts=artifacts)
 
 
 def train_by(
@@ -124,17 +122,6 @@ def _load(network: nn.Module, settings: Mapping[str, Any], splits: Splits) -> Lo
             stacklevel=2,
         )
     return LoadedWeights(source=weights["source"], sha256=weights["sha256"], **asdict(fitted))
-
-
-def _example(inputs: Any) -> bytes | None:
-    """Return a few of the inputs as they are saved, None where they are of a kind that cannot be read back."""
-    written = io.BytesIO()
-    torch.save(batch_of(inputs, EXAMPLE_SAMPLES), written)
-    try:
-        read_example(io.BytesIO(written.getvalue()))
-    except pickle.UnpicklingError:
-        return None
-    return written.getvalue()
 
 
 def _warn_undeclared(train: Mapping[str, Any], declared: Collection[str]) -> None:
@@ -252,8 +239,8 @@ def _layers(trained: nn.Module, prunable: Collection[str], removed: Mapping[str,
     )
 
 
-def _with_macs(result: TrainResult, trained: nn.Module, inputs: Any) -> TrainResult:
-    counts = if_measurable("MACs and theoretical speedup", count_macs, trained, inputs)
+def _with_macs(result: TrainResult, trained: nn.Module, arguments: tuple[Any, ...]) -> TrainResult:
+    counts = if_measurable("MACs and theoretical speedup", count_macs, trained, arguments)
     if counts is None:
         return result
     row_of, found = rows_of_layers(trained), defaultdict[str, list[LayerCompute]](list)

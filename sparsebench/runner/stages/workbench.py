@@ -1,45 +1,40 @@
 """What stages share: the trained network, its trainer, its example and the samples it calibrates on."""
 
-import io
-import random
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends import Backend, build_backend
 from sparsebench.data import Splits, load_collate, load_splits
-from sparsebench.errors import ContractError, LostError, NoEffectWarning, StoreError
+from sparsebench.errors import LostError, StoreError
 from sparsebench.models import build_model
 from sparsebench.pruning import Structure, apply_structure, write_out
 from sparsebench.quantization import Recording
 from sparsebench.registry import TRAINERS
+from sparsebench.runner.stages.inputs import (
+    EXAMPLE,
+    few,
+    first_call,
+    read_example,
+    read_training_batches,
+)
 from sparsebench.store.records import StageKind, StageRecord
 from sparsebench.store.results import EpochRecord, Result, TrainResult
 from sparsebench.store.run_directory import Store
-from sparsebench.timing import batch_of
+from sparsebench.tensors import batch_of
 from sparsebench.training.checkpoints import load_saved
-from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
+from sparsebench.training.contract import TrainerLike, apply_settings
 from sparsebench.training.weights import load_weights
 
 NETWORK = "network.safetensors"
 STRUCTURE = "structure.json"
-EXAMPLE = "example.pt"
-
-EXAMPLE_SAMPLES = 8
-"""Training samples that are kept with a trained network, for what follows its graph or times it."""
-
 _BY_THEIR_NAMES = ("steps_per_epoch", "learning_warmup", "label_smoothing", "clip_norm", "distill", "amp")
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,23 +184,24 @@ class Workbench:
         record = self.record("compress", key)
         parent = self.record("train", record.parent)
         files = {name: self.store.artifact(record, name) for name in record.artifacts}
-        example = (self.example(parent.key),)
+        example = self.example(parent.key)
         return backend_of(record.settings).restore(self.trained(parent), record.settings["scheme"], example, files)
 
     def specialise(self, key: str, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
         """Return the network of a compress stage as it is timed: made for these inputs and so many threads."""
         return backend_of(self.record("compress", key).settings).specialise(network, inputs, threads)
 
-    def inputs(self, key: str | None, batch_size: int) -> Any:
-        """Return inputs of ``batch_size`` training samples for the network of compress stage ``key``."""
-        return batch_of(self.example(self.record("compress", key).parent), batch_size)
+    def inputs(self, key: str | None, batch_size: int) -> tuple[Any, ...]:
+        """Return the arguments of a call with ``batch_size`` training samples, for compress stage ``key``'s network."""
+        batch: tuple[Any, ...] = batch_of(self.example(self.record("compress", key).parent), batch_size)
+        return batch
 
-    def _example(self, key: str | None) -> Any:
-        """Return inputs of a few training samples, on the CPU, as the trainer of train stage ``key`` loads them."""
+    def _example(self, key: str | None) -> tuple[Any, ...]:
+        """Return the arguments of a call with a few training samples, on the CPU, as the trainer of ``key`` calls."""
         parent = self.record("train", key)
         if EXAMPLE in parent.artifacts:
             return read_example(self.store.artifact(parent, EXAMPLE))
-        return batch_of(first_inputs(self.trainer_of(parent), parent.settings["seed"]), EXAMPLE_SAMPLES)
+        return few(first_call(self.trainer_of(parent), self.trained(parent), parent.settings["seed"]))
 
     def recording(self, record: StageRecord, quantize: Mapping[str, Any] | None) -> Recording:
         """Return the calibration batches of a trained network, which its trainer reads when they are asked for."""
@@ -214,17 +210,10 @@ class Workbench:
             most = max(asked, self.calibration_batches)
 
             def read(network: nn.Module) -> None:
-                _read_training_batches(self.trainer_of(record, most), network, record.settings["seed"])
+                read_training_batches(self.trainer_of(record, most), network, record.settings["seed"])
 
             self._recording = record.key, Recording(self.trained(record), read, most)
         return self._recording[1].first(asked)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed all random number generators; called before a network or a trainer is built."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def asked_of_trainers(train: Mapping[str, Any]) -> dict[str, object]:
@@ -249,52 +238,7 @@ def backend_of(settings: Mapping[str, Any]) -> Backend:
     return build_backend(settings["backend"]["name"], settings["backend"]["options"])
 
 
-def first_inputs(trainer: TrainerLike, seed: int) -> Any:
-    """Return the inputs of one training batch, on the CPU; of the same seed and data the same."""
-    seed_everything(seed)
-    for inputs, _ in cast("Mapping[str, Any]", trainer.dataloader)["train"]:
-        return inputs.to("cpu")
-    raise ContractError(
-        "The trainer does not keep the contract:",
-        ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
-    )
-
-
-def read_example(file: Path | io.BytesIO) -> Any:
-    """Read inputs that were saved; of classes, packed sequences alone are allowed."""
-    with torch.serialization.safe_globals([PackedSequence]):
-        return torch.load(file, weights_only=True)
-
-
-def if_measurable(
-    what: str, measure: Callable[[nn.Module, tuple[Any, ...]], Found], network: nn.Module, inputs: Any
-) -> Found | None:
-    """Return what is measured of a network and one sample; where that fails, None, and the record says so."""
-    try:
-        # Sequences differ in length, and so in what they cost: their mean over a batch is counted.
-        return measure(network, (inputs if isinstance(inputs, PackedSequence) else batch_of(inputs, 1),))
-    except Exception as error:
-        text = f"{what} could not be measured: {type(error).__name__}: {error}"
-        warnings.warn(text, NoEffectWarning, stacklevel=2)
-        return None
-
-
 def _fed(record: StageRecord) -> tuple[int, tuple[int, ...]]:
     if not isinstance(record.result, TrainResult):
         raise StoreError(f"The record {record.key} is no trained network; start the run again.")
     return record.result.classes, record.result.input_shape
-
-
-def _read_training_batches(trainer: TrainerLike, network: nn.Module, seed: int) -> None:
-    calls: list[bool] = []
-    hook = network.register_forward_pre_hook(lambda *_: calls.append(True))
-    seed_everything(seed)
-    try:
-        check_evaluated(trainer.evaluate(net=network, quant_mode=True))
-    finally:
-        hook.remove()
-    if not calls:
-        raise ContractError(
-            "The trainer does not keep the contract:",
-            ["evaluate(net, quant_mode=True) ran no batch through net; feed it batches of dataloader['train']."],
-        )
