@@ -34,7 +34,8 @@ def arguments_of(net: nn.Module, inputs: Any) -> tuple[Any, ...]:
     - anything else is one argument.
 
     Args:
-        net: the network. One that wraps another, whose parameters count, hands that out as ``stands_for``.
+        net: the network. One that wraps another, whose parameters count, hands that out as ``stands_for``; one that
+            was made of another, and has lost its parameters, may have their ``inspect.Signature`` as ``takes``.
         inputs: what the loader gives beside the labels.
 
     Raises:
@@ -42,9 +43,7 @@ def arguments_of(net: nn.Module, inputs: Any) -> tuple[Any, ...]:
     """
     if isinstance(inputs, Tensor | PackedSequence) or not isinstance(inputs, tuple | list | Mapping):
         return (inputs,)
-    while (inner := getattr(net, "stands_for", getattr(net, "_orig_mod", None))) is not None:  # The other is compiled.
-        net = inner
-    signature = _signature(getattr(net.forward, "__func__", net.forward), inspect.ismethod(net.forward))
+    signature = signature_of(net)
     if signature is None:
         return (inputs,)
     if isinstance(inputs, Mapping):
@@ -56,13 +55,23 @@ def arguments_of(net: nn.Module, inputs: Any) -> tuple[Any, ...]:
     return tuple(inputs)
 
 
+def signature_of(net: nn.Module) -> inspect.Signature | None:
+    """Return the parameters of a network's ``forward``; None where it does not tell."""
+    while (inner := getattr(net, "stands_for", getattr(net, "_orig_mod", None))) is not None:  # The other is compiled.
+        net = inner
+    told: inspect.Signature | None = getattr(net, "takes", None)
+    return told or _signature(getattr(net.forward, "__func__", net.forward), inspect.ismethod(net.forward))
+
+
 @lru_cache(maxsize=64)
 def _signature(forward: Callable[..., Any], bound: bool) -> inspect.Signature | None:
     try:
         found = inspect.signature(forward)
     except (TypeError, ValueError):  # A scripted network does not tell.
         return None
-    return found.replace(parameters=list(found.parameters.values())[bound:])
+    # Annotations may be anything, and need not go to other processes.
+    kept = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in found.parameters.values()]
+    return inspect.Signature(kept[bound:])
 
 
 def _by_name(net: nn.Module, signature: inspect.Signature, inputs: Mapping[Any, Any]) -> tuple[Any, ...]:
@@ -212,7 +221,7 @@ def batch_of(example: Any, batch_size: int) -> Any:
 
     batch = mapped(example, cut)
     if len(numbers) > 1:
-        found = ", ".join(map(str, sorted(numbers)))
+        found = " and ".join(map(str, sorted(numbers)))
         raise DataError(
             f"The tensors of a batch begin with dimensions of {found}, so that it cannot be cut into samples. Give "
             "each input the number of samples as its first dimension: padded tensors in place of offsets, for example."

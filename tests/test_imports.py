@@ -140,19 +140,6 @@ def test_importing_the_package_does_not_import_torch():
     assert "torch" not in modules_after("import sparsebench")
 
 
-def test_checks_of_the_default_sweep_do_not_import_the_compiler_of_torch(tmp_path):
-    loaded = modules_after(
-        "from pathlib import Path\n"
-        "from sparsebench import load_config\n"
-        "from sparsebench.runner.preflight import check_all\n"
-        "from sparsebench.runner.stages import Workbench\n"
-        "from sparsebench.store.run_directory import Store\n"
-        f"check_all(load_config(), Workbench(Store(Path({str(tmp_path)!r})), 'cpu'))"
-    )
-    assert "torch" in loaded
-    assert "torch._dynamo" not in loaded
-
-
 def test_the_help_does_not_import_torch_pydantic_or_matplotlib():
     loaded = modules_after(
         "import sparsebench.cli.app as cli\ntry:\n    cli.app(['--help'])\nexcept SystemExit:\n    pass"

@@ -164,7 +164,7 @@ def test_a_network_that_cannot_take_the_data_says_where(own):
     with pytest.raises(
         ModelError, match=rf"RuntimeError: .*options that fit .* In .*, line {line_of('relu')}, Net\.forw"
     ):
-        check_outputs(net, torch.rand(2, 5), 2)
+        check_outputs(net, (torch.rand(2, 5),), 2)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Ending(143), DataError("ours")])

@@ -65,7 +65,12 @@ ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where reports are
 def run(
     config: Config = None,
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its state; run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its state, and check one batch; run nothing.")
+    ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not train and evaluate one batch before any work.")
+    ] = False,
     jobs: Jobs = None,
     executor: Where = "local",
     shard: Annotated[
@@ -84,7 +89,7 @@ def run(
     from sparsebench.cli.listing import plan_text
     from sparsebench.config import load_config
     from sparsebench.runner.executors import build_executor
-    from sparsebench.runner.sequencer import plan_sweep, run_sweep
+    from sparsebench.runner.sequencer import check_sweep, plan_sweep, run_sweep
     from sparsebench.runner.sharing.shards import parse_shard, part_of, what_is_left
     from sparsebench.store.run_directory import load_run
 
@@ -94,6 +99,8 @@ def run(
     if dry_run:
         plan = plan_sweep(settings)
         typer.echo(plan_text(part_of(plan, part) if part else plan, root))
+        if not no_check:
+            check_sweep(settings, root)
         return
     place = build_executor(executor, settings, jobs)
     with watching(root) as watcher:
@@ -105,6 +112,7 @@ def run(
             executor=place,
             shard=part,
             command=command_line(),
+            check=not no_check,
         )
     failed = [trial for trial in result.trials if trial.status == "failed"]
     done = sum(trial.status == "done" for trial in result.trials)

@@ -72,34 +72,41 @@ def build_model(
     return plain(built)
 
 
-def check_outputs(net: nn.Module, inputs: Any, classes: int) -> None:
-    """Check that a network, on the CPU, takes a batch of two samples or one and gives logits for each class.
+def check_outputs(net: nn.Module, arguments: tuple[Any, ...], classes: int) -> None:
+    """Check that a network takes a batch of a few samples, and has an output for each class, or a single one.
+
+    Args:
+        net: the network; it runs in evaluation mode.
+        arguments: positional arguments of one forward pass, where the network is.
+        classes: how many classes the data have.
 
     Raises:
         ModelError: where it does not.
     """
     import torch
 
-    from sparsebench.tensors import arguments_of
+    from sparsebench.tensors import cloned, tensors_in
 
-    name, shape = type(net).__name__, tuple(getattr(inputs, "shape", ()))
+    name, training = type(net).__name__, net.training
     try:
         with torch.no_grad():
-            outputs = net.eval()(*arguments_of(net, inputs))
+            outputs = net.eval()(*cloned(arguments))
     except Exception as error:  # Whatever a network of the user's own may raise.
         reason = str(error).strip().partition("\n")[0]
         where = where_in_own_code(error)
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors_in(arguments))
+        several = f", as {len(arguments)} arguments," if len(arguments) > 1 else ""
         raise ModelError(
-            f"{name} cannot take a batch{f' of shape {shape}' * bool(shape)} of these data "
+            f"{name} cannot take a batch of shape {shapes}{several} of these data "
             f"({type(error).__name__}: {reason}); choose a network for such samples, or options that fit it to them."
             f"{' ' * bool(where)}{where}"
         ) from error
-    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
-        found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise ModelError(f"{name} gives outputs of {found}; it must give logits (N, classes) for each sample.")
-    if outputs.shape[1] < classes:
+    finally:
+        net.train(training)
+    scores = next(tensors_in(outputs), None)
+    if scores is not None and scores.ndim == 2 and 1 < scores.shape[1] < classes:
         raise ModelError(
-            f"{name} has {outputs.shape[1]} outputs and the data have {classes} classes; "
+            f"{name} has {scores.shape[1]} outputs and the data have {classes} classes; "
             "build it with the number of classes of the data."
         )
 

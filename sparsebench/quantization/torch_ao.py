@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic, quantized
@@ -123,7 +124,16 @@ def convert_traced(prepared: nn.Module) -> GraphModule:
         "use scheme 'dynamic'."
     )
     with failing_as("torch.ao cannot convert the calibrated network to int8", remedy), quiet_libraries():
-        return quantize_fx.convert_fx(cast("GraphModule", prepared))
+        return _reshaping(quantize_fx.convert_fx(cast("GraphModule", prepared)))
+
+
+def _reshaping(net: GraphModule) -> GraphModule:
+    """Let an int8 graph reshape where the network views, in place: int8 convolutions lay their channels last."""
+    for node in net.graph.nodes:
+        if node.op == "call_method" and node.target == "view" and not isinstance(node.args[-1], torch.dtype):
+            node.target = "reshape"
+    net.recompile()
+    return net
 
 
 def has_stubs(net: nn.Module) -> bool:

@@ -21,13 +21,22 @@ from sparsebench.store.run_directory import Store
 class Driver:
     """Goes once through what is left to do of a plan, which was made from the config.
 
-    ``threads`` are those of torch of each task; None for as many as a worker has.
+    ``threads`` are those of torch of each task; None for as many as a worker has. ``check`` is whether one real batch
+    goes the whole way before any work.
     """
 
     def __init__(
-        self, config: SweepConfig, plan: Plan, store: Store, watcher: Watcher, retry_failed: bool, executor: Executor
+        self,
+        config: SweepConfig,
+        plan: Plan,
+        store: Store,
+        watcher: Watcher,
+        retry_failed: bool,
+        executor: Executor,
+        check: bool = True,
     ) -> None:
         self._config, self._plan, self._watcher, self._executor = config, plan, watcher, executor
+        self._check = check
         self._running: dict[str, Task] = {}
         self._gate = Gate(store, here=executor.here, idle=self._say_who_is_awaited)
         self.threads = config.run.threads or executor.threads
@@ -68,7 +77,7 @@ class Driver:
         if not self.is_needed:
             return
         self._executor.open(self._setup, self._graph.most_at_once, self._gate.may_start)
-        if self._trains:
+        if self._trains and self._check:
             # Only now, with work to do, is torch worth its import.
             from sparsebench.runner.preflight import check_all
 

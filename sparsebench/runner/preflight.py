@@ -1,18 +1,15 @@
 """What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
 
-from collections.abc import Sequence
-
-import torch
-from torch.utils.data import default_collate
+import tempfile
 
 from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from sparsebench.data import Splits, load_collate
 from sparsebench.errors import ConfigError, SparsebenchError
-from sparsebench.models import build_model, check_outputs
+from sparsebench.models import build_model
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.registry import TRAINERS
+from sparsebench.runner.rehearsal import PREFIX, Rehearsal
 from sparsebench.runner.stages import Workbench
-from sparsebench.tensors import moved
 from sparsebench.training.contract import check_trainer
 from sparsebench.training.loaders import training_device
 from sparsebench.training.optimizers import optimizer_problem, rates_problem
@@ -35,6 +32,7 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
     except SparsebenchError as error:
         problems.append(f"train.trainer = {config.train.trainer!r}: {error}")
     problems += _training_problems(config.train)
+    trains = not problems
     for pruner in config.pruners:
         try:
             pruner_of_training(
@@ -63,7 +61,10 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
             )
         for model in config.model:
             try:
-                _check_model(model, data, splits, config.seeds, own_trainer=config.train.trainer != "default")
+                if trains and config.train.batch_size <= samples:
+                    _check_model(model, data, splits, config, workbench)
+                else:
+                    build_model(model.name, splits.classes, splits.input_shape, model.options)
             except SparsebenchError as error:
                 problems.append(f"model.name = {model.name!r} on {data.name!r}: {error}")
     if problems:
@@ -80,17 +81,17 @@ def _training_problems(train: TrainConfig) -> list[str]:
     return [f"{key}: {problem}" for key, problem in found.items() if problem]
 
 
-def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, seeds: Sequence[int], own_trainer: bool) -> None:
-    """Build a network, load its checkpoints, and let it look at two samples."""
+def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, config: SweepConfig, bench: Workbench) -> None:
+    """Build a network, load its checkpoints, and let one real batch go the whole way."""
     network = build_model(model.name, splits.classes, splits.input_shape, model.options)
-    for checkpoint in model.weights_of(seeds):
-        load_weights(
-            *(network, checkpoint, model.name, splits.input_shape, model.options),
-            new_head=model.new_head,
-            strict=model.strict,
-        )
-    if own_trainer:  # It may make inputs of samples in its own way.
-        return
-    collate = load_collate(data.model_dump(mode="json")["collate"]) or default_collate
-    inputs, _ = collate([splits.val[index] for index in range(min(2, splits.samples["val"]))])
-    check_outputs(network, moved(inputs, "cpu", torch.float), splits.classes)
+    settings = {"data": data.model_dump(mode="json"), "train": config.train.model_dump(mode="json")}
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        rehearsal = Rehearsal(bench, settings, splits, config.seeds[0], folder)
+        rehearsal.prepare(network)
+        for checkpoint in model.weights_of(config.seeds):
+            load_weights(
+                *(network, checkpoint, model.name, splits.input_shape, model.options),
+                new_head=model.new_head,
+                strict=model.strict,
+            )
+        rehearsal.run(network)

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from sparsebench import __version__
-from sparsebench.config import SweepConfig, load_config
+from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
 from sparsebench.runner.driver import Driver
 from sparsebench.runner.executors import Executor, build_executor
 from sparsebench.runner.facts import gather_facts
+from sparsebench.runner.graph import stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.runner.planner import make_plan, plan_sensitivity
 from sparsebench.runner.repair import settle, still_open
@@ -43,6 +44,7 @@ def run_sweep(
     executor: Executor | None = None,
     shard: Shard | None = None,
     command: str = "",
+    check: bool = True,
 ) -> Run:
     """Run what is left of a sweep and return the whole run.
 
@@ -59,6 +61,7 @@ def run_sweep(
         executor: where stages run, in place of ``jobs``.
         shard: the part of the sweep to run, without timing; all of it where None.
         command: the command line to note in the run's record.
+        check: whether data, networks and trainer are checked before any work, and one real batch goes the whole way.
 
     Returns:
         The run as ``load_run`` reads it; of a shard, its own trials alone.
@@ -73,11 +76,27 @@ def run_sweep(
         part = plan if shard is None else part_of(plan, shard)
         store = Store(Path(runs_dir) / config.name)
         begin = partial(_write_run, config, plan, store, command, whole=shard is None)
-        _drive(config, part, store, watcher, retry_failed, executor, begin)
+        _drive(config, part, store, watcher, retry_failed, executor, begin, check)
     run = load_run(store.root)
     if shard is None:
         return run
     return Run(record=replace(run.record, trials=part.trials), trials=read_trials(store, part.trials))
+
+
+def check_sweep(config: SweepConfig, root: Path) -> None:
+    """Check what a run checks before any work, where the run directory ``root`` lacks trained networks.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    plan, store = plan_sweep(config), Store(root, writable=False)
+    status = stage_status(plan, store)
+    if any(stage.kind == "train" and status[stage.key] != "done" for stage in plan.stages):
+        from sparsebench.runner.preflight import check_all
+        from sparsebench.runner.stages import Workbench
+
+        how = {key: getattr(config.train, key) for key in HOW_TRAINING_RUNS}
+        check_all(config, Workbench(store, config.train.device, how=how))
 
 
 def run_sensitivity(
@@ -126,6 +145,7 @@ def _drive(
     retry_failed: bool,
     executor: Executor,
     begin: Callable[[int | None], Sequence[str]] = lambda _: (),
+    check: bool = True,
 ) -> None:
     """Run what is left of a plan, and after that what is left where something was made again and came out different.
 
@@ -137,7 +157,7 @@ def _drive(
     settle(store)
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
-        with closing(Driver(config, plan, store, watcher, retry_failed and not number, executor)) as driver:
+        with closing(Driver(config, plan, store, watcher, retry_failed and not number, executor, check)) as driver:
             driver.prepare()
             if driver.is_needed and not number:
                 note_start(store.root, started_at)

@@ -5,6 +5,7 @@ import time
 
 from sparsebench import Trainer
 from sparsebench.models.small_cnn import small_cnn
+from sparsebench.runner.rehearsal import PREFIX
 
 
 def note(what):
@@ -21,12 +22,14 @@ def network(num_classes, input_shape, width=8):
 
 class Counting(Trainer):
     def train(self, net, parameters, name, epochs, reload, old_net):
+        if PREFIX in self.models_path:  # The batch that goes the whole way before any work.
+            return super().train(net, parameters, name, epochs, reload, old_net)
         note("train")
         time.sleep(float(os.environ.get("SECONDS_MORE", 0)))
         return super().train(net, parameters, name, epochs, reload, old_net)
 
     def evaluate(self, net, quant_mode):
-        if not quant_mode:
+        if not quant_mode and PREFIX not in self.models_path:
             note("test")
         return super().evaluate(net, quant_mode)
 

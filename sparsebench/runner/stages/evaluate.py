@@ -1,11 +1,13 @@
 """Reading the test set once with a compressed network."""
 
+import warnings
+
+from sparsebench.errors import OutputsWarning
 from sparsebench.runner.plan import Stage
-from sparsebench.runner.stages.inputs import seed_everything
+from sparsebench.runner.stages.inputs import evaluated, seed_everything, unsteady
 from sparsebench.runner.stages.workbench import Outcome, Workbench
 from sparsebench.statistics.accuracy import wilson_interval
 from sparsebench.store.results import EvaluateResult, pack_bits
-from sparsebench.training.contract import check_evaluated
 
 
 def run(stage: Stage, bench: Workbench) -> Outcome:
@@ -13,10 +15,12 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     parent = bench.record("train", bench.record("compress", stage.parent).parent)
     trainer = bench.trainer_of(parent)
     seed_everything(parent.settings["seed"])
-    accuracy, _ = check_evaluated(trainer.evaluate(net=bench.restored(stage.parent), quant_mode=False))
+    network = bench.restored(stage.parent)
+    accuracy, samples = evaluated(trainer, network)
     flags = getattr(trainer, "correct", None)
     correct = None if flags is None else [bool(flag) for flag in flags]
-    samples = bench.splits(parent.settings["data"]).samples["test"] if correct is None else len(correct)
+    if problem := unsteady(network, bench.example(parent.key)):
+        warnings.warn(problem, OutputsWarning, stacklevel=2)
     low, high = wilson_interval(round(accuracy * samples), samples)
     result = EvaluateResult(
         samples=samples,

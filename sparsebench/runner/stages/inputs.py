@@ -4,7 +4,7 @@ import io
 import pickle
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import ContractError, DataError, NoEffectWarning
-from sparsebench.tensors import arguments_of, batch_of, cloned, mapped
+from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, samples_in, tensors_in
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 
 EXAMPLE = "example.pt"
@@ -22,7 +22,69 @@ EXAMPLE = "example.pt"
 EXAMPLE_SAMPLES = 8
 """Training samples that are kept with a trained network, for what follows its graph or times it."""
 
+SAME = 1e-3
+"""Outputs that differ by less than this share of the largest are the same but for rounding."""
+
 Found = TypeVar("Found")
+
+
+def evaluated(trainer: TrainerLike, network: nn.Module) -> tuple[float, int]:
+    """Let a trainer evaluate a network; return the accuracy, and how many samples it read for it.
+
+    What is read is what went through the network: a loader may drop its last batch. A trainer that runs its samples
+    through it several times has read those that its loader gave.
+
+    Raises:
+        ContractError: where it does not keep the contract, or leaves results of another number of samples.
+    """
+    fed, given = [0], [0]
+
+    def count(_: nn.Module, __: Any, outputs: Any) -> None:
+        fed[0] += samples_in(outputs) or 0
+
+    loaders = trainer.dataloader
+    hook = network.register_forward_hook(count)
+    trainer.dataloader = {**loaders, "test": _Counted(loaders["test"], given)}
+    try:
+        accuracy, _ = check_evaluated(trainer.evaluate(net=network, quant_mode=False))
+    finally:
+        hook.remove()
+        trainer.dataloader = loaders
+    read = min(fed[0], given[0]) if given[0] and fed[0] else fed[0] or given[0]
+    read -= getattr(trainer, "ignored", 0)
+    if not read:
+        raise ContractError(
+            "The trainer does not keep the contract:",
+            ["evaluate(net, quant_mode=False) ran no batch through net; feed it the batches of dataloader['test']."],
+        )
+    flags = getattr(trainer, "correct", None)
+    if flags is not None and len(flags) != read:
+        raise ContractError(
+            "The trainer does not keep the contract:",
+            [
+                f"evaluate left {len(flags):,} entries in correct, and read {read:,} samples; leave one for each "
+                "sample that was read, in their order, or leave it None."
+            ],
+        )
+    return accuracy, read
+
+
+class _Counted:
+    """A loader that counts the samples it gives."""
+
+    def __init__(self, loader: Any, given: list[int]) -> None:
+        self._loader, self._given = loader, given
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._loader:
+            self._given[0] += samples_in(batch[-1] if isinstance(batch, tuple | list) else batch) or 0
+            yield batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
 
 class _Enough(BaseException):
@@ -82,10 +144,10 @@ def first_call(trainer: TrainerLike, network: nn.Module, seed: int) -> tuple[Any
     return calls[0]
 
 
-def few(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of a call with ``EXAMPLE_SAMPLES`` samples; as they are where they cannot be cut."""
+def few(arguments: tuple[Any, ...], samples: int = EXAMPLE_SAMPLES) -> tuple[Any, ...]:
+    """Return the arguments of a call with a few samples; as they are where they cannot be cut."""
     try:
-        batch: tuple[Any, ...] = batch_of(arguments, EXAMPLE_SAMPLES)
+        batch: tuple[Any, ...] = batch_of(arguments, samples)
     except DataError:
         return arguments
     return batch
@@ -108,6 +170,22 @@ def read_example(file: Path | io.BytesIO) -> tuple[Any, ...]:
         found = torch.load(file, weights_only=True)
     # Older runs saved the only argument itself.
     return found if type(found) is tuple else (found,)
+
+
+def unsteady(network: nn.Module, arguments: tuple[Any, ...]) -> str | None:
+    """Return that a network in evaluation mode answers otherwise each time, as a sentence; None where it does not."""
+    with torch.inference_mode():
+        first, second = (list(tensors_in(network(*cloned(arguments)))) for _ in range(2))
+    for before, after in zip(first, second, strict=True):
+        if before.shape == after.shape and before.numel() and before.is_floating_point():
+            gap, largest = float((before - after).abs().max()), float(before.abs().max())
+            if gap > SAME * largest:
+                return (
+                    f"Two evaluations of the same samples differ by up to {gap:.3g}, of {largest:.3g} at most: "
+                    f"{type(network).__name__} draws random numbers in evaluation, so that its accuracy is one of "
+                    "many. A dropout called as a function needs training=self.training."
+                )
+    return None
 
 
 def if_measurable(

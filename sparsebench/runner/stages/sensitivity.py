@@ -8,9 +8,9 @@ import torch
 
 from sparsebench.pruning import PrunableWeight, all_weights, zero_smallest_of
 from sparsebench.runner.plan import Stage
+from sparsebench.runner.stages.inputs import evaluated
 from sparsebench.runner.stages.workbench import Outcome, Workbench
 from sparsebench.store.results import SensitivityPoint, SensitivityResult
-from sparsebench.training.contract import check_evaluated
 
 
 def run(stage: Stage, bench: Workbench) -> Outcome:
@@ -23,9 +23,9 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     network = bench.trained(parent, to_train_on=True)
 
     def accuracy() -> float:
-        return check_evaluated(trainer.evaluate(net=network, quant_mode=False))[0]
+        return evaluated(trainer, network)[0]
 
-    dense = accuracy()
+    dense, samples = evaluated(trainer, network)
     points = []
     layers: dict[str, list[PrunableWeight]] = defaultdict(list)
     for weight in all_weights(network):
@@ -42,5 +42,5 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
         with torch.no_grad():
             for parameter, values in zip(held, before, strict=True):
                 parameter.copy_(values)
-    result = SensitivityResult(samples=splits.samples["val"], dense_accuracy=dense, points=tuple(points))
+    result = SensitivityResult(samples=samples, dense_accuracy=dense, points=tuple(points))
     return Outcome(result=result)

@@ -15,6 +15,7 @@ from sparsebench.data import Splits
 from sparsebench.errors import ModelError, NoEffectWarning
 from sparsebench.measure.compute import LayerCompute, count_macs
 from sparsebench.measure.size import count_zeros, parameter_counts
+from sparsebench.models.as_built import is_lazy, materialise
 from sparsebench.pruning import all_weights, asked_zeros, out_of_reach, prunable_weights, rows_of_layers, write_out
 from sparsebench.pruning.structure import apply_structure, structure_of
 from sparsebench.registry import PRUNERS
@@ -48,11 +49,15 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     old_net = bench.trained(parent, to_train_on=True) if parent else None
     seed_everything(settings["seed"])
     network = build_network(settings, splits.classes, splits.input_shape)
+    trainer, declared = bench.trainer(settings, folder)
+    if is_lazy(network):
+        arguments = first_call(trainer, network, settings["seed"])
+        seed_everything(settings["seed"])
+        materialise(network, arguments)
     fresh = {name: tensor.shape for name, tensor in network.state_dict().items()}
     built = structure_of(network)
     if parent:
         apply_structure(network, bench.structure(parent))
-    trainer, declared = bench.trainer(settings, folder)
     # The checkpoint stays until the stage is committed.
     own = {"distill": settings["train"]["distill"], "teacher": old_net, "keep_checkpoint": True}
     declared += apply_settings(trainer, own)

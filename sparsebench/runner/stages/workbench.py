@@ -14,6 +14,7 @@ from sparsebench.backends import Backend, build_backend
 from sparsebench.data import Splits, load_collate, load_splits
 from sparsebench.errors import LostError, StoreError
 from sparsebench.models import build_model
+from sparsebench.models.as_built import is_lazy, materialise
 from sparsebench.pruning import Structure, apply_structure, write_out
 from sparsebench.quantization import Recording
 from sparsebench.registry import TRAINERS
@@ -27,7 +28,7 @@ from sparsebench.runner.stages.inputs import (
 from sparsebench.store.records import StageKind, StageRecord
 from sparsebench.store.results import EpochRecord, Result, TrainResult
 from sparsebench.store.run_directory import Store
-from sparsebench.tensors import batch_of
+from sparsebench.tensors import batch_of, signature_of
 from sparsebench.training.checkpoints import load_saved
 from sparsebench.training.contract import TrainerLike, apply_settings
 from sparsebench.training.weights import load_weights
@@ -153,10 +154,20 @@ class Workbench:
 
     def trained(self, record: StageRecord, to_train_on: bool = False) -> nn.Module:
         """Return a saved network on the CPU, computed weights written out unless it is to train on; reads no data."""
-        network = build_network(record.settings, *_fed(record))
+        network = self._built(record)
         apply_structure(network, self.structure(record))
         load_saved(network, self.store.artifact(record, NETWORK))
         return network.eval() if to_train_on else write_out(network.eval())
+
+    def _built(self, record: StageRecord) -> nn.Module:
+        network = build_network(record.settings, *_fed(record))
+        if is_lazy(network):
+            if EXAMPLE in record.artifacts:
+                arguments = read_example(self.store.artifact(record, EXAMPLE))
+            else:
+                arguments = first_call(self.trainer_of(record), network, record.settings["seed"])
+            materialise(network, arguments)
+        return network
 
     def structure(self, record: StageRecord) -> Structure:
         """Return what removing channels changed in the network of a training stage; empty where none were removed."""
@@ -170,8 +181,8 @@ class Workbench:
         Raises:
             ModelError: where they cannot be read, or do not fit.
         """
-        classes, input_shape = _fed(record)
-        network, model = build_network(record.settings, classes, input_shape), record.settings["model"]
+        _, input_shape = _fed(record)
+        network, model = self._built(record), record.settings["model"]
         load_weights(network, str(weights), model["name"], input_shape, model["options"])
         return network.eval()
 
@@ -184,8 +195,11 @@ class Workbench:
         record = self.record("compress", key)
         parent = self.record("train", record.parent)
         files = {name: self.store.artifact(record, name) for name in record.artifacts}
-        example = self.example(parent.key)
-        return backend_of(record.settings).restore(self.trained(parent), record.settings["scheme"], example, files)
+        trained, example = self.trained(parent), self.example(parent.key)
+        network = backend_of(record.settings).restore(trained, record.settings["scheme"], example, files)
+        # It is fed as the network that it was made of, also where a runtime knows nothing of its parameters.
+        network.takes = signature_of(trained)  # type: ignore[assignment] # a plain attribute
+        return network
 
     def specialise(self, key: str, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
         """Return the network of a compress stage as it is timed: made for these inputs and so many threads."""
