@@ -1,6 +1,7 @@
 """Faults, done for real: processes are killed, records damaged, trainers misbehave."""
 
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -132,7 +133,10 @@ def failure(run, trial=-1):
     ],
 )
 def test_a_trainer_that_misbehaves_is_a_failed_trial_with_its_reason(bad_trainers, trainer, sentence):
-    run = run_sweep(tiny(f"train.trainer=bad_trainers:{trainer}", "train.epochs=1"), runs_dir="runs")
+    config = tiny(f"train.trainer=bad_trainers:{trainer}", "train.epochs=1")
+    with pytest.raises(ConfigError, match=re.escape(sentence)):  # One batch shows it before any work.
+        run_sweep(config, runs_dir="runs")
+    run = run_sweep(config, runs_dir="runs", check=False)
     assert {trial.status for trial in run.trials} == {"failed"}
     assert sentence in failure(run).message
 

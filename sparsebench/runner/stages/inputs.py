@@ -4,9 +4,9 @@ import io
 import pickle
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import ContractError, DataError, NoEffectWarning
-from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, samples_in, tensors_in
+from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, samples_in, tensors_in
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 
 EXAMPLE = "example.pt"
@@ -121,10 +121,11 @@ def read_training_batches(trainer: TrainerLike, network: nn.Module, seed: int) -
 def first_call(trainer: TrainerLike, network: nn.Module, seed: int) -> tuple[Any, ...]:
     """Return the positional arguments, on the CPU, with which a trainer first calls a network that is calibrated.
 
-    They are what everything else feeds the network too: in the dtype and form that the trainer makes of its batches.
+    They are what everything else feeds the network too: in the dtype and form that the trainer makes of its batches. Of
+    a trainer that cannot calibrate, which fp32 does not need, they are the inputs of its first training batch.
 
     Raises:
-        ContractError: where it calls it not.
+        ContractError: where it has none.
     """
     calls: list[tuple[Any, ...]] = []
 
@@ -138,10 +139,24 @@ def first_call(trainer: TrainerLike, network: nn.Module, seed: int) -> tuple[Any
     try:
         read_training_batches(trainer, network, seed)
     except _Enough:
-        pass
+        return calls[0]
+    except DataError:
+        raise
+    except Exception:  # Whoever calibrates is told.
+        return _loaded(trainer, network, seed)
     finally:
         hook.remove()
     return calls[0]
+
+
+def _loaded(trainer: TrainerLike, network: nn.Module, seed: int) -> tuple[Any, ...]:
+    seed_everything(seed)
+    for inputs, _ in cast("Mapping[str, Any]", trainer.dataloader)["train"]:
+        return arguments_of(network, moved(inputs, "cpu", getattr(trainer, "dtype", torch.float)))
+    raise ContractError(
+        "The trainer does not keep the contract:",
+        ["dataloader['train'] has no batch; a batch must not be larger than the training split."],
+    )
 
 
 def few(arguments: tuple[Any, ...], samples: int = EXAMPLE_SAMPLES) -> tuple[Any, ...]:
