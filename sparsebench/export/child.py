@@ -1,8 +1,8 @@
 """Run an exported file in a process of its own, with torch and the file's runtime and nothing else.
 
 ``python -P child.py FORMAT FILE THREADS SETTINGS`` reads inputs from stdin and writes outputs to stdout, each as eight
-bytes of length and a tuple of tensors, or one, as torch.save writes it. It ends when stdin does. It imports nothing of
-sparsebench: what it can do, a deployer can.
+bytes of length and a tuple of tensors, or one, as torch.save writes it. It ends when stdin does, or at a length of 0.
+It imports nothing of sparsebench: what it can do, a deployer can.
 """
 
 import importlib
@@ -63,11 +63,10 @@ LOADERS: dict[str, Callable[[str, int, Settings], Network]] = {"pt2": _pt2, "onn
 
 
 def read(stream: BinaryIO) -> Any:
-    """Return the next message, None where the stream has ended."""
+    """Return the next message, None where there are no more."""
     head = stream.read(8)
-    if len(head) < 8:
-        return None
-    return torch.load(io.BytesIO(stream.read(struct.unpack("<q", head)[0])), weights_only=True)
+    size = struct.unpack("<q", head)[0] if len(head) == 8 else 0
+    return torch.load(io.BytesIO(stream.read(size)), weights_only=True) if size else None
 
 
 def write(stream: BinaryIO, value: Any) -> None:
@@ -76,6 +75,12 @@ def write(stream: BinaryIO, value: Any) -> None:
     torch.save(value, written)
     stream.write(struct.pack("<q", written.tell()))
     stream.write(written.getbuffer())
+    stream.flush()
+
+
+def end(stream: BinaryIO) -> None:
+    """Write that there are no more messages."""
+    stream.write(struct.pack("<q", 0))
     stream.flush()
 
 

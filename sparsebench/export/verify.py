@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,9 @@ def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -
 
         try:
             yield call
+            # Worker processes of a loader hold the pipe open too, so that closing it here would not end it.
+            with suppress(OSError):
+                child.end(process.stdin)  # type: ignore[arg-type] # a pipe
         except BaseException:
             process.kill()
             raise

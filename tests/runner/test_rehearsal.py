@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sparsebench import Trainer, load_config, run_sweep
 from sparsebench.errors import ConfigError
+from sparsebench.export import export_trial
 
 TESTS = {"PYTHONPATH": os.pathsep.join([str(HELPERS), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
 DATA = "data.name=test_rehearsal:load"
@@ -75,6 +76,13 @@ def test_several_inputs_in_a_mapping_go_through_every_runtime(tmp_path, network)
     assert max(by_scheme.values()) - min(by_scheme.values()) < 0.1
     # 16 × 24 + 4 × 24 + 24 × 3 for one sample.
     assert {t.trained.macs for t in run.trials} == {552}
+    for to, suffix in (("onnx", "onnx"), ("pt2", "pt2")) if network == "Both" else (("openvino", "xml"),):
+        exported = export_trial(tmp_path / "quick", "fp32 eager", to, tmp_path / f"net.{suffix}")
+        assert exported.verification.samples == 48
+        assert exported.verification.agreement == 1
+        card = exported.path.with_suffix(".md").read_text()
+        assert "inputs, in this order" in card
+        exported.path.with_suffix(".md").unlink()
 
 
 def test_several_inputs_are_timed(tmp_path):

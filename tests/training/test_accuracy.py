@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from sparsebench import Trainer
 from sparsebench.errors import DataError, ModelError, OutputsWarning
 
 FEATURES = 6
@@ -297,5 +296,4 @@ def test_mappings_of_numpy_arrays_train_a_network_with_such_parameters(tmp_path)
             return self.net(torch.cat([left, right], 1))
 
     trainer = make(tmp_path, [Pairs(*dataset.tensors) for dataset in three()])
-    assert isinstance(trainer, Trainer)
     assert trainer.evaluate(fit(trainer, Both()), False)[0] > 0.8
