@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 
 class SparsebenchError(Exception):
@@ -66,6 +67,10 @@ class UserCodeError(SparsebenchError):
 
 class Ending(SystemExit):
     """This process was asked to end, and unwinds through whatever it is doing."""
+
+
+class HardExit(SystemExit):
+    """``os._exit`` was called where it would have ended a whole run without a word; see ``hard_exits_raised``."""
 
 
 class VariantError(SparsebenchError):
@@ -163,6 +168,23 @@ def own_code(*named: tuple[str, str | None]) -> Iterator[None]:
         raise UserCodeError(_three_lines(error, places, references)) from error
 
 
+@contextmanager
+def hard_exits_raised() -> Iterator[None]:
+    """Let ``os._exit`` of this process raise ``HardExit`` meanwhile; that of its forked children ends them."""
+    leave, process = os._exit, os.getpid()
+
+    def raising(status: int) -> NoReturn:
+        if os.getpid() == process:
+            raise HardExit(status)
+        leave(status)
+
+    os._exit = raising
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
 def where_in_own_code(error: BaseException) -> str:
     """Return where a user's own code was running when it raised, as a sentence; empty where none was."""
     return _told(_own_places(error, []))
@@ -207,7 +229,8 @@ def _three_lines(error: BaseException, places: Sequence[_Place], references: _Re
     whose = _whose(places, references)
     what = f"{whose[0].capitalize()} {whose[1]!r}" if whose else "Code of your own"
     if isinstance(error, SystemExit):
-        raised = f"It called sys.exit({error.code!r}), which would have ended the run; raise an error, or return."
+        call = "os._exit" if isinstance(error, HardExit) else "sys.exit"
+        raised = f"It called {call}({error.code!r}), which would have ended the run; raise an error, or return."
     else:
         lines = _text_of(error).strip().splitlines()
         if _IN_A_PROCESS.search("\n".join(lines)):  # What was raised there stands behind its traceback.

@@ -196,11 +196,18 @@ def run(own, *overrides, jobs="1", options=()):
     ],
 )
 def test_a_trainer_that_would_end_the_process_is_a_failed_trial(own, override, jobs, sentence):
-    done = run(own, override.format(own), jobs=jobs)
+    done = run(own, override.format(own), jobs=jobs, options=("--no-check",))
     assert done.returncode == 3, done.stderr
     failure = load_run(Path("runs/tiny")).trials[0].failed_stage.failure
     assert sentence in failure.message
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("trainer", "call"), [("Leaves", "sys.exit(0)"), ("Vanishes", "os._exit(0)")])
+def test_a_trainer_that_would_end_the_process_is_refused_by_the_batch_before_any_work(own, trainer, call):
+    done = run(own, f"train.trainer={own}:{trainer}")
+    assert done.returncode == 2, done.stderr
+    assert f"Trainer '{own}:{trainer}' raised an error:\n    It called {call}" in done.stderr
 
 
 def test_a_model_that_would_end_the_process_is_refused_before_any_work(own):
@@ -212,10 +219,10 @@ def test_a_model_that_would_end_the_process_is_refused_before_any_work(own):
 def test_a_collate_function_that_raises_is_three_lines_and_the_whole_where_it_is_asked_for(own):
     done = run(own, f"data.collate={own}:spills")
     assert done.returncode == 2
-    text = done.stderr[done.stderr.index("sparsebench: ") :]
-    assert text.splitlines()[0] == f"sparsebench: Collate function '{own}:spills' raised an error:"
-    assert text.splitlines()[1] == "IndexError: tuple index out of range"
-    assert len(text.splitlines()) == 3
+    first, second, third = done.stderr[done.stderr.index("Collate function") :].splitlines()
+    assert first == f"Collate function '{own}:spills' raised an error:"
+    assert second.strip() == "IndexError: tuple index out of range"
+    assert third.strip() == f"In {Path.cwd() / own}.py, line {line_of('samples[0][3]')}, spills."
     whole = run(own, f"data.collate={own}:spills", options=("--traceback",))
     assert "Traceback (most recent call last)" in whole.stderr
     assert "return samples[0][3]" in whole.stderr

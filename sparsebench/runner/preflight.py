@@ -84,7 +84,11 @@ def _training_problems(train: TrainConfig) -> list[str]:
 def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, config: SweepConfig, bench: Workbench) -> None:
     """Build a network, load its checkpoints, and let one real batch go the whole way."""
     network = build_model(model.name, splits.classes, splits.input_shape, model.options)
-    settings = {"data": data.model_dump(mode="json"), "train": config.train.model_dump(mode="json")}
+    settings = {
+        "model": {"name": model.name},
+        "data": data.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json"),
+    }
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         rehearsal = Rehearsal(bench, settings, splits, config.seeds[0], folder)
         rehearsal.prepare(network)

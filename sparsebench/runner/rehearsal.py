@@ -1,6 +1,5 @@
 """One real batch of each split goes the whole way before any long work: training, validation and evaluation."""
 
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +11,10 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from sparsebench.data import Splits
-from sparsebench.errors import OutputsWarning, SparsebenchError, TrainingError, reason
+from sparsebench.errors import OutputsWarning, SparsebenchError, TrainingError, hard_exits_raised, own_code, reason
 from sparsebench.models import check_outputs
 from sparsebench.models.as_built import is_lazy, materialise
+from sparsebench.runner.facts import own_of
 from sparsebench.runner.stages import Workbench
 from sparsebench.runner.stages.inputs import few, first_call, seed_everything, unsteady
 from sparsebench.runner.stages.train import train_by
@@ -29,7 +29,7 @@ class Rehearsal:
 
     Args:
         bench: makes the trainer.
-        settings: of a dense training: ``data`` and ``train`` as stages have them.
+        settings: of a dense training: ``model``, ``data`` and ``train`` as stages have them.
         splits: the data.
         seed: of all random numbers.
         folder: where the trainer may save.
@@ -46,8 +46,9 @@ class Rehearsal:
             splits, train=_spread(splits.train, size), val=_spread(splits.val, size), test=_spread(splits.test, size)
         )
         self._train, self._splits, self._seed = train, splits, seed
+        self._own = own_of(train["trainer"], [settings["model"]["name"]], [settings["data"]])
         seed_everything(seed)
-        with _in_words("The trainer cannot be made of these data"):
+        with self._in_words("The trainer cannot be made of these data"):
             dense = {"threshold": 0.0, "pruner": None, "prune": None}
             self._trainer, _ = bench.trainer({**settings, "train": train, **dense}, Path(folder), splits=one)
             apply_settings(self._trainer, {"compile": False, "checkpoint_seconds": None, "on_epoch": None})
@@ -58,7 +59,7 @@ class Rehearsal:
         Raises:
             SparsebenchError: where it does not take them, or has too few outputs.
         """
-        with _in_words("No batch could be read for the network"):
+        with self._in_words("No batch could be read for the network"):
             self._arguments = first_call(self._trainer, network, self._seed)
         if is_lazy(network):
             materialise(network, self._arguments)
@@ -76,30 +77,27 @@ class Rehearsal:
         seed_everything(self._seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # The stages themselves warn, and their records say so.
-            with _in_words("One batch could not be trained"):
+            with self._in_words("One batch could not be trained"):
                 trained = train_by(self._trainer, network, self._train)
-            with _in_words("One batch could not be evaluated"):
+            with self._in_words("One batch could not be evaluated"):
                 check_evaluated(self._trainer.evaluate(net=trained, quant_mode=False))
         if problem := unsteady(trained, self._arguments):
             warnings.warn(problem, OutputsWarning, stacklevel=2)
+
+    @contextmanager
+    def _in_words(self, problem: str) -> Iterator[None]:
+        """Turn what a network, a trainer or data raise into sentences; of the user's own, with its place."""
+        try:
+            with own_code(*self._own), hard_exits_raised():
+                yield
+        except SparsebenchError:
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {reason(error)}"
+            raise TrainingError(f"{problem}: {why} Mend that, or leave this check out with --no-check.") from error
 
 
 def _spread(dataset: Dataset[Any], samples: int) -> Dataset[Any]:
     """Return so many samples of a split, spread over it: in many data sets the classes stand one after another."""
     size = len(dataset)  # type: ignore[arg-type] # map-style, as load_splits has seen
     return Subset(dataset, range(0, size, max(1, size // samples))[:samples])
-
-
-@contextmanager
-def _in_words(problem: str) -> Iterator[None]:
-    """Turn what a network, a trainer or data of the user's own raise into a sentence with its place."""
-    try:
-        yield
-    except SparsebenchError:
-        raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise TrainingError(
-            f"{problem}: {type(error).__name__}: {reason(error)} It was raised in {place.name}, "
-            f"{Path(place.filename).name} line {place.lineno}. Mend that, or leave this check out with --no-check."
-        ) from error

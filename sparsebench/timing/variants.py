@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -137,7 +138,7 @@ class OwnInputs:
 
     def __init__(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._network, self._inputs = network, inputs
-        self._run = self._first
+        self._run: Callable[[], object] = self._first
 
     def __call__(self) -> object:
         """Call it once."""
@@ -149,14 +150,11 @@ class OwnInputs:
         versions = [tensor._version for tensor in tensors_in(given)]
         returned: object = self._network(*given)
         changed = versions != [tensor._version for tensor in tensors_in(given)]
-        self._run = self._with_copies if changed else self._as_they_are
+        self._run = self._with_copies if changed else partial(self._network, *self._inputs)
         return returned
 
     def _with_copies(self) -> object:
         return self._network(*cloned(self._inputs))
-
-    def _as_they_are(self) -> object:
-        return self._network(*self._inputs)
 
 
 def grouped(
