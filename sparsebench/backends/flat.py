@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization import float_copy
+from sparsebench.quantization import float_copy, plain_attention
 from sparsebench.tensors import flattened, mapped, rebuilt
+
+__all__ = ["by_argument", "plain_attention", "require_tensors", "taking_tensors"]
 
 
 def taking_tensors(backend: str, net: nn.Module, example: tuple[Any, ...]) -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -64,7 +66,7 @@ def _is_refused(backend: str, value: Any) -> bool:
     if isinstance(value, PackedSequence):
         raise QuantizationError(
             f"{backend} runs exported networks, which take tensors (N, …) and no packed sequences. Pad the "
-            "sequences to one length in the collate function, or use backend 'eager'."
+            "sequences to one length in the collate function."
         )
     if value is None or (isinstance(value, Tensor) and value.dim()):
         return True
@@ -73,7 +75,7 @@ def _is_refused(backend: str, value: Any) -> bool:
     kind = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
     raise QuantizationError(
         f"{backend} runs exported networks, whose arguments are tensors (N, …); this one is called with "
-        f"{kind}. Give the network tensors only, or use backend 'eager'."
+        f"{kind}. Give the network tensors only."
     )
 
 

@@ -14,6 +14,7 @@ from torch.sparse import SparseSemiStructuredTensor
 from sparsebench.errors import NoEffectWarning
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS
 from sparsebench.quantization.floats import SHORT_NAMES, InPrecision
+from sparsebench.quantization.observing import kept_in_float
 from sparsebench.quantization.torch_ao import int8_weights
 from sparsebench.tensors import memory_of, parts_of, tensors_in
 
@@ -77,13 +78,23 @@ def audit(network: nn.Module) -> tuple[LayerFact, ...]:
         network: a float network, or what a scheme's ``convert`` returned.
 
     Returns:
-        One fact a layer, in the order of the network's modules.
+        One fact a layer, in the order of the network's modules; then one for each activation that has no int8 scale.
     """
     if not isinstance(network, InPrecision):
-        return tuple(_facts(network, "", set()))
+        return (*_facts(network, "", set()), *in_float(kept_in_float(network)))
     # Autocast holds weights in float32 and multiplies in its own format.
     computed_in = SHORT_NAMES[network.dtype]
     return tuple(replace(fact, computed_in=computed_in) for fact in _facts(network.network, "", set()))
+
+
+def in_float(kept: Mapping[str, str]) -> tuple[LayerFact, ...]:
+    """Return the facts of activations that stay in float for want of a scale, by their names with the reasons."""
+    return tuple(
+        LayerFact(
+            name=name, kind="activation", weights=0, zeros=0, bits=32, reason=f"{name} {reason}", computed_in="fp32"
+        )
+        for name, reason in kept.items()
+    )
 
 
 def int8_fraction(facts: Sequence[LayerFact]) -> float:
@@ -112,6 +123,7 @@ def warn_no_effect(scheme: str, facts: Sequence[LayerFact]) -> None:
         NoEffectWarning: where no layer is in the scheme's format; the text says why.
     """
     in_half = scheme in SHORT_NAMES.values()
+    facts = [fact for fact in facts if fact.weights]
     has_effect = any(fact.computed_in == scheme if in_half else fact.bits == 8 for fact in facts)
     if has_effect or scheme in _PROMISES_NO_FORMAT:
         return

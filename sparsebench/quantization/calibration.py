@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
+from sparsebench.quantization.base import failing_as
+from sparsebench.quantization.observing import NOT_FINITE
 from sparsebench.quantization.torch_ao import OBSERVERS
 from sparsebench.tensors import cloned, tensors_in
 
@@ -97,7 +99,8 @@ class Recording:
         self._record()
         with self._timed(), torch.no_grad():
             for call in self.calls():
-                prepared(*call.arguments, **call.keywords)
+                with failing_as(f"{type(prepared).__name__}, prepared for int8, does not run on a calibration batch"):
+                    prepared(*call.arguments, **call.keywords)
         return prepared
 
     @cached_property
@@ -193,6 +196,8 @@ def load_calibration_state(prepared: nn.Module, state: Mapping[str, Tensor]) -> 
         QuantizationError: where the state belongs to another network, scheme or version of torch.
     """
     places = {f"{name}.{key}": (observer, key) for name, key, observer, _ in _buffers(prepared)}
+    # What was stored before that was watched has seen nothing of the kind, or would not have been stored.
+    places = {place: found for place, found in places.items() if place in state or found[1] != NOT_FINITE}
     missing = sorted(places.keys() - state.keys())
     unknown = sorted(state.keys() - places.keys())
     if missing or unknown:

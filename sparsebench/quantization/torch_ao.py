@@ -17,9 +17,13 @@ from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 from torch.ao.quantization import quantize_fx
 from torch.fx import GraphModule
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsebench.errors import QuantizationError
+from sparsebench.quantization.attention import layer_by_layer, plain_attention
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, failing_as, int8_engine, quiet_libraries
+from sparsebench.quantization.following import followed
+from sparsebench.quantization.observing import without_infinite, without_unfit
 from sparsebench.tensors import mapped
 
 Layers = tuple[type[nn.Module], ...]
@@ -75,11 +79,13 @@ def quantize_dynamic_layers(net: nn.Module) -> nn.Module:
     problem = f"torch.ao cannot quantize {type(net).__name__} dynamically"
     remedy = "Its LSTM and GRU layers and their cells must have biases; scheme 'static' leaves them in float."
     with failing_as(problem, remedy), quiet_libraries():
-        return cast("nn.Module", ao.quantize_dynamic(net, spec, inplace=True))  # type: ignore[no-untyped-call]
+        return layer_by_layer(ao.quantize_dynamic(net, spec, inplace=True))  # type: ignore[no-untyped-call]
 
 
 def prepare_traced(net: nn.Module, example: tuple[Any, ...], dynamic_layers: Layers, trains: bool) -> GraphModule:
     """Trace ``net``, and insert observers or fake quantization with the engine's default settings.
+
+    Nothing is observed that eight bits cannot hold; see ``observing``.
 
     Args:
         net: a float network in evaluation mode; it is used up.
@@ -102,15 +108,18 @@ def prepare_traced(net: nn.Module, example: tuple[Any, ...], dynamic_layers: Lay
     for path, module in net.named_modules():
         if type(module) in dynamic_layers:
             mapping.set_module_name(path, ao.default_dynamic_qconfig)
-    prepare: Callable[..., GraphModule] = quantize_fx.prepare_qat_fx if trains else quantize_fx.prepare_fx
     problem = f"torch.fx cannot trace {type(net).__name__} for static quantization"
-    remedy = (
-        "Mark in the network itself what is to be quantized, with torch.ao.quantization.QuantStub and DeQuantStub and "
-        "a fuse_model method, or use scheme 'dynamic', which traces nothing."
-    )
-    with failing_as(problem, remedy), quiet_libraries():
+    with failing_as(problem), quiet_libraries(), plain_attention():
         # In evaluation mode: a functional dropout would otherwise be written into the graph as switched on for good.
-        return prepare(net, mapping, example).train(trains)
+        # These are the steps of prepare_fx, which traces by itself and stops at any branch.
+        quantize_fx._swap_ff_with_fxff(net)
+        graph, scopes = followed(_with_own_statistics(net), example)
+        quantize_fx._attach_meta_to_node_if_not_exist(graph)
+        fused = quantize_fx._fuse_fx(graph, trains)
+        prepared: GraphModule = quantize_fx.prepare(fused, mapping, trains, scopes, example_inputs=example)
+        prepared.apply(ao.disable_observer).apply(ao.disable_fake_quant)
+        without_unfit(prepared, example, is_observer)
+        return prepared.apply(ao.enable_observer).apply(ao.enable_fake_quant).train(trains)
 
 
 def convert_traced(prepared: nn.Module) -> GraphModule:
@@ -119,12 +128,13 @@ def convert_traced(prepared: nn.Module) -> GraphModule:
     Raises:
         QuantizationError: where torch has no int8 form for what the graph does.
     """
-    remedy = (
-        "Mark in the network itself what is to be quantized, with torch.ao.quantization.QuantStub and DeQuantStub, or "
-        "use scheme 'dynamic'."
-    )
-    with failing_as("torch.ao cannot convert the calibrated network to int8", remedy), quiet_libraries():
-        return _reshaping(quantize_fx.convert_fx(cast("GraphModule", prepared)))
+    graph = cast("GraphModule", prepared)
+    with failing_as("torch.ao cannot convert the calibrated network to int8"), quiet_libraries():
+        without_infinite(graph)
+        kept = dict(graph.meta)
+        converted = _reshaping(quantize_fx.convert_fx(graph))
+        converted.meta.update({name: value for name, value in kept.items() if not name.startswith("_")})
+        return converted
 
 
 def _reshaping(net: GraphModule) -> GraphModule:
@@ -133,6 +143,23 @@ def _reshaping(net: GraphModule) -> GraphModule:
         if node.op == "call_method" and node.target == "view" and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"
     net.recompile()
+    return net
+
+
+def is_observer(module: nn.Module) -> bool:
+    """Whether a module observes ranges, or rounds by them."""
+    return isinstance(module, OBSERVERS)
+
+
+def _with_own_statistics(net: nn.Module) -> nn.Module:
+    """Keep torch.ao from batch norms that take the statistics of each batch: it would fold in some that are not there.
+
+    Their class becomes one of its own, which torch.ao has no pattern for.
+    """
+    for module in net.modules():
+        kind = type(module)
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            module.__class__ = type(kind.__name__, (kind,), {"__module__": kind.__module__})
     return net
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from sparsebench.backends.base import Compressed, offered
 from sparsebench.backends.eager.offer import EagerOffer
+from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.in_torch import on_device, read, written
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import (
@@ -20,14 +21,12 @@ from sparsebench.quantization import (
     load_calibration_state,
     load_trained_state,
 )
+from sparsebench.quantization.torch_ao import has_stubs
 from sparsebench.registry import SCHEMES
 
 _CALIBRATION = "calibration.pt"
 _TRAINED = "trained.pt"
-_REMEDY = (
-    "Where it has QuantStub modules, check that every int8 layer lies between a QuantStub and a DeQuantStub; otherwise "
-    "choose another scheme."
-)
+_REMEDY = "Check that every int8 layer lies between a QuantStub and a DeQuantStub of the network."
 
 
 class Eager(EagerOffer):
@@ -42,7 +41,19 @@ class Eager(EagerOffer):
         train: Callable[[nn.Module], nn.Module] | None = None,
     ) -> Compressed:
         """Prepare, train or calibrate where the scheme does, convert, and run the result once on ``example``."""
-        chosen, facts = self._scheme(scheme), SCHEMES.facts(scheme)
+        chosen = self._scheme(scheme)
+        with naming_another(self.name, chosen.name, net, example):
+            return self._compressed(net, chosen, example, batches, train)
+
+    def _compressed(
+        self,
+        net: nn.Module,
+        chosen: Scheme,
+        example: tuple[Any, ...],
+        batches: Recording,
+        train: Callable[[nn.Module], nn.Module] | None,
+    ) -> Compressed:
+        scheme, facts = chosen.name, SCHEMES.facts(chosen.name)
         prepared = chosen.prepare(net, example)
         files = {}
         if getattr(facts, "trains", False):
@@ -59,7 +70,7 @@ class Eager(EagerOffer):
         if chosen.name != "fp32":
             # What torch only finds when it runs, such as an int8 layer that is fed floats, is found at once.
             problem = f"The network was converted by {chosen.name} but does not run"
-            with failing_as(problem, _REMEDY), torch.inference_mode():
+            with failing_as(problem, _REMEDY if has_stubs(net) else ""), torch.inference_mode():
                 placed(*example)
         return Compressed(placed, files, layers=audit(network))
 

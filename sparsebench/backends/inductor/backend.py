@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from sparsebench.backends.base import Compressed, Export, Parameter, offered
+from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import taking_tensors
 from sparsebench.backends.in_torch import on_device, read, written
 from sparsebench.backends.inductor import quantization
 from sparsebench.backends.inductor.network import Compiled, Lowered
 from sparsebench.backends.inductor.offer import InductorOffer
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization import LayerFact, Recording, audit, calibration_state, load_calibration_state
+from sparsebench.quantization import LayerFact, Recording, audit, calibration_state, in_float, load_calibration_state
+from sparsebench.quantization.observing import kept_in_float
 from sparsebench.registry import SCHEMES
 from sparsebench.tensors import flattened, moved
 
@@ -30,6 +32,10 @@ class Inductor(InductorOffer):
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         """Bring ``net`` into the scheme, export it and compile it for the batch size of ``example``."""
         scheme = self._offered(scheme)
+        with naming_another(self.name, scheme, net, example):
+            return self._compressed(net, scheme, example, batches)
+
+    def _compressed(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         lowered = Lowered()
         if scheme != "static":
             layered = self._layered(net, scheme, example)
@@ -43,7 +49,10 @@ class Inductor(InductorOffer):
         return Compressed(
             network=Compiled(graph, inputs, torch.get_num_threads(), lowered=lowered),
             files={_CALIBRATION: written(state)},
-            layers=quantization.audit_lowered(net, weights, lowered.int8_scales),
+            layers=(
+                *quantization.audit_lowered(net, weights, lowered.int8_scales),
+                *in_float(kept_in_float(graph)),
+            ),
             export=_export(quantization.constants(graph), weights),
             working_memory_bytes=quantization.working_memory(graph, tuple(value[:1] for value in inputs)),
         )

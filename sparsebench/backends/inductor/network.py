@@ -113,7 +113,7 @@ def _compile(
     options: dict[str, Any] = {"freezing": freezing, "cpp.threads": threads}
     if lowered is not None:
         options["post_grad_custom_pre_pass"] = lowered
-    refused = failing_as("TorchInductor cannot compile the network", "Choose backend 'eager' for it.")
+    refused = failing_as("TorchInductor cannot compile the network")
     with refused, quiet_libraries(), torch.no_grad(), torch_threads(threads):
         # Freezing changes the graph, so that each compilation needs its own.
         program = torch._inductor.compile(copy.deepcopy(graph), list(inputs), options=options)

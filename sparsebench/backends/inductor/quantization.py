@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 
 from sparsebench.backends.flat import by_argument
-from sparsebench.quantization import LayerFact, audit, failing_as, float_copy, quiet_libraries, require_calibrated
+from sparsebench.quantization import (
+    LayerFact,
+    audit,
+    failing_as,
+    float_copy,
+    plain_attention,
+    quiet_libraries,
+    require_calibrated,
+)
+from sparsebench.quantization.observing import KEPT, kept_in_float, without_infinite, without_unfit
 
 _LIKE_FLOAT = "inductor has no int8 kernel for it here, so its int8 weights were turned back into float"
 _NOT_MARKED = "PT2E with X86InductorQuantizer has no int8 form of it"
@@ -54,8 +63,8 @@ def export_graph(net: nn.Module, example: tuple[Any, ...]) -> GraphModule:
     """
     name = type(net).__name__
     batch = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
-    remedy = "Rewrite what depends on the data, such as a branch on the values of a tensor, or choose backend 'eager'."
-    with failing_as(f"torch.export cannot follow {name}", remedy), quiet_libraries():
+    remedy = "Rewrite what depends on the data, such as a branch on the values of a tensor."
+    with failing_as(f"torch.export cannot follow {name}", remedy), quiet_libraries(), plain_attention():
         # strict: without it the graph of a ResNet has partitions with several outputs, which the quantizer refuses.
         program = torch.export.export(net, example, strict=True, dynamic_shapes=by_argument(net, batch))
         return program.module(check_guards=False)
@@ -75,14 +84,17 @@ def prepare(net: nn.Module, example: tuple[Any, ...], reduce_range: bool = True)
     """
     graph = export_graph(float_copy(net), example)
     problem = f"PT2E cannot prepare {type(net).__name__} for static quantization"
-    with failing_as(problem, "Choose backend 'eager'."), quiet_libraries():
+    with failing_as(problem), quiet_libraries():
         # It is an extra, and slow to import.
+        from torchao.quantization.pt2e.observer import ObserverBase
         from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
         quantizer = x86.X86InductorQuantizer()
         quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduce_range))
-        return cast("GraphModule", prepare_pt2e(graph, quantizer))
+        prepared = cast("GraphModule", prepare_pt2e(graph, quantizer))
+        without_unfit(prepared, example, lambda module: isinstance(module, ObserverBase))
+        return prepared
 
 
 def convert(prepared: GraphModule) -> tuple[GraphModule, tuple[QuantizedWeight, ...]]:
@@ -94,11 +106,14 @@ def convert(prepared: GraphModule) -> tuple[GraphModule, tuple[QuantizedWeight, 
         QuantizationError: where no batch passed through ``prepared``, or torchao cannot convert it.
     """
     require_calibrated(prepared)
+    without_infinite(prepared)
+    kept = kept_in_float(prepared)
     names = dict(_weight_names(prepared))
     with failing_as("PT2E cannot convert the calibrated network to int8"), quiet_libraries():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
         converted = cast("GraphModule", convert_pt2e(prepared))
+    converted.meta[KEPT] = kept
     return converted, tuple(_quantized_weights(converted, names))
 
 

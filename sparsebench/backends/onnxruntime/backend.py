@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from sparsebench.backends.base import Compressed, offered
+from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
 from sparsebench.backends.onnxruntime import graph
+from sparsebench.backends.onnxruntime.finite import with_finite_scales
 from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx
 from sparsebench.backends.onnxruntime.offer import ONNXOffer
 from sparsebench.backends.outside_torch import (
@@ -21,7 +23,7 @@ from sparsebench.backends.outside_torch import (
     require_same,
 )
 from sparsebench.backends.probe import int8_saturates, is_x86
-from sparsebench.quantization import Recording, failing_as, float_copy, quiet_runtimes
+from sparsebench.quantization import Recording, failing_as, float_copy, in_float, quiet_runtimes
 from sparsebench.tensors import samples_in
 
 with quiet_runtimes():
@@ -49,17 +51,22 @@ class ONNXRuntime(ONNXOffer):
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         """Export, compare with torch, quantize as the scheme says."""
         scheme = offered(self, scheme)
+        with naming_another(self.name, scheme, net, example):
+            return self._compressed(net, scheme, example, batches)
+
+    def _compressed(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         net, inputs = taking_tensors(self.name, net, example)
         file = export_onnx(net, inputs)
         require_same(self.name, _network(file), float_copy(net), inputs)
+        kept: dict[str, str] = {}
         if scheme == "static":
-            file = self._static(file, batches)
+            file, kept = self._static(file, batches)
         elif scheme == "dynamic":
-            file = self._dynamic(file)
+            file, _ = self._dynamic(file)
         return Compressed(
             network=_network(file),
             files={FILE: file},
-            layers=graph.audit_onnx(file, inputs, _WHY[scheme]),
+            layers=(*graph.audit_onnx(file, inputs, _WHY[scheme]), *in_float(kept)),
             export=graph.export_of(file),
             working_memory_bytes=graph.working_memory_onnx(file, inputs),
         )
@@ -76,7 +83,7 @@ class ONNXRuntime(ONNXOffer):
         """Return the network optimised for exactly this number of samples and so many threads."""
         return ONNXNetwork(require_own(self.name, network, ONNXNetwork).file, threads, samples=samples_in(inputs))
 
-    def _static(self, file: bytes, batches: Recording) -> bytes:
+    def _static(self, file: bytes, batches: Recording) -> tuple[bytes, dict[str, str]]:
         reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
         activations = self.activation_type or ("uint8" if is_x86() else "int8")
         return _quantized(
@@ -91,7 +98,7 @@ class ONNXRuntime(ONNXOffer):
             **self._given(),
         )
 
-    def _dynamic(self, file: bytes) -> bytes:
+    def _dynamic(self, file: bytes) -> tuple[bytes, dict[str, str]]:
         given = {"op_types_to_quantize": _DYNAMIC_OPERATORS} | self._given()
         return _quantized(file, quantization.quantize_dynamic, extra_options=dict(self.extra), **given)
 
@@ -138,8 +145,8 @@ def _prepare(source: Path, target: Path) -> None:
             quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
-def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> bytes:
-    """Return what one of ONNX Runtime's quantizers makes of a file that was prepared for it."""
+def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> tuple[bytes, dict[str, str]]:
+    """Return what one of ONNX Runtime's quantizers makes of a file, and the activations that it finds no scale for."""
     remedy = "Change the options of backend 'onnxruntime', or choose another scheme."
     with (
         tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder,
@@ -156,4 +163,5 @@ def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> b
         finally:
             onnxruntime.set_default_logger_severity(2)
         model = onnx.load(str(result))
-    return bytes(model.SerializeToString(deterministic=True))
+        made = bytes(model.SerializeToString(deterministic=True))
+        return with_finite_scales(made, onnx.load(str(prepared)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sparsebench.backends.flat import by_argument
 from sparsebench.backends.outside_torch import ExportedNetwork, other_batch
 from sparsebench.errors import QuantizationError, reason
-from sparsebench.quantization import failing_as, float_copy, quiet_runtimes
+from sparsebench.quantization import failing_as, float_copy, plain_attention, quiet_runtimes
 from sparsebench.tensors import flattened
 
 with quiet_runtimes():
@@ -39,8 +39,10 @@ def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     """Return a float network as the bytes of one ONNX file, weights included.
 
     The first dimension of all arguments is the number of samples, ``batch``, and stays open. Nodes are called after
-    torch's modules: ``features.0/Conv``. The same network gives the same bytes in every process, and what was exported
-    last is kept, because all schemes of a trained network begin with it and exporting takes seconds.
+    torch's modules: ``features.0/Conv``. The same network gives the same bytes in every process. What was exported last
+    is kept, because all schemes of a trained network begin with it and exporting takes seconds: for a network that says
+    of which trained network it is, and of which code, as ``built_of``. No other can be known again, for what a forward
+    pass computes cannot be told from its layers.
 
     Args:
         net: the network; it is left as it is.
@@ -51,7 +53,10 @@ def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     """
     global _last
     copy = float_copy(net)
-    key = _digest(copy, example)
+    built_of = getattr(net, "built_of", None)
+    if built_of is None:
+        return _export(copy, example)
+    key = _digest(copy, example, built_of)
     if _last is None or _last[0] != key:
         _last = key, _export(copy, example)
     return _last[1]
@@ -61,15 +66,12 @@ def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     # A dimension of 1 would be taken for one that is always 1.
     inputs = example if len(example[0]) > 1 else other_batch(example)
     dynamic = by_argument(net, tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs))
-    remedy = (
-        "Where it branches on its data, write the branch with torch.where; otherwise replace what is named, or use "
-        "backend 'eager'."
-    )
+    remedy = "Where it branches on its data, write the branch with torch.where; otherwise replace what is named."
     refused = failing_as(f"torch cannot export {type(net).__name__} to ONNX", remedy, _root_reason)
-    with refused, quiet_runtimes(), torch.no_grad():
+    with refused, quiet_runtimes(), torch.no_grad(), plain_attention():
         program = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=dynamic, verbose=False)
         if program is None:
-            raise QuantizationError(f"torch did not export {type(net).__name__} to ONNX; use backend 'eager'.")
+            raise QuantizationError(f"torch did not export {type(net).__name__} to ONNX.")
         # Weights that torch reorders for ONNX, such as those of a GRU, are reordered here and not in each run.
         optimizer.fold_constants(program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
         optimizer.remove_unused_nodes(program.model)
@@ -85,9 +87,9 @@ def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _digest(net: nn.Module, example: tuple[Tensor, ...]) -> str:
-    """Return what a file depends on: the network's structure, its tensors, and the shapes that it is called with."""
-    digest = hashlib.sha256(f"{type(net)} {net} {[(x.shape, x.dtype) for x in example]}".encode())
+def _digest(net: nn.Module, example: tuple[Tensor, ...], built_of: str) -> str:
+    """Return what a file depends on: the code, the network's tensors, and the shapes that it is called with."""
+    digest = hashlib.sha256(f"{built_of} {type(net)} {net} {[(x.shape, x.dtype) for x in example]}".encode())
     for name, value in net.state_dict().items():
         if isinstance(value, Tensor):
             digest.update(f"{name} {value.shape} {value.dtype}".encode())

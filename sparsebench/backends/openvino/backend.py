@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from sparsebench.backends.base import Compressed, Export, offered
+from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
+from sparsebench.backends.openvino.finite import without_infinite_ranges
 from sparsebench.backends.openvino.graph import audit_openvino, held_by, ov, working_memory_openvino
 from sparsebench.backends.openvino.network import BIN, XML, OpenVINONetwork, read, to_openvino, write
 from sparsebench.backends.openvino.offer import OpenVINOOffer
@@ -22,7 +24,7 @@ from sparsebench.backends.outside_torch import (
 )
 from sparsebench.backends.probe import int8_saturates
 from sparsebench.errors import QuantizationError, SparsebenchError
-from sparsebench.quantization import LayerFact, Recording, failing_as, float_copy, quiet_runtimes
+from sparsebench.quantization import LayerFact, Recording, failing_as, float_copy, in_float, quiet_runtimes
 from sparsebench.registry import unknown_name
 from sparsebench.tensors import flattened
 
@@ -52,14 +54,20 @@ class OpenVINO(OpenVINOOffer):
     def compress(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         """Convert, compare with torch, quantize as the scheme says."""
         scheme = offered(self, scheme)
+        with naming_another(self.name, scheme, net, example):
+            return self._compressed(net, scheme, example, batches)
+
+    def _compressed(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
         net, inputs = taking_tensors(self.name, net, example)
         copy = float_copy(net)
         model = to_openvino(copy, inputs)
         xml, weights = write(model)
         require_same(self.name, self._network(xml, weights, "fp32"), copy, inputs)
+        kept: dict[str, str] = {}
         if scheme != "fp32":
             # What the float model was made of belongs to torch; the one that is read back stands on its own.
             model = self._converted(read(xml, weights), scheme, batches)
+            kept = without_infinite_ranges(model)
             xml, weights = write(model, half=scheme == "fp16")
         network = self._network(xml, weights, scheme)
         one = read(xml, weights)
@@ -68,7 +76,10 @@ class OpenVINO(OpenVINOOffer):
         return Compressed(
             network=network,
             files={XML: xml, BIN: weights},
-            layers=tuple(_with_width(fact, scheme) for fact in audit_openvino(one, ran, _WHY[scheme])),
+            layers=(
+                *(_with_width(fact, scheme) for fact in audit_openvino(one, ran, _WHY[scheme])),
+                *in_float(kept),
+            ),
             export=Export(xml + weights, parameters_of(held_by(one)), len(weights)),
             working_memory_bytes=working_memory_openvino(ran),
         )

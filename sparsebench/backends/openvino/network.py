@@ -15,7 +15,7 @@ from sparsebench.backends.flat import by_argument
 from sparsebench.backends.openvino.graph import core, ov, weight_port
 from sparsebench.backends.outside_torch import ExportedNetwork
 from sparsebench.errors import reason
-from sparsebench.quantization import failing_as, quiet_runtimes
+from sparsebench.quantization import failing_as, plain_attention, quiet_runtimes
 from sparsebench.tensors import flattened
 
 XML, BIN = "model.xml", "model.bin"
@@ -40,10 +40,8 @@ def to_openvino(net: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
     """
     shapes = [ov.PartialShape([-1, *value.shape[1:]]) for value in example]
     told: list[warnings.WarningMessage] = []
-    refused = failing_as(
-        f"OpenVINO cannot convert {type(net).__name__}", "Replace what it names, or use backend 'eager'.", _told
-    )
-    with refused, quiet_runtimes(told), torch.no_grad():
+    refused = failing_as(f"OpenVINO cannot convert {type(net).__name__}", "Replace what it names.", _told)
+    with refused, quiet_runtimes(told), torch.no_grad(), plain_attention():
         model = ov.convert_model(net, example_input=example, input=shapes)
     if any(_is_branch(warning) for warning in told):
         _require_no_branch(net, example)
@@ -173,8 +171,12 @@ def _require_no_branch(net: nn.Module, example: tuple[Tensor, ...]) -> None:
         f"OpenVINO cannot take {type(net).__name__}: its forward pass branches on its data, of which OpenVINO would "
         "keep one branch. torch.export says"
     )
-    remedy = "Write the branch with torch.where, or use backend 'eager'."
-    with failing_as(problem, remedy), quiet_runtimes(), torch.no_grad():
+    with (
+        failing_as(problem, "Write the branch with torch.where."),
+        quiet_runtimes(),
+        torch.no_grad(),
+        plain_attention(),
+    ):
         torch.export.export(net, example, dynamic_shapes=dynamic if len(example[0]) > 1 else None)
 
 

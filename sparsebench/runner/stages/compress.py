@@ -10,10 +10,12 @@ from typing import Any
 from torch import nn
 
 from sparsebench.backends import Compressed
+from sparsebench.backends.checks import check_converted
 from sparsebench.measure.memory import working_memory
 from sparsebench.measure.size import NetworkSize, file_size, measure_size
 from sparsebench.pruning import Masks, capture_zeros, rows_of_layers
 from sparsebench.quantization import LayerFact, audit, settling, warn_no_effect
+from sparsebench.runner.facts import FP32
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.stages.inputs import if_measurable, seed_everything
 from sparsebench.runner.stages.train import train_by
@@ -38,6 +40,8 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     layered = compressed.layered or compressed.network
     facts = audit(layered) if compressed.layers is None else compressed.layers
     warn_no_effect(scheme, facts)
+    if scheme != FP32:
+        check_converted(compressed.network, network, example, f"{scheme} on {backend.name}")
     artifacts = {name: bench.save("compress", stage.key, name, file) for name, file in compressed.files.items()}
     memory = compressed.working_memory_bytes
     result = CompressResult(

@@ -157,6 +157,8 @@ class Workbench:
         network = self._built(record)
         apply_structure(network, self.structure(record))
         load_saved(network, self.store.artifact(record, NETWORK))
+        # The key tells one network from all others, code and options included: what is made of it may be kept by it.
+        network.built_of = record.key  # type: ignore[assignment] # a plain attribute
         return network.eval() if to_train_on else write_out(network.eval())
 
     def _built(self, record: StageRecord) -> nn.Module:

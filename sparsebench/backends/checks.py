@@ -1,0 +1,69 @@
+"""What is made sure of a converted network before it is believed: finite outputs that agree with the float ones."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.errors import OutputsWarning, QuantizationError
+from sparsebench.quantization import float_copy
+from sparsebench.tensors import cloned, tensors_in
+
+SMALL = 0.1
+"""Share of the outputs' size up to which a difference is rounding, however alike the outputs of all samples are."""
+
+
+def check_converted(network: nn.Module, net: nn.Module, example: tuple[Any, ...], named: str) -> None:
+    """Compare a converted network with the float network that it was made of.
+
+    Args:
+        network: what runs.
+        net: the float network; it is left as it is.
+        example: positional arguments of one forward pass.
+        named: how errors call what runs, such as ``static on onnxruntime``.
+
+    Raises:
+        QuantizationError: where a value is not finite that the float network has a finite one for.
+
+    Warns:
+        OutputsWarning: where its outputs lie farther from those of the float network than samples lie apart, or are
+            others in a second call.
+    """
+    with torch.inference_mode():
+        wanted = _outputs(float_copy(net)(*cloned(example)))
+        found, again = (_outputs(network(*cloned(example))) for _ in range(2))
+    if [value.shape for value in wanted] != [value.shape for value in found]:
+        return  # What it returns is no row of tensors, or has others beside them.
+    lost = sum(int((~torch.isfinite(f) & torch.isfinite(w)).sum()) for f, w in zip(found, wanted, strict=True))
+    if lost:
+        raise QuantizationError(
+            f"{named}: {lost:,} of {sum(value.numel() for value in wanted):,} outputs for {len(wanted[0])} samples are "
+            "not finite, where the float network's are. A number overflows in this format; choose another scheme, or "
+            "another backend."
+        )
+    if any(not torch.equal(one, other) for one, other in zip(found, again, strict=True)):
+        told = "its outputs for the same samples are others in a second call"
+        warnings.warn(f"{named}: {told}, so that its accuracy is one of many.", OutputsWarning, stacklevel=2)
+        return
+    far = max((share for w, f in zip(wanted, found, strict=True) if (share := _apart(w, f))), default=0.0)
+    if far:
+        warnings.warn(
+            f"{named}: its outputs differ from those of the float network by {far:.0%} of their size, which is more "
+            "than the outputs of different samples differ. Look at its accuracy before anything else.",
+            OutputsWarning,
+            stacklevel=2,
+        )
+
+
+def _outputs(returned: Any) -> list[Tensor]:
+    return [value.detach().cpu().double() for value in tensors_in(returned) if value.is_floating_point()]
+
+
+def _apart(wanted: Tensor, found: Tensor) -> float:
+    """Return by which share of their size outputs differ; 0 where samples differ by more, or it is rounding."""
+    known = torch.isfinite(wanted)
+    wanted, found = wanted.where(known, 0.0), found.where(known, 0.0)
+    difference, size = float((found - wanted).norm()), float(wanted.norm())
+    spread = float((wanted - wanted.mean(0, keepdim=True)).norm()) if wanted.dim() else 0.0
+    return difference / size if size and difference > max(spread, SMALL * size) else 0.0
