@@ -91,7 +91,13 @@ def in_float(kept: Mapping[str, str]) -> tuple[LayerFact, ...]:
     """Return the facts of activations that stay in float for want of a scale, by their names with the reasons."""
     return tuple(
         LayerFact(
-            name=name, kind="activation", weights=0, zeros=0, bits=32, reason=f"{name} {reason}", computed_in="fp32"
+            name=f"output of {name}",
+            kind="activation",
+            weights=0,
+            zeros=0,
+            bits=32,
+            reason=f"output of {name} {reason}",
+            computed_in="fp32",
         )
         for name, reason in kept.items()
     )

@@ -6,8 +6,10 @@ alone, it gets that of the example, and the graph gets a check that other inputs
 data is refused, as torch.fx refuses it.
 """
 
+import builtins
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,6 +47,9 @@ def followed(net: nn.Module, example: tuple[Any, ...]) -> tuple[GraphModule, dic
         except Exception:
             follower = Follower(example)
             graph = follower.trace(net)
+    for node in graph.nodes:
+        # The code of a graph would have such functions wrapped for all traces to come, by names that it alone has.
+        node.meta.pop("is_wrapped", None)
     made = GraphModule(net, graph, type(net).__name__)
     if follower.checks:
         _require_any_number(made, net, example)
@@ -63,8 +68,8 @@ def _require_any_number(graph: GraphModule, net: nn.Module, example: tuple[Any, 
             graph(*other)
         except QuantizationError as error:
             raise QuantizationError(
-                f"{type(net).__name__} branches on the number of samples in a batch, or counts on it, so that the graph "
-                "of one batch is not that of another. Take it from the input's shape, as in x.flatten(1)."
+                f"{type(net).__name__} branches on the number of samples in a batch, or counts on it, so that the "
+                "graph of one batch is not that of another. Take it from the input's shape, as in x.flatten(1)."
             ) from error
         except Exception:  # noqa: S110 - with one sample a network may fail by itself
             pass
@@ -79,8 +84,8 @@ def same(found: Any, followed_for: Any) -> None:
     """
     if found != followed_for:
         raise QuantizationError(
-            f"The network branches on the shape of its inputs, and was followed where a number of it is {followed_for}; "
-            f"here it is {found}. Give it inputs of one shape, but for the number of samples."
+            f"The network branches on the shape of its inputs, and was followed where that gives {followed_for!r}; "
+            f"here it gives {found!r}. Give it inputs of one shape, but for the number of samples."
         )
 
 
@@ -107,9 +112,10 @@ class Follower(Tracer):
         return bool(self._checked)
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> Graph:
-        """Return the graph of a network; the parameters of its forward that the example leaves out have their defaults."""
+        """Return the graph of a network; what the example leaves out of its arguments has its default."""
         self._left_out = _left_out(root, len(self._example)) | (concrete_args or {})
-        return super().trace(root, self._left_out or None)
+        with _recorded_lengths():
+            return super().trace(root, self._left_out or None)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002 # the tracer's signature
         """Whether a module stays one layer of the graph, as torch.ao wants it."""
@@ -158,19 +164,19 @@ class Follower(Tracer):
         self._check(proxy.node, value)
         return value
 
-    def length(self, proxy: Proxy) -> int | None:
+    def length(self, proxy: Proxy, check: bool = True) -> int | None:
         """Return how many parts a node has for the example, and check it for others; None where it has none."""
         value = self._values.get(proxy.node, _UNKNOWN)
         if not isinstance(value, tuple | list | Tensor) or (isinstance(value, Tensor) and not value.dim()):
             return None
-        if isinstance(value, Tensor):  # How many parts a tuple has does not depend on the inputs.
+        if check and isinstance(value, Tensor):  # How many parts a tuple has does not depend on the inputs.
             self._check(self.create_proxy("call_function", len, (proxy,), {}).node, len(value))
         return len(value)
 
     def _check(self, node: Node, value: Any) -> None:
         if node not in self._checked:
             self._checked.add(node)
-            self.graph.call_function(same, (node, self.create_arg(value)))
+            self.create_node("call_function", same, (node, self.create_arg(value)), {})
 
     def _value(self, kind: str, target: Any, node: Node) -> Any:
         if kind == "placeholder":
@@ -183,9 +189,7 @@ class Follower(Tracer):
                 return target(*args, **named)
             if kind == "call_method":
                 return getattr(args[0], target)(*args[1:], **named)
-            held: Any = self.root
-            for name in str(target).split("."):
-                held = getattr(held, name)
+            held = self._held(str(target))
             return held(*args, **named) if kind == "call_module" else held
 
     def _argument(self, name: str) -> Any:
@@ -196,7 +200,33 @@ class Follower(Tracer):
         return self._example.pop(0) if self._example else self._left_out.get(name.rpartition("_")[0])
 
     def _known(self, node: Any) -> Any:
-        return self._values[node] if isinstance(node, Node) else node
+        if not isinstance(node, Node):
+            return node
+        # Constants and buffers are recorded as they are met.
+        return self._held(str(node.target)) if node.op == "get_attr" else self._values[node]
+
+    def _held(self, path: str) -> Any:
+        held: Any = self.root
+        for name in path.split("."):
+            held = getattr(held, name)
+        return held
+
+
+@contextmanager
+def _recorded_lengths() -> Iterator[None]:
+    """Let ``len`` be recorded for a while: it must return a number, and that of samples would be written down."""
+    plain = builtins.len
+
+    def length(value: Any) -> Any:
+        if isinstance(value, _Known) and value.tracer.length(value, check=False) is not None:
+            return value.tracer.create_proxy("call_function", plain, (value,), {})
+        return plain(value)
+
+    builtins.len = length
+    try:
+        yield
+    finally:
+        builtins.len = plain
 
 
 class _Known(Proxy):

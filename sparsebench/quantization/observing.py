@@ -81,9 +81,12 @@ class _Looking(Interpreter):
         self.unfit: dict[Node, str] = {}
 
     def run_node(self, n: Node) -> Any:
-        if n.op != "call_module" or not self._is_observer(self.fetch_attr(str(n.target))):
+        observer = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        if observer is None or not self._is_observer(observer):
             return super().run_node(n)
         (value,), _ = self.fetch_args_kwargs_from_env(n)
+        if getattr(observer, "is_dynamic", False):
+            return value  # It has no range before the network runs.
         if not isinstance(value, Tensor) or not value.is_floating_point():
             self.unfit[n] = ""
         elif not bool(torch.isfinite(value).all()):

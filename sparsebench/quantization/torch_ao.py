@@ -52,6 +52,8 @@ RANGES_HELD_AFTER = 0.75
 
 _TAKE_FLOAT = (nn.RNNBase, nn.RNNCellBase, RNNBase, RNNCellBase, quantized.dynamic.Linear)
 
+_REFERENCES: Layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 _TRANSPOSED: tuple[Callable[..., Any], ...] = (
     *TRANSPOSED_CONVOLUTIONS,
     functional.conv_transpose1d,
@@ -134,7 +136,19 @@ def convert_traced(prepared: nn.Module) -> GraphModule:
         kept = dict(graph.meta)
         converted = _reshaping(quantize_fx.convert_fx(graph))
         converted.meta.update({name: value for name, value in kept.items() if not name.startswith("_")})
-        return converted
+        return _as_float(converted)
+
+
+def _as_float(net: GraphModule) -> GraphModule:
+    """Make float layers again of those that torch.ao found no int8 kernel for, in place.
+
+    It leaves references behind, which round their weights anew in each call and multiply in float.
+    """
+    for module in net.modules():
+        if type(module).__module__.startswith("torch.ao.nn.quantized.reference"):
+            kind = next((one for one in type(module).__mro__ if one in _REFERENCES), None)
+            module.__class__ = kind or type(module)
+    return net
 
 
 def _reshaping(net: GraphModule) -> GraphModule:

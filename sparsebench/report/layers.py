@@ -109,7 +109,7 @@ def shares_table(section: Section) -> str:
             "network": escape(point.pruning),
             "int8 weights %": percent(point.int8_fraction, 1),
             "int8 MACs %": percent(point.int8_mac_fraction, 1),
-            "int8 layers": f"{sum(layer.bits == 8 for layer in layers)} of {sum(layer.weights > 0 for layer in layers)}",
+            "int8 layers": f"{sum(one.bits == 8 for one in layers)} of {sum(one.weights > 0 for one in layers)}",
             "computed in": ", ".join(dict.fromkeys(layer.computed_in for layer in layers if layer.computed_in)) or DASH,
         }
         for point, layers in ((example.point, example.layers) for example in examples(section))

@@ -95,12 +95,27 @@ class ONNXRuntime(ONNXOffer):
             activation_type=quantization.QuantType.QUInt8 if activations == "uint8" else quantization.QuantType.QInt8,
             # One batch at a time: otherwise the activations of all are in memory together.
             extra_options={"CalibStridedMinMax": 1, **self.extra},
-            **self._given(),
+            **self._without_grouped(file),
         )
 
     def _dynamic(self, file: bytes) -> tuple[bytes, dict[str, str]]:
         given = {"op_types_to_quantize": _DYNAMIC_OPERATORS} | self._given()
         return _quantized(file, quantization.quantize_dynamic, extra_options=dict(self.extra), **given)
+
+    def _without_grouped(self, file: bytes) -> dict[str, Any]:
+        """Return the options, with transposed convolutions in groups left in float where channels have own scales.
+
+        ONNX Runtime takes the scales of one group for those of all.
+        """
+        given = self._given()
+        if not given["per_channel"]:
+            return given
+        grouped = [
+            node.name
+            for node in onnx.load_model_from_string(file).graph.node
+            if node.op_type == "ConvTranspose" and any(one.name == "group" and one.i > 1 for one in node.attribute)
+        ]
+        return {**given, "nodes_to_exclude": [*given.get("nodes_to_exclude", ()), *grouped]} if grouped else given
 
     def _given(self) -> dict[str, Any]:
         given = {key: value for key, value in self.options.items() if value is not None}

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from sparsebench.quantization.observing import COARSE, INFINITE
 
 MASKED = 1e3
-"""A difference of scores that a softmax makes zero of, many times over: no score is as far from the others, a mask is."""
+"""A difference of scores of which a softmax makes zero many times over: masks lie as far from all others, no score."""
 
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _SOFTMAX = ("Softmax", "LogSoftmax")
@@ -27,7 +27,7 @@ def with_finite_scales(file: bytes, unquantized: onnx.ModelProto) -> tuple[bytes
     graph = model.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     before = {tensor.name: tensor for tensor in unquantized.graph.initializer}
-    made_by = {name: node.name.rpartition("/")[0] or node.name for node in graph.node for name in node.output}
+    made_by = {name: node.name.strip("/") for node in graph.node for name in node.output}
     named, floats, gone = dict[str, str](), dict[str, str](), list[onnx.NodeProto]()
     for first, last, reason in _unfit(graph, held):
         source = first.input[0] if first is not None else last.input[0].removesuffix("_quantized")

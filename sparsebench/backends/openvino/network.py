@@ -157,7 +157,7 @@ def _told(error: Exception) -> str:
     """Return the line that says what could not be converted, of the many that OpenVINO gives."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = next((line for line in lines if line.startswith(("-- ", "No conversion rule"))), None)
-    line = (found or reason(error)).removeprefix("-- ")
+    line = (found or reason(error)).removeprefix("-- ").removesuffix(" with a message:")
     return line if line.endswith(".") else f"{line}."
 
 
@@ -177,7 +177,12 @@ def _require_no_branch(net: nn.Module, example: tuple[Tensor, ...]) -> None:
         torch.no_grad(),
         plain_attention(),
     ):
-        torch.export.export(net, example, dynamic_shapes=dynamic if len(example[0]) > 1 else None)
+        dynamic = dynamic if len(example[0]) > 1 else None
+        try:
+            torch.export.export(net, example, dynamic_shapes=dynamic)
+        except Exception:
+            # This way is slower, and follows what Python makes of a shape, such as its length.
+            torch.export.export(net, example, dynamic_shapes=dynamic, strict=True)
 
 
 def _name_after_modules(model: ov.Model, net: nn.Module) -> None:
