@@ -178,14 +178,14 @@ def _graph_of(net: "nn.Module") -> "nn.Module":
 def _pt2(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
     import torch
 
-    from sparsebench.backends.flat import by_argument
+    from sparsebench.backends.flat import by_argument, plain_attention
 
     if len(example[0]) == 1:
         # A dimension of 1 would be taken for one that is always 1.
         example = tuple(torch.cat([value, value]) for value in example)
     batch = tuple({0: torch.export.Dim("batch", min=1)} for _ in example)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), plain_attention():
             program = torch.export.export(net, example, dynamic_shapes=by_argument(net, batch))
     except Exception as error:
         raise QuantizationError(
