@@ -51,7 +51,7 @@ ALLOWED = {
     "points": COMMON,
     "decide": COMMON | {"points"},
     "report": COMMON | {"decide", "points"},
-    "export": COMMON | {"backends", "models", "points", "runner", "tensors", "timing", "training"},
+    "export": COMMON | {"backends", "models", "points", "processes", "runner", "tensors", "timing", "training"},
     "tracking": COMMON | {"points", "report"},
     "cli": COMMON | {"backends", "config", "decide", "export", "points", "report", "runner", "tracking", "training"},
     "__main__": {"cli"},

@@ -256,10 +256,11 @@ def time_command(
     """
     from sparsebench.cli.progress import SessionLine
     from sparsebench.export.files import timed
+    from sparsebench.export.files.asked import parse_shapes, parse_verdicts
 
-    wanted, given = timed.parse_verdicts(fail_unless), timed.parse_shapes(shapes or ())
+    wanted, given = parse_verdicts(fail_unless), parse_shapes(shapes or ())
     opened = timed.open_files(files, batch=batch, shapes=given)
-    if note := timed.differing_feeds(opened):
+    for note in filter(None, (timed.differing_feeds(opened), timed.unconfined())):
         typer.echo(f"sparsebench: {note}", err=True)
     with SessionLine(f"timing {len(opened)} files, {seconds_cap:g} s at most") as line:
         comparison = timed.compare_files(

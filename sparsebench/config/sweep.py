@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from sparsebench.config.bounds import TOO_DEEP, TOO_LONG, excess
 from sparsebench.config.sections import (
     MAX_CALIBRATION_BATCHES,
     Axis,
@@ -182,19 +183,26 @@ def _content(path: str | os.PathLike[str] | Mapping[str, Any] | SweepConfig | No
     if isinstance(path, SweepConfig):
         return "the config", path.model_dump(mode="json")
     if isinstance(path, Mapping):
+        if problem := excess(dict(path)):
+            raise _unusable(f"the config: {problem}.")
         return "the config", copy.deepcopy(dict(path))
     return str(path), _read(Path(path))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        if problem := excess(found):
+            raise _unusable(f"{path}: {problem}.")
+        return found
     except FileNotFoundError:
         near = nearest(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else None
         hint = f" Did you mean {str(path.parent / near)!r}?" if near else " Give the path of an existing TOML file."
         raise _unusable(f"{path}: there is no such file.{hint}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _unusable(f"{path}: this is not valid TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:  # Python's own limits, which lie beyond ours.
+        raise _unusable(f"{path}: {TOO_DEEP if isinstance(error, RecursionError) else TOO_LONG}.") from error
     except OSError as error:
         raise _unusable(f"{path}: cannot be read: {error.strerror}.") from error
 
@@ -208,6 +216,10 @@ def _override(data: dict[str, Any], text: str) -> str | None:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
+    except (ValueError, RecursionError) as error:
+        return f"--set {shorten(text, 60)}: {TOO_DEEP if isinstance(error, RecursionError) else TOO_LONG}."
+    if problem := excess(value):
+        return f"--set {shorten(text, 60)}: {problem}."
     target: Any = data
     for part in path[:-1]:
         if isinstance(target, list):

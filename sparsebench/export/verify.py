@@ -2,14 +2,16 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from sparsebench.errors import SparsebenchError
 from sparsebench.export import child
 from sparsebench.export.formats import WEIGHTS, Content
+from sparsebench.processes.confinement import start_confined
 from sparsebench.runner.stages.inputs import seed_everything
 from sparsebench.runner.stages.workbench import Workbench
 from sparsebench.store.records import TrialResult
@@ -59,6 +62,16 @@ class Verification:
         return self.max_abs_difference / self.max_abs_output if self.max_abs_output else self.max_abs_difference
 
 
+def _start(command: Sequence[str], errors: IO[bytes], scratch: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and script
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env={**os.environ, "TMPDIR": scratch},
+    )
+
+
 @contextmanager
 def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -> Iterator[Callable[..., Any]]:
     """Give out an exported file, loaded by its runtime in a process of its own, as a function of its inputs.
@@ -70,9 +83,8 @@ def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -
     command = [sys.executable, "-P", child.__file__, kind, str(file), str(threads), json.dumps(dict(settings))]
     with (
         tempfile.TemporaryFile() as errors,
-        subprocess.Popen(  # noqa: S603 - our own interpreter and script
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-        ) as process,
+        tempfile.TemporaryDirectory(prefix="sparsebench-") as scratch,
+        start_confined(partial(_start, command, errors, scratch), scratch) as process,
     ):
 
         def call(*arguments: Any) -> Any:

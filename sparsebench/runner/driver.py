@@ -10,6 +10,7 @@ from sparsebench.runner.crowding import crowding
 from sparsebench.runner.executors import Executor
 from sparsebench.runner.facts import own_of_config
 from sparsebench.runner.graph import Graph, StageStatus, stage_status
+from sparsebench.runner.machine_limits import refuse_too_many
 from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.repair import set_damaged_aside
 from sparsebench.runner.sharing.waiting import Gate
@@ -76,6 +77,8 @@ class Driver:
         """Check all that can be checked before any work, while workers start; see ``preflight``."""
         if not self.is_needed:
             return
+        if self._executor.here:
+            refuse_too_many(self._config, self._executor.slots)
         self._executor.open(self._setup, self._graph.most_at_once, self._gate.may_start)
         if self._trains and self._check:
             # Only now, with work to do, is torch worth its import.

@@ -8,6 +8,7 @@ from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import build_model
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.registry import TRAINERS
+from sparsebench.runner.machine_limits import batches_beyond_memory
 from sparsebench.runner.rehearsal import PREFIX, Rehearsal
 from sparsebench.runner.stages import Workbench
 from sparsebench.training.contract import check_trainer
@@ -47,6 +48,7 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
         except SparsebenchError as error:
             problems.append(f"data.name = {data.name!r}: {error}")
             continue
+        problems += batches_beyond_memory(config, splits)
         samples = splits.samples["train"]
         if config.train.batch_size > samples:
             problems.append(

@@ -8,6 +8,7 @@ from sparsebench.store.environment import available_cores
 
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
+_MOST_THREADS_ANYWHERE, _MOST_THREADS_A_CORE = 64, 8
 _NO_LIMIT = 2**60
 """The first version of control groups writes no limit as a number of bytes beyond any machine."""
 
@@ -16,6 +17,11 @@ def cores_given() -> float:
     """Return how many cores this process may keep busy: those it may run on, or fewer where a quota says so."""
     quotas = [quota for folder in _folders("cpu") if (quota := _quota(folder))]
     return min([float(available_cores()), *quotas])
+
+
+def most_threads() -> int:
+    """Return how many threads inside one operation can be asked for: more than a machine has cores, within reason."""
+    return max(_MOST_THREADS_ANYWHERE, _MOST_THREADS_A_CORE * available_cores())
 
 
 def memory_given() -> float:

@@ -43,6 +43,7 @@ def compare(
     cache: Cache = "hot",
     clock: Clock | None = None,
     watch: Callable[[Step], None] | None = None,
+    writes_to: str | None = None,
 ) -> Comparison:
     """Compare latencies in pairs, so that they are right on a machine that does other things too.
 
@@ -82,6 +83,8 @@ def compare(
             other memory, as large as the largest cache, is touched before each call. A GPU's L2 cache is always cold.
         clock: returns nanoseconds that never run backwards; given, the calling process times.
         watch: told where the comparison stands, before each round.
+        writes_to: the only folder in which worker processes can write, where the system sees to that (Linux, by
+            Landlock); None leaves them free.
 
     Raises:
         VariantError: where a variant fails, or a worker dies or hangs at it.
@@ -103,6 +106,7 @@ def compare(
         cache=cache,
         clock=clock,
         watch=watch,
+        writes_to=writes_to,
     )
     _check(variants, baseline, second, batch, settings)
     if inputs is not None and batch is not None:

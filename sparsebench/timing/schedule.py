@@ -83,6 +83,7 @@ class Settings:
     cache: Cache = "hot"
     clock: Clock | None = None
     watch: Callable[["Step"], None] | None = None
+    writes_to: str | None = None
 
     @property
     def now(self) -> Clock:

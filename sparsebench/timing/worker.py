@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sparsebench.errors import SparsebenchError, VariantError
 from sparsebench.processes import how_it_ended, without_main
+from sparsebench.processes.confinement import start_confined
 from sparsebench.timing.bench import Bench, Loaded, RoundSample, built
 from sparsebench.timing.machine import idlest_cores
 from sparsebench.timing.schedule import Settings
@@ -142,7 +143,10 @@ class WorkerTimer:
             target=_serve, args=(theirs, self._current, replace(settings, watch=None)), daemon=True
         )
         with nullcontext() if any(b"__main__" in payload for payload in sent.variants.values()) else without_main():
-            self._process.start()
+            if settings.writes_to is None:
+                self._process.start()
+            else:
+                start_confined(self._process.start, settings.writes_to)
         theirs.close()
 
     def go(self) -> None:
@@ -231,6 +235,8 @@ def _serve(connection: "Connection[Any, Any]", current: Any, settings: Settings)
     # Ctrl-C reaches the whole group; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_interop_threads(1)
+    if settings.writes_to is not None:
+        os.environ["TMPDIR"] = settings.writes_to
 
     def remember(number: int) -> None:
         current[0] = number

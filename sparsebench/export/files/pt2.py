@@ -1,69 +1,88 @@
 """Programs written by ``torch.export.save``, run by PyTorch's own kernels as they are, without a compiler.
 
-An archive is looked at before torch reads it. ``torch.export.load`` unpickles whatever an archive marks as pickled,
-falls back to unrestricted unpickling of its example inputs, evaluates the expressions of symbolic sizes, and resolves
-the targets of calls from ``torch`` and ``operator``. An archive may hold anything there. What is let through here is
-what plain networks need: weights as bytes, example inputs that ``weights_only`` accepts, arithmetic in sizes, and calls
-of registered operators.
+``torch.export.load`` unpickles whatever an archive marks as pickled, finds entries whatever the case of their names,
+falls back to unrestricted unpickling of example inputs, evaluates sizes as Python, and resolves whatever a program
+calls. So it never sees a file: it is given an archive that was written anew, of a program that was (``program``), of
+weights as bytes, and of no example inputs at all.
 """
 
-import ast
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import torch
-from torch import Tensor
 from torch.export import ExportedProgram
+from torch.export.pt2_archive._package import PT2ArchiveWriter
 from torch.utils import _pytree as pytree
 
 from sparsebench.errors import SparsebenchError
+from sparsebench.export.files import program
+from sparsebench.export.files.archive import entries
 from sparsebench.export.files.inputs import Feed, Input
+from sparsebench.export.files.reading import content_of
+from sparsebench.export.files.rules import fields, refused, table, text, truth
 
 _REGISTERED_BY = {"quantized_decomposed": "torch.ao.quantization.fx._decomposed", "torchao": "torchao"}
 """What registers the operators of a namespace that torch has not from the start."""
 
-_OPERATOR = re.compile(r"torch\.ops\.([A-Za-z]\w*)\.(\w+)(\.\w+)?")
-_ARITHMETIC = {
-    *("getitem", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "neg", "pos", "abs", "index"),
-    *("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "xor", "not_", "lshift", "rshift"),
-}
-_PLAIN = re.compile(r"math\.[a-z0-9]+|torch\.sym_[a-z]+|_operator\.(" + "|".join(sorted(_ARITHMETIC)) + ")")
-_LOGIC = {"__and__", "__or__", "__xor__", "__lshift__", "__rshift__", "__iand__", "__ior__", "__ixor__"}
-_SIZES = (
-    *(ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant, ast.Compare, ast.BoolOp),
-    *(ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
+_MODEL, _EXAMPLES = "models/model.json", "data/sample_inputs/model.pt"
+_TENSORS = {"data/weights/": "weight", "data/constants/": "tensor"}
+_CONFIGS = {folder: f"{folder}model_{folder.split('/')[1]}_config.json" for folder in _TENSORS}
+_NAMES = re.compile(
+    r"models/model\.json|data/sample_inputs/model\.pt|archive_(format|version)|byteorder|\.format_version"
+    r"|\.storage_alignment|\.data/(version|serialization_id)|extra/[\w./ -]{1,200}"
+    r"|data/weights/(model_weights_config\.json|weight_\d{1,7})"
+    r"|data/constants/(model_constants_config\.json|tensor_\d{1,7})",
+    re.ASCII,
 )
+"""All that ``torch.export.save`` writes of one network; of it, what is not read here is left out."""
+
+_KINDS = {
+    1: ("uint8", 1),
+    2: ("int8", 1),
+    3: ("int16", 2),
+    4: ("int32", 4),
+    5: ("int64", 8),
+    6: ("float16", 2),
+    7: ("float32", 4),
+    8: ("float64", 8),
+    9: ("complex32", 4),
+    10: ("complex64", 8),
+    11: ("complex128", 16),
+    12: ("bool", 1),
+    13: ("bfloat16", 2),
+    28: ("uint16", 2),
+    29: ("float8_e4m3fn", 1),
+    30: ("float8_e5m2", 1),
+    31: ("float8_e4m3fnuz", 1),
+    32: ("float8_e5m2fnuz", 1),
+    33: ("float8_e8m0fnu", 1),
+    34: ("uint32", 4),
+    35: ("uint64", 8),
+}
+"""What numbers in a program are which type, with its bytes (torch/_export/serde/schema.py)."""
+
+_UNFED = ("complex32", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
-    """Return what the network takes; a size that is a symbol is an open one."""
-    program = _program(path)
-    names = set(program.graph_signature.user_inputs)
-    found = []
-    for node in program.graph.nodes:
-        if node.op != "placeholder" or node.name not in names:
-            continue
-        value = node.meta.get("val")
-        if not isinstance(value, Tensor):
-            raise SparsebenchError(f"input {node.name!r} is a {type(value).__name__}; only tensors can be made up.")
-        sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
-        found.append(Input(node.name, str(value.dtype).removeprefix("torch."), sizes))
-    return tuple(found)
+    """Return what the network takes; a size that is an expression is an open one. Nothing is loaded for it."""
+    made, _ = _rewritten(content_of(path))
+    graph = made["graph_module"]["graph"]
+    return tuple(_input(spec, graph) for spec in made["graph_module"]["signature"]["input_specs"] if _is_given(spec))
 
 
 def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], object]:  # noqa: ARG001 - torch's own
     """Return a call of the network; the timing process has set the threads of torch."""
-    program = _program(path)
-    # Guards are code out of the file; the shapes of the feeds were checked against it.
-    module = program.module(check_guards=False)
+    loaded = _program(path)
+    module = loaded.module(check_guards=False)
     tensors = [torch.from_numpy(feed.values()).to(getattr(torch, feed.dtype)) for feed in feeds]
-    arguments, keywords = pytree.tree_unflatten(tensors, program.call_spec.in_spec)
+    arguments, keywords = pytree.tree_unflatten(tensors, loaded.call_spec.in_spec)
 
     @torch.inference_mode()
     def call() -> object:
@@ -72,115 +91,111 @@ def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], obje
     return call
 
 
-def _program(path: Path) -> ExportedProgram:
-    """Read a program after a look at its archive; what was looked at is what is read."""
-    content = path.read_bytes()
-    namespaces = refuse_code(content)
-    for namespace in namespaces & _REGISTERED_BY.keys():
-        import_module(_REGISTERED_BY[namespace])
-    return torch.export.load(BytesIO(content))
-
-
-def refuse_code(content: bytes) -> set[str]:
-    """Refuse an archive that torch could not read without unpickling or running what is in it.
+def rewrite(content: bytes) -> tuple[bytes, set[str]]:
+    """Return an archive written anew of another one, and the namespaces of the operators that its network calls.
 
     Args:
-        content: of the file.
-
-    Returns:
-        The namespaces of the operators that it calls.
+        content: of a file of ``torch.export.save``.
 
     Raises:
-        SparsebenchError: a sentence without the file's name.
+        SparsebenchError: where it holds anything that a plain network has not; a sentence without the file's name.
     """
+    made, tensors = _rewritten(content)
+    written = BytesIO()
+    with PT2ArchiveWriter(written) as writer:
+        for name, one in tensors.items():
+            writer.write_bytes(name, one)
+        writer.write_bytes(_MODEL, json.dumps(made).encode())
+        writer.write_bytes(_EXAMPLES, b"")
+    return written.getvalue(), set(program.namespaces_of(made["graph_module"]["graph"]))
+
+
+def _program(path: Path) -> ExportedProgram:
+    written, namespaces = rewrite(content_of(path))
+    for namespace in namespaces & _REGISTERED_BY.keys():
+        import_module(_REGISTERED_BY[namespace])
+    return torch.export.load(BytesIO(written))
+
+
+def _rewritten(content: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return a program made anew, and the entries of its weights and constants by name, their tables among them."""
+    found = entries(content, _NAMES, _explained)
+    if found.get("archive_format") != b"pt2" or _MODEL not in found:
+        raise SparsebenchError("is no archive of torch.export; write it with torch.export.save.")
+    if found.get("byteorder", sys.byteorder.encode()) != sys.byteorder.encode():
+        raise SparsebenchError(f"was written on a machine that is not {sys.byteorder}-endian; export it on this one.")
     try:
-        with ZipFile(BytesIO(content)) as archive:
-            names = archive.namelist()
-            files = {name.partition("/")[2]: name for name in names}
-            # Two files of one name could be one for us and the other for torch; files outside the folder are those of
-            # the format before 2.8, which is pickled.
-            if len(files) < len(names) or "" in files:
-                raise SparsebenchError("is no archive as torch.export.save writes it; export the network again.")
-            _refuse_other_formats(files)
-            for name, full in files.items():
-                if name.endswith("_config.json"):
-                    _refuse_pickles(json.loads(archive.read(full)))
-                elif name.startswith("data/sample_inputs/"):
-                    _refuse_pickled_examples(archive.read(full))
-            models = [json.loads(archive.read(full)) for name, full in files.items() if name.startswith("models/")]
-    except (BadZipFile, ValueError, KeyError, AttributeError, TypeError) as error:
+        tensors = dict(pair for folder in _TENSORS for pair in _tensors(found, folder))
+        return program.rewritten(json.loads(found[_MODEL])), tensors
+    except RecursionError as error:
+        most = sys.getrecursionlimit()
+        raise refused(f"its parts lie more than {most:,} deep in each other, or nearly so") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SparsebenchError(
             f"is no archive of torch.export ({type(error).__name__}: {error}); write it with torch.export.save."
         ) from error
-    return {space for model in models for space in _namespaces(model)}
 
 
-def _refuse_other_formats(files: dict[str, str]) -> None:
-    if not any(name.startswith("models/") for name in files):
-        raise SparsebenchError("is no archive of torch.export; write it with torch.export.save.")
-    if any(name.startswith("data/aotinductor/") for name in files):
-        raise SparsebenchError("holds compiled code, which is not run; export the network with torch.export.save.")
-    if any(name.startswith(("data/weights/", "data/constants/")) and name.endswith(".pt") for name in files):
-        raise SparsebenchError("has pickled weights, as torch wrote them before 2.8; export the network again.")
+def _explained(name: str) -> str | None:
+    """Return why an entry makes a file one that is not run, where there is more to say than that it is not known."""
+    if name.startswith("data/aotinductor/"):
+        return "holds compiled code, which is not run; export the network with torch.export.save."
+    if name.startswith(tuple(_TENSORS)) and name.endswith(".pt"):
+        return "has pickled weights, as torch wrote them before 2.8; export the network again."
+    if name.startswith(("data/constants/custom_obj", "data/constants/opaque_obj")):
+        return _pickled(name.rpartition("/")[2])
+    return None
 
 
-def _refuse_pickles(config: dict[str, Any]) -> None:
-    for name, one in config["config"].items():
-        if one["use_pickle"] or one["path_name"].startswith(("custom_obj", "opaque_obj")):
-            raise SparsebenchError(
-                f"holds {name!r} as a pickle, and reading it could run any code. Export the network with plain "
-                "tensors; torchao.utils.unwrap_tensor_subclass makes them of quantized ones."
-            )
+def _pickled(name: str) -> str:
+    return (
+        f"holds {name!r} as a pickle, and reading it could run any code. Export the network with plain tensors; "
+        "torchao.utils.unwrap_tensor_subclass makes them of quantized ones."
+    )
 
 
-def _refuse_pickled_examples(content: bytes) -> None:
-    try:
-        if content:
-            torch.load(BytesIO(content), weights_only=True)
-    except Exception as error:
-        raise SparsebenchError(
-            "has example inputs that cannot be read without unpickling; export the network with tensors as inputs."
-        ) from error
+def _tensors(found: dict[str, bytes], folder: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the entries of the tensors in a folder, and the table that says which is which."""
+    own = text(re.compile(rf"{_TENSORS[folder]}_\d{{1,7}}", re.ASCII), "the name of an entry")
+    config = json.loads(found[_CONFIGS[folder]])["config"]
+    for name, one in config.items():
+        if one["use_pickle"] or str(one["path_name"]).startswith(("custom_obj", "opaque_obj")):
+            raise SparsebenchError(_pickled(name))
+    row = fields(path_name=own, is_param=truth, use_pickle=truth, tensor_meta=program.tensor_meta)
+    made = table(program.path, row)(config)
+    for name, one in made.items():
+        content = found.get(folder + one["path_name"])
+        if content is None or not _fits(one["tensor_meta"], len(content)):
+            raise refused(f"the tensor {name!r} is not in it as its table says")
+        yield folder + one["path_name"], content
+    yield _CONFIGS[folder], json.dumps({"config": made}).encode()
 
 
-def _namespaces(model: Any) -> Iterator[str]:
-    """Yield the namespaces of all operators; refuse other calls, and sizes that are more than arithmetic."""
-    for part in _mappings(model):
-        target, size = part.get("target"), part.get("expr_str")
-        if isinstance(size, str) and not _is_arithmetic(size):
-            raise SparsebenchError(f"has a size that is no arithmetic: {size[:80]!r}. Export the network again.")
-        if not isinstance(target, str) or "inputs" not in part:
-            continue
-        operator = _OPERATOR.fullmatch(target)
-        if operator and ("__" not in target or operator[2] in _LOGIC):
-            yield operator[1]
-        elif not _PLAIN.fullmatch(target):
-            raise SparsebenchError(f"calls {target[:80]!r}, which is no operator of torch; it is not run.")
-
-
-def _mappings(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            yield from _mappings(part)
-
-
-def _is_arithmetic(text: str) -> bool:
-    """Whether an expression has names, numbers, operators and calls of SymPy's classes only, none of them private."""
-    try:
-        nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except (SyntaxError, ValueError, RecursionError):
+def _fits(meta: dict[str, Any], there: int) -> bool:
+    """Whether a tensor lies in so many bytes, from its first number to its last."""
+    numbers = [one.get("as_int", -1) for one in (*meta["sizes"], *meta["strides"], meta["storage_offset"])]
+    if min(numbers) < 0 or len(meta["sizes"]) != len(meta["strides"]) or meta["dtype"] not in _KINDS:
         return False
-    return all(isinstance(node, _SIZES) and _is_harmless(node) for node in nodes)
+    sizes, strides = numbers[: len(meta["sizes"])], numbers[len(meta["sizes"]) : -1]
+    if 0 in sizes:
+        # Torch makes such a tensor without looking at what is there; without numbers it takes no memory.
+        return True
+    last = numbers[-1] + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
+    return (last + 1) * _KINDS[meta["dtype"]][1] <= there
 
 
-def _is_harmless(node: ast.AST) -> bool:
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id[:1].isupper()
-    if isinstance(node, ast.Name):
-        return "__" not in node.id
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value.isidentifier() and "__" not in node.value
-    return True
+def _is_given(spec: dict[str, Any]) -> bool:
+    return bool(spec.keys() & {"user_input", "constant_input"})
+
+
+def _input(spec: dict[str, Any], graph: dict[str, Any]) -> Input:
+    [(kind, value)] = (spec.get("user_input") or {"arg": spec.get("constant_input", {}).get("value")})["arg"].items()
+    if kind != "as_tensor":
+        what = kind.removeprefix("as_")
+        raise SparsebenchError(f"one of its inputs is of the kind {what!r}; only tensors can be made up.")
+    meta = graph["tensor_values"][value["name"]]
+    sizes = tuple(size.get("as_int") for size in meta["sizes"])
+    name, _ = _KINDS.get(meta["dtype"], ("of an unknown type", 0))
+    if name in _UNFED or meta["dtype"] not in _KINDS or any(size is not None and size < 0 for size in sizes):
+        raise SparsebenchError(f"input {value['name']!r} is {name}, which cannot be made up.")
+    return Input(value["name"], name, sizes)

@@ -1,6 +1,7 @@
 """Exported files against each other in one timing session, and what that means for a script."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +14,8 @@ from typing import Any, Literal
 from sparsebench import timing
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.export.files.inputs import Feed, feeds_for
+from sparsebench.export.files.reading import refuse_too_much, too_many_threads
+from sparsebench.processes.confinement import is_offered
 from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.environment import describe_environment
 
@@ -25,8 +28,6 @@ RUNTIMES = {
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 """Suffixes of files that only unpickling would read, which runs whatever code they hold."""
-
-_VERDICTS = ("FASTER", "EQUIVALENT", "SLOWER")
 
 _FIGURES = ("name", "verdict", "latency_ms", "median_ms", "p95_ms", "speedup", "low", "high")
 
@@ -71,6 +72,7 @@ def open_files(
             with _explained():
                 inputs = _format(path).read_inputs(path)
             feeds, wrong = feeds_for(inputs, batch, shapes)
+            wrong = wrong or refuse_too_much(feeds)
         except SparsebenchError as error:
             wrong, feeds = [str(error)], ()
         problems += [f"{path}: {problem}" for problem in wrong]
@@ -90,7 +92,7 @@ def compare_files(
     on_note: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> "timing.Comparison":
-    """Compare exported files in worker processes.
+    """Compare exported files in worker processes, which can write to a folder of their own only, where that is offered.
 
     Args:
         files: from ``open_files``.
@@ -113,8 +115,21 @@ def compare_files(
 
     first = _baseline(files, baseline)
     variants = {file.name: timing.Built(partial(load_file, str(file.path), file.feeds, threads)) for file in files}
+    if problems := too_many_threads(threads):
+        raise ProblemsError("The command cannot be carried out:", problems)
     settings |= {"seconds_cap": seconds_cap, "threads": threads, "workers": True, "watch": watch}
-    return timing.compare(variants, baseline=first, **settings)
+    with tempfile.TemporaryDirectory(prefix="sparsebench-") as scratch:
+        return timing.compare(variants, baseline=first, writes_to=scratch, **settings)
+
+
+def unconfined() -> str | None:
+    """Return a sentence where files are run in processes that could write anywhere; None where these are confined."""
+    if is_offered():
+        return None
+    return (
+        "This system cannot keep a process from writing files (Linux can, from 5.13 on, by Landlock, where a container "
+        "does not forbid it): what the files hold is checked, and nothing else stands between them and this machine."
+    )
 
 
 def load_file(path: str, feeds: tuple[Feed, ...], threads: int) -> Any:
@@ -189,38 +204,6 @@ def _explained() -> Iterator[None]:
     except Exception as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
         raise SparsebenchError(f"{type(error).__name__}: {first}") from error
-
-
-def parse_verdicts(text: str | None) -> tuple[str, ...]:
-    """Return verdicts out of ``FASTER,EQUIVALENT``; none where none are asked for.
-
-    Raises:
-        ProblemsError: where one is not known.
-    """
-    found = tuple(part.strip().upper() for part in (text or "").split(",") if part.strip())
-    wrong = [verdict for verdict in found if verdict not in _VERDICTS]
-    if wrong or (text is not None and not found):
-        problem = f"--fail-unless {text}: name one or more of {', '.join(_VERDICTS)}, with commas."
-        raise ProblemsError("The command cannot be carried out:", [problem])
-    return found
-
-
-def parse_shapes(texts: Sequence[str]) -> list[tuple[int, ...]]:
-    """Return shapes out of texts such as ``1,3,224,224``.
-
-    Raises:
-        ProblemsError: with every text that is no shape.
-    """
-    problems, shapes = [], []
-    for text in texts:
-        sizes = [part.strip() for part in text.replace("x", ",").split(",")]
-        if all(size.isdecimal() and int(size) > 0 for size in sizes):
-            shapes.append(tuple(map(int, sizes)))
-        else:
-            problems.append(f"--input-shape {text}: write sizes of at least 1 with commas, such as 1,3,224,224.")
-    if problems:
-        raise ProblemsError("The command cannot be carried out:", problems)
-    return shapes
 
 
 def judge(comparison: "timing.Comparison", wanted: Sequence[str]) -> tuple[Judgement, str]:
