@@ -1,25 +1,23 @@
 """Archives of images, taken apart without trusting what is in them."""
 
 import hashlib
-import lzma
 import os
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from sparsebench.data.listing import is_image
+from sparsebench.data.unpacking import TooLargeError, unpacked
 from sparsebench.errors import DataError
 from sparsebench.wording.text import first_of
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 _NAMES_SHOWN = 3
 _SHARE_OF_DISK = 0.9
 _MANIFEST = ".sparsebench"
@@ -57,12 +55,21 @@ def extracted(archive: Path, cache: Path) -> Path:
         except OSError:
             if not folder.is_dir():  # Otherwise another process was faster.
                 raise
-    except _BROKEN as error:
-        raise DataError(f"The archive {archive} cannot be read: {error or type(error).__name__}.") from error
-    except OSError as error:
+    except DataError:
+        raise
+    except TooLargeError as error:
         raise DataError(
-            f"The archive {archive} cannot be taken apart in {cache}: {error.strerror or error}. Make room there."
+            f"The archive {archive} {error}, more than there is room for in {cache}. Make room there, or choose "
+            "another folder as cache_dir."
         ) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise DataError(
+                f"The archive {archive} cannot be taken apart in {cache}: {error.strerror or error}. Make room there."
+            ) from error
+        # Those who take archives apart raise what their decoders raise.
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"The archive {archive} cannot be read: {reason}.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -71,16 +78,18 @@ def extracted(archive: Path, cache: Path) -> Path:
 def _extract(archive: Path, folder: Path) -> None:
     refused = []
     room, needed = _SHARE_OF_DISK * shutil.disk_usage(folder).free, 0
-    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
+    most_files, files = _most_files(folder), 0
+    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive, room)
     for name, size, problem, content in members:
         problem = problem or _leads_out(name)
         if problem:
             refused.append(f"{name!r} ({problem})")
         elif content is not None and not refused and is_image(name):
-            needed += size
-            if needed > room:
+            needed, files = needed + size, files + 1
+            if needed > room or files > most_files:
+                what = f"{room / 1e9:.3g} GB" if needed > room else f"{most_files:,} files"
                 raise DataError(
-                    f"The images in the archive {archive} take more than {room / 1e9:.3g} GB unpacked, more than there "
+                    f"The images in the archive {archive} take more than {what} unpacked, more than there "
                     f"is room for in {folder.parent}. Make room there, or choose another folder as cache_dir."
                 )
             target = folder.joinpath(*PurePosixPath(name).parts)
@@ -96,14 +105,28 @@ def _extract(archive: Path, folder: Path) -> None:
 
 def _leads_out(name: str) -> str:
     """Return why a member's path must not be followed, empty where it may."""
+    if "\0" in name:
+        return "a name with a zero byte"
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     if posix.is_absolute() or windows.anchor:
         return "an absolute path"
     return "a path with '..'" if ".." in (*posix.parts, *windows.parts) else ""
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, int, str, IO[bytes] | None]]:
-    with tarfile.open(archive) as tar:
+def _most_files(folder: Path) -> float:
+    """Return how many files there is room for."""
+    try:
+        return int(_SHARE_OF_DISK * os.statvfs(folder).f_favail) or float("inf")
+    except (AttributeError, OSError):
+        return float("inf")
+
+
+def _tar_members(archive: Path, room: float) -> Iterator[tuple[str, int, str, IO[bytes] | None]]:
+    # What is skipped is unpacked too.
+    with (
+        unpacked(archive, max(room, archive.stat().st_size)) as content,
+        tarfile.open(fileobj=content, mode="r:") as tar,
+    ):
         for member in tar:  # one pass, so that a compressed archive is read once
             if member.isfile():
                 yield member.name, member.size, "", tar.extractfile(member)

@@ -1,5 +1,6 @@
 """Image files that are decoded and cropped one by one, when they are read: for those that do not fit into memory."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
 
+from sparsebench.data.decoding import most_pixels
 from sparsebench.data.reading import read_image, undecodable
 from sparsebench.errors import DataError
 
@@ -60,7 +62,12 @@ def cropped_splits(
         std: standard deviation of each channel.
         augment: whether training images are random parts of 8 to 100 % of the area; otherwise all are the middle.
         flip: whether half of the augmented images are mirrored.
+
+    Raises:
+        DataError: where images of that size would not fit into the memory of this machine.
     """
+    if not 1 <= size <= (most := math.isqrt(int(most_pixels()))):
+        raise DataError(f"size is {size}; give the side of the images in pixels, 1 to {most:,} on this machine.")
     middle = [transforms.Resize(round(size / _CROP)), transforms.CenterCrop(size)]
     random = [transforms.RandomResizedCrop(size), *([transforms.RandomHorizontalFlip()] if flip else [])]
     normalised = [transforms.ToTensor(), transforms.Normalize(list(mean), list(std))]  # ToTensor leaves floats alone.

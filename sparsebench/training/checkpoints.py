@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sparsebench.errors import ModelError, SparsebenchError
+from sparsebench.errors import ModelError, SparsebenchError, TrainingError, reason
 from sparsebench.pruning.structure import Structure, apply_structure, changed_structure
 from sparsebench.tensors import memory_of
+from sparsebench.training.state_dicts import refuse_too_large
 from sparsebench.training.steps import BestEpoch, Epoch
 
 _FORMAT = 1
@@ -80,7 +81,12 @@ def load_saved(net: nn.Module, path: Path) -> None:
     Raises:
         ModelError: where a tensor is missing, or is of another network.
     """
-    state = safetensors.torch.load_file(path)
+    try:
+        state = safetensors.torch.load_file(path)
+    except Exception as error:
+        raise ModelError(
+            f"The saved network {str(path)!r} cannot be read: {reason(error)} Start the run again under another name."
+        ) from error
     _part(net, state)
     own = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
     filled = {memory_of(own[name]) for name in state if name in own}
@@ -185,10 +191,14 @@ class Checkpoints:
 
         Warns:
             UserWarning: where there is a checkpoint that cannot be read; training then begins anew.
+
+        Raises:
+            TrainingError: where one can be read, and holds something else than this training saves.
         """
         if not self.path.is_file():
             return ()
         try:
+            refuse_too_large(self.path)
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             if (content["format"], content["of"]) != (_FORMAT, self._of):
                 return ()
@@ -199,7 +209,16 @@ class Checkpoints:
                 stacklevel=3,
             )
             return ()
-        return progress.restore(state)
+        try:
+            return progress.restore(state)
+        except SparsebenchError:
+            raise
+        except Exception as error:
+            # Parts of it are in the network already, so that training cannot begin anew from here.
+            raise TrainingError(
+                f"The checkpoint {str(self.path)!r} is not of what this training saves ({type(error).__name__}: "
+                f"{reason(error)}) Delete it, and start the run again: this training begins anew."
+            ) from error
 
     def write_if_due(self, progress: Progress, history: tuple[Epoch, ...]) -> None:
         """Write a checkpoint, unless the last one is so young that it would cost more than it could save.

@@ -6,6 +6,7 @@ Files are read without running any code of theirs.
 import argparse
 import pickle
 import re
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +16,18 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from sparsebench.errors import ModelError
 from sparsebench.registry import nearest
+from sparsebench.store.limits import memory_given
 from sparsebench.wording.text import first_of
 
 _DEEPEST = 8
 """Mappings within mappings in which a state dict is looked for."""
+
+_SHARE_OF_MEMORY = 0.5
+"""What a checkpoint may take while it is read."""
 
 _WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts of names that stand for what torch wraps around a module to compile, distribute or average it."""
@@ -96,7 +100,7 @@ def read_state_dicts(path: Path) -> list[StateDict]:
         hint = f"Did you mean {str(path.parent / near)!r}?" if near else "Give the path of an existing file."
         raise ModelError(f"There is no checkpoint {str(path)!r}. {hint}")
     content = _read(path)
-    found = list(_state_dicts(content, ()))
+    found = list(_state_dicts(content, (), set()))
     if not found:
         names = first_of([str(name) for name in content], 8) if isinstance(content, Mapping) else ""
         what = f"a mapping of {names or 'nothing'}" if isinstance(content, Mapping) else type(content).__name__
@@ -107,17 +111,20 @@ def read_state_dicts(path: Path) -> list[StateDict]:
     return found
 
 
-def _state_dicts(content: Any, where: tuple[str, ...]) -> Iterator[StateDict]:
-    if not isinstance(content, Mapping):
+def _state_dicts(content: Any, where: tuple[str, ...], seen: set[int]) -> Iterator[StateDict]:
+    # A file can hold one mapping a thousand times within another, and that a thousand times again.
+    if not isinstance(content, Mapping) or id(content) in seen:
         return
+    seen.add(id(content))
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if state:
         yield StateDict(state, where)
     for key, value in content.items() if len(where) < _DEEPEST else ():
-        yield from _state_dicts(value, (*where, str(key)))
+        yield from _state_dicts(value, (*where, str(key)), seen)
 
 
 def _read(path: Path) -> Any:
+    refuse_too_large(path)
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -131,8 +138,31 @@ def _read(path: Path) -> Any:
             else "it is damaged, or no such file"
         )
         raise _unreadable(path, why) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # What readers raise where bytes are not what they expect has no common base.
         raise _unreadable(path, str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+def refuse_too_large(path: Path) -> None:
+    """Refuse a checkpoint that takes more memory than this machine has to give, before anything of it is unpacked.
+
+    Raises:
+        ModelError: where it, or what is in it, is too large, or it is compressed.
+    """
+    most = _SHARE_OF_MEMORY * memory_given()
+    size = path.stat().st_size
+    try:
+        if path.suffix != ".safetensors" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                infos = archive.infolist()
+            if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+                raise _unreadable(path, "it is compressed, which torch.save never does")
+            size = max(size, sum(info.file_size for info in infos))
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _unreadable(path, str(error)) from error
+    if size > most:
+        raise _unreadable(
+            path, f"it takes {size / 1e9:,.3g} GB, and at most {most / 1e9:,.3g} GB, half of the memory, are read here"
+        )
 
 
 def _unreadable(path: Path, reason: str) -> ModelError:

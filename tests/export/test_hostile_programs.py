@@ -92,12 +92,11 @@ def test_an_archive_with_two_directories_is_refused(good, path, tmp_path, order)
     assert not mark.exists()
 
 
-def test_a_second_directory_in_the_comment_is_refused(good, path):
-    with zipfile.ZipFile(good) as archive:
-        assert archive.comment == b""
+def test_a_comment_after_the_directory_is_refused_be_it_another_archive_or_not(good, path):
     content = good.read_bytes()
-    path.write_bytes(content[:-2] + struct.pack("<H", len(content) % 65536) + content[: len(content) % 65536])
-    assert "something follows its directory of entries" in refusal(path)
+    for comment, text in ((content, "bytes that belong to no entry, or to two"), (b"hello", "something follows")):
+        path.write_bytes(content[:-2] + struct.pack("<H", len(comment)) + comment)
+        assert text in refusal(path)
 
 
 def from_file(file, shared=True):
@@ -332,8 +331,9 @@ def test_every_operator_on_the_list_is_there_or_was_and_takes_no_text_that_could
         for overload in packet.overloads():
             schema = getattr(packet, overload)._schema
             for argument in schema.arguments:
-                assert argument.name not in {"filename", "path", "file"}
-            writes = any(a.alias_info and a.alias_info.is_write for a in schema.arguments)
+                assert str(argument.type) != "str" or argument.name not in {"filename", "path", "file", "name"}
+            # What is given as out, by its name only, is the program's own.
+            writes = any(a.alias_info and a.alias_info.is_write and not a.kwarg_only for a in schema.arguments)
             if writes and not name.endswith("_") and operators.namespace_of(f"torch.ops.aten.{name}.{overload}"):
                 written.append(f"{name}.{overload}")
     assert len(unknown) < 20, unknown
@@ -497,7 +497,7 @@ def test_a_pipe_is_no_file(path):
 
 def test_changed_bytes_are_refused_by_a_sentence_or_mean_no_other_operators(good, path):
     content = good.read_bytes()
-    refused = 0
+    texts = []
     for seed in range(150 * TIMES):
         dice = random.Random(seed)
         made = bytearray(content)
@@ -506,11 +506,11 @@ def test_changed_bytes_are_refused_by_a_sentence_or_mean_no_other_operators(good
         try:
             _, namespaces = rewrite(bytes(made))
         except SparsebenchError as error:
-            refused += 1
-            assert str(error)[0].islower()
+            texts.append(str(error))
         else:
             assert namespaces == {"aten"}
-    assert refused
+    assert texts
+    assert all(text[0].islower() for text in texts)
 
 
 def leaves(value, where=()):
@@ -543,7 +543,7 @@ def test_changed_values_are_refused_by_a_sentence_or_mean_no_other_operators(goo
     with zipfile.ZipFile(good) as archive:
         model = archive.read(f"good/{MODEL}").decode()
     places = list(leaves(json.loads(model)))
-    refused = 0
+    texts = []
     for seed in range(150 * TIMES):
         dice = random.Random(seed)
         made = json.loads(model)
@@ -557,11 +557,11 @@ def test_changed_values_are_refused_by_a_sentence_or_mean_no_other_operators(goo
         try:
             _, namespaces = rewrite(content)
         except SparsebenchError as error:
-            refused += 1
-            assert str(error)[0].islower()
+            texts.append(str(error))
         else:
             assert namespaces == {"aten"}
-    assert refused
+    assert texts
+    assert all(text[0].islower() for text in texts)
 
 
 # -- what is made anew computes the same ------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Archives as PyTorch writes them, read strictly: what one reader could take otherwise than another is refused."""
 
 import re
+import struct
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -10,7 +11,8 @@ from sparsebench.errors import SparsebenchError
 _LOCAL_HEADER = b"PK\x03\x04"
 _LOCAL_HEADER_BYTES, _NAME_LENGTH_AT = 30, 26
 _END, _END_BYTES = b"PK\x05\x06", 22
-_ENCRYPTED_OR_STREAMED = 0b1001
+_ENCRYPTED, _HAS_TRAILER = 1, 1 << 3
+_TRAILER = b"PK\x07\x08"
 _ROOT = re.compile(r"[\w.-]{1,200}")
 
 _NOT_OURS = "is no archive as torch.export.save writes it: {}. Export the network again."
@@ -41,7 +43,7 @@ def entries(content: bytes, allowed: re.Pattern[str], explained: Callable[[str],
                 raise SparsebenchError(_NOT_OURS.format(problem))
             return {_below(info.orig_filename): archive.read(info) for info in infos}
     # What zipfile raises where headers and content differ has no common base.
-    except (BadZipFile, ValueError, KeyError, IndexError, OSError, EOFError, RuntimeError) as error:
+    except (BadZipFile, ValueError, KeyError, IndexError, OSError, EOFError, RuntimeError, struct.error) as error:
         raise SparsebenchError(
             f"is no archive of torch.export ({type(error).__name__}: {error}); write it with torch.export.save."
         ) from error
@@ -67,8 +69,8 @@ def _problems(content: bytes, infos: list[ZipInfo], directory: int, allowed: re.
     for info in sorted(infos, key=lambda one: one.header_offset):
         if info.compress_type != ZIP_STORED or info.file_size != info.compress_size:
             yield f"{info.orig_filename[:80]!r} is compressed, which none of its entries is"
-        if info.flag_bits & _ENCRYPTED_OR_STREAMED:
-            yield f"{info.orig_filename[:80]!r} is encrypted or has no size"
+        if info.flag_bits & _ENCRYPTED:
+            yield f"{info.orig_filename[:80]!r} is encrypted"
         if info.header_offset != end:
             yield f"there are {abs(info.header_offset - end):,} bytes that belong to no entry, or to two"
         end = _end_of(content, info)
@@ -87,4 +89,14 @@ def _end_of(content: bytes, info: ZipInfo) -> int:
     start = at + _LOCAL_HEADER_BYTES
     if content[start : start + name] != info.orig_filename.encode():
         raise BadZipFile("an entry has another name than the directory says")
-    return start + name + extra + info.compress_size
+    end = start + name + extra + info.compress_size
+    return end + _trailer_bytes(content, end, info) if info.flag_bits & _HAS_TRAILER else end
+
+
+def _trailer_bytes(content: bytes, at: int, info: ZipInfo) -> int:
+    """Return how long the repetition of an entry's sizes after it is, which has them in four bytes or in eight."""
+    for form in ("<4sLLL", "<4sLQQ"):
+        size = struct.calcsize(form)
+        if content[at : at + size] == struct.pack(form, _TRAILER, info.CRC, info.compress_size, info.file_size):
+            return size
+    raise BadZipFile("an entry has other sizes than the directory says")

@@ -74,6 +74,8 @@ def _written(node: ast.AST, depth: int, powers: bool = True) -> str:
             return repr(number)
         case ast.Name(id=name) if SYMBOL.fullmatch(name) or name in ("true", "false"):
             return name
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as operand):
+            return f"-{_written(operand, depth - 1)}"
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return f"(-{_written(operand, depth - 1, powers)})"
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
@@ -120,7 +122,7 @@ def _small(node: ast.AST) -> str:
     if isinstance(node, ast.Call) and (not isinstance(node.func, ast.Name) or node.func.id != "Integer"):
         raise _OtherError
     text = _written(inner, 3)
-    number = re.fullmatch(r"\(?(-?\d+)\)?", text)
+    number = re.fullmatch(r"(-?\d+)", text)
     if not number or abs(int(number[1])) > _LARGEST_POWER:
         raise _OtherError
     return f"Integer({number[1]})" if isinstance(node, ast.Call) else number[1]
