@@ -33,7 +33,7 @@ def test_more_threads_than_cores_may_be_asked_for_within_reason():
 
 
 def test_a_run_that_asks_for_too_many_is_not_started(tmp_path):
-    with pytest.raises(ConfigError, match="run.threads = 5000 is more than this machine can run"):
+    with pytest.raises(ConfigError, match=r"run\.threads = 5000 is more than this machine can run"):
         run_sweep(tiny("run.threads=5000"), runs_dir=tmp_path)
 
 
