@@ -87,7 +87,7 @@ def touching(path):
 @confined_here
 def test_a_timing_worker_cannot_write_where_it_is_told_not_to(folders):
     inside, outside = folders
-    variants = {"one": timing.Built(partial(touching, str(outside / "mark")))}
+    variants = {name: timing.Built(partial(touching, str(outside / "mark"))) for name in ("one", "other")}
     with pytest.raises(VariantError, match="PermissionError"):
         timing.compare(variants, baseline="one", workers=True, writes_to=str(inside))
     assert not (outside / "mark").exists()

@@ -126,7 +126,7 @@ def _copied(found: Element, weights: int, depth: int) -> Element:
     made = Element(found.tag, dict(found.attrib))
     # What stands between elements is space, but in a <dim>.
     made.text = found.text if found.tag == "dim" else None
-    made.extend(_copied(one, weights, depth - 1) for one in found if one.tag in _CHILDREN.get(found.tag, ()))
+    made.extend([_copied(one, weights, depth - 1) for one in found if one.tag in _CHILDREN.get(found.tag, ())])
     return made
 
 
