@@ -21,6 +21,9 @@ NO_VERDICT = 4
 INTERRUPTED, TERMINATED = 130, 143
 """As shells say it of SIGINT and SIGTERM: 128 and the signal's number."""
 
+MOST = 2**31 - 1
+"""No number that is counted is larger; what a machine can give is asked where it is used."""
+
 RUNS_DIR = Path("runs")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")]

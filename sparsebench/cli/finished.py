@@ -11,6 +11,7 @@ import typer
 from sparsebench.cli.conventions import (
     DONE,
     GATE_FAILED,
+    MOST,
     NO_VERDICT,
     RUNS_DIR,
     TRIALS_FAILED,
@@ -226,14 +227,14 @@ def export(
 def time_command(
     files: Annotated[list[Path], typer.Argument(metavar="A B …", help="Exported networks: .pt2, .onnx, .xml.")],
     baseline: Annotated[str | None, typer.Option("--baseline", help="The file to compare with; the first.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in one call.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads inside one operation.")] = 1,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, max=MOST, help="Samples in one call.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=MOST, help="Threads inside one operation.")] = 1,
     seconds_cap: Annotated[
         float, typer.Option("--seconds-cap", help="How long it may last, if the least fits.")
     ] = 60.0,
     precision: Annotated[float, typer.Option("--precision", help="Half-width of intervals at which it stops.")] = 0.006,
     band: Annotated[float, typer.Option("--band", help="Differences up to this fraction do not matter.")] = 0.01,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random order of the rounds.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST, help="Of the random order of the rounds.")] = 0,
     cache: Annotated[
         Literal["hot", "cold"],
         typer.Option("--cache", help="hot: call follows call. cold: the caches are emptied before each call."),

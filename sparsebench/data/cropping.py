@@ -66,7 +66,8 @@ def cropped_splits(
     Raises:
         DataError: where images of that size would not fit into the memory of this machine.
     """
-    if not 1 <= size <= (most := math.isqrt(int(most_pixels()))):
+    most = math.isqrt(int(most_pixels()))
+    if not 1 <= size <= most:
         raise DataError(f"size is {size}; give the side of the images in pixels, 1 to {most:,} on this machine.")
     middle = [transforms.Resize(round(size / _CROP)), transforms.CenterCrop(size)]
     random = [transforms.RandomResizedCrop(size), *([transforms.RandomHorizontalFlip()] if flip else [])]

@@ -16,6 +16,9 @@ _SHARE_OF_FILES = 0.25
 
 _SHARE_OF_FEEDS = 0.25
 
+_BEYOND_ANY = 10**300
+"""Sizes of a file may multiply to more than a float can hold."""
+
 _PLAIN_NAME = re.compile(r"(?!\.{1,2}$)[^/\\:\x00-\x1f]{1,255}")
 
 
@@ -84,4 +87,4 @@ def too_many_threads(threads: int) -> list[str]:
 
 
 def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:,.3g} GB"
+    return f"{min(size, _BEYOND_ANY) / 1e9:,.3g} GB"
