@@ -74,6 +74,29 @@ def test_this_process_and_what_it_starts_otherwise_stay_free(folders):
     assert threading.active_count() == before
 
 
+SPAWNS = """
+import multiprocessing, sys
+from sparsebench.processes import safe_path
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=print, args=("started",))
+    with safe_path():
+        process.start()
+    process.join()
+"""
+
+
+def test_files_of_the_current_folder_stand_in_for_no_module_of_a_process_that_is_started(tmp_path):
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "spawns.py").write_text(SPAWNS)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "signal.py").write_text("print('ran')\nraise ImportError")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, str(tmp_path / "script" / "spawns.py")]
+    done = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["started"], done.stderr
+
+
 def test_what_fails_to_start_says_why(tmp_path):
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         start_confined(partial(subprocess.run, ["no-such-program"], check=False), tmp_path)
@@ -85,8 +108,10 @@ def touching(path):
 
 
 @confined_here
-def test_a_timing_worker_cannot_write_where_it_is_told_not_to(folders):
+def test_a_timing_worker_cannot_write_where_it_is_told_not_to_nor_imports_what_lies_there(folders, monkeypatch):
     inside, outside = folders
+    (outside / "signal.py").write_text("raise ImportError")
+    monkeypatch.chdir(outside)
     variants = {name: timing.Built(partial(touching, str(outside / "mark"))) for name in ("one", "other")}
     with pytest.raises(VariantError, match="PermissionError"):
         timing.compare(variants, baseline="one", workers=True, writes_to=str(inside))

@@ -25,6 +25,8 @@ _IMPORTED_ONCE = (
 dynamo. None of it asks for a GPU, and the only threads that it starts are those of OpenBLAS, which sees to forks
 itself. What cannot be imported is left out. The last is to find all others there."""
 
+_SAFE_PATH = "PYTHONSAFEPATH"
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 
@@ -52,7 +54,7 @@ def get_ready() -> None:
     from multiprocessing import forkserver
 
     _context()
-    with _interrupts_kept_from_children():
+    with safe_path(), _interrupts_kept_from_children():
         forkserver.ensure_running()
 
 
@@ -67,7 +69,7 @@ def start(main: Callable[..., None], *arguments: object, name: str) -> BaseProce
     started: BaseProcess = _context().Process(
         target=_in_environment, args=(dict(os.environ), main, *arguments), name=name
     )
-    with without_main(), _interrupts_kept_from_children():
+    with without_main(), safe_path(), _interrupts_kept_from_children():
         started.start()
     return started
 
@@ -93,6 +95,24 @@ def _interrupts_kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Keep files of the current folder from standing in for modules in a process that is started.
+
+    Python looks there first until it has been told where this process looks: a ``signal.py`` beside a file that is
+    opened would run.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextmanager

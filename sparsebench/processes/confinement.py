@@ -17,6 +17,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sparsebench.processes import safe_path
+
 Result = TypeVar("Result")
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -53,7 +55,8 @@ def start_confined(start: Callable[[], Result], folder: os.PathLike[str] | str) 
         OSError: where the folder cannot be opened.
     """
     # It would be started with the first process, and has to remove what others leave behind.
-    resource_tracker.ensure_running()
+    with safe_path():
+        resource_tracker.ensure_running()
     if not is_offered():
         return start()
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.errors import SparsebenchError, VariantError
-from sparsebench.processes import how_it_ended, without_main
+from sparsebench.processes import how_it_ended, safe_path, without_main
 from sparsebench.processes.confinement import start_confined
 from sparsebench.timing.bench import Bench, Loaded, RoundSample, built
 from sparsebench.timing.machine import idlest_cores
@@ -142,7 +142,8 @@ class WorkerTimer:
         self._process = context.Process(
             target=_serve, args=(theirs, self._current, replace(settings, watch=None)), daemon=True
         )
-        with nullcontext() if any(b"__main__" in payload for payload in sent.variants.values()) else without_main():
+        main = nullcontext() if any(b"__main__" in payload for payload in sent.variants.values()) else without_main()
+        with main, safe_path():
             if settings.writes_to is None:
                 self._process.start()
             else:
