@@ -79,7 +79,7 @@ class Images:
         """
         if self._size and self._size**2 > most_pixels():
             raise DataError(
-                f"size = {self._size} asks for images of {self._size**2 / 1e6:.0f} million pixels; at most "
+                f"size = {self._size} asks for images of {self._size**2 // 10**6} million pixels; at most "
                 f"{most_pixels() / 1e6:.0f} million are decoded on this machine. Lower it."
             )
         found: list[Look | None] = [None] * len(self._files)
