@@ -482,6 +482,11 @@ def test_a_file_larger_than_the_memory_can_hold_is_refused_with_the_limit(good, 
     assert "at most 1.02e-06 GB, a quarter of the memory, can be read on this machine" in told
 
 
+def test_a_graph_of_more_text_than_any_network_has_is_refused_with_the_limit(good, monkeypatch):
+    monkeypatch.setattr("sparsebench.export.files.reading._MOST_TEXT", 10)
+    assert refusal(good) == "describes its graph in 0 MB of text; at most 0 MB are read."
+
+
 def test_inputs_larger_than_the_memory_can_hold_are_refused_with_the_limit(good):
     with pytest.raises(
         ProblemsError, match=r"input 'input' of the shape 2000000000,4 takes 32 GB; all inputs together"

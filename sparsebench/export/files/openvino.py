@@ -13,7 +13,7 @@ import openvino
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.files.inputs import Feed, Input
-from sparsebench.export.files.reading import content_beside, content_of
+from sparsebench.export.files.reading import content_beside, content_of, text_of
 
 _CHILDREN = {
     "net": ("layers", "edges"),
@@ -104,7 +104,7 @@ def _rewritten(path: Path) -> tuple[Element, bytes]:
     Raises:
         SparsebenchError: where it holds anything but operations of OpenVINO's own sets; a sentence without its name.
     """
-    content = content_of(path)
+    content = text_of(content_of(path))
     weights = content_beside(path, path.with_suffix(".bin").name)
     try:
         text = content.decode()

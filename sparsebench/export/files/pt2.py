@@ -24,7 +24,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.export.files import program
 from sparsebench.export.files.archive import entries
 from sparsebench.export.files.inputs import Feed, Input
-from sparsebench.export.files.reading import content_of
+from sparsebench.export.files.reading import content_of, text_of
 from sparsebench.export.files.rules import fields, refused, table, text, truth
 
 _REGISTERED_BY = {"quantized_decomposed": "torch.ao.quantization.fx._decomposed", "torchao": "torchao"}
@@ -126,7 +126,7 @@ def _rewritten(content: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise SparsebenchError(f"was written on a machine that is not {sys.byteorder}-endian; export it on this one.")
     try:
         tensors = dict(pair for folder in _TENSORS for pair in _tensors(found, folder))
-        return program.rewritten(json.loads(found[_MODEL])), tensors
+        return program.rewritten(json.loads(text_of(found[_MODEL]))), tensors
     except RecursionError as error:
         most = sys.getrecursionlimit()
         raise refused(f"its parts lie more than {most:,} deep in each other, or nearly so") from error
@@ -157,7 +157,7 @@ def _pickled(name: str) -> str:
 def _tensors(found: dict[str, bytes], folder: str) -> Iterator[tuple[str, bytes]]:
     """Yield the entries of the tensors in a folder, and the table that says which is which."""
     own = text(re.compile(rf"{_TENSORS[folder]}_\d{{1,7}}", re.ASCII), "the name of an entry")
-    config = json.loads(found[_CONFIGS[folder]])["config"]
+    config = json.loads(text_of(found[_CONFIGS[folder]]))["config"]
     for name, one in config.items():
         if one["use_pickle"] or str(one["path_name"]).startswith(("custom_obj", "opaque_obj")):
             raise SparsebenchError(_pickled(name))

@@ -16,6 +16,8 @@ _SHARE_OF_FILES = 0.25
 
 _SHARE_OF_FEEDS = 0.25
 
+_MOST_TEXT = 2**28
+
 _BEYOND_ANY = 10**300
 """Sizes of a file may multiply to more than a float can hold."""
 
@@ -59,6 +61,19 @@ def content_beside(path: Path, name: str) -> bytes:
             f"its weights {name} are a link to another folder, which is not followed; copy the file itself."
         )
     return content_of(beside)
+
+
+def text_of(content: bytes) -> bytes:
+    """Return the text of a graph, which takes many times its length in memory when it is read.
+
+    Raises:
+        SparsebenchError: where it is longer than that of any network is; a sentence without the file's name.
+    """
+    if len(content) > _MOST_TEXT:
+        raise SparsebenchError(
+            f"describes its graph in {len(content) / 1e6:,.0f} MB of text; at most {_MOST_TEXT / 1e6:,.0f} MB are read."
+        )
+    return content
 
 
 def refuse_too_much(feeds: Sequence[Feed]) -> list[str]:
