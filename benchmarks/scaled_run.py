@@ -15,10 +15,11 @@ from sparsebench.config import SweepConfig
 from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.sequencer import plan_sweep
 from sparsebench.statistics.accuracy import wilson_interval
+from sparsebench.store.directory import RESULT, Store
 from sparsebench.store.environment import describe_environment
 from sparsebench.store.records import RunRecord, StageRecord, TrialResult
 from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult, pack_bits
-from sparsebench.store.run_directory import RESULT, Store, stage_adapter
+from sparsebench.store.sealing import sealed, stage_adapter
 from sparsebench.store.timings import MeasureResult
 
 SCHEMES = ("fp32", "dynamic", "static", "both")
@@ -61,7 +62,7 @@ def write_scaled_run(config: SweepConfig, folder: Path, seed: int = 0, tiny: Seq
         place = store.directory(stage.kind, stage.key)
         place.mkdir(parents=True, exist_ok=True)
         # Without the care of the store, which would take minutes and is measured by itself.
-        (place / RESULT).write_bytes(adapter.dump_json(templates.record(stage), indent=1) + b"\n")
+        (place / RESULT).write_bytes(sealed(adapter.dump_json(templates.record(stage), indent=1)))
     store.write_run(
         RunRecord(
             name=config.name,

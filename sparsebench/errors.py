@@ -114,7 +114,18 @@ class LostError(StoreError):
 
 
 class UnreadableRecordError(StoreError):
-    """A record that is no record any more: it was cut off, or something else was written over it."""
+    """A record that is not believed: it is not as it was written, or cannot be right.
+
+    Attributes:
+        why: what is wrong with it.
+    """
+
+    def __init__(self, text: str, why: str = "") -> None:
+        self.why = why or text
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type["UnreadableRecordError"], tuple[str, str]]:
+        return UnreadableRecordError, (str(self), self.why)
 
 
 class RecordSchemaError(StoreError):
@@ -131,6 +142,10 @@ class UnreachedWarning(UserWarning):
 
 class OutputsWarning(UserWarning):
     """A network answers otherwise than one would think: with more than scores, or otherwise each time."""
+
+
+class LeftOutWarning(UserWarning):
+    """Records of a run that are not believed, and were left out of what is shown."""
 
 
 def reason(error: Exception) -> str:
@@ -190,9 +205,16 @@ def where_in_own_code(error: BaseException) -> str:
     return _told(_own_places(error, []))
 
 
+_UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""What drives a terminal, turns the direction of writing or is half a character."""
+
+
 def printable(text: str) -> str:
-    """Return text that can be written as UTF-8: bytes that are no text, and halves of characters, as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Return text that can be written anywhere and does nothing to a terminal: all else stands as its escape.
+
+    The escapes are those of JSON as well as of Python.
+    """
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 _MOST_SHOWN = 300

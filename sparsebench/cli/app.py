@@ -16,6 +16,7 @@ import typer
 
 from sparsebench.cli.conventions import RUNS_DIR, TRIALS_FAILED, USAGE, RunArgument, RunsDir, directory_of
 from sparsebench.cli.finished import compare, export, pick, time_command, track
+from sparsebench.cli.terminal import harmless_output
 from sparsebench.errors import SHOWS_TRACEBACKS, SparsebenchError, printable
 
 TRACEBACK = "--traceback"
@@ -39,7 +40,8 @@ def main() -> None:
     # The last collection of garbage would go through all that torch brought, for seconds.
     atexit.register(gc.freeze)
     try:
-        app(arguments)
+        with harmless_output():
+            app(arguments)
     except SparsebenchError as error:
         if os.environ.get(SHOWS_TRACEBACKS):
             typer.echo(printable("".join(traceback.format_exception(error))), err=True)
@@ -150,8 +152,9 @@ def report(
     from sparsebench.report import write_report
     from sparsebench.store.run_directory import load_run
 
-    found = load_run(directory_of(run, runs_dir))
-    written = write_report(found, out or Path("reports") / found.record.name, benchmarks, html)
+    # Where it is written is said by who calls, never by a record.
+    directory = directory_of(run, runs_dir)
+    written = write_report(load_run(directory), out or Path("reports") / directory.resolve().name, benchmarks, html)
     typer.echo(f"Report: {written}")
     if html:
         typer.echo(f"Page: {written.with_name('index.html')}")

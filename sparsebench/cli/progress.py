@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from sparsebench.cli.forecast import Tally, clock
+from sparsebench.errors import printable
 from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.watcher import Watcher
@@ -95,7 +96,7 @@ class Lines(Display):
 
     def _say(self, text: str, style: str | None = None) -> None:
         del style  # a log has no colours
-        print(text, file=self.stream, flush=True)
+        print(printable(text), file=self.stream, flush=True)
 
 
 class Bar(Display):
@@ -141,8 +142,12 @@ class Bar(Display):
     def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
         """Show how training goes."""
         since, label, _ = self.lines[stage.key]
-        state = f" · epoch {epoch.epoch}/{epochs} · val {100 * epoch.val_accuracy:.1f} %"
-        self.lines[stage.key] = since, label, f"{state} · sparsity {100 * epoch.threshold:.0f} %"
+        state = f" · epoch {epoch.epoch}/{epochs}"
+        if epoch.val_accuracy is not None:
+            state += f" · val {100 * epoch.val_accuracy:.1f} %"
+        if epoch.threshold is not None:
+            state += f" · sparsity {100 * epoch.threshold:.0f} %"
+        self.lines[stage.key] = since, label, state
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
         """Move on; a failure stays on the screen above the bar."""
@@ -153,7 +158,7 @@ class Bar(Display):
         self._advance()
 
     def _say(self, text: str, style: str | None = None) -> None:
-        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(text), style=style, highlight=False, markup=False, soft_wrap=True)
 
     def _advance(self) -> None:
         left = self.tally.seconds_left()

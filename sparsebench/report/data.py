@@ -34,6 +34,8 @@ from sparsebench.store.timings import MeasureResult
 
 Row = dict[str, Any]
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
 _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, scheme="", backend="", train="")
 
 LATENCY_COLUMNS = tuple(latency_row(_NOBODY, None, None))
@@ -55,8 +57,13 @@ def latency_csv_text(run: Run) -> str:
 
 def _csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
     buffer = _Rows()
-    csv.writer(buffer).writerows([columns, *(row.values() for row in rows)])
+    csv.writer(buffer).writerows([columns, *(map(_cell, row.values()) for row in rows)])
     return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: text that begins like one stands behind an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
 
 class _Rows(io.StringIO):

@@ -7,12 +7,14 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from sparsebench.errors import UnreadableRecordError
 from sparsebench.report.files import explained
-from sparsebench.store.disk import atomic_write, content_of, disk
+from sparsebench.store.disk import atomic_write, clear_the_way, content_of, disk
 from sparsebench.store.environment import versions_of
 from sparsebench.store.records import Run
 
@@ -42,14 +44,21 @@ def renew_report(run: Run, out: Path, root: Path) -> Path:
     """
     seal, readme = root / SEAL, out / "README.md"
     made_from = _made_from(run)
-    if content_of(os.fspath(seal)) == _sealed(made_from, out) and readme.is_file():
+    if _content(seal) == _sealed(made_from, out) and readme.is_file():
         return readme
     from sparsebench.report.write import write_report
 
     write_report(run, out)
     with disk("write", seal):
+        clear_the_way(seal)
         atomic_write(seal, _sealed(made_from, out))
     return readme
+
+
+def _content(seal: Path) -> bytes | None:
+    with suppress(UnreadableRecordError):  # What is no plain file is no seal of ours.
+        return content_of(os.fspath(seal), most=100)
+    return None
 
 
 def _made_from(run: Run) -> bytes:

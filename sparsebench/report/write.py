@@ -7,7 +7,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.points.points import sections
 from sparsebench.report.data import csv_text, json_text, latency_csv_text, trial_rows
 from sparsebench.report.figures.drawings import FIGURES, drawings
-from sparsebench.report.files import explained, remove_page, remove_stale, write_files
+from sparsebench.report.files import explained, marked, remove_page, remove_stale, require_ours, write_files
 from sparsebench.report.markdown import readme
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
 from sparsebench.store.records import Run
@@ -36,12 +36,14 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         The path of README.md.
 
     Raises:
-        SparsebenchError: where the folder cannot be written, or the JSON is none, or has nothing of this run, or what
+        SparsebenchError: where the folder cannot be written or has a README that is not ours, or the JSON is none, or has nothing of this run, or what
             index.html is made with is not installed.
     """
     if html:
         _check_installed()
     folder = Path(out)
+    with explained(folder):
+        require_ours(folder, ["README.md", *([PAGE] if html else [])])
     found = sections(run)
     beside = benchmarks_section(run, read_benchmarks(Path(benchmarks))) if benchmarks is not None else ""
     several = len(found) > 1
@@ -64,6 +66,7 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
 
         every = [drawing for drawn in figures.values() for drawing in drawn]
         texts = {PAGE: page(run.record.name, texts["README.md"], every), **texts}
+    texts["README.md"] = marked(texts["README.md"])
     with explained(folder):
         write_files(folder, {**images, **{name: text.encode() for name, text in texts.items()}})
         remove_stale(folder / "figures", FIGURES, (Path(name).name for name in images))

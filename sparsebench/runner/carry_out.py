@@ -5,6 +5,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,22 +15,27 @@ from sparsebench.errors import (
     OutputsWarning,
     StoreError,
     UnreachedWarning,
+    UnreadableRecordError,
     UserCodeError,
     own_code,
     printable,
 )
 from sparsebench.runner.facts import own_of
 from sparsebench.runner.plan import Stage
-from sparsebench.runner.repair import aside_of, digest_of, note, set_lost_aside
+from sparsebench.runner.repair import aside_of, note, set_lost_aside
 from sparsebench.runner.tasks import Noted, Setup, Started, Task, Tell, Timed, Trained
 from sparsebench.store.disk import raise_if_full
 from sparsebench.store.environment import describe_environment
 from sparsebench.store.records import PARENTS, Failure, StageRecord
 from sparsebench.store.run_directory import Store
+from sparsebench.store.written import digest_of
 
 if TYPE_CHECKING:
     from sparsebench.runner.stages.workbench import Outcome, Workbench
     from sparsebench.timing.schedule import Step
+
+MOST_TOLD = 100_000
+"""Characters of a reason, a traceback or a warning that a record keeps."""
 
 STEP_SECONDS = 0.25
 """How often a session tells where it stands, at most: rounds of small networks take less."""
@@ -104,7 +110,7 @@ def _done_by_others(task: Task, store: Store) -> tuple[dict[str, StageRecord], l
     """Return the records of stages that somebody has done since the run was planned, by key, and the other stages."""
     found = {}
     for stage, attempts in zip(task.stages, task.attempts, strict=True):
-        record = store.read(stage.kind, stage.key)
+        record = store.believed(stage.kind, stage.key)
         if record and (record.status == "done" or record.attempt > attempts):
             found[stage.key] = record
     return found, [stage for stage in task.stages if stage.key not in found]
@@ -114,6 +120,7 @@ def _run(stage: Stage, bench: "Workbench") -> dict[str, StageRecord]:
     from sparsebench.runner.stages import RUN
 
     started_at, started = datetime.now(UTC), time.perf_counter()
+    bench.store.prepared(stage.kind, stage.key)
     outcome: Outcome | Failure
     lost = None
     with warnings.catch_warnings(record=True) as caught:
@@ -134,7 +141,8 @@ def _run(stage: Stage, bench: "Workbench") -> dict[str, StageRecord]:
     for warning in caught:
         if not issubclass(warning.category, _NOTED):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    noted = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, _NOTED)))
+    told = (printable(str(w.message))[:MOST_TOLD] for w in caught if issubclass(w.category, _NOTED))
+    noted = tuple(dict.fromkeys(told))
     record = _commit(stage, bench.store, started_at, time.perf_counter() - started, outcome, noted)
     if stage.kind == "train" and record.status == "done":
         # It was of use only as long as the stage was not there whole.
@@ -188,7 +196,8 @@ def _time(
 
 def _failure(error: Exception) -> Failure:
     trace = "".join(traceback.format_exception(error))
-    return Failure(error=type(error).__name__, message=printable(str(error)), traceback=printable(trace))
+    told, trace = (printable(text)[:MOST_TOLD] for text in (str(error), trace))
+    return Failure(error=type(error).__name__, message=told, traceback=trace)
 
 
 def _own_of(stage: Stage, store: Store) -> list[tuple[str, str]]:
@@ -196,7 +205,7 @@ def _own_of(stage: Stage, store: Store) -> list[tuple[str, str]]:
     kind, parent, settings = stage.kind, stage.parent, stage.settings
     while kind != "train":
         kind = PARENTS[kind]
-        record = store.read(kind, parent) if parent else None
+        record = store.believed(kind, parent) if parent else None
         if record is None:
             return []
         parent, settings = record.parent, record.settings
@@ -214,8 +223,8 @@ def _commit(
 ) -> StageRecord:
     """Write the record of what a stage brought forth; ``threads`` are those of another process that ran it."""
     aside = aside_of(store, stage.kind, stage.key)
-    before = store.read(stage.kind, stage.key) or (aside and aside.record)
-    parent = store.read(PARENTS[stage.kind], stage.parent) if stage.parent else None
+    before = store.believed(stage.kind, stage.key) or (aside and aside.record)
+    parent = store.believed(PARENTS[stage.kind], stage.parent) if stage.parent else None
     failure, done = (outcome, None) if isinstance(outcome, Failure) else (None, outcome)
     seed = stage.settings.get("seed")
     if seed is None and parent is not None:
@@ -237,5 +246,13 @@ def _commit(
         seed=seed,
         built_on=digest_of(parent),
     )
-    store.write(record)
+    try:
+        store.write(record)
+    except UnreadableRecordError as error:
+        if failure:
+            raise
+        told = f"What this stage brought forth cannot be recorded: {error.why}."
+        failure = Failure(error="ContractError", message=told[:MOST_TOLD], traceback="")
+        record = replace(record, status="failed", artifacts={}, result=None, failure=failure)
+        store.write(record)
     return record

@@ -45,7 +45,7 @@ class Driver:
         status = stage_status(plan, store)
         if retry_failed:
             failed = [stage for stage in plan.stages if status[stage.key] == "failed"]
-            attempts = {one.key: record.attempt for one in failed if (record := store.read(one.kind, one.key))}
+            attempts = {one.key: record.attempt for one in failed if (record := store.believed(one.kind, one.key))}
             status = {key: "done" if state == "done" else "pending" for key, state in status.items()}
         self._again = set_damaged_aside(_pending(plan, status), status, plan, store)
         status |= dict.fromkeys(self._again, "pending")

@@ -1,12 +1,11 @@
 """The stages of a run, each with a key that says all it depends on, and the trials made of them."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sparsebench.store.records import SCHEMA_VERSION, StageKind, TrialRecord
+from sparsebench.store.records import StageKind, TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +50,3 @@ def training_of(stage: Stage, stages: Mapping[str, Stage]) -> str:
     while stage.kind != "train":
         stage = stages[str(stage.parent)]
     return stage.key
-
-
-def stage_key(kind: StageKind, settings: Mapping[str, Any], parent: str | None) -> str:
-    """Return the SHA-256 (64 hex digits) of a stage's settings, its parent's key and the schema version."""
-    content = {"schema_version": SCHEMA_VERSION, "stage": kind, "parent": parent, "settings": settings}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()

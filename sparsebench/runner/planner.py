@@ -11,8 +11,9 @@ from typing import Any
 
 from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.runner.facts import EAGER, FP32, Facts
-from sparsebench.runner.plan import Plan, Stage, stage_key
+from sparsebench.runner.plan import Plan, Stage
 from sparsebench.store.records import StageKind, TrialRecord, pruning_in_short
+from sparsebench.store.written import stage_key
 
 PROTOCOL = "processes"
 """How latency is measured; part of the keys of ``measure``."""

@@ -5,8 +5,8 @@ not done for every process that looks, and stays there until all that follows fr
 meanwhile goes on with that when it is started again.
 """
 
-import hashlib
-import json
+import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,15 +16,17 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from sparsebench.errors import LostError, RecordSchemaError, StoreError
+from sparsebench.errors import LostError, StoreError
 from sparsebench.runner.plan import Plan, Stage
-from sparsebench.store.disk import atomic_write, disk
+from sparsebench.store.directory import ASIDE, RESULT, Store
+from sparsebench.store.disk import atomic_write, clear_the_way, content_of, disk, inside
+from sparsebench.store.fields import Text
 from sparsebench.store.records import PARENTS, StageKind, StageRecord
-from sparsebench.store.run_directory import RESULT, Store
+from sparsebench.store.written import digest_of
 
-ASIDE = "aside"
+_KEY = re.compile(r"[0-9a-f]{64}")
 
-UNREADABLE = "its record could not be read"
+UNREADABLE = "its record is not believed"
 LOST = "what it builds on was missing or damaged"
 ANOTHER = "what it was built on came out different when that was made again"
 
@@ -33,7 +35,7 @@ ANOTHER = "what it was built on came out different when that was made again"
 class Aside:
     """A stage that is to be made again: why, and its record as it was; None where that could not be read."""
 
-    why: str
+    why: Text
     record: StageRecord | None
 
 
@@ -60,8 +62,9 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
             if need.key in looked_at or status[need.key] != "done":
                 continue
             looked_at.add(need.key)
-            record = store.read(need.kind, need.key)
-            if record and (why := store.damage(record)):
+            record = store.believed(need.kind, need.key)
+            why = UNREADABLE if record is None else store.damage(record)
+            if why:
                 set_aside(store, need.kind, need.key, record, why)
                 found[need.key] = why
                 waiting.append(need)
@@ -71,8 +74,8 @@ def set_damaged_aside(stages: Iterable[Stage], status: Mapping[str, str], plan: 
 def set_lost_aside(store: Store, error: LostError, failed: StageRecord) -> None:
     """Set aside what a stage found missing or damaged while it ran, and the stage itself, which failed by that."""
     kind = cast("StageKind", error.stage)
-    if record := _readable(store, kind, error.key):
-        set_aside(store, kind, error.key, record, error.why)
+    if store.standing(kind, error.key):
+        set_aside(store, kind, error.key, store.believed(kind, error.key), error.why)
     set_aside(store, failed.stage, failed.key, failed, LOST)
 
 
@@ -81,16 +84,19 @@ def set_aside(store: Store, kind: StageKind, key: str, record: StageRecord | Non
     path = _path(store, kind, key)
     with disk("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, _adapter().dump_json(Aside(why=why, record=record), indent=1))
-        (store.directory(kind, key) / RESULT).unlink(missing_ok=True)
+        atomic_write(inside(store.root, path), _adapter().dump_json(Aside(why=why, record=record), indent=1))
+        result = inside(store.root, store.directory(kind, key)) / RESULT
+        clear_the_way(result)
+        result.unlink(missing_ok=True)
 
 
 def aside_of(store: Store, kind: StageKind, key: str) -> Aside | None:
     """Return what a stage was before it was set aside; None where it was not, or where that is settled."""
     try:
-        return _adapter().validate_json(_path(store, kind, key).read_bytes())
-    except (OSError, ValidationError):  # What cannot be read is not known: the stage is simply made.
-        return None
+        content = content_of(os.fspath(_path(store, kind, key)))
+        return None if content is None else _adapter().validate_json(content)
+    except (StoreError, ValidationError, ArithmeticError, LookupError, TypeError, ValueError):
+        return None  # What cannot be read is not known: the stage is simply made.
 
 
 def settle(store: Store) -> None:
@@ -101,7 +107,7 @@ def settle(store: Store) -> None:
     """
     made, differing = [], []
     for kind, key in _listed(store):
-        aside, record = aside_of(store, kind, key), _readable(store, kind, key)
+        aside, record = aside_of(store, kind, key), store.believed(kind, key)
         if record and record.status == "done":
             made.append(_path(store, kind, key))
             differing += [] if _is_same(aside, record.artifacts) else [record]
@@ -119,13 +125,6 @@ def still_open(plan: Plan, store: Store) -> frozenset[str]:
     listed = dict.fromkeys(_listed(store))
     here = [(stage.kind, stage.key) for stage in plan.stages if (stage.kind, stage.key) in listed] if listed else []
     return frozenset(key for _, key in here) - store.standings(here).keys()
-
-
-def digest_of(record: StageRecord | None) -> str | None:
-    """Return the SHA-256 over the artifacts of a stage; None without one."""
-    if record is None:
-        return None
-    return hashlib.sha256(json.dumps(dict(record.artifacts), sort_keys=True).encode()).hexdigest()
 
 
 def note(before: Aside | None, artifacts: Mapping[str, str] | None) -> tuple[str, ...]:
@@ -163,9 +162,8 @@ def _children(store: Store) -> dict[str, list[StageRecord]]:
     found = defaultdict(list)
     for kind in PARENTS:
         for key in sorted(store.keys(kind)):
-            record = _readable(store, kind, key)
-            # A record that says another key of itself was not written by us; paths are made of what was listed.
-            if record and record.parent and (record.stage, record.key) == (kind, key):
+            record = store.believed(kind, key)
+            if record and record.parent:
                 found[record.parent].append(record)
     return found
 
@@ -177,16 +175,7 @@ def _path(store: Store, kind: StageKind, key: str) -> Path:
 def _listed(store: Store) -> list[tuple[StageKind, str]]:
     folder = store.root / ASIDE
     parts: list[Any] = [path.stem.split(".") for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
-    return [(part[0], part[1]) for part in parts if len(part) == 2 and part[0] in PARENTS]
-
-
-def _readable(store: Store, kind: StageKind, key: str) -> StageRecord | None:
-    try:
-        return store.read(kind, key)
-    except RecordSchemaError:
-        raise
-    except StoreError:
-        return None
+    return [(part[0], part[1]) for part in parts if len(part) == 2 and part[0] in PARENTS and _KEY.fullmatch(part[1])]
 
 
 @lru_cache

@@ -1,6 +1,6 @@
 """The sequencer of stages: what is done is left alone, what failed is recorded, the rest is run as it is ready."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,12 +15,13 @@ from sparsebench.runner.facts import gather_facts
 from sparsebench.runner.graph import stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.runner.planner import make_plan, plan_sensitivity
-from sparsebench.runner.repair import settle, still_open
+from sparsebench.runner.repair import UNREADABLE, set_aside, settle, still_open
 from sparsebench.runner.sharing.shards import Shard, part_of
 from sparsebench.runner.watcher import Watcher
 from sparsebench.store.environment import describe_environment, moved
-from sparsebench.store.records import Run, RunRecord, StageRecord
-from sparsebench.store.run_directory import Store, load_run, note_start, read_trials
+from sparsebench.store.records import LeftOut, Run, RunRecord, StageRecord
+from sparsebench.store.run_directory import Store, note_start, read_back, read_trials, say_left_out
+from sparsebench.store.taking_over import take_over
 
 
 def plan_sweep(config: SweepConfig, machine: Mapping[str, str] | None = None) -> Plan:
@@ -77,10 +78,16 @@ def run_sweep(
         store = Store(Path(runs_dir) / config.name)
         begin = partial(_write_run, config, plan, store, command, whole=shard is None)
         _drive(config, part, store, watcher, retry_failed, executor, begin, check)
-    run = load_run(store.root)
+        run = read_back(store.root)
+        # What is impossible, or contradicts another record, shows only where records are read whole and joined.
+        if _set_aside(run.left_out, part, store):
+            _drive(config, part, store, watcher, False, executor, begin, False)
+            run = read_back(store.root)
+    say_left_out(store.root, run.left_out)
     if shard is None:
         return run
-    return Run(record=replace(run.record, trials=part.trials), trials=read_trials(store, part.trials))
+    trials, left_out = read_trials(store, part.trials)
+    return Run(record=replace(run.record, trials=part.trials), trials=trials, left_out=left_out)
 
 
 def check_sweep(config: SweepConfig, root: Path) -> None:
@@ -121,7 +128,7 @@ def run_sensitivity(
         plan = plan_sensitivity(config, gather_facts(config))
         store = Store(Path(runs_dir) / config.name)
         _drive(config, plan, store, watcher, retry_failed, executor)
-    records = (store.read(stage.kind, stage.key) for stage in plan.stages if stage.kind == "sensitivity")
+    records = (store.believed(stage.kind, stage.key) for stage in plan.stages if stage.kind == "sensitivity")
     return tuple(record for record in records if record is not None)
 
 
@@ -135,6 +142,15 @@ def _asked(config: SweepConfig | None, jobs: int, executor: Executor | None) -> 
     config = config or load_config()
     with closing(executor or build_executor("local", config, jobs)) as chosen:
         yield config, chosen
+
+
+def _set_aside(left_out: Iterable[LeftOut], plan: Plan, store: Store) -> bool:
+    """Set aside those records of a plan that are not believed; return whether there are any."""
+    planned = {stage.key for stage in plan.stages}
+    found = [one for one in left_out if one.key in planned]
+    for one in found:
+        set_aside(store, one.stage, one.key, None, f"{UNREADABLE}: {one.why}")
+    return bool(found)
 
 
 def _drive(
@@ -154,12 +170,14 @@ def _drive(
     """
     watcher = watcher or Watcher()
     started_at = datetime.now(UTC)
+    take_over(store)
     settle(store)
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
         with closing(Driver(config, plan, store, watcher, retry_failed and not number, executor, check)) as driver:
             driver.prepare()
             if driver.is_needed and not number:
+                store.clear_parts()
                 note_start(store.root, started_at)
             driver.carry_out(() if number else (*begin(driver.threads), *driver.crowding))
         settle(store)

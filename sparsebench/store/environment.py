@@ -6,13 +6,15 @@ Importing this module does not import torch; a GPU is described only once torch 
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from sparsebench.store.commit import commit_of
+from sparsebench.store.fields import Count, FileName, Small, Text
 
 FLAGS_OF_INTEREST = (
     *("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -33,16 +35,16 @@ PACKAGES = (
 class EnvironmentRecord:
     """What a record was made on. No host name, user name or path is kept."""
 
-    cpu: str
-    cpu_flags: tuple[str, ...]
-    logical_cores: int
-    memory_bytes: int
-    gpu: str | None
-    os: str
-    python: str
-    versions: Mapping[str, str]
-    threads: int
-    commit: str | None
+    cpu: Text
+    cpu_flags: tuple[Text, ...]
+    logical_cores: Small
+    memory_bytes: Count
+    gpu: Text | None
+    os: Text
+    python: Text
+    versions: Mapping[FileName, Text]
+    threads: Small
+    commit: Text | None
 
     @property
     def machine(self) -> str:
@@ -71,7 +73,7 @@ def describe_environment(threads: int | None = None) -> EnvironmentRecord:
         python=platform.python_version(),
         versions=versions_of(PACKAGES),
         threads=threads,
-        commit=_commit(str(Path.cwd())),
+        commit=commit_of(Path.cwd()),
     )
 
 
@@ -162,16 +164,3 @@ def _version(package: str) -> str | None:
 
 def _machine_of(environment: EnvironmentRecord) -> str:
     return f"{environment.cpu} / {environment.logical_cores} cores / {environment.os}"
-
-
-@lru_cache
-def _commit(folder: str) -> str | None:
-    """Return the commit checked out in ``folder``, with ``-dirty`` where tracked files differ; None outside git."""
-    # With every tag left out, what describes a commit is its whole name.
-    command = ["git", "-C", folder, "describe", "--always", "--abbrev=64", "--exclude=*", "--dirty"]
-    try:
-        # A fixed program with fixed arguments; only the folder varies.
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

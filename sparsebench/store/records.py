@@ -1,126 +1,51 @@
-"""The frozen records of stages, trials and runs, and a run read back, which is what reports are written from.
+"""A run read back: its trials joined with the records of their stages, which is what reports are written from.
 
 Every field carries its unit in its name where it has one.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from sparsebench.store.environment import EnvironmentRecord
 from sparsebench.store.latencies import Latencies, latency_columns
 from sparsebench.store.layers import audited_layers, int8_share
-from sparsebench.store.results import CompressResult, EvaluateResult, LayerAudit, Result, TrainResult
+from sparsebench.store.results import CompressResult, EvaluateResult, LayerAudit, TrainResult
 from sparsebench.store.timings import MeasureResult
+from sparsebench.store.written import (
+    PARENTS,
+    SCHEMA_VERSION,
+    STAGE_KINDS,
+    Failure,
+    RunRecord,
+    StageKind,
+    StageRecord,
+    TrialRecord,
+    pruning_in_short,
+)
+
+__all__ = [
+    "PARENTS",
+    "SCHEMA_VERSION",
+    "STAGE_KINDS",
+    "Failure",
+    "LeftOut",
+    "Run",
+    "RunRecord",
+    "StageKind",
+    "StageRecord",
+    "TrialRecord",
+    "TrialResult",
+    "TrialStatus",
+    "failure_line",
+    "flat_row",
+    "latencies_of",
+    "latency_row",
+    "latency_rows",
+    "pruning_in_short",
+]
 
 Kind = TypeVar("Kind")
-
-SCHEMA_VERSION = 2
-
-StageKind = Literal["train", "compress", "evaluate", "measure", "sensitivity"]
-STAGE_KINDS: tuple[StageKind, ...] = ("train", "compress", "evaluate", "measure")
-"""The stages of a sweep, in their order; ``sensitivity`` is asked for by itself."""
-
-PARENTS: Mapping[StageKind, StageKind] = {
-    "train": "train",
-    "compress": "train",
-    "evaluate": "compress",
-    "measure": "compress",
-    "sensitivity": "train",
-}
-"""What kind of stage each kind builds on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why a stage failed: exception type, its text, and the traceback."""
-
-    error: str
-    message: str
-    traceback: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """One stage, done or failed. ``artifacts`` maps file names in the stage's directory to their SHA-256.
-
-    ``seed`` is that of all random number generators of the stage; stages that build on a training have that of the
-    training. ``built_on`` is the SHA-256 over the artifacts of the parent, as they were when this was made. Both are
-    None in records of earlier versions.
-    """
-
-    stage: StageKind
-    key: str
-    parent: str | None
-    settings: Mapping[str, Any]
-    status: Literal["done", "failed"]
-    attempt: int
-    started_at: str
-    seconds: float
-    environment: EnvironmentRecord
-    warnings: tuple[str, ...] = ()
-    artifacts: Mapping[str, str] = field(default_factory=dict)
-    result: Result | None = None
-    failure: Failure | None = None
-    seed: int | None = None
-    built_on: str | None = None
-    schema_version: int = SCHEMA_VERSION
-
-
-def pruning_in_short(pruner: str | None, threshold: float) -> str:
-    """Return pruner and threshold as they are named everywhere: ``magnitude 0.9``, or ``dense``."""
-    return f"{pruner} {threshold:g}" if threshold else "dense"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """One operating point of the plan and the keys of its stages.
-
-    ``not_offered`` is the reason why its backend does not offer its scheme; such a trial has no stages of its own.
-    ``pruner`` is None at threshold 0, the dense control, which all pruners share. ``ancestors`` are the training stages
-    that its own started from, the first of them first. ``calibration_batches`` is how many calibration may read at
-    most, None where the scheme does not calibrate.
-    """
-
-    model: str
-    data: str
-    pruner: str | None
-    threshold: float
-    seed: int
-    scheme: str
-    backend: str
-    train: str
-    calibration_batches: int | None = None
-    ancestors: tuple[str, ...] = ()
-    compress: str | None = None
-    evaluate: str | None = None
-    measure: tuple[str, ...] = ()
-    not_offered: str | None = None
-
-    @property
-    def pruning(self) -> str:
-        """Pruner and threshold in short: ``magnitude 0.9``, or ``dense``."""
-        return pruning_in_short(self.pruner, self.threshold)
-
-    @property
-    def label(self) -> str:
-        """One line that names the trial, for progress and messages."""
-        return f"{self.model} · {self.data} · {self.pruning} · {self.scheme} · {self.backend} · seed {self.seed}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """What a run was asked for: its resolved config and all its trials."""
-
-    name: str
-    config: Mapping[str, Any]
-    command: str
-    sparsebench: str
-    trials: tuple[TrialRecord, ...]
-    environment: EnvironmentRecord
-    schema_version: int = SCHEMA_VERSION
-
 
 TrialStatus = Literal["done", "failed", "pending", "not offered"]
 
@@ -206,12 +131,28 @@ def _result(record: StageRecord | None, kind: type[Kind]) -> Kind | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A record that is there and not believed: of which stage, and why."""
+
+    stage: StageKind
+    key: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.key[:12]} ({self.why})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run read back: what was asked for, what is there, and when each start began that found work to do."""
+    """A run read back: what was asked for, what is there, and when each start began that found work to do.
+
+    ``left_out`` are the records that are not believed. What they were of counts as not done.
+    """
 
     record: RunRecord
     trials: tuple[TrialResult, ...]
     starts: tuple[datetime, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def frame(self) -> Any:
         """Return the trials as a pandas data frame, one row each, as ``flat_row``; pandas must be installed."""

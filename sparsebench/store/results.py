@@ -4,14 +4,27 @@ Every field carries its unit in its name where it has one. Fractions are in [0, 
 computed here beyond what follows from one result alone.
 """
 
-import base64
-import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from sparsebench.store.bits import pack_bits as pack_bits
+from sparsebench.store.bits import unpack_bits as unpack_bits
+from sparsebench.store.fields import (
+    Base64,
+    Bits,
+    Count,
+    Flag,
+    Fraction,
+    Key,
+    NotNegative,
+    Samples,
+    Small,
+    Text,
+    Told,
+    ToldFraction,
+)
 from sparsebench.store.timings import MeasureResult
 
 COLLAPSED_SPARSITY = 0.995
@@ -26,13 +39,13 @@ class LayerSparsity:
     where the layer does not run or the network could not be counted.
     """
 
-    name: str
-    kind: str
-    weights: int
-    zeros: int
-    prunable: bool
-    macs: int = 0
-    effective_macs: int = 0
+    name: Text
+    kind: Text
+    weights: Count
+    zeros: Count
+    prunable: Flag
+    macs: Count = 0
+    effective_macs: Count = 0
 
     @property
     def sparsity(self) -> float:
@@ -49,11 +62,11 @@ class LayerSparsity:
 class EpochRecord:
     """One epoch of training. ``threshold`` is the fraction of zeros reached at its end."""
 
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    threshold: float
+    epoch: Small
+    train_loss: Told
+    val_loss: Told
+    val_accuracy: ToldFraction
+    threshold: ToldFraction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +79,14 @@ class LoadedWeights:
     whether they are averages over training (EMA), and ``passed_over`` where the file has those that are not.
     """
 
-    source: str
-    sha256: str | None
-    tensors: int
-    fresh: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    part: str = ""
-    averaged: bool = False
-    passed_over: str = ""
+    source: Text
+    sha256: Key | None
+    tensors: Count
+    fresh: tuple[Text, ...] = ()
+    unexpected: tuple[Text, ...] = ()
+    part: Text = ""
+    averaged: Flag = False
+    passed_over: Text = ""
 
     @property
     def complete(self) -> bool:
@@ -97,29 +110,29 @@ class TrainResult:
     """
 
     kind: Literal["train"] = "train"
-    trainer: str
-    pruned_by: str
-    train_samples: int
-    val_samples: int
-    test_samples: int
-    classes: int
-    input_shape: tuple[int, ...]
-    epochs: int
-    best_epoch: int | None
-    val_accuracy: float | None
+    trainer: Text
+    pruned_by: Text
+    train_samples: Count
+    val_samples: Count
+    test_samples: Count
+    classes: Small
+    input_shape: tuple[Small, ...]
+    epochs: Small
+    best_epoch: Small | None
+    val_accuracy: Fraction | None
     history: tuple[EpochRecord, ...]
-    asked_sparsity: float
-    prunable_weights: int
-    prunable_zeros: int
-    parameters: int
-    parameter_zeros: int
+    asked_sparsity: Fraction
+    prunable_weights: Count
+    prunable_zeros: Count
+    parameters: Count
+    parameter_zeros: Count
     layers: tuple[LayerSparsity, ...]
-    samples_per_second: float
-    epoch_samples: int | None = None
-    macs: int | None = None
-    effective_macs: int | None = None
-    structured: bool = False
-    removed_parameters: int = 0
+    samples_per_second: NotNegative
+    epoch_samples: Count | None = None
+    macs: Count | None = None
+    effective_macs: Count | None = None
+    structured: Flag = False
+    removed_parameters: Count = 0
     loaded: LoadedWeights | None = None
 
     @property
@@ -142,14 +155,14 @@ class LayerAudit:
     ``macs`` are its multiply-accumulates for one sample, None where the network that runs does not tell.
     """
 
-    name: str
-    kind: str
-    weights: int
-    zeros: int
-    bits: int
-    reason: str
-    computed_in: str = ""
-    macs: int | None = None
+    name: Text
+    kind: Text
+    weights: Count
+    zeros: Count
+    bits: Bits
+    reason: Text
+    computed_in: Text = ""
+    macs: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +173,11 @@ class SizeResult:
     ``flash_bytes`` estimates a store of non-zero weights alone: non-zero × bits / 8, without indices.
     """
 
-    payload_bytes: int
-    file_bytes: int
-    deflated_file_bytes: int
-    nonzero_parameters: int
-    flash_bytes: int
+    payload_bytes: Count
+    file_bytes: Count
+    deflated_file_bytes: Count
+    nonzero_parameters: Count
+    flash_bytes: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +190,13 @@ class CompressResult:
     """
 
     kind: Literal["compress"] = "compress"
-    calibration_batches: int
-    calibration_seconds: float
+    calibration_batches: Small
+    calibration_seconds: NotNegative
     layers: tuple[LayerAudit, ...]
     size: SizeResult
-    working_memory_bytes: int | None = None
-    training_epochs: int = 0
-    training_seconds: float = 0.0
+    working_memory_bytes: Count | None = None
+    training_epochs: Small = 0
+    training_seconds: NotNegative = 0.0
 
     @property
     def weights(self) -> int:
@@ -215,12 +228,12 @@ class EvaluateResult:
     """
 
     kind: Literal["evaluate"] = "evaluate"
-    samples: int
-    top1: float
-    top1_low: float
-    top1_high: float
-    top5: float | None
-    correct_bits: str | None
+    samples: Samples
+    top1: Fraction
+    top1_low: Fraction
+    top1_high: Fraction
+    top5: Fraction | None
+    correct_bits: Base64 | None
 
     @property
     def correct(self) -> tuple[bool, ...] | None:
@@ -232,11 +245,11 @@ class EvaluateResult:
 class SensitivityPoint:
     """Validation accuracy after one layer alone was pruned to ``threshold``, without training."""
 
-    layer: str
-    kind: str
-    weights: int
-    threshold: float
-    accuracy: float
+    layer: Text
+    kind: Text
+    weights: Count
+    threshold: Fraction
+    accuracy: Fraction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +257,8 @@ class SensitivityResult:
     """How much each layer of a dense network minds being pruned; accuracies are of the validation split."""
 
     kind: Literal["sensitivity"] = "sensitivity"
-    samples: int
-    dense_accuracy: float
+    samples: Samples
+    dense_accuracy: Fraction
     points: tuple[SensitivityPoint, ...]
 
 
@@ -257,19 +270,3 @@ Result = Annotated[
     TrainResult | CompressResult | EvaluateResult | MeasureResult | SensitivityResult, Field(discriminator="kind")
 ]
 """What a stage brought forth; which of them it is, ``kind`` says when a record is read."""
-
-
-def pack_bits(correct: Iterable[bool]) -> str:
-    """Return booleans as base64 of the deflated bits, eight to a byte, most significant first."""
-    flags = [bool(flag) for flag in correct]
-    number = int("".join("1" if flag else "0" for flag in flags) or "0", 2)
-    padding = -len(flags) % 8
-    raw = (number << padding).to_bytes((len(flags) + padding) // 8, "big")
-    return base64.b64encode(zlib.compress(raw, 9)).decode("ascii")
-
-
-def unpack_bits(packed: str, count: int) -> tuple[bool, ...]:
-    """Return the ``count`` booleans that ``pack_bits`` packed."""
-    raw = zlib.decompress(base64.b64decode(packed))
-    bits = "".join(f"{byte:08b}" for byte in raw)
-    return tuple(bit == "1" for bit in bits[:count])

@@ -7,6 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from sparsebench.statistics.verdicts import Limits, Validity, Verdict, validity, verdict
+from sparsebench.store.fields import (
+    AtLeastOne,
+    Batch,
+    Count,
+    Finite,
+    Flag,
+    Fraction,
+    Key,
+    NotNegative,
+    Positive,
+    Small,
+    Text,
+    Whole,
+)
 
 PAIRED = "paired"
 """Name of the protocol before processes were the unit; its intervals came from rounds, each for itself."""
@@ -44,24 +58,24 @@ class SpeedupResult:
     adjusted for all of them.
     """
 
-    baseline: str
-    compress: str
-    speedup: float
-    low: float
-    high: float
-    p_value: float
-    by_process: tuple[float, ...] = ()
+    baseline: Text
+    compress: Key
+    speedup: Positive
+    low: Positive
+    high: Positive
+    p_value: Fraction
+    by_process: tuple[Positive, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlResult:
     """A network that is the baseline, or runs its kernels: ``speedup``, which is 1 in truth, and its 95 % limits."""
 
-    name: str
-    speedup: float
-    low: float
-    high: float
-    by_process: tuple[float, ...] = ()
+    name: Text
+    speedup: Positive
+    low: Positive
+    high: Positive
+    by_process: tuple[Positive, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,23 +96,23 @@ class SessionResult:
     disturbed; their sum is 1. In older records it is empty: all counted alike.
     """
 
-    id: str
-    seed: int
-    networks: int
-    rounds: int
-    processes: int
-    seconds: float
+    id: Text
+    seed: Whole
+    networks: AtLeastOne
+    rounds: AtLeastOne
+    processes: AtLeastOne
+    seconds: NotNegative
     stopped: Literal["precise", "cap"]
-    precision: float
-    band: float
+    precision: NotNegative
+    band: NotNegative
     controls: tuple[ControlResult, ...]
     state: Validity
-    enough: bool
-    resolution: float | None = None
-    seconds_needed: float | None = None
-    conditions: Mapping[str, float] = field(default_factory=dict)
-    in_process_because: str | None = None
-    weights: tuple[float, ...] = ()
+    enough: Flag
+    resolution: NotNegative | None = None
+    seconds_needed: NotNegative | None = None
+    conditions: Mapping[Text, Finite] = field(default_factory=dict)
+    in_process_because: Text | None = None
+    weights: tuple[Fraction, ...] = ()
 
     @property
     def control_limits(self) -> Limits:
@@ -128,23 +142,23 @@ class MeasureResult:
     """
 
     kind: Literal["measure"] = "measure"
-    protocol: str
-    batch_size: int
-    threads: int
-    calls: int
-    calls_together: int
-    median_ms: float
-    p95_ms: float
-    p99_ms: float
+    protocol: Text
+    batch_size: Batch
+    threads: Batch
+    calls: AtLeastOne
+    calls_together: AtLeastOne
+    median_ms: Positive
+    p95_ms: Positive
+    p99_ms: Positive
     against: Annotated[SpeedupResult, BeforeValidator(_from_ratio)]
     against_eager: Annotated[SpeedupResult, BeforeValidator(_from_ratio)] | None
     session: Annotated[SessionResult, BeforeValidator(_from_one_control)]
-    latency_ms: float | None = None
+    latency_ms: Positive | None = None
     cache: Literal["hot", "cold"] = "hot"
-    fallback_kernels: tuple[str, ...] = ()
-    places: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    peak_memory_bytes: int | None = None
-    peak_memory_by_process: tuple[int, ...] = ()
+    fallback_kernels: tuple[Text, ...] = ()
+    places: tuple[tuple[tuple[Small, ...], ...], ...] = ()
+    peak_memory_bytes: Count | None = None
+    peak_memory_by_process: tuple[Count, ...] = ()
 
     @property
     def shown_ms(self) -> float:

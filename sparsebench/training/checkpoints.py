@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from sparsebench.errors import ModelError, SparsebenchError, TrainingError, reason
 from sparsebench.pruning.structure import Structure, apply_structure, changed_structure
+from sparsebench.store.disk import replacing
 from sparsebench.tensors import memory_of
 from sparsebench.training.state_dicts import refuse_too_large
 from sparsebench.training.steps import BestEpoch, Epoch
@@ -114,20 +115,16 @@ def _part(net: nn.Module, names: Iterable[str]) -> None:
 
 def save_atomically(content: Any, path: Path) -> None:
     """Save with ``torch.save`` so that the file is there whole or not at all; ``OSError`` where the disk is full."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
     except RuntimeError as error:
         # When it cannot write, torch complains about what it finds in the file thereafter.
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from sparsebench.runner.plan import Stage
-from sparsebench.store.disk import disk
+from sparsebench.store.disk import clear_the_way, content_and_change, disk, inside
+from sparsebench.store.fields import Count, Text
 from sparsebench.store.run_directory import Store
 
 CLAIM = "claim.json"
@@ -30,6 +35,8 @@ BEAT_SECONDS = 15.0
 
 PATIENCE_SECONDS = 120.0
 """A claim of another machine that was not touched for so long is taken over; NFS caches are stale for less."""
+
+_MOST_BYTES = 2**16
 
 UNWRITTEN_SECONDS = 5.0
 """A claim that stays empty for so long is taken over: its driver died between making and writing it."""
@@ -75,11 +82,9 @@ class Claims:
 
     def holder(self, stage: Stage) -> str | None:
         """Return who is at a stage, for a person to read; None where nobody is, or who it is cannot be told."""
-        try:
-            owner = json.loads(self._path(stage).read_bytes())
-            return f"process {owner['pid']} on {owner['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        found = _read(self._path(stage))
+        owner = _owner(found[0]) if found else None
+        return owner and f"process {owner.pid} on {owner.host}"
 
     def close(self) -> None:
         """Give all claims back and stop touching them."""
@@ -111,6 +116,7 @@ class Claims:
         if found is not None and found[0] == abandoned:
             # Windows replaces no file that somebody is reading; another attempt will find nobody at it.
             with contextlib.suppress(OSError):
+                clear_the_way(path)
                 guard.replace(path)
                 self._held.discard(guard)
                 self._hold(path)
@@ -120,9 +126,9 @@ class Claims:
 
     def _make(self, path: Path) -> bool:
         with disk("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            inside(self._store.root, path.parent).mkdir(parents=True, exist_ok=True)
             try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
             except FileExistsError:
                 return False
             try:
@@ -180,23 +186,45 @@ def machine() -> str:
     return " ".join(parts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Owner:
+    """Who made a claim, as it says of itself."""
+
+    machine: Text
+    host: Text
+    # Of 0 and below, processes are a group or all there are.
+    pid: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
+    began: Count | None
+
+
+def _owner(content: bytes) -> _Owner | None:
+    """Return who made a claim; None where it was only just made and not yet written, or is damaged."""
+    try:
+        return _owners().validate_json(content)
+    except ValidationError:
+        return None
+
+
+@cache
+def _owners() -> TypeAdapter[_Owner]:
+    return TypeAdapter(_Owner)
+
+
 def _owner_lives(content: bytes) -> bool | None:
     """Return whether the process that made a claim lives, None where that cannot be told from here."""
-    try:
-        owner = json.loads(content)
-        where, pid, began = owner["machine"], int(owner["pid"]), owner["began"]
-    except (ValueError, KeyError, TypeError):
-        return None  # Only just made and not yet written, or damaged: its time of change will tell.
+    owner = _owner(content)
     # Windows has no harmless way to ask for a process: os.kill would end it.
-    if where != machine() or os.name != "posix":
-        return None
+    if owner is None or owner.machine != machine() or os.name != "posix":
+        return None  # Its time of change will tell.
     try:
-        os.kill(pid, 0)
+        os.kill(owner.pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
         return True  # It is there and is another user's.
-    return began is None or _began(pid) == began
+    if owner.began is None:  # Where the system tells when processes began, ours say it.
+        return True if _began(os.getpid()) is None else None
+    return _began(owner.pid) == owner.began
 
 
 def _began(pid: int) -> int | None:
@@ -214,10 +242,14 @@ def _began(pid: int) -> int | None:
 def _read(path: Path) -> tuple[bytes, int] | None:
     """Return the content of a claim and its time of change; None where there is none.
 
-    They are asked of an open file, for it is at opening that NFS asks its server what is new.
+    They are asked of an open file, for it is at opening that NFS asks its server what is new. What is no file, or
+    cannot be read, is a claim that says nothing.
     """
     try:
-        with path.open("rb") as file:
-            return file.read(), os.fstat(file.fileno()).st_mtime_ns
+        return content_and_change(path, _MOST_BYTES)
+    except FileNotFoundError:
+        return None
     except OSError:
+        with contextlib.suppress(OSError):
+            return b"", path.lstat().st_mtime_ns
         return None

@@ -1,6 +1,7 @@
 """What a driver asks before a task begins: whether another driver of the same run directory stands in its way."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no such module; timing there relies on the user to run one driver at a time.
     fcntl = None
+
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 ASK_SECONDS = 1.0
 """A stage that another driver is at is looked at this often."""
@@ -43,7 +46,9 @@ class MachineLock:
             return True
         self.release()
         with disk("write", self._path, remedy="Free some space or mend its permissions."):
-            file = self._path.open("ab")
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # A link may lead anywhere.
+            file = os.fdopen(os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | _NO_LINKS, 0o666), "ab")
         try:
             fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -20,6 +20,7 @@ from sparsebench.pruning import all_weights, asked_zeros, out_of_reach, prunable
 from sparsebench.pruning.structure import apply_structure, structure_of
 from sparsebench.registry import PRUNERS
 from sparsebench.runner.plan import Stage
+from sparsebench.runner.stages.history import best_epoch_of, history_of
 from sparsebench.runner.stages.inputs import (
     EXAMPLE,
     first_call,
@@ -35,7 +36,7 @@ from sparsebench.runner.stages.workbench import (
     asked_of_trainers,
     build_network,
 )
-from sparsebench.store.results import EpochRecord, LayerSparsity, LoadedWeights, TrainResult
+from sparsebench.store.results import LayerSparsity, LoadedWeights, TrainResult
 from sparsebench.training.checkpoints import save_weights
 from sparsebench.training.contract import TrainerLike, apply_settings, check_trained
 from sparsebench.training.weights import load_weights
@@ -198,8 +199,8 @@ def _result(
     layers = _layers(trained, prunable, removed)
     parameters, parameter_zeros = parameter_counts(trained)
     gone = sum(removed[name] for name, _ in trained.named_parameters() if name in removed)
-    history = tuple(EpochRecord(**asdict(epoch)) for epoch in getattr(trainer, "history", ()))
-    best = getattr(trainer, "best_epoch", None)
+    history = history_of(trainer)
+    best = best_epoch_of(trainer, history)
     epochs = 0 if loaded and loaded.complete else train["epochs"]
     steps = getattr(trainer, "steps_per_epoch", None)
     epoch_samples = steps * train["batch_size"] if steps else None
@@ -213,8 +214,8 @@ def _result(
         classes=splits.classes,
         input_shape=splits.input_shape,
         epochs=epochs,
-        best_epoch=best,
-        val_accuracy=next((epoch.val_accuracy for epoch in history if epoch.epoch == best), None),
+        best_epoch=best and best.epoch,
+        val_accuracy=best and best.val_accuracy,
         history=history,
         asked_sparsity=asked,
         prunable_weights=sum(layer.weights for layer in layers if layer.prunable),

@@ -90,7 +90,7 @@ class Workbench:
 
     def record(self, kind: StageKind, key: str | None) -> StageRecord:
         """Return the record of a stage that another builds on; one that is not done is lost."""
-        record = self.store.read(kind, key) if key else None
+        record = self.store.believed(kind, key) if key else None
         if record is None or record.status != "done":
             text = f"The {kind} stage {key} that this one builds on is not there; start the run again."
             raise LostError(kind, str(key), "it was not there", text)

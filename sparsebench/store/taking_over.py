@@ -1,0 +1,42 @@
+"""Run directories of earlier versions, whose records had no digests: the next start of the run gives them theirs."""
+
+from pathlib import Path
+
+from sparsebench.store.directory import ASIDE, RESULT, RUN, Store
+from sparsebench.store.disk import atomic_write, clear_parts, disk, inside
+from sparsebench.store.sealing import sealed, unsealed
+from sparsebench.store.written import PARENTS
+
+
+def take_over(store: Store) -> None:
+    """Give the records of a run directory the digests that they lack, and remove what was left half-written there.
+
+    Where ``run.json`` has its digest, that was done before, and a record without one was changed since.
+
+    Raises:
+        StoreError: where the disk cannot be read or written.
+    """
+    for folder in (store.root, store.root / ASIDE):
+        clear_parts(folder)
+    raw = store.raw_run()
+    if raw is None or unsealed(raw)[1] is None:
+        run_is_there = raw is not None and store.read_run_if_any() is not None
+        places = [(kind, key) for kind in PARENTS for key in sorted(store.keys(kind))]
+        contents = {place: content for place in places if (content := store.raw(*place)) is not None}
+        bare = [unsealed(content)[1] is None for content in contents.values()]
+        # Either nothing has a digest, or a process was killed on its way through them; any other record without one was
+        # changed since, and is not believed.
+        if all(bare) or (run_is_there and bare == sorted(bare)):
+            for (kind, key), content in contents.items():
+                if unsealed(content)[1] is None:
+                    _seal(store, store.directory(kind, key) / RESULT, content)
+        if run_is_there and raw is not None:
+            _seal(store, store.root / RUN, raw)
+    store.takes_over()
+
+
+def _seal(store: Store, path: Path, content: bytes) -> None:
+    # One that was cut off has no end to which a digest could be added, and is found by that later.
+    if content.rstrip().endswith(b"}"):
+        with disk("write", path):
+            atomic_write(inside(store.root, path), sealed(content))
