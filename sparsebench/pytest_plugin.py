@@ -56,6 +56,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sparsebench", "pruned and quantized networks (sparsebench)")
     add = group.addoption
     add("--sparsebench-run", metavar="RUN", type=Path, help="Run directory whose trials compressed_network goes over.")
+    add("--sparsebench-trust", action="store_true", help="Run the code, and use the folders, that the records of "
+        "--sparsebench-run name.")  # fmt: skip
     add("--sparsebench-config", metavar="TOML", type=Path, help="Config of the sweep to run for compressed_network.")
     add("--prune-thresholds", metavar="T,…", type=_thresholds, help="Thresholds, e.g. 0,0.5,0.9: of the sweep, or "
         "chosen from --sparsebench-run.")  # fmt: skip
@@ -180,6 +182,10 @@ def _sparsebench_trial(request: pytest.FixtureRequest, sparsebench_run: "Run") -
     unusable = why_unusable(record)
     if unusable:
         pytest.skip(unusable)
+    try:
+        suite.require_trusted(record, trust=asked("sparsebench_trust"))
+    except SparsebenchError as error:
+        pytest.fail(str(error), pytrace=False)
     try:
         return open_trial(
             suite.workbench,

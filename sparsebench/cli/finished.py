@@ -207,6 +207,9 @@ def export(
         Path, typer.Option("-o", "--out", help="The file: .onnx, .xml, .pt2 or .safetensors; a card lands beside it.")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the code, and use the folders, that the run's records name.")
+    ] = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Write a trial as a file for its runtime, reload it in a fresh process, compare, and write a model card.
@@ -215,7 +218,7 @@ def export(
     """
     from sparsebench.export import export_trial
 
-    done = export_trial(directory_of(run, runs_dir), trial, to, out, force=force)
+    done = export_trial(directory_of(run, runs_dir), trial, to, out, force=force, trust=trust)
     found = done.verification
     bits = "same bits" if found.bit_equal else f"outputs within {found.max_abs_difference:.3g}"
     typer.echo(

@@ -31,6 +31,7 @@ from sparsebench.data.reading import (
     undecodable,
 )
 from sparsebench.errors import DataError
+from sparsebench.store.disk import clear_parts, replacing
 from sparsebench.store.limits import cores_given, memory_given
 from sparsebench.wording.text import counted, first_of
 
@@ -63,12 +64,25 @@ class Images:
 
     def kept(self) -> Tensor | None:
         """Return the pixels that were decoded before, mapped into memory, where they are whole; None otherwise."""
+        if not self._path.is_file():
+            return None
         with suppress(OSError, SafetensorError, KeyError), safe_open(self._path, framework="pt") as kept:
             told = kept.metadata() or {}
             images: Tensor = kept.get_tensor("images")
-            if told.get("made_of") == self._made_of and told.get("sha256") == _digest_of(images.numpy()):
+            known = told.get("made_of") == self._made_of and self._can_be(images)
+            if known and told.get("sha256") == _digest_of(images.numpy()):
                 return images
         return None
+
+    def _can_be(self, images: Tensor) -> bool:
+        """Whether pixels are of as many images, of such a form, as these files have."""
+        if images.ndim != 4 or tuple(images.shape[:2]) != (len(self._files), self._channels):
+            return False
+        if self._size and tuple(images.shape[2:]) != (self._size, self._size):
+            return False
+        if images.dtype == torch.float32:
+            return bool((images >= 0).all() and (images <= 1).all())
+        return images.dtype == torch.uint8
 
     @cached_property
     def looks(self) -> list[Look]:
@@ -116,14 +130,16 @@ class Images:
             DataError: where there are some, all of them named.
         """
         checked = self._path.with_suffix(".checked")
-        if checked.exists():
-            return
+        with suppress(OSError):
+            if checked.is_file() and checked.read_text(encoding="utf-8", errors="replace") == self._made_of:
+                return
         failed: dict[int, Exception] = {}
         _each(range(len(self.looks)), lambda index: check_whole(self._files[index]), failed)
         self._raise(failed)
         with suppress(OSError):  # It is looked at again the next time.
             checked.parent.mkdir(parents=True, exist_ok=True)
-            checked.touch()
+            with replacing(checked) as partial:
+                partial.write_text(self._made_of, encoding="utf-8")
 
     def decode(self) -> Tensor:
         """Return all images: bytes, uint8 (N, C, H, W), or float32 in [0, 1] where one has more than 8 bits a pixel.
@@ -173,20 +189,18 @@ class Images:
             )
 
     def _keep(self, images: Any) -> None:
-        partial = self._path.with_suffix(f".{os.getpid()}.partial")
-        told = {"made_of": self._made_of, "sha256": _digest_of(images)}
+        folder, told = self._path.parent, {"made_of": self._made_of, "sha256": _digest_of(images)}
         try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"images": images}, partial, told)
-            partial.replace(self._path)
+            folder.mkdir(parents=True, exist_ok=True)
+            clear_parts(folder)
+            with replacing(self._path) as partial:
+                save_file({"images": images}, partial, told)
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise DataError(
-                f"The decoded images cannot be kept in {partial.parent}: {reason}. Make room there, or choose another "
+                f"The decoded images cannot be kept in {folder}: {reason}. Make room there, or choose another "
                 "folder as cache_dir."
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _raise(self, failed: dict[int, Exception]) -> None:
         if failed:

@@ -26,6 +26,7 @@ from sparsebench.store.disk import disk
 from sparsebench.store.environment import describe_environment
 from sparsebench.store.records import StageRecord, TrialResult
 from sparsebench.store.run_directory import Store, load_run
+from sparsebench.trust import Trust, require_trusted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from sparsebench.runner.stages import Workbench
 
 CARD = ".md"
+
+HOW_TO_TRUST = "give --trust, or trust=True from Python"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,13 @@ class Exported:
 
 
 def export_trial(
-    run: str | os.PathLike[str], trial: str, to: str, out: str | os.PathLike[str], *, force: bool = False
+    run: str | os.PathLike[str],
+    trial: str,
+    to: str,
+    out: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    trust: Trust = False,
 ) -> Exported:
     """Write a trial of a run as a file for its runtime, verify it, and write a model card beside it.
 
@@ -61,10 +70,12 @@ def export_trial(
         out: the file to write, ending in ``.onnx``, ``.xml``, ``.pt2`` or ``.safetensors``; anywhere the caller may
             write. The card has the same name with ``.md``, and for OpenVINO the weights that with ``.bin``.
         force: whether files that exist are replaced.
+        trust: whether code of somebody's own that the run's records name, as ``package.module:callable``, is run, and
+            folders that they name are used; or those names of them that are.
 
     Raises:
-        SparsebenchError: where the trial is not known or cannot become such a file, a file is there already, or what
-            was written does not compute what was measured; nothing is left behind then.
+        SparsebenchError: where the trial is not known, names what is not trusted, or cannot become such a file, a file
+            is there already, or what was written does not compute what was measured; nothing is left behind then.
     """
     if to not in FORMATS:
         raise SparsebenchError(unknown_name("format", to, FORMATS))
@@ -73,6 +84,7 @@ def export_trial(
     chosen = find_trial(found.trials, trial)
     require_exportable(chosen, kind, found.trials)
     _require_free(path, kind, force)
+    require_trusted(chosen.train.settings if chosen.train else {}, trust, HOW_TO_TRUST)
 
     # Only now is torch worth its import.
     from sparsebench.export.model_card import model_card
@@ -133,9 +145,7 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
         settings = getattr(workbench.restored(record.key), "settings", {})
         kept = {key: settings[key] for key in to.settings if key in settings}
         return Content(own, exact=to.name != "pt2", settings=kept)
-    parent = workbench.store.read("train", record.parent or "")
-    if parent is None:
-        raise SparsebenchError(f"The trained network of {trial.trial.label} is not there; start the run again.")
+    parent = workbench.record("train", record.parent)
     from torch import Tensor
 
     from sparsebench.backends.flat import taking_tensors

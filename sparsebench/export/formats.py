@@ -10,6 +10,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.points.baselines import FP32
 from sparsebench.registry import SCHEMES
 from sparsebench.store.records import TrialRecord, TrialResult
+from sparsebench.trust import trust_options
 
 WEIGHTS = "safetensors"
 """The format that holds no network, only the weights of one."""
@@ -147,7 +148,8 @@ def export_command(run: Sequence[str], trial: TrialResult, trials: tuple[TrialRe
     if to is None or not trial.trial.evaluate:
         raise SparsebenchError(f"{trial.trial.label} has not been evaluated, so that it cannot be exported.")
     key = trial.trial.evaluate[:KEY_LENGTH]
-    return shlex.join(["sparsebench", "export", *run, key, "--to", to.name, "-o", f"network{to.suffix}"])
+    trust = trust_options(trial.train.settings if trial.train else None)
+    return shlex.join(["sparsebench", "export", *run, key, "--to", to.name, "-o", f"network{to.suffix}", *trust])
 
 
 def backend_of(trial: TrialRecord) -> str:

@@ -177,7 +177,7 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
         SparsebenchError: where the file does not run, or gives out something else than the trial's network.
     """
     packed, scored = trial.compress, trial.evaluated
-    parent = workbench.store.read("train", trial.trial.train)
+    parent = workbench.store.believed("train", trial.trial.train)
     if packed is None or scored is None or parent is None:
         raise SparsebenchError(f"{trial.trial.label} has not been evaluated; run the sweep first.")
     torch.set_num_threads(workbench.threads)

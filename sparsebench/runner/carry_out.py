@@ -20,7 +20,6 @@ from sparsebench.errors import (
     own_code,
     printable,
 )
-from sparsebench.runner.facts import own_of
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.repair import aside_of, note, set_lost_aside
 from sparsebench.runner.tasks import Noted, Setup, Started, Task, Tell, Timed, Trained
@@ -29,6 +28,7 @@ from sparsebench.store.environment import describe_environment
 from sparsebench.store.records import PARENTS, Failure, StageRecord
 from sparsebench.store.run_directory import Store
 from sparsebench.store.written import digest_of
+from sparsebench.trust import own_of
 
 if TYPE_CHECKING:
     from sparsebench.runner.stages.workbench import Outcome, Workbench

@@ -7,19 +7,20 @@ import than that.
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sparsebench.backends import Offer, build_offer
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
-from sparsebench.data import collate_name, fingerprint
+from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.models import published_as
-from sparsebench.registry import DATASETS, MODELS, ONLY_THRESHOLDS, SCHEMES, TRAINERS, nearest
+from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES, nearest
 from sparsebench.store.disk import file_digest
 from sparsebench.store.environment import machine_identity, versions_of
+from sparsebench.trust import own_of
 
 EAGER, FP32 = "eager", "fp32"
 
@@ -164,19 +165,3 @@ def own_of_config(config: SweepConfig) -> list[tuple[str, str]]:
     """Return what of a user's own a config names; see ``own_of``."""
     data = [data.model_dump(mode="json") for data in config.data]
     return own_of(config.train.trainer, [model.name for model in config.model], data)
-
-
-def own_of(trainer: str, models: Iterable[str], data: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return what of a user's own is among these: what it is, and its reference.
-
-    Args:
-        trainer: its name, or a reference.
-        models: theirs.
-        data: datasets as a config has them, with ``name`` and ``collate``.
-    """
-    data = list(data)
-    named = [("trainer", TRAINERS, trainer)]
-    named += [("model", MODELS, name) for name in models]
-    named += [("dataset", DATASETS, one["name"]) for one in data]
-    own = [(kind, name) for kind, registry, name in named if registry.is_own(name)]
-    return own + [("collate function", name) for one in data if (name := collate_name(one["collate"]))]

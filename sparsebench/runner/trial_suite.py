@@ -17,9 +17,14 @@ from sparsebench.runner.sequencer import plan_sweep, run_sweep
 from sparsebench.runner.watcher import Watcher
 from sparsebench.store.records import Run, TrialRecord, TrialResult
 from sparsebench.store.run_directory import Store, load_run, read_run
+from sparsebench.trust import require_trusted
 
 if TYPE_CHECKING:
     from sparsebench.runner.stages import Workbench
+
+
+_MOST = 2**20
+"""Samples in one call, or threads, that are taken from a record."""
 
 
 class TrialSuite:
@@ -98,12 +103,26 @@ class TrialSuite:
 
     def record(self, name: str, run: Run) -> TrialResult:
         """Return the trial of a test with the records of its stages."""
-        label = self.trials[name].label
-        return next(result for result in run.trials if result.trial.label == label)
+        wanted = self.trials[name]
+        return next(result for result in run.trials if result.trial.label == wanted.label)
+
+    def require_trusted(self, record: TrialResult, *, trust: bool) -> None:
+        """Refuse the network of a trial of a run that is there, where it needs code that nobody has named.
+
+        A sweep that is run is named by its config, and so is its code.
+
+        Raises:
+            SparsebenchError: with what its records name.
+        """
+        if self._config is None:
+            require_trusted(record.train.settings if record.train else {}, trust, "give --sparsebench-trust")
 
     def measured_with(self, key: str) -> int:
         """Return the first of the ``batch_sizes`` or ``threads`` with which the run was measured, else 1."""
-        return int(next(iter(self.run.record.config["measure"][key]), 1))
+        measured = self.run.record.config.get("measure")
+        found = measured.get(key) if isinstance(measured, Mapping) else None
+        first = next(iter(found), 1) if isinstance(found, list | tuple) else 1
+        return first if isinstance(first, int) and 1 <= first <= _MOST else 1
 
     def _is_wanted(self, trial: TrialRecord) -> bool:
         return all(getattr(trial, axis.removesuffix("s")) in values for axis, values in self._wanted.items())

@@ -289,4 +289,6 @@ def _is_number(value: Any) -> bool:
 
 def _name(text: str) -> str:
     """Return ``text`` with the characters alone that MLflow takes in names."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "_-. /") else "_" for c in text)[:250]
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-. /") else "_" for c in text)[:250]
+    # File stores make files of names, and refuse those that lead elsewhere.
+    return "/".join(part if part.strip(". ") else "_" for part in name.split("/"))

@@ -13,7 +13,7 @@ import pytest
 
 from sparsebench.errors import StoreError
 from sparsebench.runner.plan import Stage
-from sparsebench.runner.sharing.claims import CLAIM, UNWRITTEN_SECONDS, Claims
+from sparsebench.runner.sharing.claims import CLAIM, UNWRITTEN_SECONDS, Claims, machine
 from sparsebench.store.run_directory import Store
 
 
@@ -199,6 +199,66 @@ def test_claims_are_touched_while_they_are_held(store):
 
 
 def test_a_claim_that_cannot_be_written_says_so(store, driver):
+    store.root.mkdir()
     (store.root / "train").write_text("a file where a directory should be")
     with pytest.raises(StoreError, match=r"Cannot write .*claim\.json: .*start again, and the run continues"):
         driver.take([stage()])
+
+
+def own_claim(**changes):
+    """A claim as a process of this machine makes it, but for what ``changes`` say."""
+    fields = {"driver": "theirs", "machine": machine(), "host": "here", "pid": os.getpid(), "began": None}
+    return json.dumps({**fields, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(own_claim(pid=pid) for pid in (0, -1, 10**30, 2**31, "1", 1.5, None, True)),
+        *(own_claim(began=began) for began in (None, -1, "x", 10**30)),
+        *(own_claim(host=[]), own_claim(machine={}), b"[]", b"null", b"\xff\xfe", b"[" * 10**5),
+    ],
+    ids=range(18),
+)
+def test_a_claim_that_no_driver_of_ours_would_make_is_taken_over_like_any_that_is_touched_no_longer(store, content):
+    path, now = claimed_elsewhere(store), [0.0]
+    path.write_bytes(content)
+    with closing(Claims(store, patience_seconds=60, clock=lambda: now[0])) as claims:
+        assert not claims.take([stage()])
+        assert claims.holder(stage()) in (None, f"process {os.getpid()} on here")
+        now[0] += 61
+        assert claims.take([stage()])
+
+
+@pytest.mark.parametrize("what", ["folder", "full folder", "pipe", "link", "link to nothing"])
+def test_what_is_no_file_where_a_claim_should_be_is_taken_over_and_nobody_waits_for_it(store, tmp_path, what):
+    path, now = claim_file(store), [0.0]
+    path.parent.mkdir(parents=True)
+    own = tmp_path / "own.json"
+    own.write_text("mine")
+    if "folder" in what:
+        path.mkdir()
+        if what == "full folder":
+            (path / "a").touch()
+            (path / "b").symlink_to(own)
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(own if what == "link" else tmp_path / "nothing")
+    with closing(Claims(store, clock=lambda: now[0])) as claims:
+        assert not claims.take([stage()])
+        assert claims.holder(stage()) is None
+        now[0] += UNWRITTEN_SECONDS + 1
+        assert claims.take([stage()])
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert own.read_text() == "mine"
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_no_claim_is_made_through_a_link_out_of_the_run_directory(store, driver, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    store.root.mkdir()
+    (store.root / "train").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is reached through a link that leads elsewhere"):
+        driver.take([stage()])
+    assert not any((tmp_path / "elsewhere").iterdir())

@@ -18,7 +18,9 @@ from sparsebench.registry import BACKENDS
 from sparsebench.report.caveats import findings
 from sparsebench.runner.stages import measure
 from sparsebench.statistics.processes import noise_within, over_processes, weights_of, within_process
+from sparsebench.store.records import Failure
 from sparsebench.store.run_directory import Store
+from sparsebench.store.written import digest_of
 from sparsebench.timing import machine
 from sparsebench.timing.kernels import FALLBACKS
 
@@ -221,7 +223,12 @@ def spoil(runs, record, name):
     """Put something into the place of an artifact that is none, and vouch for it: a damaged one would be made again."""
     store = Store(runs / "tiny")
     digest = store.save_artifact(record.stage, record.key, name, lambda path: path.write_bytes(b"spoilt"))
-    store.write(replace(record, artifacts={**record.artifacts, name: digest}))
+    spoilt = replace(record, artifacts={**record.artifacts, name: digest})
+    store.write(spoilt)
+    for kind in ("compress", "evaluate"):
+        for child in filter(None, (store.read(kind, key) for key in store.keys(kind))):
+            if child.parent == record.key:
+                store.write(replace(child, built_on=digest_of(spoilt)))
 
 
 def test_a_network_that_cannot_be_timed_is_a_failed_record_and_the_others_are_timed(untimed):
@@ -249,12 +256,13 @@ def test_a_baseline_that_was_not_compressed_is_named(untimed):
     runs, run = untimed
     store = Store(runs / "tiny")
     record = run.trials[0].compress
-    store.write(replace(record, status="failed", result=None))
+    failure = Failure(error="E", message="It was refused.", traceback="")
+    store.write(replace(record, status="failed", result=None, artifacts={}, failure=failure))
     timed = run_sweep(tiny(*TIMED), runs_dir=runs)
     assert timed.trials[0].status == "failed"
     assert not timed.trials[0].measure, "what builds on a failed stage is skipped"
     message = timed.trials[-1].failed_stage.failure.message
-    assert "dense · fp32 · eager (baseline) was not compressed: its stage has not run" in message
+    assert "dense · fp32 · eager (baseline) was not compressed: It was refused." in message
 
 
 SCRIPT = """

@@ -8,8 +8,8 @@ from plans import FACTS, plan
 from sparsebench import load_config
 from sparsebench.errors import ConfigError
 from sparsebench.runner.facts import Facts
-from sparsebench.store.written import stage_key
 from sparsebench.runner.sequencer import plan_sweep
+from sparsebench.store.written import stage_key
 
 
 def kinds(plan):

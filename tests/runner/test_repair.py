@@ -186,11 +186,11 @@ def test_a_record_that_was_cut_off_is_made_again(finished, cut):
     record = run.trials[-1].evaluate
     path = file_of(folder, record, "result.json")
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(UnreadableRecordError, match=r"is no record: .*Delete it and start again\."):
+    with pytest.raises(UnreadableRecordError, match=r"is not believed: .*Start the run again: what is damaged"):
         Store(folder / "quick").read("evaluate", record.key)
     more, told = again(folder)
     assert told.ran == ["evaluate"]
-    assert told.notes[0].endswith("is made again: its record could not be read.")
+    assert told.notes[0].endswith("is made again: its record is not believed.")
     assert rows(more) == rows(run)
     assert not set_aside(folder)
 
@@ -199,7 +199,7 @@ def test_what_a_run_was_asked_for_is_written_again_where_it_cannot_be_read(finis
     folder, run = finished
     path = folder / "quick/run.json"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UnreadableRecordError, match=r"run\.json is no record"):
+    with pytest.raises(UnreadableRecordError, match=r"run\.json is not believed: it is no record"):
         load_run(folder / "quick")
     more, told = again(folder)
     assert told.ran == []

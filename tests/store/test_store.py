@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from handmade import stage_record
+from handmade import Bench, stage_record, stored, without_digests
 
-from sparsebench.errors import RecordSchemaError, StoreError
+from sparsebench.errors import RecordSchemaError, StoreError, UnreadableRecordError
 from sparsebench.store.records import Failure
 from sparsebench.store.results import EvaluateResult, pack_bits, unpack_bits
 from sparsebench.store.run_directory import Store, load_run
@@ -41,6 +41,7 @@ def test_a_record_of_another_schema_version_is_refused_never_misread(tmp_path):
     path = store.directory("evaluate", record.key) / "result.json"
     content = json.loads(path.read_text())
     content["schema_version"] = 999
+    del content["digest"]
     path.write_text(json.dumps(content))
     with pytest.raises(
         RecordSchemaError,
@@ -55,7 +56,7 @@ def test_a_record_that_is_no_json_is_refused_with_the_remedy(tmp_path):
     record = stage_record()
     store.write(record)
     (store.directory("evaluate", record.key) / "result.json").write_text('{"schema_version": 1, ')
-    with pytest.raises(StoreError, match=r"is no record: .*Delete it and start again\."):
+    with pytest.raises(UnreadableRecordError, match=r"is not believed: it is no record .*Start the run again"):
         store.read("evaluate", record.key)
 
 
@@ -101,36 +102,42 @@ def test_correctness_bits_survive_packing(flags):
 
 
 def test_where_a_stage_stands_is_told_without_reading_its_record_whole(tmp_path):
-    store = Store(tmp_path)
-    assert store.standing("evaluate", "ab" * 32) is None
-    store.write(stage_record())
-    assert store.standing("evaluate", "ab" * 32) == "done"
+    store, record = Store(tmp_path), stage_record()
+    assert store.standing("evaluate", record.key) is None
+    store.write(record)
+    assert store.standing("evaluate", record.key) == "done"
     store.directory("evaluate", "cd" * 32).mkdir()  # begun and not committed
-    asked = [("evaluate", "ab" * 32), ("evaluate", "cd" * 32), ("train", "ef" * 32)]
-    assert store.standings(asked) == {"ab" * 32: "done"}
+    asked = [("evaluate", record.key), ("evaluate", "cd" * 32), ("train", "ef" * 32)]
+    assert store.standings(asked) == {record.key: "done"}
     store.write(stage_record(status="failed", failure=Failure(error="E", message="no", traceback="")))
-    assert store.standing("evaluate", "ab" * 32) == "failed"
+    assert store.standing("evaluate", record.key) == "failed"
 
 
 @pytest.mark.parametrize("settings", [{"status": "done"}, {'"status": "done",': "\n"}, {"x": '\n "status": "done",\n'}])
 def test_no_text_in_a_record_passes_for_its_state(tmp_path, settings):
-    store = Store(tmp_path)
     failure = Failure(error="E", message="no", traceback='\n "status": "done",\n')
-    store.write(stage_record(status="failed", settings=settings, failure=failure))
-    assert store.standing("evaluate", "ab" * 32) == "failed"
+    store, record = Store(tmp_path), stage_record(status="failed", settings=settings, failure=failure)
+    store.write(record)
+    assert store.standing("evaluate", record.key) == "failed"
 
 
-def test_a_record_that_was_laid_out_by_others_is_read_all_the_same(tmp_path):
-    store = Store(tmp_path)
-    store.write(stage_record())
-    path = store.directory("evaluate", "ab" * 32) / "result.json"
+def test_a_record_of_old_is_read_however_it_is_laid_out_and_one_of_today_as_it_was_written_alone(tmp_path):
+    root = stored(Bench(thresholds=(0.0,), schemes=("fp32",), seeds=(0,)).build(), tmp_path / "run")
+    path = next(root.glob("evaluate/*/result.json"))
+    key, whole = path.parent.name, path.read_bytes()
+    written = Store(root).read("evaluate", key)
+    path.write_text(json.dumps(json.loads(whole)))
+    with pytest.raises(UnreadableRecordError, match="it has no digest, which every record has"):
+        Store(root).read("evaluate", key)
+    assert Store(root).standing("evaluate", key) == "unreadable"
+    without_digests(root)
     path.write_text(json.dumps(json.loads(path.read_text())))
-    assert store.standing("evaluate", "ab" * 32) == "done"
-    assert store.read("evaluate", "ab" * 32) == stage_record()
+    assert Store(root).standing("evaluate", key) == "done"
+    assert Store(root).read("evaluate", key) == written
     content = json.loads(path.read_text()) | {"schema_version": 999}
     path.write_text(json.dumps(content))
     with pytest.raises(RecordSchemaError):
-        store.standing("evaluate", "ab" * 32)
+        Store(root).standing("evaluate", key)
 
 
 def test_a_full_disk_that_a_library_in_another_language_tells_of_is_known_as_one(tmp_path):
