@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench perf docs test test-all quick whole lint style types format clean
+.PHONY: bench perf docs test test-all fuzz quick whole lint style types format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make docs      make the tables of the documentation anew and build it as a site, in site/"
 	@echo "make test      lint, types and tests"
 	@echo "make test-all  the same with the slow tests, which CI leaves out"
+	@echo "make fuzz      change configs, records and other inputs at random for as long as TIMES says: make fuzz TIMES=100"
 	@echo "make format    format the code"
 	@echo "make clean     remove the environment, caches and run directories"
 
@@ -48,6 +49,10 @@ quick: $(VENV)/.installed
 
 whole: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
+TIMES ?= 20
+fuzz: $(VENV)/.installed
+	SPARSEBENCH_FUZZ=$(TIMES) $(BIN)/python -m pytest -q tests/test_mutated_*.py
 
 lint: style types
 

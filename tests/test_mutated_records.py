@@ -153,11 +153,13 @@ def mutated(root, before, seeds, mutate):
         dice = random.Random(seed)
         path = a_file(root, dice)
         whole = path.read_bytes()
-        path.write_bytes(mutate(path, whole, dice))
-        if path.read_bytes() != whole:
-            assert check(root, path, before), f"seed {seed}: a change of {path} was not found"
-            count += 1
-        path.write_bytes(whole)
+        try:
+            path.write_bytes(mutate(path, whole, dice))
+            if path.read_bytes() != whole:
+                assert check(root, path, before), f"seed {seed}: a change of {path} was not found"
+                count += 1
+        finally:
+            path.write_bytes(whole)
     return count
 
 

@@ -36,6 +36,7 @@ ALSO_LISTED = 8
 def findings(run: Run, sections: Sequence[Section]) -> list[str]:
     """Return the warnings of a run as sentences of Markdown, the gravest first; empty where there are none."""
     return [
+        *_left_out(run),
         *_unfinished(run),
         *_without_control(sections),
         *(text for section in sections for text in _dense_oddities(section)),
@@ -49,6 +50,11 @@ def findings(run: Run, sections: Sequence[Section]) -> list[str]:
         *_fallbacks(sections),
         *_older(sections),
     ]
+
+
+def _left_out(run: Run) -> Iterator[str]:
+    for one in run.left_out:
+        yield f"The record of {escape(str(one))} is not believed and was left out. Start the run again: it is made anew."
 
 
 def trained_records(run: Run) -> dict[str, tuple[TrialResult, TrainResult]]:

@@ -108,6 +108,8 @@ def parsed(path: object, raw: bytes, adapter: TypeAdapter[Record], digest_needed
     body, right = unsealed(raw)
     if right is False:
         raise not_believed(path, ANOTHER_DIGEST)
+    if right is None and digest_needed:
+        raise not_believed(path, NO_DIGEST)
     try:
         # Taking a record apart once more, for one number that stands at its end, would take as long as reading it.
         version = SCHEMA_VERSION if body.endswith(VERSION) else json.loads(raw)["schema_version"]
@@ -118,8 +120,6 @@ def parsed(path: object, raw: bytes, adapter: TypeAdapter[Record], digest_needed
             f"{path} was written under schema version {shown(version)}; this sparsebench reads version "
             f"{SCHEMA_VERSION}. Use the sparsebench that wrote it, or give the run another name."
         )
-    if right is None and digest_needed:
-        raise not_believed(path, NO_DIGEST)
     try:
         record = adapter.validate_json(raw)
     except ValidationError as error:

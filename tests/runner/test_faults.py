@@ -46,6 +46,7 @@ def undisturbed(tmp_path_factory):
 def finish(folder, *overrides):
     done = sparsebench("run", *tiny_arguments(*overrides), "--no-report", cwd=folder)
     assert done.returncode == 0, done.stderr
+    assert not [path for path in folder.rglob(".*") if path.is_file() and path.suffix == ".part"]
     return rows(load_run(folder / "runs/tiny"))
 
 

@@ -40,7 +40,7 @@ def old_form(new, control=(0.997, 1.004)):
             **{name: new["session"][name] for name in ("id", "seed", "networks", "rounds", "seconds", "stopped")},
             **{name: new["session"][name] for name in ("precision", "band", "conditions", "in_process_because")},
             "generations": 3,
-            "control_ratio": 1.001,
+            "control_ratio": (control[0] * control[1]) ** 0.5,
             "control_low": control[0],
             "control_high": control[1],
             "valid": True,

@@ -9,6 +9,7 @@ from sparsebench.errors import RecordSchemaError, StoreError, UnreadableRecordEr
 from sparsebench.store.records import Failure
 from sparsebench.store.results import EvaluateResult, pack_bits, unpack_bits
 from sparsebench.store.run_directory import Store, load_run
+from sparsebench.store.sealing import sealed
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path):
@@ -42,7 +43,7 @@ def test_a_record_of_another_schema_version_is_refused_never_misread(tmp_path):
     content = json.loads(path.read_text())
     content["schema_version"] = 999
     del content["digest"]
-    path.write_text(json.dumps(content))
+    path.write_bytes(sealed(json.dumps(content).encode()))
     with pytest.raises(
         RecordSchemaError,
         match=r"was written under schema version 999; this sparsebench reads version \d+\. "
@@ -56,7 +57,7 @@ def test_a_record_that_is_no_json_is_refused_with_the_remedy(tmp_path):
     record = stage_record()
     store.write(record)
     (store.directory("evaluate", record.key) / "result.json").write_text('{"schema_version": 1, ')
-    with pytest.raises(UnreadableRecordError, match=r"is not believed: it is no record .*Start the run again"):
+    with pytest.raises(UnreadableRecordError, match=r"is not believed: it has no digest.*Start the run again"):
         store.read("evaluate", record.key)
 
 
