@@ -54,7 +54,7 @@ def findings(run: Run, sections: Sequence[Section]) -> list[str]:
 
 def _left_out(run: Run) -> Iterator[str]:
     for one in run.left_out:
-        yield f"The record of {escape(str(one))} is not believed and was left out. Start the run again: it is made anew."
+        yield f"The record of {escape(str(one))} is not believed and left out. Start the run again: it is made anew."
 
 
 def trained_records(run: Run) -> dict[str, tuple[TrialResult, TrainResult]]:
