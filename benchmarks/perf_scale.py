@@ -105,6 +105,7 @@ import sys, time
 from dataclasses import replace
 from pathlib import Path
 from sparsebench.store.run_directory import Store, load_run
+from sparsebench.store.written import stage_key
 root, source, number, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 store = Store(root)
 kinds = {"train": [], "compress": [], "evaluate": []}
@@ -118,7 +119,9 @@ records = [record for group in kinds.values() for record in group]
 start = time.perf_counter()
 for index in range(count):
     record = records[index % len(records)]
-    store.write(replace(record, key=f"{number:02}{index:06}" + record.key[8:]))
+    settings = {**record.settings, "writer": number, "index": index}
+    key = stage_key(record.stage, settings, record.parent)
+    store.write(replace(record, settings=settings, key=key))
 print(time.perf_counter() - start, flush=True)
 """
 

@@ -217,7 +217,10 @@ def _verified(found: Verification, kind: Format) -> str:
 
 
 def _options(run: Run, model: str) -> Mapping[str, Any]:
-    return next((m.get("options", {}) for m in run.record.config.get("model", ()) if m.get("name") == model), {})
+    models = run.record.config.get("model")
+    tables = [m for m in models if isinstance(m, Mapping)] if isinstance(models, list | tuple) else []
+    options = next((m.get("options") for m in tables if m.get("name") == model), None)
+    return options if isinstance(options, Mapping) else {}
 
 
 def _snippet(

@@ -18,20 +18,20 @@ def take_over(store: Store) -> None:
     """
     for folder in (store.root, store.root / ASIDE):
         clear_parts(folder)
-    raw = store.raw_run()
-    if raw is None or unsealed(raw)[1] is None:
-        run_is_there = raw is not None and store.read_run_if_any() is not None
+    asked = store.raw_run()
+    if asked is None or unsealed(asked)[1] is None:
+        run_is_there = asked is not None and store.read_run_if_any() is not None
         places = [(kind, key) for kind in PARENTS for key in sorted(store.keys(kind))]
-        contents = {place: content for place in places if (content := store.raw(*place)) is not None}
-        bare = [unsealed(content)[1] is None for content in contents.values()]
+        # What they hold is not kept meanwhile: there may be tens of thousands of them.
+        bare = {place: unsealed(raw)[1] is None for place in places if (raw := store.raw(*place)) is not None}
         # Either nothing has a digest, or a process was killed on its way through them; any other record without one was
         # changed since, and is not believed.
-        if all(bare) or (run_is_there and bare == sorted(bare)):
-            for (kind, key), content in contents.items():
-                if unsealed(content)[1] is None:
-                    _seal(store, store.directory(kind, key) / RESULT, content)
-        if run_is_there and raw is not None:
-            _seal(store, store.root / RUN, raw)
+        in_order = list(bare.values()) == sorted(bare.values())
+        if all(bare.values()) or (run_is_there and in_order):
+            for kind, key in (place for place, is_bare in bare.items() if is_bare):
+                _seal(store, store.directory(kind, key) / RESULT, store.raw(kind, key) or b"")
+        if run_is_there and asked is not None:
+            _seal(store, store.root / RUN, asked)
     store.takes_over()
 
 
