@@ -9,6 +9,7 @@ import pytest
 import torch
 from image_files import write_images
 from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from sparsebench.data import archives, decoding, fingerprint, load_splits, reading
@@ -233,6 +234,18 @@ def test_an_archive_is_taken_apart_anew_where_what_came_of_it_was_changed(tmp_pa
     assert load_splits(archive).samples == before
 
 
+FORMS = {
+    "fewer images": lambda images: images[1:],
+    "no images": lambda images: images.reshape(-1),
+    "other channels": lambda images: np.concatenate([images, images], axis=1),
+    "other numbers": lambda images: images.astype(np.int64),
+    "half a float": lambda images: images.astype(np.float16),
+    "beyond white": lambda images: images.astype(np.float32) + 2,
+    "no numbers": lambda images: np.full(images.shape, np.nan, np.float32),
+}
+"""What files hold whose digests are their own, and which no images of these can be."""
+
+
 def tampered(kept, how):
     images = load_file(kept)
     if how == "another pixel":
@@ -243,11 +256,16 @@ def tampered(kept, how):
         kept.write_bytes(kept.read_bytes()[:-5])
     elif how == "of other files":
         save_file({"images": images["images"][::-1].copy()}, kept, {"made_of": "0" * 64, "sha256": "0" * 64})
+    elif how in FORMS:
+        with safe_open(kept, framework="np") as file:
+            made_of = file.metadata()["made_of"]
+        other = np.ascontiguousarray(FORMS[how](images["images"]))
+        save_file({"images": other}, kept, {"made_of": made_of, "sha256": decoding._digest_of(other)})
     else:
         kept.write_bytes(b"")
 
 
-@pytest.mark.parametrize("how", ["another pixel", "cut off", "of other files", "empty"])
+@pytest.mark.parametrize("how", ["another pixel", "cut off", "of other files", "empty", *FORMS])
 def test_what_was_decoded_is_checked_before_it_is_used_and_made_anew(folder, monkeypatch, cache, how):
     monkeypatch.setattr(decoding, "_WORTH_KEEPING", 20)
     wanted = read(folder)
