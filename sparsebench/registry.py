@@ -17,7 +17,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from sparsebench.errors import SparsebenchError, UnknownNameError, own_code
+from sparsebench.errors import SparsebenchError, UnknownNameError
+from sparsebench.user_code import own_code
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 
 from sparsebench import load_run
 from sparsebench.data import load_splits
-from sparsebench.errors import DataError, Ending, ModelError, UserCodeError, own_code
+from sparsebench.errors import DataError, Ending, ModelError, UserCodeError
 from sparsebench.models import build_model, check_outputs
 from sparsebench.registry import import_reference
+from sparsebench.user_code import own_code
 
 OWN = """
     import json, os, sys
@@ -175,7 +176,7 @@ def test_interrupts_and_errors_of_ours_pass_as_they_are(error):
 
 
 def test_what_no_line_of_a_users_own_has_a_part_in_stays_as_it_is():
-    code = "import json\nfrom sparsebench.errors import own_code\nwith own_code(('model', None)): json.loads('{')"
+    code = "import json\nfrom sparsebench.user_code import own_code\nwith own_code(('model', None)): json.loads('{')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1].startswith("json.decoder.JSONDecodeError: Expecting property name")
 

@@ -17,7 +17,8 @@ import typer
 from sparsebench.cli.conventions import RUNS_DIR, TRIALS_FAILED, USAGE, RunArgument, RunsDir, directory_of
 from sparsebench.cli.finished import compare, export, pick, time_command, track
 from sparsebench.cli.terminal import harmless_output
-from sparsebench.errors import SHOWS_TRACEBACKS, SparsebenchError, printable
+from sparsebench.errors import SparsebenchError, printable
+from sparsebench.user_code import SHOWS_TRACEBACKS
 
 TRACEBACK = "--traceback"
 

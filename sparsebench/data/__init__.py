@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.errors import DataError, own_code
+from sparsebench.errors import DataError
 from sparsebench.registry import DATASETS, import_reference
+from sparsebench.user_code import own_code
 
 if TYPE_CHECKING:
     from torch import Tensor

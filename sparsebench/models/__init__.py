@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.errors import ModelError, SparsebenchError, own_code, where_in_own_code
+from sparsebench.errors import ModelError, SparsebenchError
 from sparsebench.models.as_built import plain
 from sparsebench.registry import MODELS
+from sparsebench.user_code import own_code, where_in_own_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

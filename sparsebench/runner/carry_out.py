@@ -17,7 +17,6 @@ from sparsebench.errors import (
     UnreachedWarning,
     UnreadableRecordError,
     UserCodeError,
-    own_code,
     printable,
 )
 from sparsebench.runner.plan import Stage
@@ -29,6 +28,7 @@ from sparsebench.store.records import PARENTS, Failure, StageRecord
 from sparsebench.store.run_directory import Store
 from sparsebench.store.written import digest_of
 from sparsebench.trust import own_of
+from sparsebench.user_code import own_code
 
 if TYPE_CHECKING:
     from sparsebench.runner.stages.workbench import Outcome, Workbench

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig
-from sparsebench.errors import own_code
 from sparsebench.runner.carry_out import forget, workbench
 from sparsebench.runner.crowding import crowding
 from sparsebench.runner.executors import Executor
@@ -17,6 +16,7 @@ from sparsebench.runner.sharing.waiting import Gate
 from sparsebench.runner.tasks import Event, Noted, Said, Setup, Started, Task, Timed, Trained
 from sparsebench.runner.watcher import Watcher
 from sparsebench.store.run_directory import Store
+from sparsebench.user_code import own_code
 
 
 class Driver:

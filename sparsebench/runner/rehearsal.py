@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from sparsebench.data import Splits
-from sparsebench.errors import OutputsWarning, SparsebenchError, TrainingError, hard_exits_raised, own_code, reason
+from sparsebench.errors import OutputsWarning, SparsebenchError, TrainingError, reason
 from sparsebench.models import check_outputs
 from sparsebench.models.as_built import is_lazy, materialise
 from sparsebench.runner.facts import own_of
@@ -19,6 +19,7 @@ from sparsebench.runner.stages import Workbench
 from sparsebench.runner.stages.inputs import few, first_call, seed_everything, unsteady
 from sparsebench.runner.stages.train import train_by
 from sparsebench.training.contract import apply_settings, check_evaluated
+from sparsebench.user_code import hard_exits_raised, own_code
 
 PREFIX = "sparsebench-check-"
 """With this begins the name of the folder in which a rehearsal saves what it trained."""

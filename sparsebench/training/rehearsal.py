@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from sparsebench.errors import ContractError, SparsebenchError, UserCodeError, own_code
+from sparsebench.errors import ContractError, SparsebenchError, UserCodeError
 from sparsebench.training.loaders import SPLITS
+from sparsebench.user_code import own_code
 
 SAMPLES = 8
 _FEATURES, _BATCH = 4, 2
