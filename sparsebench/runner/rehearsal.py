@@ -14,11 +14,11 @@ from sparsebench.data import Splits
 from sparsebench.errors import OutputsWarning, SparsebenchError, TrainingError, reason
 from sparsebench.models import check_outputs
 from sparsebench.models.as_built import is_lazy, materialise
-from sparsebench.runner.facts import own_of
 from sparsebench.runner.stages import Workbench
 from sparsebench.runner.stages.inputs import few, first_call, seed_everything, unsteady
 from sparsebench.runner.stages.train import train_by
 from sparsebench.training.contract import apply_settings, check_evaluated
+from sparsebench.trust import own_of
 from sparsebench.user_code import hard_exits_raised, own_code
 
 PREFIX = "sparsebench-check-"
