@@ -109,7 +109,8 @@ class Backend(Offer, Protocol):
         """Bring ``net`` into the format of ``scheme``.
 
         Args:
-            net: the trained float network; it is left as it is.
+            net: the trained float network; it is left as it is. What is made of it may be kept by its attribute
+                ``built_of``, which tells it, and the code that built it, from all others; it need not have one.
             scheme: a scheme that this backend offers.
             example: positional arguments of one forward pass, on the CPU.
             batches: the calibration batches; they are recorded when they are first asked for, so that a scheme that
