@@ -610,11 +610,24 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+def int8_network():
+    """A network in int8 by PT2E, which calls operators that a library registers, and its inputs."""
+    pytest.importorskip("torchao")
+    from sparsebench.backends.inductor import quantization
+
+    inputs = (torch.randn(2, 1, 8, 8),)
+    prepared = quantization.prepare(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()).eval(), inputs)
+    prepared(*inputs)
+    return quantization.convert(prepared)[0], inputs
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "int8"])
 def test_what_is_written_anew_computes_the_same_bits(name):
-    network, inputs = NETWORKS[name]
+    network, inputs = NETWORKS[name] if name in NETWORKS else int8_network()
     flat = torch.utils._pytree.tree_map(lambda _: {0: Dim("batch", min=1)}, inputs)
-    program = torch.export.export(network.eval(), inputs, dynamic_shapes=flat if name != "branches" else None)
+    program = torch.export.export(
+        network if name == "int8" else network.eval(), inputs, dynamic_shapes=flat if name != "branches" else None
+    )
     saved = io.BytesIO()
     torch.export.save(program, saved)
     written, _ = rewrite(saved.getvalue())

@@ -24,45 +24,50 @@ subtract tan tanh tanhshrink threshold true_divide trunc where xlogy zero
 
 _OVER_DIMENSIONS = """
 _log_softmax _softmax all amax amin aminmax any argmax argmin argsort bincount bucketize cosine_similarity
-count_nonzero cross cummax cummin cumprod cumsum diff dist histc kthvalue linalg_norm linalg_vector_norm log_softmax
-logcumsumexp logsumexp max mean median min mode nanmean nanmedian nansum norm pairwise_distance prod renorm softmax
-softmin sort std std_mean sum topk trapz unique_consecutive unique_dim var var_mean
+count_nonzero cov cross cummax cummin cumprod cumsum diff dist histc isin kthvalue linalg_norm linalg_vector_norm
+log_softmax logcumsumexp logsumexp max mean median min mode nanmean nanmedian nanquantile nansum norm
+pairwise_distance prod quantile renorm searchsorted softmax softmin sort std std_mean sum topk trapz
+unique_consecutive unique_dim var var_mean
 """
 
 _SHAPES = """
 _reshape_alias _to_copy _unsafe_view adjoint alias alias_copy as_strided atleast_1d atleast_2d atleast_3d block_diag
 broadcast_tensors broadcast_to cat channel_shuffle chunk clone column_stack combinations concat concatenate
 constant_pad_nd contiguous copy detach diag diag_embed diagonal dstack expand expand_as expand_copy flatten flip
-fliplr flipud gather hsplit hstack index index_add index_copy index_fill index_put index_select lift_fresh
-lift_fresh_copy mH mT masked_scatter masked_select meshgrid moveaxis movedim narrow nonzero numpy_T one_hot pad
-permute permute_copy pixel_shuffle pixel_unshuffle ravel reflection_pad1d reflection_pad2d reflection_pad3d repeat
-repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape reshape_as resolve_conj resolve_neg
-roll rot90 row_stack scatter scatter_add scatter_reduce select select_copy select_scatter slice slice_copy
-slice_scatter split split_with_sizes squeeze squeeze_copy stack swapaxes swapdims t t_copy take take_along_dim
-tensor_split tile to transpose transpose_copy tril triu type_as unbind unflatten unfold unsafe_chunk unsafe_split
-unsqueeze unsqueeze_copy view view_as view_as_complex view_as_real view_copy vsplit vstack
+fliplr flipud gather hsplit hstack index index_add index_copy index_fill index_put index_reduce index_select
+lift_fresh lift_fresh_copy mH mT masked_scatter masked_select meshgrid moveaxis movedim narrow nonzero numpy_T
+one_hot pad permute permute_copy pixel_shuffle pixel_unshuffle ravel reflection_pad1d reflection_pad2d
+reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape reshape_as
+resolve_conj resolve_neg roll rot90 row_stack scatter scatter_add scatter_reduce select select_copy select_scatter
+slice slice_copy slice_scatter split split_with_sizes squeeze squeeze_copy stack swapaxes swapdims t t_copy take
+take_along_dim tensor_split tile to transpose transpose_copy tril triu type_as unbind unflatten unfold unsafe_chunk
+unsafe_split unsqueeze unsqueeze_copy view view_as view_as_complex view_as_real view_copy vsplit vstack
 """
 
 _MADE = """
-arange bernoulli empty empty_like empty_permuted empty_strided eye full full_like linspace logspace new_empty
-new_full new_ones new_zeros normal_functional ones ones_like rand rand_like randint randn randn_like scalar_tensor
+arange bartlett_window bernoulli blackman_window complex empty empty_like empty_permuted empty_strided eye
+fft_fftfreq fft_rfftfreq full full_like hamming_window hann_window linspace logspace new_empty new_full new_ones
+new_zeros normal_functional ones ones_like polar rand rand_like randint randint_like randn randn_like scalar_tensor
 tril_indices triu_indices zeros zeros_like
 """
 
 _LAYERS = """
-_adaptive_avg_pool2d _adaptive_avg_pool3d _conv_depthwise2d _convolution _embedding_bag _native_batch_norm_legit
-_native_batch_norm_legit_functional _native_batch_norm_legit_no_training _scaled_dot_product_flash_attention_for_cpu
-_upsample_nearest_exact1d _upsample_nearest_exact2d _weight_int8pack_mm adaptive_avg_pool1d adaptive_avg_pool2d
-adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d addbmm addmm addmv addr
-affine_grid_generator avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bilinear bmm cdist chain_matmul col2im
-conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d convolution dot einsum embedding
-embedding_bag fft_fft fft_fft2 fft_ifft fft_irfft fft_irfft2 fft_rfft fft_rfft2 grid_sampler grid_sampler_2d
-grid_sampler_3d group_norm gru gru_cell im2col inner instance_norm kron layer_norm linalg_vecdot linear
-local_response_norm lstm lstm_cell matmul matrix_exp max_pool1d max_pool2d max_pool2d_with_indices max_pool3d
-max_pool3d_with_indices max_unpool2d mm multi_dot mv native_batch_norm native_group_norm native_layer_norm outer
-rms_norm rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell scaled_dot_product_attention tensor_dot tensordot trace
-upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d
-upsample_trilinear3d vdot
+_adaptive_avg_pool2d _adaptive_avg_pool3d _conv_depthwise2d _convolution _embedding_bag _fft_c2c _fft_c2r _fft_r2c
+_native_batch_norm_legit _native_batch_norm_legit_functional _native_batch_norm_legit_no_training _safe_softmax
+_scaled_dot_product_attention_math _scaled_dot_product_flash_attention_for_cpu _upsample_bicubic2d_aa
+_upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _weight_int8pack_mm adaptive_avg_pool1d
+adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d addbmm addmm
+addmv addr affine_grid_generator avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bilinear binary_cross_entropy
+binary_cross_entropy_with_logits bmm cdist chain_matmul col2im conv1d conv2d conv3d conv_tbc conv_transpose1d
+conv_transpose2d conv_transpose3d convolution cross_entropy_loss dot einsum embedding embedding_bag fft_fft fft_fft2
+fft_fftn fft_fftshift fft_hfft fft_ifft fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn fft_rfft
+fft_rfft2 fft_rfftn grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell huber_loss im2col inner
+instance_norm istft kl_div kron l1_loss layer_norm linalg_cross linalg_det linalg_inv linalg_matrix_norm
+linalg_solve linalg_vecdot linear local_response_norm lstm lstm_cell matmul matrix_exp max_pool1d max_pool2d
+max_pool2d_with_indices max_pool3d max_pool3d_with_indices max_unpool2d mm mse_loss multi_dot mv native_batch_norm
+native_group_norm native_layer_norm nll_loss outer rms_norm rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell
+scaled_dot_product_attention smooth_l1_loss stft tensor_dot tensordot trace upsample_bicubic2d upsample_bilinear2d
+upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d vdot
 """
 
 _OF_SIZES = """
