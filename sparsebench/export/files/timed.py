@@ -71,8 +71,8 @@ def open_files(
         try:
             with _explained():
                 inputs = _format(path).read_inputs(path)
-            feeds, wrong = feeds_for(inputs, batch, shapes)
-            wrong = wrong or refuse_too_much(feeds)
+                feeds, wrong = feeds_for(inputs, batch, shapes)
+                wrong = wrong or refuse_too_much(feeds)
         except SparsebenchError as error:
             wrong, feeds = [str(error)], ()
         problems += [f"{path}: {problem}" for problem in wrong]
