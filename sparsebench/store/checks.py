@@ -83,9 +83,10 @@ def _(result: SensitivityResult) -> Iterator[str]:
 
 @_faults.register
 def _(result: MeasureResult) -> Iterator[str]:
-    speedups: tuple[SpeedupResult | ControlResult | None, ...]
-    speedups = (result.against, result.against_eager, *result.session.controls)
-    for found in filter(None, speedups):
+    speedups: list[SpeedupResult | ControlResult] = [result.against, *result.session.controls]
+    if result.against_eager:
+        speedups.append(result.against_eager)
+    for found in speedups:
         if not found.low * (1 - ROUNDING) <= found.speedup <= found.high * (1 + ROUNDING):
             yield f"a speedup {found.speedup:g} is outside of its interval [{found.low:g}, {found.high:g}]"
     if result.p95_ms > result.p99_ms * (1 + ROUNDING):

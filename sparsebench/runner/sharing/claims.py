@@ -84,7 +84,7 @@ class Claims:
         """Return who is at a stage, for a person to read; None where nobody is, or who it is cannot be told."""
         found = _read(self._path(stage))
         owner = _owner(found[0]) if found else None
-        return owner and f"process {owner.pid} on {owner.host}"
+        return f"process {owner.pid} on {owner.host}" if owner else None
 
     def close(self) -> None:
         """Give all claims back and stop touching them."""
