@@ -16,6 +16,7 @@ from sparsebench.runner.graph import stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.runner.planner import make_plan, plan_sensitivity
 from sparsebench.runner.repair import UNREADABLE, set_aside, settle, still_open
+from sparsebench.runner.sharing.claims import clear_claims
 from sparsebench.runner.sharing.shards import Shard, part_of
 from sparsebench.runner.watcher import Watcher
 from sparsebench.store.environment import describe_environment, moved
@@ -178,6 +179,7 @@ def _drive(
             driver.prepare()
             if driver.is_needed and not number:
                 store.clear_parts()
+                clear_claims(store)
                 note_start(store.root, started_at)
             driver.carry_out(() if number else (*begin(driver.threads), *driver.crowding))
         settle(store)

@@ -10,10 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from handmade import stage_record
 
 from sparsebench.errors import StoreError
 from sparsebench.runner.plan import Stage
-from sparsebench.runner.sharing.claims import CLAIM, UNWRITTEN_SECONDS, Claims, machine
+from sparsebench.runner.sharing.claims import CLAIM, UNWRITTEN_SECONDS, Claims, clear_claims, machine
 from sparsebench.store.run_directory import Store
 
 
@@ -262,3 +263,17 @@ def test_no_claim_is_made_through_a_link_out_of_the_run_directory(store, driver,
     with pytest.raises(StoreError, match="is reached through a link that leads elsewhere"):
         driver.take([stage()])
     assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_claims_that_nobody_will_give_back_go_and_those_of_living_processes_stay(store, driver, takers):
+    (dead,), (keys,) = takers(processes=1, stages=3)
+    dead.kill()
+    dead.wait()
+    record = stage_record()
+    store.write(record)
+    done = Stage(kind="evaluate", key=record.key, parent=None, settings={}, label="")
+    assert driver.take([stage("a"), done])
+    far = claimed_elsewhere(store, "b")
+    clear_claims(store)
+    assert len(keys) == 3
+    assert sorted(store.root.rglob("*claim*")) == sorted([claim_file(store, "a"), far])

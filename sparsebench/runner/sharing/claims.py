@@ -26,6 +26,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from sparsebench.runner.plan import Stage
 from sparsebench.store.disk import clear_the_way, content_and_change, disk, inside
 from sparsebench.store.fields import Count, Text
+from sparsebench.store.records import PARENTS
 from sparsebench.store.run_directory import Store
 
 CLAIM = "claim.json"
@@ -173,6 +174,19 @@ class Claims:
                 # A claim that cannot be touched, for its disk is away, is at worst taken over.
                 with contextlib.suppress(OSError):
                     os.utime(path)
+
+
+def clear_claims(store: Store) -> None:
+    """Remove claims that nobody will give back: of killed drivers, and on stages that are done."""
+    for kind in PARENTS:
+        for key in store.keys(kind):
+            folder = store.directory(kind, key)
+            for path in (folder / CLAIM, folder / f".{CLAIM}"):
+                found = _read(path)
+                if found and (_owner_lives(found[0]) is False or store.standing(kind, key) == "done"):
+                    with contextlib.suppress(OSError):
+                        clear_the_way(path)
+                        path.unlink(missing_ok=True)
 
 
 @cache
