@@ -1,18 +1,16 @@
-"""All that is used of torch.ao, which torch will drop: int8 by layers, by torch.fx, and by an author's marks.
+"""Networks turned into int8 by torch.ao, which torch will drop: int8 by layers, by torch.fx, and by an author's marks.
 
 Dynamic int8 replaces layer after layer, without a trace. Static int8 follows the QuantStub and DeQuantStub of a network
 whose author marked what is to be quantized; any other is traced by torch.fx, which finds by itself where to.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic, quantized
-from torch.ao.nn.intrinsic.qat import freeze_bn_stats, update_bn_stats
 from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 from torch.ao.quantization import quantize_fx
 from torch.fx import GraphModule
@@ -42,13 +40,6 @@ DYNAMIC_LAYERS: Layers = (
 RECURRENT_LAYERS: Layers = (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 
 OBSERVERS: Layers = (ao.ObserverBase, ao.FakeQuantizeBase)
-
-NORMS_HELD_AFTER = 0.5
-"""Share of the training steps after which the running statistics of batch norms stay as they are, so that the weights
-learn with the statistics that will be folded into them. Torchvision's references hold them after 3 of 8 epochs."""
-
-RANGES_HELD_AFTER = 0.75
-"""Share of the training steps after which the ranges of the activations stay as they are; 4 of 8 epochs there."""
 
 _TAKE_FLOAT = (nn.RNNBase, nn.RNNCellBase, RNNBase, RNNCellBase, quantized.dynamic.Linear)
 
@@ -233,48 +224,6 @@ def dequantize_before_float(net: nn.Module) -> nn.Module:
         if isinstance(module, _TAKE_FLOAT):
             module.register_forward_pre_hook(_dequantize)
     return net
-
-
-@contextmanager
-def settling(prepared: nn.Module, steps: int) -> Iterator[nn.Module]:
-    """Let the ranges and the batch norms of a network under quantization-aware training come to rest.
-
-    Ranges are learned in training mode alone, so that validation data has no part in them.
-
-    Args:
-        prepared: a network with fake quantization, about to be trained.
-        steps: training steps in all, that is forward passes in training mode.
-
-    Yields:
-        ``prepared`` itself.
-    """
-    hook = prepared.register_forward_pre_hook(_Schedule(prepared, steps))
-    try:
-        yield prepared
-    finally:
-        hook.remove()
-
-
-class _Schedule:
-    """Counts the training steps of a network, and switches what is learned in them."""
-
-    def __init__(self, prepared: nn.Module, steps: int) -> None:
-        self.norms_held_from = max(1, round(NORMS_HELD_AFTER * steps))
-        self.ranges_held_from = max(1, round(RANGES_HELD_AFTER * steps))
-        self.step, self.learning = 0, True
-        prepared.apply(update_bn_stats)
-
-    def __call__(self, net: nn.Module, inputs: Any) -> None:  # noqa: ARG002 # the signature of a hook
-        learning = net.training and self.step < self.ranges_held_from
-        if learning != self.learning:
-            self.learning = learning
-            for module in net.modules():
-                if isinstance(module, ao.FakeQuantizeBase):
-                    module.enable_observer(learning)
-        if net.training:
-            if self.step == self.norms_held_from:
-                net.apply(freeze_bn_stats)
-            self.step += 1
 
 
 def _default_settings(trains: bool) -> ao.QConfigMapping:
