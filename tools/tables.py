@@ -146,7 +146,10 @@ def _speedup(own: Mapping[str, Any] | None) -> str:
 
 
 def _drop(drop: Mapping[str, Any] | None) -> str:
-    return f"{decimal(drop['pp'])} {limits(drop['low_pp'], drop['high_pp'])}" if drop else DASH
+    if not drop:
+        return DASH
+    found = drop.get("these_networks", drop)  # Reports of earlier versions have one interval.
+    return f"{decimal(drop['pp'])} {limits(found['low_pp'], found['high_pp'])}"
 
 
 def _made_on(data: Mapping[str, Any], point: Mapping[str, Any], several: bool, latency: Mapping[str, Any]) -> str:

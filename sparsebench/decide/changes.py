@@ -4,19 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sparsebench.decide.matching import Group
 from sparsebench.decide.metric import Change, Metric
 from sparsebench.decide.speed_changes import medians, tails
-from sparsebench.points.drops import Correctness, mean_drop
+from sparsebench.points.drops import Correctness, drops_of, scored
 from sparsebench.points.rows import exact_value
-from sparsebench.statistics.accuracy import p_from_limits, sign_flip_test
 from sparsebench.statistics.spread import geometric_mean, mean
-from sparsebench.statistics.verdicts import holm
+from sparsebench.statistics.verdicts import LEVEL, holm
 from sparsebench.store.records import TrialResult
-from sparsebench.store.results import EvaluateResult
 from sparsebench.wording.numbers import BYTES, PERCENT, POINTS, Dimension
 
 
@@ -29,51 +24,69 @@ def every_change(groups: Sequence[Group], metric: Metric, band: float) -> tuple[
         band: relative differences of speedups up to this fraction do not matter.
     """
     found = [tuple(metric.changes(group)) for group in groups]
-    tests = [change.p_value for changes in found for change in changes if change.p_value is not None]
+    # Where nothing differs nothing can be found, neither rightly nor by chance.
+    count = sum(change.p_value is not None and not change.same for changes in found for change in changes)
     if metric.together is not None:
-        return tuple(tuple(metric.together(group, max(1, len(tests)), band)) for group in groups)
-    p_values = iter(holm(tests).tolist())
+        found = [tuple(metric.together(group, max(1, count), band)) for group in groups]
+    tests = [c for changes in found for c in changes if _is_open(c) and not c.same]
+    adjusted = dict(zip(map(id, tests), holm([c.p_value for c in tests]).tolist(), strict=True))
     return tuple(
-        tuple(c if c.p_value is None else replace(c, p_adjusted=next(p_values)) for c in changes) for changes in found
+        tuple(replace(c, p_adjusted=adjusted.get(id(c), 1.0)) if _is_open(c) else c for c in changes)
+        for changes in found
     )
+
+
+def _is_open(change: Change) -> bool:
+    return change.p_value is not None and change.p_adjusted is None
 
 
 # -- accuracy, and what is known exactly or estimated once -------------------------------------------------------------
 
 
-def accuracy_drop(group: Group) -> Sequence[Change]:
-    """Return top-1 lost, with the paired interval and the exact test over test samples where both left correctness."""
-    reader = Correctness()
-    scored = [
-        (pair.before.evaluated, pair.after.evaluated, pair.same_data)
+def accuracy_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[Change]:
+    """Return top-1 lost, with its intervals for these networks and, from two seeds up, for another training.
+
+    Seeds are paired where both runs hold the same trained networks, so that only what was made of them can differ.
+    Otherwise the trainings of one run have nothing in common with those of the other but the numbers of their seeds.
+
+    Args:
+        group: the pairs of one operating point.
+        tests: changes that are judged together.
+        band: not used; accuracies have none.
+    """
+    del band
+    pairs = [
+        (before, after, pair)
         for pair in group.pairs
-        if pair.before.evaluated and pair.after.evaluated
+        if scored(before := pair.before.evaluated) and scored(after := pair.after.evaluated)
     ]
-    drop = mean_drop([found for pair in scored if (found := reader.drop(*pair))])
-    if drop is None:
+    if not pairs:
         return ()
-    if drop.paired and len({result.samples for before, after, _ in scored for result in (before, after)}) == 1:
-        # For each test sample, how many more networks classified it rightly before than after.
-        p_value = sign_flip_test(sum(_correct(reader, before) - _correct(reader, after) for before, after, _ in scored))
+    reader, same_data = Correctness(), all(pair.same_data for *_, pair in pairs)
+    if all(pair.same_training for *_, pair in pairs):
+        found = reader.joined([((1, before), (-1, after)) for before, after, _ in pairs], same_data=same_data)
     else:
-        p_value = p_from_limits(drop.pp, drop.low_pp, drop.high_pp)
+        columns = [((1, result),) for side in (0, 1) for result in (pair[side] for pair in pairs)]
+        found = reader.joined(columns, sides=2, same_data=same_data)
+    (drop,) = drops_of([found])
+    same = drop.unchanged or all(before == after for before, after, _ in pairs)
     return (
         Change(
-            before=mean(before.top1 for before, _, _ in scored),
-            after=mean(after.top1 for _, after, _ in scored),
+            before=mean(before.top1 for before, *_ in pairs),
+            after=mean(after.top1 for _, after, _ in pairs),
             change=drop.pp,
-            low=drop.low_pp,
-            high=drop.high_pp,
-            p_value=p_value,
+            low=drop.judged.low_pp,
+            high=drop.judged.high_pp,
+            p_value=drop.judged.p_value,
+            same=same,
             paired=drop.paired,
-            pairs=len(scored),
+            pairs=len(pairs),
+            over=drop.over,
+            these_networks=drop.these_networks,
+            another_training=drop.another_training,
+            finds=None if same else 100.0 * float(found.judged.reach(LEVEL / tests)),
         ),
     )
-
-
-def _correct(reader: Correctness, result: EvaluateResult) -> NDArray[np.int64]:
-    raw = (reader.bits(result) or 0).to_bytes((result.samples + 7) // 8, "big")
-    return np.unpackbits(np.frombuffer(raw, dtype=np.uint8))[: result.samples].astype(np.int64)
 
 
 def relative(value: Callable[[TrialResult], float | None], group: Group) -> Sequence[Change]:
@@ -87,7 +100,8 @@ def relative(value: Callable[[TrialResult], float | None], group: Group) -> Sequ
     if ratio is None:
         return ()
     before, after = map(mean, zip(*found, strict=True))
-    return (Change(before=before, after=after, change=ratio - 1, pairs=len(found)),)
+    same = all(one == other for one, other in found)
+    return (Change(before=before, after=after, change=ratio - 1, same=same, pairs=len(found)),)
 
 
 def sparsity_drop(group: Group) -> Sequence[Change]:
@@ -100,7 +114,8 @@ def sparsity_drop(group: Group) -> Sequence[Change]:
     if not found:
         return ()
     before, after = (sum(values) / len(found) for values in zip(*found, strict=True))
-    return (Change(before=before, after=after, change=100 * (before - after), pairs=len(found)),)
+    same = all(one == other for one, other in found)
+    return (Change(before=before, after=after, change=100 * (before - after), same=same, pairs=len(found)),)
 
 
 def _exact(name: str, *dimensions: Dimension) -> Metric:
@@ -114,7 +129,7 @@ def _peak_memory(trial: TrialResult) -> float | None:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy_drop", (POINTS,), accuracy_drop, tested=True),
+        Metric("accuracy_drop", (POINTS,), accuracy_drop, tested=True, together=accuracy_drop),
         Metric("latency_p50", (PERCENT,), medians, tested=True, timed=True, together=medians),
         Metric("latency_p95", (PERCENT,), tails, timed=True),
         _exact("size", PERCENT, BYTES),

@@ -55,6 +55,18 @@ class RunComparison:
     lost: tuple[TrialResult, ...]
     notes: tuple[str, ...]
 
+    def shown(self, each_trial: bool) -> tuple[Row, ...]:
+        """Return the rows by trial, or by operating point."""
+        return self.trials if each_trial else self.rows
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the runs have the same trials, and not one result of them differs."""
+        changes = (c for row in self.trials for name in METRICS if not METRICS[name].timed for c in row.changes[name])
+        pairs = (pair for row in self.trials for pair in row.group.pairs)
+        missing = self.only_before or self.only_after or self.lost
+        return not missing and all(c.same for c in changes) and all(pair.same_timing for pair in pairs)
+
 
 def compare_runs(before: Run, after: Run) -> RunComparison:
     """Compare the trials that two runs share.

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sparsebench.points.baselines import SeedResult
-from sparsebench.points.drops import Correctness, Drop, mean_drop
+from sparsebench.points.drops import Correctness, Drop
 from sparsebench.points.points import Point, Section
 from sparsebench.points.rows import exact_value
-from sparsebench.statistics.accuracy import p_from_limits
 from sparsebench.statistics.verdicts import LEVEL, Verdict
 from sparsebench.wording.numbers import (
     BYTES,
@@ -76,10 +75,8 @@ def _latency(section: Section, point: Point) -> Reading | None:
 
 def advantage(leader: Point, other: Point) -> Drop | None:
     """Return how much more accurate a point is than another on the same test samples, over the seeds they share."""
-    reader = Correctness()
     theirs = {seed.trial.trial.seed: seed.trial.evaluated for seed in other.seeds}
-    drops = (reader.drop(seed.trial.evaluated, theirs.get(seed.trial.trial.seed)) for seed in leader.seeds)
-    return mean_drop([drop for drop in drops if drop])
+    return Correctness().drop([(s.trial.evaluated, theirs.get(s.trial.trial.seed)) for s in leader.seeds])
 
 
 def _accuracy(_: Section, point: Point) -> Reading | None:
@@ -113,7 +110,7 @@ def _faster(section: Section, leader: Point, other: Point, _: int) -> bool:
 def _more_accurate(_: Section, leader: Point, other: Point, others: int) -> bool:
     """Whether the paired difference holds; adjusted by Bonferroni, for the leader has to beat each of the others."""
     found = advantage(leader, other)
-    return found is not None and found.pp > 0 and p_from_limits(found.pp, found.low_pp, found.high_pp) * others <= LEVEL
+    return found is not None and found.pp > 0 and found.these_networks.p_value * others <= LEVEL
 
 
 def _exact(name: str, noun: str, superlative: str, dimension: Dimension, shown: Callable[[float], str]) -> Criterion:

@@ -29,7 +29,8 @@ class Gate:
     ``evidence`` is ``significant``: the estimate is beyond the limit, and it is significant at 5 % over all rows that
     anything changed; ``estimate``: the estimate is beyond the limit; or ``certain``: the whole 95 % interval is. What
     is known exactly is beyond its limit or not, and what has no interval is judged by its estimate. A gate on latency
-    limits by how much latency may rise, 1 / (1 + the change of the speedup) − 1.
+    limits by how much latency may rise, 1 / (1 + the change of the speedup) − 1. A gate on accuracy goes by the
+    interval over another training, and where there is one seed by that for these networks.
     """
 
     text: str
@@ -72,6 +73,27 @@ class Verdicts:
         if "broken" in states:
             return "broken"
         return "open" if "open" in states or not self.rows else "kept"
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """What the intervals are over that the rows were judged by; empty for what has no such interval."""
+        return tuple(dict.fromkeys(row.change.over for row in self.rows if row.change.over))
+
+    @property
+    def finds(self) -> tuple[float, float] | None:
+        """The smallest loss that would have broken the gate, in percentage points, of its best row and its worst.
+
+        None for other metrics than accuracy, where the estimate alone decides, or where nothing changed at all.
+        """
+        changes = [row.change for row in self.rows if row.change.finds is not None]
+        limit = self.gate.limit
+        if self.gate.evidence == "significant":
+            found = [max(limit, c.finds) for c in changes if c.finds is not None]
+        elif self.gate.evidence == "certain":
+            found = [limit + (c.high - c.low) / 2 for c in changes if c.high is not None and c.low is not None]
+        else:
+            found = []
+        return (min(found), max(found)) if found else None
 
 
 def parse_gates(texts: Sequence[str], evidence: str = EVIDENCE[0]) -> tuple[Gate, ...]:
@@ -124,9 +146,7 @@ def judge(gate: Gate, comparison: RunComparison, *, each_trial: bool = False) ->
     if gate.evidence == "certain" and not metric.tested and not metric.exact:
         raise SparsebenchError(f"--fail-on {gate.text!r}: {metric.name} has no interval, so that nothing is certain.")
     rows = tuple(
-        _judge(gate, row, change)
-        for row in (comparison.trials if each_trial else comparison.rows)
-        for change in row.changes[metric.name]
+        _judge(gate, row, change) for row in comparison.shown(each_trial) for change in row.changes[metric.name]
     )
     if not rows and not metric.timed:
         raise SparsebenchError(

@@ -41,9 +41,26 @@ class Pair:
         return bool(first == second)
 
     @property
+    def same_training(self) -> bool:
+        """Whether both are made of the same trained network, weight for weight, as far as records tell."""
+        first, second = (_weights(trial) for trial in (self.before, self.after))
+        return bool(first) and first == second
+
+    @property
+    def same_timing(self) -> bool:
+        """Whether both have the same latencies of the same sessions."""
+        return self.before.timed == self.after.timed
+
+    @property
     def lost(self) -> bool:
         """Whether there was a result before and is none after."""
         return self.before.status == "done" and self.after.status != "done"
+
+
+def _weights(trial: TrialResult) -> dict[str, str]:
+    """Return the digests of the files that hold the weights of the trained network."""
+    artifacts = trial.train.artifacts if trial.train else {}
+    return {name: digest for name, digest in artifacts.items() if name.endswith(".safetensors")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sparsebench.decide.matching import Group
+from sparsebench.points.drops import Limits
 from sparsebench.points.latency import Setting
 from sparsebench.wording.numbers import Dimension
 
@@ -12,14 +13,26 @@ from sparsebench.wording.numbers import Dimension
 class Change:
     """How one metric of one group changed; None stands for what is not known.
 
-    ``before`` and ``after`` are means over seeds: a fraction, bytes, MACs, or a speedup over the baseline. ``change``
-    is percentage points lost or the relative change as a fraction, that of a speedup below 0 where the network became
-    slower, and ``low`` and ``high`` are the limits of its 95 % interval. ``p_value`` is of "nothing changed", and
-    ``p_adjusted`` the same, adjusted over all groups and settings of this metric (Holm; of speedups Bonferroni, as
-    their limits are). ``paired`` is whether the two were compared sample by sample, ``pairs`` how many seeds it is of.
-    A speedup has the batch size and threads as its ``setting``; ``said`` is the verdict on it, FASTER or SLOWER than
-    before, and ``noisy`` whether a session behind it is NOISY. ``open`` is why something could not be compared, though
-    both runs measured it.
+    Attributes:
+        before: mean over seeds: a fraction, bytes, MACs, or a speedup over the baseline; ``after`` likewise.
+        change: percentage points lost, or the relative change as a fraction; that of a speedup is below 0 where the
+            network became slower.
+        low: lower limit of its 95 % interval; ``high`` the upper one.
+        p_value: of "nothing changed". It belongs to the interval: at most 5 % where that leaves 0 out, and only there.
+        p_adjusted: the same, adjusted over all groups and settings of this metric (Holm; of speedups Bonferroni, as
+            their limits are).
+        same: whether nothing at all differs.
+        paired: whether the two were compared sample by sample.
+        setting: batch size and threads of a speedup.
+        said: the verdict on a speedup, FASTER or SLOWER than before.
+        noisy: whether a session behind it is NOISY.
+        pairs: how many seeds it is of.
+        open: why something could not be compared, though both runs measured it.
+        over: which interval of an accuracy ``low``, ``high`` and ``p_value`` are: that over ``another training``, or
+            for ``these networks`` where there is one seed.
+        these_networks: the interval over other test samples alone.
+        another_training: that over other trainings, too; None of one seed.
+        finds: the smallest loss that would be significant over all groups, in percentage points.
     """
 
     before: float | None = None
@@ -29,12 +42,17 @@ class Change:
     high: float | None = None
     p_value: float | None = None
     p_adjusted: float | None = None
+    same: bool = False
     paired: bool = False
     setting: Setting | None = None
     said: str = ""
     noisy: bool = False
     pairs: int = 0
     open: str = ""
+    over: str = ""
+    these_networks: Limits | None = None
+    another_training: Limits | None = None
+    finds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +66,8 @@ class Metric:
         tested: whether it has an interval and a test; where not, it is known exactly or is an estimate alone.
         exact: whether it is known exactly.
         timed: whether it needs a clock; its changes are those of a speedup.
-        together: the same changes with limits that hold for so many of them together, and verdicts that are read off
-            them; None where p-values are adjusted.
+        together: the same changes with what depends on how many of them are judged together: limits and verdicts of
+            speedups, the smallest loss that is found; None where nothing does.
     """
 
     name: str

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sparsebench.points.drops import Correctness, Drop, scored
+from sparsebench.points.drops import Correctness, Drop, Joined, Term, drops_of, scored
 from sparsebench.points.latency import Judge, SeedTiming
 from sparsebench.store.records import TrialResult
 
@@ -27,6 +27,14 @@ class Zeros(NamedTuple):
     after: float
     alone: float | None
     owed: float | None
+
+
+class Lost(NamedTuple):
+    """What the seeds of a point lose: against their baselines, and by interaction; None where it cannot be told."""
+
+    drop: Drop | None
+    drop_eager: Drop | None
+    interaction: Drop | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +88,13 @@ class Comparer:
     def compare(self, trial: TrialResult) -> SeedResult:
         """Return ``trial`` with its comparisons."""
         base, eager = self.baseline(trial), self.baseline(trial, EAGER)
+        drop, interaction = self._of_one(base, trial), self._terms(trial)
         size, full = (one.compressed.size if one and one.compressed else None for one in (trial, base))
         return SeedResult(
             trial=trial,
-            drop=self._correctness.drop(base.evaluated if base else None, trial.evaluated),
-            drop_eager=self._correctness.drop(eager.evaluated if eager else None, trial.evaluated),
-            interaction_pp=self._interaction_pp(trial, base),
+            drop=drop,
+            drop_eager=drop if eager is base else self._of_one(eager, trial),
+            interaction_pp=100.0 * sum(sign * result.top1 for sign, result in interaction) if interaction else None,
             file_ratio=_quotient(full.file_bytes, size.file_bytes) if full and size else None,
             deflated_ratio=_quotient(full.deflated_file_bytes, size.deflated_file_bytes) if full and size else None,
             compression_ratio=_quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
@@ -97,6 +106,21 @@ class Comparer:
             timings=self._judge.timings(trial),
         )
 
+    def _of_one(self, base: TrialResult | None, trial: TrialResult) -> Drop | None:
+        return self._correctness.drop([(base and base.evaluated, trial.evaluated)])
+
+    def over_seeds(self, groups: Iterable[Sequence[TrialResult]]) -> list[Lost]:
+        """Return what the seeds of each operating point lose together."""
+        found = [
+            (self._lost(trials), self._lost(trials, EAGER), self._interaction(trials)) for trials in map(list, groups)
+        ]
+        drops = iter(drops_of([one for three in found for one in three if one]))
+        return [Lost._make(next(drops) if one else None for one in three) for three in found]
+
+    def _lost(self, trials: Sequence[TrialResult], backend: str | None = None) -> Joined | None:
+        bases = (self.baseline(trial, backend) for trial in trials)
+        return self._correctness.lost([(b and b.evaluated, t.evaluated) for b, t in zip(bases, trials, strict=True)])
+
     def baseline(self, trial: TrialResult, backend: str | None = None) -> TrialResult | None:
         """Return dense fp32 of the same seed, on ``backend`` or the trial's own; None where there is none."""
         return self._dense_trial(trial, FP32, backend or trial.trial.backend)
@@ -106,21 +130,20 @@ class Comparer:
         batches = None if scheme == FP32 else t.calibration_batches
         return self._index.get((t.model, t.data, None, 0.0, t.seed, scheme, backend, batches))
 
-    def _interaction_pp(self, trial: TrialResult, base: TrialResult | None) -> float | None:
+    def _interaction(self, trials: Sequence[TrialResult]) -> Joined | None:
+        found = [terms for trial in trials if (terms := self._terms(trial))]
+        return self._correctness.joined(found) if found else None
+
+    def _terms(self, trial: TrialResult) -> tuple[Term, ...]:
+        """Return the accuracies that make an interaction, pruned + quantized − dense − joint; none where one lacks."""
         t = trial.trial
         if t.threshold == 0.0 or t.scheme == FP32:
-            return None
+            return ()
         pruned = self._index.get((t.model, t.data, t.pruner, t.threshold, t.seed, FP32, t.backend, None))
         quantized = self._dense_trial(trial, t.scheme, t.backend)
-        dense, joint, by_pruning, by_quantization = map(_top1, (base, trial, pruned, quantized))
-        if dense is None or joint is None or by_pruning is None or by_quantization is None:
-            return None
-        return 100.0 * ((dense - joint) - ((dense - by_pruning) + (dense - by_quantization)))
-
-
-def _top1(trial: TrialResult | None) -> float | None:
-    result = trial.evaluated if trial else None
-    return result.top1 if scored(result) else None
+        four = ((1, pruned), (1, quantized), (-1, self.baseline(trial)), (-1, trial))
+        terms = tuple((sign, r) for sign, one in four if one is not None and scored(r := one.evaluated))
+        return terms if len(terms) == len(four) else ()
 
 
 def _quotient(dense: float | None, here: float | None) -> float | None:

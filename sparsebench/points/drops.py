@@ -4,32 +4,125 @@ import base64
 import math
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple, TypeGuard
+from dataclasses import dataclass
+from typing import TypeGuard
 
-from sparsebench.statistics.accuracy import Interval, paired_difference, unpaired_difference
+import numpy as np
+
+from sparsebench.statistics.differences import Estimate, averaged, paired, unpaired
 from sparsebench.store.results import EvaluateResult
 from sparsebench.wording.numbers import DASH, decimal, limits
 
 UNPAIRED = "†"
 
+THESE_NETWORKS = "these networks"
+ANOTHER_TRAINING = "another training"
+"""What the two intervals are over: other test samples alone, or other test samples and other trainings."""
 
-class Drop(NamedTuple):
-    """Accuracy lost against a baseline, in percentage points, with its 95 % limits; positive is a loss.
 
-    ``paired`` says whether both sides left per-sample correctness, so that the interval is the paired one.
+@dataclass(frozen=True)
+class Limits:
+    """A 95 % interval in percentage points, and the p-value of "there is no difference" that belongs to it.
+
+    The p-value is at most 5 % where the interval leaves 0 out, and only there.
+    """
+
+    low_pp: float
+    high_pp: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Accuracy lost against a baseline, in percentage points, the mean over seeds; positive is a loss.
+
+    Attributes:
+        pp: the loss.
+        these_networks: the interval over other test samples, for the networks that were trained.
+        another_training: that over other test samples and other trainings, which is what a new training of the same
+            sweep may bring; None of one seed, which tells nothing of others.
+        paired: whether all sides left per-sample correctness, so that samples were compared one by one.
+        unchanged: whether not one sample is known to differ.
     """
 
     pp: float
-    low_pp: float
-    high_pp: float
+    these_networks: Limits
+    another_training: Limits | None
     paired: bool
+    unchanged: bool = False
+
+    @property
+    def judged(self) -> Limits:
+        """The interval that a decision is made by: over another training, or these networks where there is one seed."""
+        return self.another_training or self.these_networks
+
+    @property
+    def over(self) -> str:
+        """What the judged interval is over."""
+        return ANOTHER_TRAINING if self.another_training else THESE_NETWORKS
+
+    @property
+    def low_pp(self) -> float:
+        """Lower limit for these networks."""
+        return self.these_networks.low_pp
+
+    @property
+    def high_pp(self) -> float:
+        """Upper limit for these networks."""
+        return self.these_networks.high_pp
 
 
 def drop_text(drop: Drop | None) -> str:
-    """Return a drop with its interval; a dagger marks an interval that is not paired."""
-    if drop is None:
-        return DASH
-    return f"{decimal(drop.pp)} {limits(drop.low_pp, drop.high_pp)}{'' if drop.paired else UNPAIRED}"
+    """Return a drop with its interval for these networks; a dagger marks an interval that is not paired."""
+    return DASH if drop is None else f"{decimal(drop.pp)} {limits_text(drop.these_networks, drop.paired)}"
+
+
+def limits_text(found: Limits | None, is_paired: bool = True) -> str:
+    """Return an interval; a dagger marks one that is not paired, a dash stands for none."""
+    return DASH if found is None else f"{limits(found.low_pp, found.high_pp)}{'' if is_paired else UNPAIRED}"
+
+
+Term = tuple[int, EvaluateResult]
+"""What an evaluation counts with: 1, or −1 where it is subtracted."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A difference over seeds as numbers: its value, and its error for these networks and for another training."""
+
+    value: float
+    these_networks: Estimate
+    another_training: Estimate | None
+    paired: bool
+    unchanged: bool
+
+    @property
+    def judged(self) -> Estimate:
+        """What a decision is made by."""
+        return self.another_training or self.these_networks
+
+
+def drops_of(found: Sequence[Joined]) -> list[Drop]:
+    """Return differences in percentage points with their intervals, all at once, which is much faster."""
+    these = _limits([one.these_networks for one in found])
+    others = iter(_limits([one.another_training for one in found if one.another_training]))
+    return [
+        Drop(100.0 * one.value, limit, next(others) if one.another_training else None, one.paired, one.unchanged)
+        for one, limit in zip(found, these, strict=True)
+    ]
+
+
+def _limits(found: Sequence[Estimate]) -> list[Limits]:
+    placed: dict[int, Limits] = {}
+    for freedom in {one.freedom for one in found}:
+        places = [place for place, one in enumerate(found) if one.freedom == freedom]
+        centre, normal, student = np.array([[float(part) for part in found[place][:3]] for place in places]).T
+        joined = Estimate(centre, normal, student, freedom)
+        # Two pseudo-samples may carry a limit beyond what accuracies can differ by.
+        low, high = (100.0 * np.clip(limit, -1.0, 1.0) for limit in joined.limits())
+        rows = np.column_stack([low, high, joined.p_value()]).tolist()
+        placed |= {place: Limits(*row) for place, row in zip(places, rows, strict=True)}
+    return [placed[place] for place in range(len(found))]
 
 
 class Correctness:
@@ -38,18 +131,56 @@ class Correctness:
     def __init__(self) -> None:
         self._bits: dict[str, int] = {}
 
-    def drop(self, before: EvaluateResult | None, after: EvaluateResult | None, same_data: bool = True) -> Drop | None:
-        """Return top-1 lost from ``before`` to ``after``, None where one of them has no accuracy.
+    def lost(self, pairs: Sequence[tuple[EvaluateResult | None, EvaluateResult | None]]) -> Joined | None:
+        """Return top-1 lost from the first to the second, the mean over seeds, one pair each.
 
-        It is paired only with ``same_data``: both are known to have read the same samples in the same order.
+        Pairs of which one has no accuracy are left out; None where none is left.
         """
-        if not scored(before) or not scored(after):
-            return None
-        paired = self._paired(before, after) if same_data else None
-        low, high = paired or unpaired_difference(
-            before.top1 * before.samples, before.samples, after.top1 * after.samples, after.samples
-        )
-        return Drop(100.0 * (before.top1 - after.top1), 100.0 * low, 100.0 * high, paired is not None)
+        columns = [((1, a), (-1, b)) for a, b in pairs if scored(a) and scored(b)]
+        return self.joined(columns) if columns else None
+
+    def drop(self, pairs: Sequence[tuple[EvaluateResult | None, EvaluateResult | None]]) -> Drop | None:
+        """Return the same in percentage points, with its intervals."""
+        found = self.lost(pairs)
+        return drops_of([found])[0] if found else None
+
+    def joined(self, columns: Sequence[Sequence[Term]], sides: int = 1, same_data: bool = True) -> Joined:
+        """Return the mean over seeds of signed sums of accuracies, with its errors.
+
+        Args:
+            columns: the terms of each seed, all of which were scored; with two sides those of all seeds before and
+                then those of all seeds after, which are subtracted.
+            sides: 2 where the trainings before have nothing in common with those after.
+            same_data: whether all are known to have read the same samples in the same order.
+        """
+        seeds = len(columns) // sides
+        by_seed = columns
+        if sides == 2:
+            by_seed = [_minus(*both) for both in zip(columns[:seeds], columns[seeds:], strict=True)]
+        means = [sum(sign * result.top1 for sign, result in terms) for terms in columns]
+        value = (sum(means[:seeds]) - sum(means[seeds:])) / seeds
+        known = [self._signed(terms) for terms in columns]
+        bits = [one for one in known if one is not None]
+        if same_data and len(bits) == len(columns) and _samples(columns):
+            these, other = paired(_samples(columns), *_products(bits), sides)
+            unchanged = not any(_products([self._signed(terms) or []])[1][0][0] for terms in by_seed)
+            return Joined(value, these, other, True, unchanged)
+        found = [self._of_one(terms, same_data) for terms in by_seed]
+        these, other = averaged([one for one, _ in found], [means[:seeds], means[seeds:]][:sides])
+        return Joined(value, these, other, all(is_paired for _, is_paired in found), False)
+
+    def _of_one(self, terms: Sequence[Term], same_data: bool) -> tuple[Estimate, bool]:
+        """Return the difference of one seed, and whether it is paired."""
+        bits, samples = self._signed(terms), _samples([terms])
+        if same_data and bits is not None and samples:
+            return paired(samples, *_products([bits]))[0], True
+        signs, results = zip(*terms, strict=True)
+        read = [result.samples for result in results]
+        return unpaired([result.top1 * result.samples for result in results], read, signs), False
+
+    def _signed(self, terms: Sequence[Term]) -> list[tuple[int, int]] | None:
+        found = [(sign, bits) for sign, result in terms if (bits := self.bits(result)) is not None]
+        return found if len(found) == len(terms) else None
 
     def bits(self, result: EvaluateResult) -> int | None:
         """Return per-sample correctness as the bits of one integer, or None where it is not there or does not fit.
@@ -66,27 +197,28 @@ class Correctness:
         bits = self._bits[packed]
         return bits if abs(bits.bit_count() - result.top1 * result.samples) < 0.5 else None
 
-    def _paired(self, before: EvaluateResult, after: EvaluateResult) -> Interval | None:
-        first, second = self.bits(before), self.bits(after)
-        if first is None or second is None or before.samples != after.samples:
-            return None
-        both = (first & second).bit_count()
-        only_first, only_second = first.bit_count() - both, second.bit_count() - both
-        return paired_difference(both, only_first, only_second, after.samples - both - only_first - only_second)
+
+def _minus(first: Sequence[Term], second: Sequence[Term]) -> Sequence[Term]:
+    return [*first, *((-sign, result) for sign, result in second)]
+
+
+def _samples(columns: Sequence[Sequence[Term]]) -> int:
+    """Return how many samples all of them read, 0 where they differ."""
+    read = {result.samples for terms in columns for _, result in terms}
+    return read.pop() if len(read) == 1 else 0
+
+
+def _products(columns: Sequence[Sequence[tuple[int, int]]]) -> tuple[list[int], list[list[int]]]:
+    """Return the sum over samples of each column of signed bits, and of the product of any two."""
+    sums = [sum(sign * bits.bit_count() for sign, bits in terms) for terms in columns]
+    products = [[0] * len(columns) for _ in columns]
+    for i, first in enumerate(columns):
+        for j, second in enumerate(columns[: i + 1]):
+            found = sum(a * b * (one & other).bit_count() for a, one in first for b, other in second)
+            products[i][j] = products[j][i] = found
+    return sums, products
 
 
 def scored(result: EvaluateResult | None) -> TypeGuard[EvaluateResult]:
     """Whether there is an accuracy."""
     return result is not None and math.isfinite(result.top1) and result.samples > 0
-
-
-def mean_drop(drops: Sequence[Drop]) -> Drop | None:
-    """Return the drop over seeds, None where there are none.
-
-    Limits are averaged and not pooled: every seed reads the same test samples, so counting them once for each seed
-    would make the interval look narrower than it is.
-    """
-    if not drops:
-        return None
-    pp, low, high = (sum(values) / len(drops) for values in list(zip(*drops, strict=True))[:3])
-    return Drop(pp, low, high, all(drop.paired for drop in drops))

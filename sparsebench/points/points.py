@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import TypeVar
 
-from sparsebench.points.baselines import EAGER, FP32, Comparer, SeedResult, Zeros, mean_zeros
-from sparsebench.points.drops import Drop, mean_drop
+from sparsebench.points.baselines import EAGER, FP32, Comparer, Lost, SeedResult, Zeros, mean_zeros
+from sparsebench.points.drops import Drop
 from sparsebench.points.latency import Setting, Timing, joined_timings
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
 from sparsebench.store.records import Run, TrialResult, pruning_in_short
@@ -22,7 +22,8 @@ class Point:
     """One operating point over its seeds.
 
     Accuracies and sparsities are fractions, drops and the interaction percentage points. Sizes and MACs (of the trained
-    network, for one sample) are means over seeds, ratios geometric means. ``drop`` has the limits averaged over seeds.
+    network, for one sample) are means over seeds, ratios geometric means. ``interaction`` is its spread over seeds,
+    ``interaction_drop`` the same with its two intervals.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Point:
     drop_std_pp: float | None
     drop_eager: Drop | None
     interaction: Spread | None
+    interaction_drop: Drop | None
     sparsity_asked: float | None
     sparsity: Spread | None
     file_bytes: float | None
@@ -176,12 +178,11 @@ def sections(run: Run) -> tuple[Section, ...]:
     for trial in run.trials:
         grouped[trial.trial.model, trial.trial.data].append(trial)
     return tuple(
-        Section(model, data, _points(trials, comparer.compare), tuple(trials))
-        for (model, data), trials in grouped.items()
+        Section(model, data, _points(trials, comparer), tuple(trials)) for (model, data), trials in grouped.items()
     )
 
 
-def _points(trials: Sequence[TrialResult], compare: Callable[[TrialResult], SeedResult]) -> tuple[Point, ...]:
+def _points(trials: Sequence[TrialResult], comparer: Comparer) -> tuple[Point, ...]:
     backends = _in_order((t.trial.backend for t in trials), EAGER)
     schemes = _in_order((t.trial.scheme for t in trials), FP32)
     pruners = _in_order((t.trial.pruner for t in trials), None)
@@ -196,7 +197,10 @@ def _points(trials: Sequence[TrialResult], compare: Callable[[TrialResult], Seed
             t.calibration_batches or 0,
         )
 
-    return tuple(_point([compare(trial) for trial in seeds]) for _, seeds in groupby(sorted(trials, key=place), place))
+    groups = [list(seeds) for _, seeds in groupby(sorted(trials, key=place), place)]
+    lost = comparer.over_seeds(groups)
+    compared = ([comparer.compare(trial) for trial in trials] for trials in groups)
+    return tuple(map(_point, compared, lost))
 
 
 def _in_order(names: Iterable[Name], first: Name) -> list[Name]:
@@ -204,7 +208,7 @@ def _in_order(names: Iterable[Name], first: Name) -> list[Name]:
     return sorted(dict.fromkeys(names), key=lambda name: name != first)
 
 
-def _point(seeds: Sequence[SeedResult]) -> Point:
+def _point(seeds: Sequence[SeedResult], lost: Lost) -> Point:
     trials = [seed.trial for seed in seeds]
     first = trials[0].trial
     packed = [trial.compressed for trial in trials if trial.compressed]
@@ -223,10 +227,11 @@ def _point(seeds: Sequence[SeedResult]) -> Point:
         planned=len(seeds),
         top1=Spread.of(result.top1 for result in scored),
         top5=Spread.of(result.top5 for result in scored),
-        drop=mean_drop(drops),
+        drop=lost.drop,
         drop_std_pp=spread.std if (spread := Spread.of(drop.pp for drop in drops)) else None,
-        drop_eager=mean_drop([seed.drop_eager for seed in seeds if seed.drop_eager]),
+        drop_eager=lost.drop_eager,
         interaction=Spread.of(seed.interaction_pp for seed in seeds),
+        interaction_drop=lost.interaction,
         sparsity_asked=mean(result.asked_sparsity for result in trained),
         sparsity=Spread.of(result.sparsity for result in trained),
         file_bytes=mean(result.size.file_bytes for result in packed),

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sparsebench.points.baselines import zeros_row
-from sparsebench.points.drops import Drop
+from sparsebench.points.baselines import SeedResult, zeros_row
+from sparsebench.points.drops import Drop, Limits
 from sparsebench.points.latency import Timing
 from sparsebench.points.points import Point
 from sparsebench.statistics.spread import Spread
@@ -21,7 +21,7 @@ def point_row(point: Point) -> dict[str, Any]:
         **_values(point, "planned", "top1", "top5", "drop", "drop_std_pp"),
         "drop_vs_eager": _plain(point.drop_eager),
         "drop_by_seed": [{"seed": s.trial.trial.seed, **_plain(s.drop)} for s in point.seeds if s.drop],
-        "interaction_pp": _plain(point.interaction),
+        "interaction_pp": interaction_row(point),
         **_values(point, "sparsity_asked", "sparsity"),
         **_values(point, "file_bytes", "deflated_file_bytes", "payload_bytes", "flash_bytes"),
         **_values(point, "file_ratio", "deflated_ratio", "compression_ratio", "int8_fraction", "int8_mac_fraction"),
@@ -36,9 +36,30 @@ def _values(point: Point, *names: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Drop):
-        return value._asdict()
-    return asdict(value) if isinstance(value, Spread) else value
+    return asdict(value) if isinstance(value, Drop | Spread) else value
+
+
+def interaction_row(point: Point) -> dict[str, Any] | None:
+    """Return the interaction with its spread over seeds and its two intervals."""
+    found = point.interaction_drop
+    return found and {**_plain(point.interaction), **_plain(found)}
+
+
+def drop_columns(point: Point | None, seed: SeedResult | None) -> dict[str, Any]:
+    """Return drops as columns of data.csv: that of a trial, then that of its operating point over all seeds."""
+    own, joined = seed and seed.drop, point and point.drop
+    return {
+        "drop_pp": own and own.pp,
+        **_limits_columns("drop", own and own.these_networks),
+        "mean_drop_pp": joined and joined.pp,
+        **_limits_columns("mean_drop_these_networks", joined and joined.these_networks),
+        **_limits_columns("mean_drop_another_training", joined and joined.another_training),
+    }
+
+
+def _limits_columns(name: str, found: Limits | None) -> dict[str, Any]:
+    values = asdict(found) if found else {"low_pp": None, "high_pp": None, "p_value": None}
+    return {f"{name}_{key}": value for key, value in values.items()}
 
 
 def _latency(timing: Timing) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from sparsebench.points.baselines import zeros_row
 from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
-from sparsebench.points.rows import finite, identity, network_identity, point_row
+from sparsebench.points.rows import drop_columns, finite, identity, network_identity, point_row
 from sparsebench.report.costs import costs, savings, wall
 from sparsebench.report.layers import examples, networks
 from sparsebench.report.provenance import environments, facts
@@ -41,7 +41,7 @@ _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, sch
 LATENCY_COLUMNS = tuple(latency_row(_NOBODY, None, None))
 """Columns of latency.csv; they stand there even where nothing was timed."""
 
-COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None))
+COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None), *drop_columns(None, None))
 """Columns of data.csv; they stand there even where a run has no trial."""
 
 
@@ -74,9 +74,14 @@ class _Rows(io.StringIO):
 
 def trial_rows(run: Run, sections: Sequence[Section]) -> list[Row]:
     """Return one row a trial with ``COLUMNS``, with what only a comparison with the dense network tells."""
-    zeros = {id(seed.trial): seed.zeros for section in sections for point in section.points for seed in point.seeds}
+    compared = {id(seed.trial): (p, seed) for section in sections for p in section.points for seed in p.seeds}
     latencies = latencies_of(run.trials)
-    return [finite({**flat_row(trial, latencies), **zeros_row(zeros.get(id(trial)))}) for trial in run.trials]
+    rows = []
+    for trial in run.trials:
+        point, seed = compared.get(id(trial), (None, None))
+        known = {**zeros_row(seed.zeros if seed else None), **drop_columns(point, seed)}
+        rows.append(finite({**flat_row(trial, latencies), **known}))
+    return rows
 
 
 def _latencies(run: Run) -> list[Row]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from sparsebench.decide.choosing import pick
-from sparsebench.points.drops import drop_text
+from sparsebench.points.drops import Drop, drop_text, limits_text
 from sparsebench.points.latency import PeakMemory, Setting, Timing, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
 from sparsebench.statistics.spread import mean
@@ -45,8 +45,10 @@ def points_table(section: Section, points: Sequence[Point]) -> str:
             "backend": escape(point.backend),
             "top-1 % (mean ± std)": mean_percent(point.top1),
             "top-5 %": mean_percent(point.top5),
-            "drop pp [95 %]": "baseline" if point.is_baseline else drop_text(point.drop),
-            "interaction pp": decimal(point.interaction.mean if point.interaction else None),
+            "drop pp, these networks [95 %]": "baseline" if point.is_baseline else drop_text(point.drop),
+            "another training [95 %]": DASH if point.is_baseline else _another_training(point.drop),
+            "interaction pp, these networks [95 %]": drop_text(point.interaction_drop),
+            "interaction, another training [95 %]": _another_training(point.interaction_drop),
             "file kB": kilobytes(point.file_bytes),
             "× vs fp32 file": ratio(point.file_ratio),
             "deflated kB": kilobytes(point.deflated_file_bytes),
@@ -63,6 +65,10 @@ def points_table(section: Section, points: Sequence[Point]) -> str:
         for point, timing in ((point, point.timing(setting)) for point in points)
     ]
     return rows_table([{name: row[name] for name in row if optional.get(name, True)} for row in rows], TEXT)
+
+
+def _another_training(drop: Drop | None) -> str:
+    return limits_text(drop.another_training, drop.paired) if drop else DASH
 
 
 def _pruner(point: Point) -> str:

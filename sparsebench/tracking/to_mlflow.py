@@ -249,7 +249,8 @@ def _trial_entry(trial: TrialResult, compared: SeedResult | None, latencies: Lat
         metrics |= {f"{name}.batch_{m.batch_size}_threads_{m.threads}": columns[name] for name in EACH_SETTING}
     tags = {f"sparsebench.{name}": row[name] for name in TEXTS}
     if compared and compared.drop:
-        metrics |= dict(zip(("drop_pp", "drop_low_pp", "drop_high_pp"), compared.drop[:3], strict=True))
+        lost = compared.drop
+        metrics |= {"drop_pp": lost.pp, "drop_low_pp": lost.low_pp, "drop_high_pp": lost.high_pp}
     for timing in compared.timings if compared else ():
         tags[f"sparsebench.verdict.batch_{timing.setting[0]}_threads_{timing.setting[1]}"] = timing.own.said
     status = "FINISHED" if trial.status == "done" else "FAILED"

@@ -1,0 +1,181 @@
+"""The tables of a comparison: one wide table in Markdown, and three for a terminal of 100 columns."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tabulate import tabulate
+
+from sparsebench.decide.compare import Row, RunComparison
+from sparsebench.decide.metric import Change
+from sparsebench.points.drops import ANOTHER_TRAINING, THESE_NETWORKS, limits_text
+from sparsebench.points.latency import setting_text
+from sparsebench.wording.numbers import DASH, decimal, limits, percent, ratio
+from sparsebench.wording.text import clean, escape, listing, rows_table
+
+COLUMNS = 100
+"""The width that the terminal's tables keep."""
+
+LEAST = 8
+"""Columns of names are wrapped to no less."""
+
+Cells = Mapping[str, str]
+
+_TEXT = {"model", "data", "network", "scheme", "backend", "verdict"}
+
+
+def wide_table(comparison: RunComparison, each_trial: bool) -> str:
+    """Return all of a comparison as a Markdown table."""
+    rows = comparison.shown(each_trial)
+    names, times = _names(rows, each_trial, escape), _times(rows)
+    cells = (
+        {**name, **_accuracy(row), **_sizes(row), **time} for name, row, time in zip(names, rows, times, strict=True)
+    )
+    return rows_table(list(cells), _TEXT)
+
+
+def terminal_tables(comparison: RunComparison, each_trial: bool) -> list[str]:
+    """Return accuracy, sizes and latency, each a table that fits; what all rows share is said once above them."""
+    rows = comparison.shown(each_trial)
+    names, shared = _without_shared(_names(rows, each_trial, clean))
+    sizes, times = [_sizes(row) for row in rows], _times(rows)
+    parts = [f"All rows: {shared}."] if shared else []
+    parts.append(_fitted([{**name, **_accuracy(row)} for name, row in zip(names, rows, strict=True)]))
+    if any(text not in ("0.0", DASH) for size in sizes for text in size.values()):
+        parts.append(_fitted([{**name, **size} for name, size in zip(names, sizes, strict=True)]))
+    else:
+        parts.append("Sizes of files: no change.")
+    if is_timed(rows):
+        parts.append(_fitted([{**name, **time} for name, time in zip(names, times, strict=True)]))
+    return parts
+
+
+def is_timed(rows: Sequence[Row]) -> bool:
+    """Whether a latency of any row could be compared."""
+    return any(change.change is not None for row in rows for change in row.changes["latency_p50"])
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value; a dash where there is none."""
+    return DASH if p is None else "< 0.001" if p < 0.001 else decimal(p, 3)
+
+
+# -- cells -------------------------------------------------------------------------------------------------------------
+
+
+def _names(rows: Sequence[Row], each_trial: bool, text: Callable[[str], str]) -> list[Cells]:
+    """Return what tells each row from the others."""
+    several = len({row.group.spot[:2] for row in rows}) > 1
+    calibrated = len({row.group.spot.calibration_batches for row in rows} - {None}) > 1
+    found = []
+    for row in rows:
+        spot, seeds = row.group.spot, row.group.seeds
+        found.append(
+            {
+                **({"model": text(spot.model), "data": text(spot.data)} if several else {}),
+                "network": text(row.group.pruning),
+                "scheme": text(spot.scheme),
+                "backend": text(spot.backend),
+                **({"batches": str(spot.calibration_batches or "")} if calibrated else {}),
+                **({"seed": str(seeds[0])} if each_trial else {"n": str(len(seeds))}),
+            }
+        )
+    return found
+
+
+def _accuracy(row: Row) -> Cells:
+    found = row.first("accuracy_drop")
+    is_paired = found is None or found.paired
+    return {
+        "top-1 % before": percent(found.before if found else None),
+        "after": percent(found.after if found else None),
+        "drop pp": decimal(found.change if found else None),
+        f"{THESE_NETWORKS} [95 %]": limits_text(found.these_networks if found else None, is_paired),
+        f"{ANOTHER_TRAINING} [95 %]": limits_text(found.another_training if found else None, is_paired),
+        "p": p_text(found.p_value if found else None),
+    }
+
+
+def _sizes(row: Row) -> Cells:
+    return {"size %": _signed(row.first("size")), "deflated %": _signed(row.first("deflated_size"))}
+
+
+def _times(rows: Sequence[Row]) -> list[Cells]:
+    """Return the cells on latency, empty where none could be compared."""
+    if not is_timed(rows):
+        return [{} for _ in rows]
+    settings = list(dict.fromkeys(c.setting for row in rows for c in row.changes["latency_p50"]))
+    at = setting_text(settings[0]) if len(settings) > 1 else ""
+    found = []
+    for row in rows:
+        latency = row.first("latency_p50")
+        said = latency.said if latency else "baseline" if row.group.is_dense_fp32 else ""
+        found.append(
+            {
+                f"speedup{at} before": ratio(latency.before if latency else None),
+                "after ": ratio(latency.after if latency else None),
+                "change % [95 %]": _interval(latency),
+                "verdict": said or DASH,
+            }
+        )
+    return found
+
+
+def _interval(change: Change | None) -> str:
+    if change is None or change.change is None or change.low is None or change.high is None:
+        return DASH
+    return f"{decimal(100.0 * change.change)} {limits(100.0 * change.low, 100.0 * change.high)}"
+
+
+def _signed(change: Change | None) -> str:
+    if change is None or change.change is None:
+        return DASH
+    text = decimal(100.0 * change.change, 1)
+    return text if text.startswith("−") or text == "0.0" else f"+{text}"
+
+
+# -- fitting a terminal ------------------------------------------------------------------------------------------------
+
+
+def _without_shared(names: Sequence[Cells]) -> tuple[list[Cells], str]:
+    """Return names without the columns that say the same in every row, and those in words."""
+    shared = [name for name in names[0] if len(names) > 1 and len({row[name] for row in names}) == 1]
+    words = [f"{name} {names[0][name]}" if name in ("n", "seed") else names[0][name] for name in shared]
+    return [{name: row[name] for name in row if name not in shared} for row in names], listing(words)
+
+
+def _fitted(rows: Sequence[Cells]) -> str:
+    """Return a table of at most 100 columns: with headings of two lines, without accuracies before, names wrapped."""
+    table = [dict(row) for row in rows]
+    if _width(_widths(table)) > COLUMNS:
+        table = [{name: cell for name, cell in row.items() if name != "top-1 % before"} for row in table]
+    widths = _widths(table)
+    while _width(widths) > COLUMNS:
+        widest = max((name for name in widths if name in _TEXT), key=lambda name: widths[name], default="")
+        if widths.get(widest, 0) <= LEAST:
+            break
+        widths[widest] -= 1
+    headings = [_heading(name) for name in widths]
+    return tabulate(
+        [list(row.values()) for row in table],
+        headings,
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=["left" if name in _TEXT else "right" for name in widths],
+        maxcolwidths=[width if name in _TEXT else None for name, width in widths.items()],
+    )
+
+
+def _heading(name: str) -> str:
+    """Return a heading on two lines where it has several words."""
+    first, _, rest = name.partition(" ") if not name.startswith("top-1 %") else ("top-1 %", "", name[8:])
+    return f"{first}\n{rest.strip()}" if rest.strip() else first
+
+
+def _widths(rows: Sequence[Cells]) -> dict[str, int]:
+    return {
+        name: max(*(len(line) for line in _heading(name).split("\n")), *(len(row[name]) for row in rows))
+        for name in rows[0]
+    }
+
+
+def _width(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + 2 * (len(widths) - 1)

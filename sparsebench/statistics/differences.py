@@ -1,0 +1,188 @@
+"""How sure a difference between networks is: over other test samples, and over other trainings as well.
+
+What is drawn at random differs, and so do the intervals. For *these networks* only the test samples are. For *another
+training* the trainings are, too: the samples are crossed with the seeds, and each has its effect and their combination
+a third (the two-way random effects model; Scheffé 1959, "The analysis of variance", chapter 7; Owen and Eckles 2012,
+"Bootstrapping data arrays of arbitrary order", for tables of this very kind).
+
+Everything is a pure function of arrays and works on many tables at once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln, ndtr, ndtri, stdtr, stdtrit
+
+from sparsebench.statistics.verdicts import LEVEL
+
+Floats = NDArray[np.float64]
+
+_STEPS = 8
+"""Steps that find a p-value: each doubles its digits, or halves what is left."""
+
+
+class Estimate(NamedTuple):
+    """A difference whose error has two parts; arrays of the same shape.
+
+    Attributes:
+        centre: middle of the interval.
+        normal: the part of the variance that is known from many samples, so that its error is normal.
+        student: the part that is estimated from a few trainings, so that its error is Student's t; may be 0.
+        freedom: degrees of freedom of that estimate.
+    """
+
+    centre: Floats
+    normal: Floats
+    student: Floats
+    freedom: int
+
+    def reach(self, error: float = LEVEL) -> Floats:
+        """Return the half-width of the interval that misses the truth so often.
+
+        Both parts have a half-width of their own, and their squares add up ("MOVER": Zou and Donner 2008, "Construction
+        of confidence limits about effect measures"; Howe 1974). The usual way, one t with the degrees of freedom of
+        Satterthwaite 1946, misses too often at three seeds, for it believes a spread that came out small by luck.
+        """
+        squares = ndtri(1 - error / 2) ** 2 * self.normal
+        if self.freedom:
+            squares = squares + stdtrit(self.freedom, 1 - error / 2) ** 2 * self.student
+        return np.asarray(np.sqrt(squares))
+
+    def limits(self, error: float = LEVEL) -> tuple[Floats, Floats]:
+        """Return the lower and the upper limit."""
+        reach = self.reach(error)
+        return np.asarray(self.centre - reach), np.asarray(self.centre + reach)
+
+    def p_value(self) -> Floats:
+        """Return the two-sided p-value of "there is no difference".
+
+        It is the error at which the interval ends at 0, so that it is at most 5 % where the 95 % interval leaves 0 out,
+        and only there.
+        """
+        distance = np.abs(self.centre)
+        if self.freedom:
+            p = 2 * stdtr(self.freedom, -self._deviations(distance))
+        else:
+            p = 2 * ndtr(-_quotient(distance, np.sqrt(self.normal)))
+        # Rounding must not set the two against each other.
+        above = np.maximum(np.minimum(p, 1.0), np.nextafter(LEVEL, 1))
+        return np.asarray(np.where(distance > self.reach(), np.minimum(p, LEVEL), above))
+
+    def _deviations(self, distance: Floats) -> Floats:
+        """Return t with t² student + z² normal = distance², where the chance beyond z is the chance beyond t."""
+        low = _quotient(distance, np.sqrt(self.normal + self.student))  # z is never above t.
+        high = np.maximum(_quotient(distance, np.sqrt(self.student)), low)
+        low, high, goal = np.log(low + _LEAST), np.log(high + _LEAST), np.log(distance + _LEAST)
+        at = low
+        for _ in range(_STEPS):
+            t = np.exp(at)
+            z = -ndtri(np.maximum(stdtr(self.freedom, -t), _LEAST))
+            square = t**2 * self.student + z**2 * self.normal + _LEAST
+            missing = goal - np.log(square) / 2
+            low, high = np.where(missing > 0, at, low), np.where(missing > 0, high, at)
+            # Newton's step, where it stays between what was too little and what was too much.
+            slope = t * (t * self.student + z * self.normal * self._slope(t, z)) / square
+            step = at + missing / np.maximum(slope, _LEAST)
+            at = np.where((step >= low) & (step <= high), step, (low + high) / 2)
+        return np.asarray(np.exp(at))
+
+    def _slope(self, t: Floats, z: Floats) -> Floats:
+        """Return how fast z grows with t: the density of Student's t over that of the normal distribution."""
+        nu = self.freedom
+        log_constant = gammaln((nu + 1) / 2) - gammaln(nu / 2) - np.log(nu / 2) / 2
+        return np.asarray(np.exp(log_constant - (nu + 1) / 2 * np.log1p(t**2 / nu) + np.minimum(z**2, 1400) / 2))
+
+
+_FAR = 1e6
+"""Deviations beyond which nothing is told apart any more."""
+
+_LEAST = 1e-300
+"""The smallest chance that has a normal quantile."""
+
+
+def _quotient(distance: Floats, deviation: Floats) -> Floats:
+    """Return distance / deviation, which is far without any deviation."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(distance == 0, 0.0, np.minimum(distance / deviation, _FAR))
+
+
+def paired(samples: int, sums: ArrayLike, products: ArrayLike, sides: int = 1) -> tuple[Estimate, Estimate | None]:
+    """Return a mean difference for these networks and for another training, from networks that read the same samples.
+
+    A column holds a whole number for each sample: right before − right after of one seed; or, with two sides, whether
+    it is right, first of all seeds before and then of all seeds after, whose trainings have nothing in common.
+
+    For these networks the interval is that of Bonett and Price 2012, "Adjusted Wald confidence interval for a
+    difference of binomial proportions based on paired data", applied to the mean over seeds of each sample: two samples
+    are added, one that was lost and one that was gained, and the normal interval of the mean is taken. Of one seed it
+    is their interval of the fourfold table. Fagerland, Lydersen and Laake 2014 recommend it.
+
+    For another training the variance is σ²(samples) / n + (σ²(seeds) + σ²(both together) / n) / S. The second part is
+    the spread over seeds and has Student's t; the first is what is left of the variance over samples.
+
+    Args:
+        samples: n, at least 1.
+        sums: sum of each column; shape (…, columns).
+        products: sums over samples of the products of any two columns; shape (…, columns, columns).
+        sides: 1, or 2 for columns of two sets of trainings, which must be equally many.
+
+    Returns:
+        Both estimates as fractions; the second is None where a side has one column.
+    """
+    total, gram = np.asarray(sums, dtype=np.float64), np.asarray(products, dtype=np.float64)
+    seeds = total.shape[-1] // sides
+    weights = np.repeat([1.0, -1.0][:sides], seeds) / seeds
+    squares = np.einsum("...ij,i,j", gram, weights, weights)
+    centre = np.asarray(total @ weights / (samples + 2))
+    normal = np.maximum(squares + 2 - (samples + 2) * centre**2, 0.0) / (samples + 2) ** 2
+    these = Estimate(centre, np.asarray(normal), np.zeros_like(centre), 0)
+    if seeds < 2:
+        return these, None
+    spread, rest = np.zeros_like(centre), np.zeros_like(centre)
+    for side in range(sides):
+        own = slice(side * seeds, (side + 1) * seeds)
+        part = gram[..., own, own]
+        between = (total[..., own] / samples).var(axis=-1) * seeds
+        spread += between / (seeds - 1) / seeds
+        within = np.trace(part, axis1=-2, axis2=-1) - part.sum(axis=(-2, -1)) / seeds - samples * between
+        rest += np.maximum(within, 0.0) / (max(samples - 1, 1) * (seeds - 1)) / (samples * seeds)
+    shared = np.maximum(normal - rest, 0.0)
+    return these, Estimate(centre, np.asarray(shared), np.asarray(spread), sides * (seeds - 1))
+
+
+def unpaired(right: ArrayLike, samples: ArrayLike, signs: ArrayLike) -> Estimate:
+    """Return a difference of shares of independent samples, or a sum of such differences.
+
+    Two samples are added to each share, one right and one wrong (Agresti and Caffo 2000, "Simple and effective
+    confidence intervals for proportions and differences of proportions result from adding two successes and two
+    failures").
+
+    Args:
+        right: samples classified rightly, of each network; shape (networks,).
+        samples: samples that each read.
+        signs: 1 or −1 for each.
+    """
+    read = np.asarray(samples, dtype=np.float64) + 2
+    shares = (np.asarray(right, dtype=np.float64) + 1) / read
+    centre = np.asarray(shares @ np.asarray(signs, dtype=np.float64))
+    return Estimate(centre, np.asarray((shares * (1 - shares) / read).sum()), np.zeros_like(centre), 0)
+
+
+def averaged(by_seed: list[Estimate], sides: ArrayLike) -> tuple[Estimate, Estimate | None]:
+    """Return the mean over seeds where it is not known which samples the seeds share.
+
+    They may have read the same ones, so that more seeds do not make the part that is due to samples any smaller.
+
+    Args:
+        by_seed: one for each seed.
+        sides: what spreads over seeds: the differences, shape (1, seeds), or what they are of, shape (2, seeds).
+    """
+    values = np.asarray(sides, dtype=np.float64)
+    centre, normal = (np.mean([one[part] for one in by_seed], axis=0) for part in (0, 1))
+    these = Estimate(centre, normal, np.zeros_like(centre), 0)
+    seeds = values.shape[-1]
+    if seeds < 2:
+        return these, None
+    spread = values.var(axis=-1, ddof=1).sum() / seeds
+    return these, Estimate(centre, normal, np.asarray(spread), len(values) * (seeds - 1))
