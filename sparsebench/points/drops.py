@@ -116,8 +116,8 @@ def _limits(found: Sequence[Estimate]) -> list[Limits]:
     placed: dict[int, Limits] = {}
     for freedom in {one.freedom for one in found}:
         places = [place for place, one in enumerate(found) if one.freedom == freedom]
-        centre, normal, student = np.array([[float(part) for part in found[place][:3]] for place in places]).T
-        joined = Estimate(centre, normal, student, freedom)
+        parts = np.array([[float(part) for part in found[place][:4]] for place in places]).T
+        joined = Estimate(*parts, freedom)
         # Two pseudo-samples may carry a limit beyond what accuracies can differ by.
         low, high = (100.0 * np.clip(limit, -1.0, 1.0) for limit in joined.limits())
         rows = np.column_stack([low, high, joined.p_value()]).tolist()

@@ -151,12 +151,11 @@ def _notes(section: Section) -> str:
     read = " or ".join(f"{count:,}" for count in samples) or "no"
     lines = [
         "- **top-1, ±**: mean and sample standard deviation over n training seeds; – where n is 1.",
-        f"- **drop**: dense fp32 of the same seed and backend − this, in percentage points (positive: worse). The 95 % "
-        f"interval covers other test samples of the same kind than the {read} read here, for the networks trained "
-        "here: Newcombe's paired interval of each seed, limits averaged over seeds and not pooled, because every seed "
-        "reads the same samples. It does not cover other training seeds; their spread is the ±.",
-        "- **interaction**: drop − (drop by pruning alone + drop by quantization alone), mean over seeds; positive: "
-        "together they cost more than the sum.",
+        f"- **drop**: dense fp32 of the same seed and backend − this, in percentage points (positive: worse), with "
+        f"two 95 % intervals. **these networks**: over other test samples than the {read} read here. **another "
+        "training**: over other test samples and other seeds; one seed has none. Decide by the second.",
+        "- **interaction**: drop − (drop by pruning alone + drop by quantization alone), mean over seeds, with the "
+        "same two intervals; positive: together they cost more than the sum.",
         "- **file, deflated**: the saved state as it is, and after DEFLATE; zeros shrink only the latter. kB = 1000 "
         "bytes. **Compression ratio**: dense fp32 weights / (non-zero parameters × bits), without the cost of indices. "
         "Ratios are geometric means over seeds.",

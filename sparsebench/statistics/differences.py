@@ -23,31 +23,36 @@ _STEPS = 8
 
 
 class Estimate(NamedTuple):
-    """A difference whose error has two parts; arrays of the same shape.
+    """A difference with what its error is made of; arrays of the same shape.
 
     Attributes:
         centre: middle of the interval.
-        normal: the part of the variance that is known from many samples, so that its error is normal.
-        student: the part that is estimated from a few trainings, so that its error is Student's t; may be 0.
-        freedom: degrees of freedom of that estimate.
+        variance: that over other test samples, for these networks; its error is normal.
+        shared: the part of it that all trainings have in common.
+        spread: variance of the mean over seeds, which is estimated from a few trainings.
+        freedom: degrees of freedom of the spread; 0 where trainings are not drawn, so that ``variance`` is all.
     """
 
     centre: Floats
-    normal: Floats
-    student: Floats
+    variance: Floats
+    shared: Floats
+    spread: Floats
     freedom: int
 
     def reach(self, error: float = LEVEL) -> Floats:
         """Return the half-width of the interval that misses the truth so often.
 
-        Both parts have a half-width of their own, and their squares add up ("MOVER": Zou and Donner 2008, "Construction
-        of confidence limits about effect measures"; Howe 1974). The usual way, one t with the degrees of freedom of
-        Satterthwaite 1946, misses too often at three seeds, for it believes a spread that came out small by luck.
+        What all trainings share has a half-width of its own, normal, and the spread over seeds another, Student's t;
+        their squares add up ("MOVER": Howe 1974; Zou and Donner 2008, "Construction of confidence limits about effect
+        measures"). The usual way, one t with the degrees of freedom of Satterthwaite 1946, misses too often at three
+        seeds, for it believes a spread that came out small by luck. Where it did, the interval is not narrower than
+        that for these networks.
         """
-        squares = ndtri(1 - error / 2) ** 2 * self.normal
+        z, reach = ndtri(1 - error / 2), np.sqrt(self.variance) * ndtri(1 - error / 2)
         if self.freedom:
-            squares = squares + stdtrit(self.freedom, 1 - error / 2) ** 2 * self.student
-        return np.asarray(np.sqrt(squares))
+            t = stdtrit(self.freedom, 1 - error / 2)
+            reach = np.maximum(reach, np.sqrt(z**2 * self.shared + t**2 * self.spread))
+        return np.asarray(reach)
 
     def limits(self, error: float = LEVEL) -> tuple[Floats, Floats]:
         """Return the lower and the upper limit."""
@@ -61,28 +66,27 @@ class Estimate(NamedTuple):
         and only there.
         """
         distance = np.abs(self.centre)
+        p = 2 * ndtr(-_quotient(distance, np.sqrt(self.variance)))
         if self.freedom:
-            p = 2 * stdtr(self.freedom, -self._deviations(distance))
-        else:
-            p = 2 * ndtr(-_quotient(distance, np.sqrt(self.normal)))
+            p = np.maximum(p, 2 * stdtr(self.freedom, -self._deviations(distance)))
         # Rounding must not set the two against each other.
         above = np.maximum(np.minimum(p, 1.0), np.nextafter(LEVEL, 1))
         return np.asarray(np.where(distance > self.reach(), np.minimum(p, LEVEL), above))
 
     def _deviations(self, distance: Floats) -> Floats:
-        """Return t with t² student + z² normal = distance², where the chance beyond z is the chance beyond t."""
-        low = _quotient(distance, np.sqrt(self.normal + self.student))  # z is never above t.
-        high = np.maximum(_quotient(distance, np.sqrt(self.student)), low)
+        """Return t with t² spread + z² shared = distance², where the chance beyond z is the chance beyond t."""
+        low = _quotient(distance, np.sqrt(self.shared + self.spread))  # z is never above t.
+        high = np.maximum(_quotient(distance, np.sqrt(self.spread)), low)
         low, high, goal = np.log(low + _LEAST), np.log(high + _LEAST), np.log(distance + _LEAST)
         at = low
         for _ in range(_STEPS):
             t = np.exp(at)
             z = -ndtri(np.maximum(stdtr(self.freedom, -t), _LEAST))
-            square = t**2 * self.student + z**2 * self.normal + _LEAST
+            square = t**2 * self.spread + z**2 * self.shared + _LEAST
             missing = goal - np.log(square) / 2
             low, high = np.where(missing > 0, at, low), np.where(missing > 0, high, at)
             # Newton's step, where it stays between what was too little and what was too much.
-            slope = t * (t * self.student + z * self.normal * self._slope(t, z)) / square
+            slope = t * (t * self.spread + z * self.shared * self._slope(t, z)) / square
             step = at + missing / np.maximum(slope, _LEAST)
             at = np.where((step >= low) & (step <= high), step, (low + high) / 2)
         return np.asarray(np.exp(at))
@@ -116,7 +120,7 @@ def paired(samples: int, sums: ArrayLike, products: ArrayLike, sides: int = 1) -
     For these networks the interval is that of Bonett and Price 2012, "Adjusted Wald confidence interval for a
     difference of binomial proportions based on paired data", applied to the mean over seeds of each sample: two samples
     are added, one that was lost and one that was gained, and the normal interval of the mean is taken. Of one seed it
-    is their interval of the fourfold table. Fagerland, Lydersen and Laake 2014 recommend it.
+    is their interval of the fourfold table; Fagerland, Lydersen and Laake 2014 recommend it.
 
     For another training the variance is σ²(samples) / n + (σ²(seeds) + σ²(both together) / n) / S. The second part is
     the spread over seeds and has Student's t; the first is what is left of the variance over samples.
@@ -135,8 +139,8 @@ def paired(samples: int, sums: ArrayLike, products: ArrayLike, sides: int = 1) -
     weights = np.repeat([1.0, -1.0][:sides], seeds) / seeds
     squares = np.einsum("...ij,i,j", gram, weights, weights)
     centre = np.asarray(total @ weights / (samples + 2))
-    normal = np.maximum(squares + 2 - (samples + 2) * centre**2, 0.0) / (samples + 2) ** 2
-    these = Estimate(centre, np.asarray(normal), np.zeros_like(centre), 0)
+    variance = np.asarray(np.maximum(squares + 2 - (samples + 2) * centre**2, 0.0) / (samples + 2) ** 2)
+    these = Estimate(centre, variance, variance, np.zeros_like(centre), 0)
     if seeds < 2:
         return these, None
     spread, rest = np.zeros_like(centre), np.zeros_like(centre)
@@ -147,8 +151,7 @@ def paired(samples: int, sums: ArrayLike, products: ArrayLike, sides: int = 1) -
         spread += between / (seeds - 1) / seeds
         within = np.trace(part, axis1=-2, axis2=-1) - part.sum(axis=(-2, -1)) / seeds - samples * between
         rest += np.maximum(within, 0.0) / (max(samples - 1, 1) * (seeds - 1)) / (samples * seeds)
-    shared = np.maximum(normal - rest, 0.0)
-    return these, Estimate(centre, np.asarray(shared), np.asarray(spread), sides * (seeds - 1))
+    return these, Estimate(centre, variance, np.maximum(variance - rest, 0.0), spread, sides * (seeds - 1))
 
 
 def unpaired(right: ArrayLike, samples: ArrayLike, signs: ArrayLike) -> Estimate:
@@ -166,7 +169,8 @@ def unpaired(right: ArrayLike, samples: ArrayLike, signs: ArrayLike) -> Estimate
     read = np.asarray(samples, dtype=np.float64) + 2
     shares = (np.asarray(right, dtype=np.float64) + 1) / read
     centre = np.asarray(shares @ np.asarray(signs, dtype=np.float64))
-    return Estimate(centre, np.asarray((shares * (1 - shares) / read).sum()), np.zeros_like(centre), 0)
+    variance = np.asarray((shares * (1 - shares) / read).sum())
+    return Estimate(centre, variance, variance, np.zeros_like(centre), 0)
 
 
 def averaged(by_seed: list[Estimate], sides: ArrayLike) -> tuple[Estimate, Estimate | None]:
@@ -179,10 +183,10 @@ def averaged(by_seed: list[Estimate], sides: ArrayLike) -> tuple[Estimate, Estim
         sides: what spreads over seeds: the differences, shape (1, seeds), or what they are of, shape (2, seeds).
     """
     values = np.asarray(sides, dtype=np.float64)
-    centre, normal = (np.mean([one[part] for one in by_seed], axis=0) for part in (0, 1))
-    these = Estimate(centre, normal, np.zeros_like(centre), 0)
+    centre, variance = (np.asarray(np.mean([one[part] for one in by_seed], axis=0)) for part in (0, 1))
+    these = Estimate(centre, variance, variance, np.zeros_like(centre), 0)
     seeds = values.shape[-1]
     if seeds < 2:
         return these, None
-    spread = values.var(axis=-1, ddof=1).sum() / seeds
-    return these, Estimate(centre, normal, np.asarray(spread), len(values) * (seeds - 1))
+    spread = np.asarray(values.var(axis=-1, ddof=1).sum() / seeds)
+    return these, Estimate(centre, variance, variance, spread, len(values) * (seeds - 1))

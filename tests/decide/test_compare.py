@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from handmade import ENVIRONMENT, INVALID, NOISY, OUT_OF_MEMORY, SAMPLES, SPREAD, Bench, session, stored
-from scipy.stats import binomtest, ttest_ind
+from scipy.stats import norm, t, ttest_ind
 from typer.testing import CliRunner
 
 from sparsebench.cli.app import app
@@ -15,7 +15,6 @@ from sparsebench.decide.changes_text import json_text, markdown_text, table_text
 from sparsebench.decide.compare import compare_runs
 from sparsebench.decide.gates import judge, parse_gates
 from sparsebench.errors import ProblemsError, SparsebenchError
-from sparsebench.statistics.accuracy import paired_difference
 from sparsebench.store.results import pack_bits
 
 BENCH = Bench(thresholds=(0.0, 0.9), schemes=("fp32", "static"))
@@ -100,6 +99,31 @@ def test_a_run_compared_with_itself_has_not_changed():
         assert (accuracy.change, accuracy.p_adjusted, accuracy.paired, accuracy.pairs) == (0.0, 1.0, True, 3)
         assert one.first("size").change == 0.0
         assert all(change.change == pytest.approx(0) for change in one.changes["latency_p50"])
+    assert found.unchanged
+
+
+def test_a_run_compared_with_itself_says_so_in_one_line():
+    found = compare_runs(RUN, RUN)
+    assert table_text(found, [], each_trial=False) == "handmade → handmade: nothing changed in 4 points (12 trials)."
+    assert markdown_text(found, [], each_trial=False).endswith("\n\nNothing changed in 4 points (12 trials).")
+    gates = [judge(g, found) for g in parse_gates(["accuracy_drop>0.5pp"])]
+    assert table_text(found, gates, each_trial=False).endswith("ok   accuracy_drop>0.5pp: kept; 4 rows judged" + OVER)
+
+
+OVER = " by the interval over another training"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: losing(1)(t),
+        lambda t: slower(1.0001)(t),
+        lambda t: replace(t, compress=replace(t.compress, result=replace(t.compress.result, working_memory_bytes=1))),
+    ],
+    ids=["accuracy", "latency", "memory"],
+)
+def test_whatever_differs_is_no_unchanged_run(change):
+    assert not compare_runs(RUN, each(RUN, change, is_static(0.9))).unchanged
 
 
 def test_trials_of_only_one_run_are_listed_and_compared_with_nothing():
@@ -147,10 +171,66 @@ def test_accuracy_is_compared_sample_by_sample():
     one = Bench(thresholds=(0.0,), schemes=("fp32",), seeds=(0,)).build()
     found = compare_runs(each(one, with_correct(*first)), each(one, with_correct(*second)))
     (change,) = found.rows[0].changes["accuracy_drop"]
-    low, high = paired_difference(280, 20, 5, 95)
-    assert (change.change, change.low, change.high) == pytest.approx((3.75, 100 * low, 100 * high))
-    assert change.p_value == pytest.approx(binomtest(5, 25).pvalue)
+    # Bonett and Price 2012: one sample is added to each of the two cells that differ.
+    centre = 15 / 402
+    deviation = ((27 / 402 - centre**2) / 402) ** 0.5
+    reach = 1.959964 * deviation
+    assert (change.change, change.low, change.high) == pytest.approx(
+        (3.75, 100 * (centre - reach), 100 * (centre + reach))
+    )
+    assert change.p_value == pytest.approx(2 * norm.sf(centre / deviation))
     assert change.paired
+    assert (change.over, change.another_training) == ("these networks", None)
+
+
+def test_runs_that_were_trained_apart_are_two_samples_of_trainings():
+    losses = {0: 0, 1: 12, 2: 24}
+    after = each(RUN, lambda trial: losing(losses[trial.trial.seed])(trial), is_static(0.9))
+    change = row(compare_runs(RUN, after), 0.9, "static").first("accuracy_drop")
+    right = [[sum(t.evaluated.correct) / SAMPLES for t in r.trials if is_static(0.9)(t.trial)] for r in (RUN, after)]
+    spread = sum(np.var(side, ddof=1) for side in right) / 3
+    assert change.over == "another training"
+    # The spread over seeds with four degrees of freedom, and besides it what all trainings share.
+    assert change.high - change.low > 2 * 100 * t.ppf(0.975, 4) * spread**0.5
+    assert change.low < 0 < change.these_networks.low_pp
+    assert change.p_value > 0.05 > change.these_networks.p_value
+
+
+def test_seeds_are_paired_where_both_runs_hold_the_same_trained_networks():
+    def trained(trial):
+        artifacts = {"network.safetensors": f"{trial.trial.threshold}-{trial.trial.seed}"}
+        return replace(trial, train=replace(trial.train, artifacts=artifacts))
+
+    losses = {0: 3, 1: 4, 2: 5}
+    before, again = each(RUN, trained), each(RUN, lambda t: losing(2 * losses[t.trial.seed])(t), is_static(0.9))
+    own, other = (row(compare_runs(b, a), 0.9, "static") for b, a in ((before, each(again, trained)), (RUN, again)))
+    differences = [0.02 * loss / 4 for loss in losses.values()]
+    reach = t.ppf(0.975, 2) * np.std(differences, ddof=1) / 3**0.5
+    assert own.first("accuracy_drop").high - own.first("accuracy_drop").low >= 2 * 100 * reach
+    assert own.group.pairs[0].same_training
+    assert not other.group.pairs[0].same_training
+
+
+@pytest.mark.parametrize("paired", [True, False], ids=["paired", "unpaired"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=["one seed", "three seeds"])
+def test_p_and_interval_never_contradict(paired, seeds):
+    run = replace(BENCH, seeds=seeds, paired=paired).build()
+    for lost in range(0, 30, 2):
+        found = compare_runs(run, each(run, fewer(lost), is_static(0.9)))
+        change = row(found, 0.9, "static").first("accuracy_drop")
+        assert (change.p_value <= 0.05) == (change.low > 0 or change.high < 0)
+
+
+def fewer(count):
+    """A trial that loses so many samples more, whether it tells which or not."""
+
+    def change(trial):
+        if trial.evaluated.correct is not None:
+            return losing(count)(trial)
+        result = replace(trial.evaluated, top1=trial.evaluated.top1 - count / SAMPLES)
+        return replace(trial, evaluate=replace(trial.evaluate, result=result))
+
+    return change
 
 
 def test_seeds_that_lose_the_same_samples_prove_no_more_than_one():
@@ -167,10 +247,14 @@ def test_seeds_that_lose_the_same_samples_prove_no_more_than_one():
     assert three.p_value > single.p_value / 20
 
 
-def test_p_values_are_adjusted_over_all_rows():
-    found = compare_runs(RUN, each(RUN, losing(6), is_static(0.9)))
-    change = row(found, 0.9, "static").first("accuracy_drop")
-    assert change.p_adjusted == pytest.approx(min(1.0, 4 * change.p_value))
+def test_p_values_are_adjusted_over_all_rows_in_which_anything_differs():
+    found = compare_runs(RUN, each(RUN, losing(6), lambda trial: trial.scheme == "static"))
+    changes = [r.first("accuracy_drop") for r in found.rows]
+    assert [c.same for c in changes] == [True, False, True, False]
+    least = min(c.p_value for c in changes)
+    assert min(c.p_adjusted for c in changes) == pytest.approx(2 * least)
+    alone = row(compare_runs(RUN, each(RUN, losing(6), is_static(0.9))), 0.9, "static").first("accuracy_drop")
+    assert alone.p_adjusted == alone.p_value
 
 
 def test_without_per_sample_correctness_it_is_unpaired_wider_and_said_so():
@@ -380,6 +464,40 @@ def test_certainty_needs_the_whole_interval_beyond_the_limit():
     assert gate("accuracy_drop>1pp", RUN, after, evidence="certain").state == "broken"
 
 
+def test_a_gate_tells_by_which_interval_it_judged_and_what_it_could_have_found():
+    after = each(RUN, losing(4), is_static(0.9))
+    found = gate("accuracy_drop>0.5pp", RUN, after)
+    assert found.over == ("another training",)
+    change = row(compare_runs(RUN, after), 0.9, "static").first("accuracy_drop")
+    # One row changed, so that its interval need not hold together with others.
+    assert found.finds == pytest.approx(((change.high - change.low) / 2,) * 2)
+    text = table_text(compare_runs(RUN, after), [found], each_trial=False)
+    assert f"kept; 4 rows judged{OVER}; at these seeds and samples it finds drops above {found.finds[0]:.1f} pp" in text
+    assert gate("accuracy_drop>3pp", RUN, after).finds == (3.0, 3.0)
+    assert gate("accuracy_drop>3pp", RUN, after, evidence="certain").finds > (3.0, 3.0)
+    assert gate("accuracy_drop>3pp", RUN, after, evidence="estimate").finds is None
+
+
+def test_a_loss_that_a_gate_says_it_finds_breaks_it():
+    for lost in range(2, 16):
+        found = gate("accuracy_drop>0.5pp", RUN, each(RUN, losing(lost), is_static(0.9)))
+        (change,) = (one.change for one in found.rows if not one.change.same)
+        middle = (change.low + change.high) / 2
+        assert (found.state == "broken") == (middle > found.finds[0])
+
+
+def test_with_one_seed_a_gate_judges_these_networks_and_says_so():
+    run = replace(BENCH, seeds=(0,)).build()
+    after = each(run, losing(20), is_static(0.9))
+    found = gate("accuracy_drop>0.5pp", run, after)
+    assert (found.state, found.over) == ("broken", ("these networks",))
+    text = table_text(compare_runs(run, after), [found], each_trial=False)
+    assert "judged for these networks only, since one seed says nothing about another training" in text
+    assert "One seed says nothing about another training: for that, run both with two seeds or more." in " ".join(
+        text.split()
+    )
+
+
 def test_a_gain_breaks_no_gate():
     assert gate("accuracy_drop>0.5pp", each(RUN, losing(20), is_static(0.9)), RUN).state == "kept"
 
@@ -463,25 +581,42 @@ WORSE = each(each(RUN, losing(20), is_static(0.9)), slower(1.2), is_static(0.9))
 def test_the_table_says_what_changed_and_by_what_it_was_tested():
     verdicts = [judge(g, compare_runs(RUN, WORSE)) for g in parse_gates(["accuracy_drop>0.5pp", "size>1%"])]
     text = table_text(compare_runs(RUN, WORSE), verdicts, each_trial=False)
-    line = next(line for line in text.splitlines() if line.startswith("magnitude 0.9  static"))
-    assert re.search(r"92\.25 +87\.25 +5\.00 \[2\.\d\d, 7\.\d\d\] +< 0\.001", line)
-    assert re.search(r" 2\.4\d× +2\.0\d× +−16\.67 \[−16\.\d\d, −16\.\d\d\] +SLOWER$", line)
-    assert "the two runs were not timed together" in text
-    assert "p is adjusted by Holm over all rows of a metric" in text
-    assert "FAIL accuracy_drop>0.5pp: broken; 4 rows judged\n     magnitude 0.9 · static · eager: +5.00 pp [" in text
+    assert "All rows: eager and n 3." in text
+    accuracy, latency = (line for line in text.splitlines() if line.startswith("magnitude 0.9  static"))
+    intervals = r"5\.00 +\[2\.\d\d, 7\.\d\d\] +\[2\.\d\d, 7\.\d\d\] +< 0\.001"
+    assert re.search(rf"92\.25 +87\.25 +{intervals}$", accuracy)
+    assert re.search(r" 2\.4\d× +2\.0\d× +−16\.67 \[−16\.\d\d, −16\.\d\d\] +SLOWER$", latency)
+    assert "Sizes of files: no change." in text
+    assert "the runs were not timed together" in text
+    assert "Gates use p adjusted over all rows that changed (Holm)" in text
+    assert f"FAIL accuracy_drop>0.5pp: broken; 4 rows judged{OVER}; at these seeds" in text
+    assert "\n     magnitude 0.9 · static · eager: +5.00 pp [" in text
     assert "ok   size>1%: kept; 4 rows judged" in text
+
+
+@pytest.mark.parametrize("each_trial", [False, True], ids=["points", "trials"])
+@pytest.mark.parametrize("name", ["magnitude", "a_pruner_of_ones_own_with_a_very_long_name"])
+def test_a_table_fits_a_hundred_columns(name, each_trial):
+    schemes, backends = ("fp32", "weight_only", "static"), ("eager", "onnxruntime")
+    bench = replace(BENCH, schemes=schemes, backends=backends, pruners=(name,), calibrations=(10, 2000))
+    run = replace(bench, pairs=(("small_cnn", "digits"), ("lstm_classifier", "digits_rows"))).build()
+    text = table_text(compare_runs(run, each(run, lambda t: slower(1.2)(losing(20)(t)))), [], each_trial)
+    tables = [line for line in text.splitlines() if "  " in line.strip()]
+    assert max(map(len, tables)) <= 100
 
 
 def test_a_broken_gate_on_latency_says_how_much_it_rose_and_both_speedups():
     verdicts = [judge(g, compare_runs(RUN, WORSE)) for g in parse_gates(["latency_p50>5%"])]
     text = table_text(compare_runs(RUN, WORSE), verdicts, each_trial=False)
-    assert re.search(r"latency \+20\.00 % \[19\.\d\d, 20\.\d\d\], speedup 2\.48× → 2\.07×, p < 0\.001", text)
+    assert re.search(
+        r"latency \+20\.00 % \[19\.\d\d, 20\.\d\d\], speedup 2\.48× → 2\.07×, p < 0\.001 over all rows", text
+    )
 
 
 def test_markdown_puts_gates_first_and_folds_the_trials():
     verdicts = [judge(g, compare_runs(RUN, WORSE)) for g in parse_gates(["accuracy_drop>0.5pp"])]
     text = markdown_text(compare_runs(RUN, WORSE), verdicts, each_trial=False)
-    assert text.split("\n\n")[1].startswith("- ✗ accuracy_drop&#62;0.5pp: broken; 4 rows judged\n  - magnitude 0.9")
+    assert text.split("\n\n")[1].startswith("- ✗ accuracy_drop&#62;0.5pp: broken; 4 rows judged by")
     assert "<summary>Every trial (12 trials)</summary>" in text
     assert len([line for line in text.splitlines() if re.match(r"\| (dense|magnitude)", line)]) == 4 + 12
 
@@ -489,7 +624,7 @@ def test_markdown_puts_gates_first_and_folds_the_trials():
 def test_names_cannot_break_a_table_or_begin_html():
     nasty = "<b>|`x`\n[y](z)\x1b[31m"
     run = Bench(pairs=((nasty, nasty), ("b", "b")), schemes=("fp32", nasty), seeds=(0,), name=nasty).build()
-    found = compare_runs(run, run)
+    found = compare_runs(run, each(run, losing(4)))
     text = markdown_text(found, [], each_trial=False)
     assert "<b>" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -503,7 +638,15 @@ def test_json_has_rows_trials_gates_and_no_nan():
     content = json.loads(json_text(found, verdicts), parse_constant=lambda name: pytest.fail(name))
     assert (len(content["points"]), len(content["trials"])) == (4, 12)
     assert content["gates"][0]["state"] == "broken"
-    assert content["points"][3]["accuracy_drop"][0]["paired"] is True
+    assert content["gates"][0]["judged_over"] == ["another training"]
+    (change,) = content["points"][3]["accuracy_drop"]
+    assert change["paired"] is True
+    assert (change["low"], change["high"]) == (
+        change["another_training"]["low_pp"],
+        change["another_training"]["high_pp"],
+    )
+    assert set(change["these_networks"]) == {"low_pp", "high_pp", "p_value"}
+    assert content["unchanged"] is False
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from sparsebench.decide.choosing import pick
 from sparsebench.points.baselines import Comparer
 from sparsebench.points.drops import Correctness
 from sparsebench.points.points import Point, Section, sections
+from sparsebench.points.rows import point_row
 from sparsebench.report.answer import answer
 from sparsebench.report.figures.fronts import Spot, front
 from sparsebench.statistics.spread import Spread, geometric_mean
@@ -46,10 +47,53 @@ def test_a_drop_is_positive_where_accuracy_is_lost():
     assert drop.paired
 
 
-def test_limits_are_averaged_over_seeds_and_do_not_narrow_with_their_number():
-    three, one = (only_section(Bench(seeds=seeds).build()) for seeds in ((0, 1, 2), (1,)))
-    widths = [drop.high_pp - drop.low_pp for section in (three, one) if (drop := point(section, 0.9, "static").drop)]
-    assert widths[0] == pytest.approx(widths[1], rel=0.01)
+def test_seeds_that_lose_as_many_samples_are_sure_of_another_training_and_those_that_differ_are_not():
+    run = Bench().build()
+    alike = point(only_section(run), 0.9, "static").drop
+    assert alike is not None
+    assert alike.another_training is not None
+    assert alike.another_training.low_pp == pytest.approx(alike.low_pp)
+    worse = {1: 12, 2: 30}
+    after = replace(run, trials=tuple(losing(t, worse.get(t.trial.seed, 0)) for t in run.trials))
+    drop = point(only_section(after), 0.9, "static").drop
+    assert drop is not None
+    assert drop.another_training is not None
+    assert drop.another_training.low_pp < 0 < drop.low_pp
+    assert drop.another_training.p_value > 0.05 > drop.these_networks.p_value
+    assert drop.judged is drop.another_training
+
+
+def losing(trial, count):
+    """A static trial at 0.9 that is wrong at ``count`` samples more."""
+    if (trial.trial.threshold, trial.trial.scheme) != (0.9, "static"):
+        return trial
+    right = sum(trial.evaluated.correct) - count
+    correct = pack_bits(index < right for index in range(SAMPLES))
+    result = replace(trial.evaluate.result, top1=right / SAMPLES, correct_bits=correct)
+    return replace(trial, evaluate=replace(trial.evaluate, result=result))
+
+
+def test_one_seed_has_no_interval_over_another_training():
+    drop = point(only_section(Bench(seeds=(1,)).build()), 0.9, "static").drop
+    assert drop is not None
+    assert drop.another_training is None
+    assert drop.judged is drop.these_networks
+    assert point_row(point(only_section(Bench(seeds=(1,)).build()), 0.9, "static"))["drop"]["another_training"] is None
+
+
+def test_each_interval_has_its_p_value_as_a_plain_value_too():
+    row = point_row(point(only_section(Bench().build()), 0.95, "static"))
+    for found in (row["drop"], row["drop_vs_eager"], row["interaction_pp"]):
+        assert set(found["these_networks"]) == set(found["another_training"]) == {"low_pp", "high_pp", "p_value"}
+
+
+def test_the_interval_of_an_interaction_counts_samples_that_both_together_lose():
+    section = only_section(Bench().build())
+    found = point(section, 0.95, "static").interaction_drop
+    assert found is not None
+    assert (found.pp, found.paired) == (pytest.approx(100 * 2 / SAMPLES), True)
+    assert found.low_pp < found.pp < found.high_pp
+    assert point(section, 0.95, "fp32").interaction_drop is None
 
 
 def test_without_per_sample_correctness_the_interval_is_unpaired_and_wider():

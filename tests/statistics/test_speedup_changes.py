@@ -1,57 +1,12 @@
-"""Tests of "nothing has changed", against independent references and by simulation."""
+"""How speedups change between sessions, against independent references and by simulation."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, sem, ttest_ind
+from scipy.stats import sem, ttest_ind
 
-from sparsebench.statistics.accuracy import p_from_limits, sign_flip_test, unpaired_difference
 from sparsebench.statistics.ratios import log_ratio, unpaired_change
-
-
-@pytest.mark.parametrize(("lost", "won"), [(5, 0), (9, 3), (1, 1), (40, 17), (300, 251), (0, 0)])
-def test_for_one_seed_the_sign_flip_test_is_mcnemars_exact_test(lost, won):
-    differences = [1] * lost + [-1] * won + [0] * 100
-    expected = binomtest(lost, lost + won).pvalue if lost + won else 1.0
-    assert sign_flip_test(differences) == pytest.approx(expected, abs=1e-12)
-
-
-def test_over_seeds_the_sign_flip_test_counts_all_choices_of_signs():
-    differences = [3, -1, 2, 2, 1, 0, -1, 3]
-    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in _signs(len(differences))]
-    expected = sum(total >= abs(sum(differences)) for total in sums) / len(sums)
-    assert sign_flip_test(differences) == pytest.approx(expected, abs=1e-12)
-
-
-def _signs(n):
-    return itertools.product((-1, 1), repeat=n)
-
-
-def test_a_sign_flip_test_of_a_large_test_set_is_a_probability():
-    differences = np.random.default_rng(0).integers(-3, 4, size=50_000)
-    assert 0.0 <= sign_flip_test(differences) <= 1.0
-
-
-def test_where_nothing_changed_the_sign_flip_test_is_wrong_at_most_five_times_in_a_hundred():
-    random = np.random.default_rng(1)
-    # Three seeds that agree on most samples; before and after are drawn alike.
-    p_values = [sign_flip_test(random.choice([-1, 0, 0, 0, 1], size=(3, 200)).sum(axis=0)) for _ in range(400)]
-    assert np.mean(np.array(p_values) <= 0.05) <= 0.08
-
-
-def test_the_p_value_of_an_interval_is_five_percent_where_the_interval_ends_at_zero():
-    assert p_from_limits(1.0, 0.0, 2.5) == pytest.approx(0.05)
-    assert p_from_limits(-1.0, -4.0, 0.0) == pytest.approx(0.05)
-    assert p_from_limits(0.0, -1.0, 1.0) == 1.0
-
-
-def test_the_p_value_of_unpaired_proportions_is_near_that_of_a_test_made_for_them():
-    low, high = unpaired_difference(380, 400, 360, 400)
-    pooled = 740 / 800
-    z = 0.05 / math.sqrt(pooled * (1 - pooled) * 2 / 400)
-    assert p_from_limits(0.05, low, high) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.25)
 
 
 def test_the_change_between_sessions_is_welchs_test_over_worker_processes():
