@@ -67,4 +67,4 @@ def test_the_page_names_what_missed_its_target_and_pieces_are_not_made_twice():
     text, rows = page({"drops": [{**piece, "seeds": seeds} for seeds in SEEDS], "gates": []})
     assert "90.0" in text
     assert "**missed**" in text
-    assert [row["met"] for row in rows][0] is False
+    assert next(row["met"] for row in rows) is False
