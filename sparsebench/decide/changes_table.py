@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tabulate import tabulate
+from tabulate import MIN_PADDING, tabulate
 
 from sparsebench.decide.compare import Row, RunComparison
 from sparsebench.decide.metric import Change
 from sparsebench.points.drops import ANOTHER_TRAINING, THESE_NETWORKS, limits_text
 from sparsebench.points.latency import setting_text
 from sparsebench.wording.numbers import DASH, decimal, limits, percent, ratio
-from sparsebench.wording.text import clean, escape, listing, rows_table
+from sparsebench.wording.text import clean, counted, escape, rows_table
 
 COLUMNS = 100
 """The width that the terminal's tables keep."""
@@ -33,8 +33,18 @@ def wide_table(comparison: RunComparison, each_trial: bool) -> str:
 
 
 def terminal_tables(comparison: RunComparison, each_trial: bool) -> list[str]:
-    """Return accuracy, sizes and latency, each a table that fits; what all rows share is said once above them."""
-    rows = comparison.shown(each_trial)
+    """Return accuracy, sizes and latency of each network, tables that fit; what all rows share is said once above."""
+    sections: dict[tuple[str, str], list[Row]] = {}
+    for row in comparison.shown(each_trial):
+        sections.setdefault(row.group.spot[:2], []).append(row)
+    parts = []
+    for (model, data), rows in sections.items():
+        parts += [f"{clean(model)} on {clean(data)}"] if len(sections) > 1 else []
+        parts += _section(rows, each_trial)
+    return parts
+
+
+def _section(rows: Sequence[Row], each_trial: bool) -> list[str]:
     names, shared = _without_shared(_names(rows, each_trial, clean))
     sizes, times = [_sizes(row) for row in rows], _times(rows)
     parts = [f"All rows: {shared}."] if shared else []
@@ -44,7 +54,10 @@ def terminal_tables(comparison: RunComparison, each_trial: bool) -> list[str]:
     else:
         parts.append("Sizes of files: no change.")
     if is_timed(rows):
-        parts.append(_fitted([{**name, **time} for name, time in zip(names, times, strict=True)]))
+        at = _first_setting(rows)
+        parts += [f"Latency{at}:"] if at else []
+        found = [{**name, **time} for name, time in zip(names, times, strict=True)]
+        parts.append(_fitted([{key.replace(at, "") if at else key: row[key] for key in row} for row in found]))
     return parts
 
 
@@ -102,9 +115,7 @@ def _times(rows: Sequence[Row]) -> list[Cells]:
     """Return the cells on latency, empty where none could be compared."""
     if not is_timed(rows):
         return [{} for _ in rows]
-    settings = list(dict.fromkeys(c.setting for row in rows for c in row.changes["latency_p50"]))
-    at = setting_text(settings[0]) if len(settings) > 1 else ""
-    found = []
+    at, found = _first_setting(rows), []
     for row in rows:
         latency = row.first("latency_p50")
         said = latency.said if latency else "baseline" if row.group.is_dense_fp32 else ""
@@ -117,6 +128,12 @@ def _times(rows: Sequence[Row]) -> list[Cells]:
             }
         )
     return found
+
+
+def _first_setting(rows: Sequence[Row]) -> str:
+    """Return at which batch size and number of threads latencies are shown, where there are several."""
+    settings = list(dict.fromkeys(c.setting for row in rows for c in row.changes["latency_p50"]))
+    return setting_text(settings[0]) if len(settings) > 1 else ""
 
 
 def _interval(change: Change | None) -> str:
@@ -138,12 +155,15 @@ def _signed(change: Change | None) -> str:
 def _without_shared(names: Sequence[Cells]) -> tuple[list[Cells], str]:
     """Return names without the columns that say the same in every row, and those in words."""
     shared = [name for name in names[0] if len(names) > 1 and len({row[name] for row in names}) == 1]
-    words = [f"{name} {names[0][name]}" if name in ("n", "seed") else names[0][name] for name in shared]
-    return [{name: row[name] for name in row if name not in shared} for row in names], listing(words)
+    first = names[0]
+    words = [
+        counted(int(first[x]), "seed") if x == "n" else f"seed {first[x]}" if x == "seed" else first[x] for x in shared
+    ]
+    return [{name: row[name] for name in row if name not in shared} for row in names], ", ".join(words)
 
 
 def _fitted(rows: Sequence[Cells]) -> str:
-    """Return a table of at most 100 columns: with headings of two lines, without accuracies before, names wrapped."""
+    """Return a table of at most 100 columns: headings on several lines, without accuracies before, names wrapped."""
     table = [dict(row) for row in rows]
     if _width(_widths(table)) > COLUMNS:
         table = [{name: cell for name, cell in row.items() if name != "top-1 % before"} for row in table]
@@ -165,14 +185,13 @@ def _fitted(rows: Sequence[Cells]) -> str:
 
 
 def _heading(name: str) -> str:
-    """Return a heading on two lines where it has several words."""
-    first, _, rest = name.partition(" ") if not name.startswith("top-1 %") else ("top-1 %", "", name[8:])
-    return f"{first}\n{rest.strip()}" if rest.strip() else first
+    """Return a heading with each word on a line of its own, but not its unit."""
+    return name.strip().replace(" %", "\xa0%").replace(" ", "\n").replace("\xa0", " ")
 
 
 def _widths(rows: Sequence[Cells]) -> dict[str, int]:
     return {
-        name: max(*(len(line) for line in _heading(name).split("\n")), *(len(row[name]) for row in rows))
+        name: max(*(len(line) + MIN_PADDING for line in _heading(name).split("\n")), *(len(row[name]) for row in rows))
         for name in rows[0]
     }
 

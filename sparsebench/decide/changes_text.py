@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from textwrap import fill
 from typing import Any
 
-from sparsebench.decide.changes_table import is_timed, p_text, terminal_tables, wide_table
+from sparsebench.decide.changes_table import COLUMNS, is_timed, p_text, terminal_tables, wide_table
 from sparsebench.decide.compare import Row, RunComparison
 from sparsebench.decide.gates import Verdicts, amount_text
 from sparsebench.points.drops import ANOTHER_TRAINING, THESE_NETWORKS, UNPAIRED
@@ -52,7 +53,7 @@ def table_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_tri
     if comparison.unchanged:
         parts = [f"{title}: {_nothing(comparison)}", notes]
     else:
-        parts = [title, *terminal_tables(comparison, each_trial), _key(comparison, each_trial), notes]
+        parts = [title, *terminal_tables(comparison, each_trial), _wrapped(_key(comparison, each_trial)), notes]
     for found in verdicts:
         head, *lines = _gate(found)
         parts.append("\n".join([f"{_MARKS[found.state]} {head}", *(f"     {line}" for line in lines)]))
@@ -74,6 +75,10 @@ def markdown_text(comparison: RunComparison, verdicts: Sequence[Verdicts], each_
         heading = f"Every trial ({counted(len(comparison.trials), 'trial')})"
         parts.append(folded(heading, wide_table(comparison, True)))
     return "\n\n".join(filter(None, [*parts, _key(comparison, each_trial)]))
+
+
+def _wrapped(text: str) -> str:
+    return "\n\n".join(fill(paragraph, COLUMNS) for paragraph in text.split("\n\n"))
 
 
 def _nothing(comparison: RunComparison) -> str:
