@@ -154,8 +154,9 @@ def _notes(section: Section) -> str:
         f"- **drop**: dense fp32 of the same seed and backend − this, in percentage points (positive: worse), with "
         f"two 95 % intervals. **these networks**: over other test samples than the {read} read here. **another "
         "training**: over other test samples and other seeds; one seed has none. Decide by the second.",
-        "- **interaction**: drop − (drop by pruning alone + drop by quantization alone), mean over seeds, with the "
-        "same two intervals; positive: together they cost more than the sum.",
+        "- **interaction**: drop − (drop by pruning alone + drop by quantization alone), mean over seeds; positive: "
+        "together they cost more than the sum. Its interval is over another training; with one seed, for these "
+        "networks.",
         "- **file, deflated**: the saved state as it is, and after DEFLATE; zeros shrink only the latter. kB = 1000 "
         "bytes. **Compression ratio**: dense fp32 weights / (non-zero parameters × bits), without the cost of indices. "
         "Ratios are geometric means over seeds.",

@@ -47,8 +47,7 @@ def points_table(section: Section, points: Sequence[Point]) -> str:
             "top-5 %": mean_percent(point.top5),
             "drop pp, these networks [95 %]": "baseline" if point.is_baseline else drop_text(point.drop),
             "another training [95 %]": DASH if point.is_baseline else _another_training(point.drop),
-            "interaction pp, these networks [95 %]": drop_text(point.interaction_drop),
-            "interaction, another training [95 %]": _another_training(point.interaction_drop),
+            "interaction pp [95 %]": _judged(point.interaction_drop),
             "file kB": kilobytes(point.file_bytes),
             "× vs fp32 file": ratio(point.file_ratio),
             "deflated kB": kilobytes(point.deflated_file_bytes),
@@ -69,6 +68,10 @@ def points_table(section: Section, points: Sequence[Point]) -> str:
 
 def _another_training(drop: Drop | None) -> str:
     return limits_text(drop.another_training, drop.paired) if drop else DASH
+
+
+def _judged(drop: Drop | None) -> str:
+    return f"{decimal(drop.pp)} {limits_text(drop.judged, drop.paired)}" if drop else DASH
 
 
 def _pruner(point: Point) -> str:

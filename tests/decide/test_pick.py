@@ -72,8 +72,8 @@ def test_without_options_the_smallest_deflated_file_within_one_point_is_named():
     assert found.choice.winner.label == pick(section).smallest.label == "magnitude 0.5 · both · eager"
     assert found.reasons[0] == "Of 8 points with drop ≤ 1.00 pp, it has the smallest deflated file: 4.25 kB."
     assert found.reasons[2] == (
-        "Runner-up: magnitude 0.5 · static · eager, 6.17 kB; drop 0.50 pp [−0.63, 1.77], so that a loss of up to "
-        "1.77 pp is not excluded."
+        "Runner-up: magnitude 0.5 · static · eager, 6.17 kB; drop 0.50 pp [−0.36, 1.36], so that a loss of up to "
+        "1.36 pp is not excluded."
     )
 
 

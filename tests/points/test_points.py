@@ -182,7 +182,7 @@ def test_the_answer_states_the_loss_with_its_interval():
     assert answer(only_section(Bench(schemes=("fp32", "static"), thresholds=(0.0, 0.9)).build())) == (
         "Within 1 pp of dense fp32 (mean over seeds), **dense · static · eager** is both smallest and fastest: 8.54 kB "
         "deflated (2.67× smaller than dense fp32); 0.810 ms at batch 1 (2.482× [2.469, 2.494] against dense fp32); "
-        "drop 0.50 pp [−0.63, 1.77], so that a loss of up to 1.77 pp is not excluded."
+        "drop 0.50 pp [−0.36, 1.36], so that a loss of up to 1.36 pp is not excluded."
     )
 
 
@@ -196,7 +196,7 @@ def test_the_answer_says_so_where_nothing_qualifies():
     text = answer(only_section(Bench(schemes=("fp32",), thresholds=(0.0, 0.8, 0.95)).build()))
     assert text == (
         "**Nothing stays within 1 pp of dense fp32.** The smallest loss is that of **magnitude 0.8 · fp32 · eager**: "
-        "drop 1.50 pp [0.11, 3.17], so that a loss of up to 3.17 pp is not excluded."
+        "drop 1.50 pp [0.20, 2.78], so that a loss of up to 2.78 pp is not excluded."
     )
 
 

@@ -89,16 +89,16 @@ def test_the_first_line_says_how_far_latency_may_be_trusted_and_the_second_is_th
 def test_the_baseline_is_the_first_row_of_the_main_table(text):
     rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| dense ")]
     assert rows[0] == (
-        "| dense | 0.0000 | 0.0000 | fp32 | eager | 95.25 ± 0.25 | 99.25 ± 0.25 | baseline | – | 23.8 | 1.00× | 22.8 | "
-        "1.00× | 1.00× | 0.0 | 0.0 | 16.4 | 2.01 | 2.51 | 1 | baseline | 1 | baseline | 3 |"
+        "| dense | 0.0000 | 0.0000 | fp32 | eager | 95.25 ± 0.25 | 99.25 ± 0.25 | baseline | – | – | 23.8 | 1.00× | "
+        "22.8 | 1.00× | 1.00× | 0.0 | 0.0 | 16.4 | 2.01 | 2.51 | 1 | baseline | 1 | baseline | 3 |"
     )
 
 
 def test_a_row_gives_loss_interaction_size_and_speed(text):
     assert re.sub(" +", " ", next(line for line in text.splitlines() if "0.9499 | static" in line)) == (
-        "| magnitude | 0.9500 | 0.9499 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.37, 9.58] | 0.50 | "
-        "9.54 | 2.49× | 4.03 | 7.20× | 18.7× | 88.1 | 99.5 | 4.10 | 0.810 | 1.01 | 2.482× [2.469, 2.494] | FASTER | "
-        "2.482× [2.469, 2.494] | FASTER | 3 |"
+        "| magnitude | 0.9500 | 0.9499 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.22, 9.22] | "
+        "[4.22, 9.22] | 0.50 [−0.72, 1.71] | 9.54 | 2.49× | 4.03 | 7.20× | 18.7× | 88.1 | 99.5 | 4.10 | 0.810 | 1.01 | "
+        "2.482× [2.469, 2.494] | FASTER | 2.482× [2.469, 2.494] | FASTER | 3 |"
     )
 
 
@@ -272,6 +272,8 @@ def test_data_json_has_all_points_and_trials_and_no_nan(report):
     joint = next(p for p in data["points"] if (p["threshold"], p["scheme"], p["backend"]) == (0.95, "static", "eager"))
     assert joint["interaction_pp"]["mean"] == pytest.approx(0.5)
     assert joint["drop"]["pp"] == pytest.approx(6.75)
+    for found in (joint["drop"], joint["interaction_pp"]):
+        assert set(found["these_networks"]) == set(found["another_training"]) == {"low_pp", "high_pp", "p_value"}
     assert joint["theoretical_speedup"] == pytest.approx(305_768 / (64 * 230 + 1640))
     assert (joint["macs"], joint["effective_macs"], joint["working_memory_bytes"]) == (305_768, 16_360, 4096)
     assert [network["threshold"] for network in data["networks"]] == [0.0, 0.5, 0.8, 0.9, 0.95]
@@ -310,6 +312,15 @@ def test_data_csv_has_a_row_for_each_trial(report):
         "305768",
         "16384",
     )
+
+
+def test_data_csv_has_the_drop_of_each_trial_and_of_its_seeds_together(report):
+    rows = list(csv.DictReader(report.with_name("data.csv").open(newline="")))
+    row = next(r for r in rows if (r["threshold"], r["scheme"], r["backend"]) == ("0.95", "static", "eager"))
+    assert (float(row["drop_pp"]), float(row["mean_drop_pp"])) == (pytest.approx(6.75), pytest.approx(6.75))
+    for name in ("drop", "mean_drop_these_networks", "mean_drop_another_training"):
+        assert float(row[f"{name}_low_pp"]) < 6.75 < float(row[f"{name}_high_pp"])
+        assert float(row[f"{name}_p_value"]) < 0.001
 
 
 def test_figures_of_an_earlier_report_are_removed_and_others_stay(tmp_path):
