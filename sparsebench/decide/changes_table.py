@@ -163,8 +163,12 @@ def _without_shared(names: Sequence[Cells]) -> tuple[list[Cells], str]:
 
 
 def _fitted(rows: Sequence[Cells]) -> str:
-    """Return a table of at most 100 columns: headings on several lines, without accuracies before, names wrapped."""
-    table = [dict(row) for row in rows]
+    """Return a table of at most 100 columns: headings on several lines, without accuracies before, names wrapped.
+
+    Columns that know nothing, such as those over another training with one seed, are left out.
+    """
+    known = [name for name in rows[0] if any(row[name] != DASH for row in rows)]
+    table = [{name: row[name] for name in known} for row in rows]
     if _width(_widths(table)) > COLUMNS:
         table = [{name: cell for name, cell in row.items() if name != "top-1 % before"} for row in table]
     widths = _widths(table)
