@@ -14,10 +14,10 @@ from sparsebench.wording.text import clean, counted, escape, rows_table
 COLUMNS = 100
 """The width that the terminal's tables keep."""
 
-LEAST = 8
-"""Columns of names are wrapped to no less."""
-
 Cells = Mapping[str, str]
+
+_SPARED = ("top-1 % before", "speedup before")
+"""Columns that a table does without where it is too wide; what came after and the change tell them."""
 
 _TEXT = {"model", "data", "network", "scheme", "backend", "verdict"}
 
@@ -163,18 +163,18 @@ def _without_shared(names: Sequence[Cells]) -> tuple[list[Cells], str]:
 
 
 def _fitted(rows: Sequence[Cells]) -> str:
-    """Return a table of at most 100 columns: headings on several lines, without accuracies before, names wrapped.
+    """Return a table of at most 100 columns: headings on several lines, without what was before, names wrapped.
 
     Columns that know nothing, such as those over another training with one seed, are left out.
     """
     known = [name for name in rows[0] if any(row[name] != DASH for row in rows)]
     table = [{name: row[name] for name in known} for row in rows]
     if _width(_widths(table)) > COLUMNS:
-        table = [{name: cell for name, cell in row.items() if name != "top-1 % before"} for row in table]
-    widths = _widths(table)
+        table = [{name: cell for name, cell in row.items() if name not in _SPARED} for row in table]
+    widths, least = _widths(table), _widths([dict.fromkeys(table[0], "")])
     while _width(widths) > COLUMNS:
         widest = max((name for name in widths if name in _TEXT), key=lambda name: widths[name], default="")
-        if widths.get(widest, 0) <= LEAST:
+        if widths.get(widest, 0) <= least.get(widest, 0):
             break
         widths[widest] -= 1
     headings = [_heading(name) for name in widths]
