@@ -60,7 +60,7 @@ def decide(run: Run, section: Section, question: Question) -> Decision:
         return _tied(run, choice)
     if close := _close(run, choice, choice.winner):
         return close
-    trial, why_this_seed = _trial(choice.winner)
+    trial, why_this_seed = trial_to_ship(choice.winner)
     reasons = tuple(_why(choice, choice.winner, trial, why_this_seed))
     return Decision(choice=choice, outcome="picked", trial=trial, reasons=reasons)
 
@@ -163,7 +163,7 @@ def _unmet(choice: Choice) -> Iterator[str]:
         )
 
 
-def _trial(point: Point) -> tuple[TrialResult, str]:
+def trial_to_ship(point: Point) -> tuple[TrialResult, str]:
     """Return the trial to ship of a point's seeds, and why that one; the test set has no part in it."""
     done = [seed.trial for seed in point.seeds if seed.trial.evaluated]
     if len(done) == 1:

@@ -10,17 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.errors import QuantizationError, SparsebenchError, reason
-from sparsebench.export.formats import (
-    FORMATS,
-    OPERATIONS,
-    WEIGHTS,
-    Content,
-    Format,
-    backend_of,
-    find_trial,
-    require_exportable,
-)
+from sparsebench.export.formats import OPERATIONS, Content, find_trial, require_exportable
 from sparsebench.points.baselines import FP32
+from sparsebench.points.exportable import FORMATS, WEIGHTS, Format, backend_of
 from sparsebench.registry import unknown_name
 from sparsebench.store.disk import disk
 from sparsebench.store.environment import describe_environment

@@ -1,19 +1,14 @@
-"""Which trial of a run a person means, the files that it can become, and why others cannot."""
+"""Which trial of a run a person means, what is written of it, and why others cannot be."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sparsebench.backends.probe import not_installed
 from sparsebench.errors import SparsebenchError
-from sparsebench.points.baselines import FP32
+from sparsebench.points.exportable import KEY_LENGTH, Format, export_words, formats_in_order, refusal
 from sparsebench.registry import SCHEMES
 from sparsebench.store.records import TrialRecord, TrialResult
-from sparsebench.trust import trust_options
-
-WEIGHTS = "safetensors"
-"""The format that holds no network, only the weights of one."""
 
 OPERATIONS = "operations"
 """The setting of a program that names the module to import before it is loaded; as ``child`` reads it."""
@@ -22,49 +17,10 @@ OPERATIONS = "operations"
 SHOWN = 10
 """Candidates that an error lists."""
 
-KEY_LENGTH = 12
-"""Digits of a key that a list shows; enough to tell trials apart, and short enough to type."""
-
 _KEY = re.compile(r"[0-9a-f]{4,64}")
 _WORD = re.compile(r"[^\s,·(]+(?:\([^)]*\))?")
 _SEED = re.compile(r"seeds?[\s=:]*(\d+)", re.IGNORECASE)
 _BATCHES = re.compile(r"(\d+)\s*(?:calibration[\s_]*)?batch(?:es)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file.
-
-    Attributes:
-        name: as ``--to`` takes it.
-        suffix: how the file's name must end.
-        backends: those whose networks are such files, whatever their scheme.
-        needs: the extra and the modules that write it and load it again.
-        companions: endings of files that lie beside it under the same name.
-        settings: what the runtime is told for a float network.
-    """
-
-    name: str
-    suffix: str
-    backends: tuple[str, ...]
-    needs: tuple[str, ...]
-    companions: tuple[str, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-
-FORMATS = {
-    "onnx": Format("onnx", ".onnx", ("onnxruntime",), ("onnxruntime", "onnx", "onnxscript", "onnxruntime")),
-    # Left to itself, OpenVINO takes bf16 or f16 where the processor has them.
-    "openvino": Format(
-        "openvino", ".xml", ("openvino",), ("openvino", "openvino"), (".bin",), {"INFERENCE_PRECISION_HINT": "f32"}
-    ),
-    "pt2": Format("pt2", ".pt2", ("inductor",), ("", "torch")),
-    # Weights by name, for the class that they were trained in: no backend's networks are that.
-    WEIGHTS: Format(WEIGHTS, ".safetensors", (), ("", "safetensors")),
-}
-
-_TORCH_AO = ("dynamic", "static", "both", "qat")
-"""Schemes that eager quantizes by torch.ao, whose int8 layers hold weights packed for the CPU they run on."""
 
 
 @dataclass(frozen=True)
@@ -80,31 +36,6 @@ class Content:
     files: dict[str, bytes]
     exact: bool
     settings: Mapping[str, str] = field(default_factory=dict)
-
-
-def refusal(found: TrialResult, to: Format) -> str | None:
-    """Return why a trial cannot become such a file, a sentence; None where it can. Imports no torch."""
-    trial = found.trial
-    if to.name == WEIGHTS and trial.scheme == FP32 and found.trained and found.trained.structured:
-        return (
-            f"{trial.label} has fewer channels than a fresh {trial.model}, so that its weights fit none "
-            f"and cannot become {to.suffix}; as .pt2 it keeps its structure."
-        )
-    if trial.scheme == FP32 or backend_of(trial) in to.backends:
-        return None
-    if to.name == WEIGHTS:
-        return (
-            f"A {trial.scheme} network is no longer the {trial.model} that was trained, so that its weights cannot "
-            f"become {to.suffix}; those of fp32 can."
-        )
-    if trial.backend == "eager" and trial.scheme in _TORCH_AO:
-        return (
-            f"A {trial.scheme} int8 network of eager cannot become {to.suffix}: its layers are torch.ao's, with "
-            "weights packed for this CPU, which neither torch.export nor ONNX knows."
-        )
-    if to.name == "pt2" and trial.backend == "eager":
-        return None
-    return f"A {trial.scheme} network of {trial.backend} lives in that runtime alone and cannot become {to.suffix}."
 
 
 def require_exportable(trial: TrialResult, to: Format, trials: tuple[TrialResult, ...]) -> None:
@@ -139,22 +70,11 @@ def export_command(run: Sequence[str], trial: TrialResult, trials: tuple[TrialRe
     Raises:
         SparsebenchError: where no format can hold it; the text says why and names trials that can be exported.
     """
-    backend = backend_of(trial.trial)
-    # Of no backend of ours, a program of torch.export needs no other library.
-    ordered = sorted(FORMATS.values(), key=lambda to: (backend not in to.backends, to.name != "pt2"))
-    to = next((to for to in ordered if refusal(trial, to) is None), None)
-    if to is None:
-        require_exportable(trial, ordered[0], trials)
-    if to is None or not trial.trial.evaluate:
+    command = export_words(run, trial)
+    if command is None:
+        require_exportable(trial, formats_in_order(trial.trial)[0], trials)
         raise SparsebenchError(f"{trial.trial.label} has not been evaluated, so that it cannot be exported.")
-    key = trial.trial.evaluate[:KEY_LENGTH]
-    trust = trust_options(trial.train.settings if trial.train else None)
-    return shlex.join(["sparsebench", "export", *run, key, "--to", to.name, "-o", f"network{to.suffix}", *trust])
-
-
-def backend_of(trial: TrialRecord) -> str:
-    """Return the name of a trial's backend, without its options."""
-    return trial.backend.partition("(")[0]
+    return command
 
 
 def find_trial(trials: Sequence[TrialResult], text: str) -> TrialResult:

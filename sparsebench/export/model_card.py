@@ -6,9 +6,10 @@ Its parts follow Mitchell et al. 2019, "Model Cards for Model Reporting", as far
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.export.formats import OPERATIONS, WEIGHTS, Format
+from sparsebench.export.formats import OPERATIONS
 from sparsebench.export.verify import Verification
 from sparsebench.points.baselines import FP32, Comparer, SeedResult
+from sparsebench.points.exportable import WEIGHTS, Format
 from sparsebench.points.latency import speedup_text, verdict_text
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.environment import EnvironmentRecord

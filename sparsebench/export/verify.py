@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.export import child
-from sparsebench.export.formats import WEIGHTS, Content
+from sparsebench.export.formats import Content
+from sparsebench.points.exportable import WEIGHTS
 from sparsebench.processes.confinement import start_confined
 from sparsebench.runner.stages.inputs import seed_everything
 from sparsebench.runner.stages.workbench import Workbench

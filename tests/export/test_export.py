@@ -16,9 +16,10 @@ from sparsebench import run_sweep
 from sparsebench.backends import probe
 from sparsebench.errors import SparsebenchError
 from sparsebench.export import export, export_trial, verify
-from sparsebench.export.formats import FORMATS, find_trial, refusal
+from sparsebench.export.formats import find_trial
 from sparsebench.export.model_card import model_card
 from sparsebench.export.verify import Verification
+from sparsebench.points.exportable import FORMATS, refusal
 
 EQUAL = Verification(
     samples=360,
