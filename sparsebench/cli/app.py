@@ -117,22 +117,20 @@ def run(
             command=command_line(),
             check=not no_check,
         )
-    failed = [trial for trial in result.trials if trial.status == "failed"]
     done = sum(trial.status == "done" for trial in result.trials)
     whose = f"trials of shard {part}" if part else "trials"
     typer.echo(f"{done} of {len(result.trials)} {whose} done in {root}.")
     if part:
         typer.echo(f"{what_is_left(load_run(root))}: {command_line(without='--shard')}")
-    elif not no_report:
-        from sparsebench.report.seal import renew_report
+    else:
+        from sparsebench.cli.endings import end_with_answer
 
-        typer.echo(f"Report: {renew_report(result, report_dir / settings.name, root)}")
-    if failed:
-        typer.echo(
-            f"sparsebench: {len(failed)} {whose} failed; the report lists their reasons. "
-            "Mend the cause and run again with --retry-failed.",
-            err=True,
-        )
+        end_with_answer(result, root, None if no_report else report_dir / settings.name)
+    if failed := [trial for trial in result.trials if trial.status == "failed"]:
+        from sparsebench.cli.endings import failed_text
+
+        again = command_line() if retry_failed else f"{command_line()} --retry-failed"
+        typer.echo(f"sparsebench: {failed_text(failed, whose)} Fix the cause, then: {again}", err=True)
         raise typer.Exit(TRIALS_FAILED)
 
 
@@ -149,14 +147,17 @@ def report(
     ] = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
-    """Write the Markdown report of a run from its records."""
+    """Write the Markdown report of a run from its records, and print its answer."""
+    from sparsebench.cli.endings import answer_text
     from sparsebench.report import write_report
     from sparsebench.store.run_directory import load_run
 
     # Where it is written is said by who calls, never by a record.
-    directory = directory_of(run, runs_dir)
-    written = write_report(load_run(directory), out or Path("reports") / directory.resolve().name, benchmarks, html)
-    typer.echo(f"Report: {written}")
+    root = directory_of(run, runs_dir)
+    found = load_run(root)
+    written = write_report(found, out or Path("reports") / root.resolve().name, benchmarks, html)
+    typer.echo(answer_text(found, root))
+    typer.echo(f"\nReport: {written}")
     if html:
         typer.echo(f"Page: {written.with_name('index.html')}")
 
@@ -172,7 +173,8 @@ def sensitivity(
     report_dir: ReportDir = Path("reports"),
 ) -> None:
     """Prune each layer of the sweep's dense networks alone, without training, and report validation accuracy."""
-    from sparsebench.cli.foreground import watching
+    from sparsebench.cli.endings import sensitivity_text
+    from sparsebench.cli.foreground import command_line, watching
     from sparsebench.config import load_config
     from sparsebench.report import write_sensitivity
     from sparsebench.runner.executors import build_executor
@@ -184,11 +186,13 @@ def sensitivity(
         records = run_sensitivity(
             settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, executor=place
         )
-    typer.echo(f"Report: {write_sensitivity(settings.name, records, report_dir / settings.name)}")
+    written = write_sensitivity(settings.name, records, report_dir / settings.name)
+    typer.echo(f"{sensitivity_text(settings.name, records)}\n\nReport: {written}")
     failed = sum(record.status == "failed" for record in records)
     wanted = len(settings.seeds) * len(settings.model) * len(settings.data)
-    if failed or len(records) < wanted:
-        typer.echo(f"sparsebench: {wanted - len(records) + failed} of {wanted} networks failed.", err=True)
+    if missing := wanted - len(records) + failed:
+        again = command_line() if retry_failed else f"{command_line()} --retry-failed"
+        typer.echo(f"sparsebench: {missing} of {wanted} networks failed. Fix the cause, then: {again}", err=True)
         raise typer.Exit(TRIALS_FAILED)
 
 

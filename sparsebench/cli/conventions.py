@@ -1,5 +1,6 @@
 """What the commands have in common: arguments that several take, and what they tell scripts by their exit codes."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,11 @@ RUNS_DIR = Path("runs")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in --runs-dir.")]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where run directories lie.")]
+
+
+def terminal_width() -> int:
+    """Return how many characters a line of the terminal has; 80 where there is none, or COLUMNS where that is set."""
+    return shutil.get_terminal_size().columns
 
 
 def directory_of(run: Path, runs_dir: Path) -> Path:

@@ -1,161 +1,186 @@
-"""The answer in one line: what is smallest and what is fastest among the points that lose little."""
+"""Which networks a report names: the smallest, and the fastest at each batch size.
 
-from collections.abc import Sequence
+``named`` is the one place where that is decided. Tables, figures, the three lines of an answer and the terminal all ask
+it, so that another way to choose needs to be put here alone.
+"""
 
-from sparsebench.decide.choosing import MAX_DROP_PP, Picks, no_answer, pick
-from sparsebench.points.baselines import EAGER
-from sparsebench.points.latency import GRAVITY, SessionRow, Speed, sessions, speedup_text
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sparsebench.decide.choosing import MAX_DROP_PP, Choice, Question, choose
+from sparsebench.decide.pick import trial_to_ship
+from sparsebench.points.baselines import FP32
+from sparsebench.points.exportable import format_of
+from sparsebench.points.latency import Setting
 from sparsebench.points.points import Point, Section
-from sparsebench.statistics.verdicts import Limits, Validity, Verdict
-from sparsebench.store.records import TrialRecord
-from sparsebench.wording.numbers import decimal, kilobytes, limits, ratio, significant
-from sparsebench.wording.sessions import session_text
-from sparsebench.wording.text import counted, escape, first_of
+from sparsebench.store.records import TrialResult
+from sparsebench.wording.text import listing
 
-DENSE = "dense · fp32"
-
-ALSO_NAMED = 4
-"""How many sessions of one state the first line spells out."""
-
-NOT_TIMED = "No latency was measured."
+LARGEST_CLASS = "largest_class_share"
+"""Field of an evaluation with the share of samples that went to the class predicted most; records lack it so far."""
 
 
-def answer(section: Section) -> str:
-    """Return the section's answer as one paragraph of Markdown."""
-    none = no_answer(section)
-    if none:
-        return f"**{none}**"
-    picks = pick(section)
-    if picks.candidates == 0:
-        lossy = [(p.drop.pp, p) for p in section.shown if p.drop and not p.is_baseline]
-        _, least = min(lossy, key=lambda pair: pair[0], default=(0.0, None))
-        if least is None:
-            return "**No answer: only the dense fp32 network has finished.**"
-        return (
-            f"**Nothing stays within {MAX_DROP_PP:g} pp of dense fp32.** "
-            f"The smallest loss is that of {_named(least)}: {_lost(least)}."
-        )
-    size, speed = _size(picks), _speed(picks, section)
-    smallest, fastest = picks.smallest, picks.fastest
-    if size and speed and smallest is fastest and smallest:
-        found = f"{_named(smallest)} is both smallest and fastest: {size}; {speed}; {_lost(smallest)}"
-    else:
-        parts = []
-        if size and smallest:
-            parts.append(f"smallest file: {_named(smallest)}, {size}, {_lost(smallest)}")
-        if speed and fastest:
-            parts.append(f"lowest latency: {_named(fastest)}, {speed}, {_lost(fastest)}")
-        elif picks.timed:
-            parts.append(f"latency: {_not_faster(section)}")
-        found = "; ".join(parts) or "neither size nor latency was measured"
-    text = f"Within {MAX_DROP_PP:g} pp of dense fp32 (mean over seeds), {found}."
-    if picks.candidates == 1:
-        return text
-    return f"{text} Best of {picks.candidates:,} points read on the same test set, so the loss is flattered."
+@dataclass(frozen=True, kw_only=True)
+class Fastest:
+    """The answer for one batch size and number of threads.
 
-
-def timing_note(sections: Sequence[Section]) -> str:
-    """Return how far latencies may be trusted, what can be trusted least first, as one paragraph of Markdown.
-
-    Of several sessions in one state it gives the farthest limits of their controls and the coarsest resolution.
+    Attributes:
+        setting: batch size and number of threads.
+        point: the network that is named, None where none was found FASTER.
+        equals: how many others that may be named are as fast, as far as their intervals tell.
+        beaten_by: a faster network that cannot be exported, None where there is none.
+        unknown: whether nothing can be said because the timing of all of them is INVALID.
     """
-    found = [row for section in sections for row in sessions(section.trials)]
-    parts = []
-    for state in reversed(GRAVITY):
-        rows = [row for row in found if row.measured.session.state is state]
-        if rows:
-            those = [row.measured.session for row in rows]
-            known = [one.resolution for one in those if one.resolution is not None]
-            text = session_text(
-                state,
-                Limits.around(one.control_limits for one in those),
-                max(one.band for one in those),
-                max(known) if len(known) == len(those) else None,
-                _which(rows, found, sections),
-                several=len(rows) > 1,
-            )
-            parts.append(f"**Timing is {text}**" if state is Validity.INVALID else f"Timing is {text}")
-    return " ".join(parts) or NOT_TIMED
+
+    setting: Setting
+    point: Point | None
+    equals: int = 0
+    beaten_by: Point | None = None
+    unknown: bool = False
 
 
-def _which(rows: Sequence[SessionRow], found: Sequence[SessionRow], sections: Sequence[Section]) -> str:
-    """Return which sessions of a report are meant; empty where it has only one."""
-    if len(found) == 1:
-        return ""
-    if len(rows) == len(found):
-        return f"all {len(found)} sessions"
-    where = first_of([session_name(row, sections) for row in rows], ALSO_NAMED)
-    return f"{len(rows)} of {len(found)} sessions: {where}"
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """The networks that are named.
+
+    Attributes:
+        smallest: the one with the smallest deflated file, None where none is smaller than dense fp32.
+        smaller: a smaller network that cannot be exported, None where there is none.
+        fastest: one answer for each batch size and number of threads, in the order of the section.
+        candidates: how many networks it was chosen from.
+    """
+
+    smallest: Point | None
+    smaller: Point | None
+    fastest: tuple[Fastest, ...]
+    candidates: int
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All networks that are named, each once, the smallest first."""
+        found = (self.smallest, *(one.point for one in self.fastest))
+        return tuple({id(point): point for point in found if point is not None}.values())
+
+    def roles(self, section: Section) -> dict[int, str]:
+        """Return what each of them is named for, by the identity of the point: ``smallest, fastest``."""
+        places: dict[int, list[str]] = {}
+        for one in self.fastest:
+            if one.point is not None:
+                places.setdefault(id(one.point), []).append(setting_name(one.setting, section))
+        roles = {} if self.smallest is None else {id(self.smallest): "smallest"}
+        for point, where in places.items():
+            at = "" if len(where) == len(self.fastest) else f" at {listing(where)}"
+            roles[point] = ", ".join(filter(None, (roles.get(point), f"fastest{at}")))
+        return roles
 
 
-def subject(of: Section | SessionRow | TrialRecord) -> str:
-    """Return which model it is, and on which data."""
-    return f"{escape(of.model)} on {escape(of.data)}"
+def named(section: Section, max_drop_pp: float = MAX_DROP_PP) -> Named:
+    """Return the networks of a section that an answer names.
+
+    A network may be named that can be exported, that predicts more than one class and better than by guessing, and that
+    stays within the limit, both in the mean over seeds and in the very network that would ship. Of those that cannot
+    be told apart it is the one that loses least, and of these the simplest. The choice is made on the test set.
+
+    Args:
+        section: where to look.
+        max_drop_pp: the largest drop of top-1 accuracy, in percentage points.
+    """
+    reference = next(iter(section.backends), None)
+
+    def wanted(point: Point) -> bool:
+        return not (point.is_baseline and point.backend == reference) and not is_useless(point)
+
+    fits = {id(p) for p in section.shown if wanted(p) and is_exportable(p) and _ships_within(p, max_drop_pp)}
+    limits = {"drop": max_drop_pp}
+    size = Question(objective="deflated_size", limits=limits, eligible=lambda p: id(p) in fits and _is_smaller(p))
+    anything = replace(size, eligible=lambda p: wanted(p) and _is_smaller(p))
+    chosen = choose(section, size)
+    return Named(
+        smallest=_least_lost(chosen, _equals(chosen)),
+        smaller=_beaten_by(chosen, choose(section, anything)),
+        fastest=tuple(_fastest(section, setting, limits, fits, wanted) for setting in section.settings),
+        candidates=sum(id(p) in fits and p.drop is not None and p.drop.pp <= max_drop_pp for p in section.shown),
+    )
 
 
-def session_name(row: SessionRow, sections: Sequence[Section]) -> str:
-    """Return a session as it is told from the others of a report."""
-    measured = row.measured
-    name = f"{escape(row.backend)}, batch {measured.batch_size}, {counted(measured.threads, 'thread')}"
-    return name if len(sections) < 2 else f"{subject(row)}, {name}"
+def is_exportable(point: Point) -> bool:
+    """Whether the network that would ship can be written as a file for a runtime."""
+    trial = shipped(point)
+    return trial is not None and format_of(trial) is not None
 
 
-def _not_faster(section: Section) -> str:
-    if all(not t.own.is_trusted for p in section.shown if (t := p.timing(section.setting))):
-        return "none can be called the lowest, for the timing is INVALID"
-    return "no point was found FASTER than dense fp32"
+def shipped(point: Point) -> TrialResult | None:
+    """Return the trial of a point's seeds that would ship; None where none was evaluated."""
+    return trial_to_ship(point)[0] if any(seed.trial.evaluated for seed in point.seeds) else None
 
 
-def _named(point: Point) -> str:
-    return f"**{escape(point.label)}**"
+def is_useless(point: Point) -> bool:
+    """Whether some seed predicts one class only, as far as records tell it, or cannot be told from guessing."""
+    shares = (getattr(seed.trial.evaluated, LARGEST_CLASS, None) for seed in point.seeds)
+    return point.chance is not None or any(share is not None and share >= 1.0 for share in shares)
 
 
-def _size(picks: Picks) -> str:
-    point = picks.smallest
-    if point is None:
-        return ""
-    compared = [f"{ratio(point.deflated_ratio)} smaller than dense fp32"] if point.deflated_ratio else []
-    if picks.as_small:
-        compared.append(f"but not than {_others(picks.as_small)} for every seed")
-    return f"{kilobytes(point.deflated_file_bytes)} kB deflated{_aside(compared)}"
+def setting_name(setting: Setting, section: Section) -> str:
+    """Return a batch size, with its number of threads where the section has several of them: ``batch 32``."""
+    batch, threads = setting
+    several = len({cores for _, cores in section.settings}) > 1
+    return f"batch {batch}" + (f" on {threads} thread{'s' * (threads != 1)}" if several else "")
 
 
-def _speed(picks: Picks, section: Section) -> str:
-    point = picks.fastest
-    timing = point.timing(section.setting) if point else None
-    if timing is None or point is None:
-        return ""
-    own = timing.own if timing.own.verdict is not Verdict.BASELINE else None
-    eager = timing.eager if point.backend != EAGER else None
-    compared = [f"{speedup_text(speed)} against {_baseline(speed, point)}" for speed in (own, eager) if speed]
-    if picks.as_fast:
-        compared.append(f"not told apart from {_others(picks.as_fast)}, for the intervals overlap")
-    return f"{significant(section.latency_ms(point))} ms at batch {timing.batch_size}{_aside(compared)}"
+def _ships_within(point: Point, max_drop_pp: float) -> bool:
+    trial = shipped(point)
+    drop = next((seed.drop for seed in point.seeds if seed.trial is trial), None)
+    return drop is not None and drop.pp <= max_drop_pp
 
 
-def _aside(compared: Sequence[str]) -> str:
-    return f" ({', '.join(compared)})" if compared else ""
+def _is_smaller(point: Point) -> bool:
+    return point.deflated_ratio is None or point.deflated_ratio > 1.0
 
 
-def _others(points: Sequence[Point]) -> str:
-    return escape(points[0].label) if len(points) == 1 else f"{len(points):,} others"
+def _fastest(
+    section: Section, setting: Setting, limits: dict[str, float], fits: set[int], wanted: Callable[[Point], bool]
+) -> Fastest:
+    at = replace(section, preferred=setting)
+    question = Question(objective="latency", limits=limits, only_faster=True, eligible=lambda p: id(p) in fits)
+    chosen = choose(at, question)
+    anything = choose(at, replace(question, eligible=wanted))
+    equals = _equals(chosen)
+    timed = [timing for p in section.shown if (timing := p.timing(setting))]
+    return Fastest(
+        setting=setting,
+        point=_least_lost(chosen, equals),
+        equals=max(0, len(equals) - 1),
+        beaten_by=_beaten_by(chosen, anything),
+        unknown=bool(timed) and not any(timing.reference.is_trusted for timing in timed),
+    )
 
 
-def _baseline(speed: Speed, point: Point) -> str:
-    """Return what a speedup is against: dense fp32 in its own words, or whatever stood in for it."""
-    dense, _, backend = speed.baseline.rpartition(" · ")
-    if dense != DENSE:
-        return escape(speed.baseline)
-    return "dense fp32" if backend == point.backend else f"dense fp32 on {escape(backend)}"
+def _equals(choice: Choice) -> list[Point]:
+    """Return the best of a choice and all that cannot be told from it; of latency only those found FASTER."""
+    first = choice.steps[0]
+    if first.best is None:
+        return []
+    found = [first.best, *first.rivals]
+    if not first.criterion.timed:
+        return found
+    timings = ((point, point.timing(choice.section.setting)) for point in found)
+    return [point for point, timing in timings if timing and timing.reference.is_faster]
 
 
-def _lost(point: Point) -> str:
-    drop = point.drop
-    if drop is None:
-        return "drop unknown"
-    if point.is_baseline:
-        return "the baseline of its backend"
-    text = f"drop {decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}"
-    if drop.high_pp > MAX_DROP_PP:
-        text += f", so that a loss of up to {decimal(drop.high_pp)} pp is not excluded"
-    return text if point.top1 and point.top1.n > 1 else f"{text}, one seed"
+def _least_lost(choice: Choice, equals: Sequence[Point]) -> Point | None:
+    order = {id(point): place for place, point in enumerate(choice.section.shown)}
+
+    def loss_and_effort(point: Point) -> tuple[float, bool, bool, int]:
+        lost = 0.0 if point.is_baseline else point.drop.pp if point.drop else float("inf")
+        return lost, not point.dense, point.scheme != FP32, order[id(point)]
+
+    return min(equals, key=loss_and_effort, default=None)
+
+
+def _beaten_by(choice: Choice, anything: Choice) -> Point | None:
+    """Return the best of all networks where it is better for sure than what may be named, and may not be named."""
+    best, ours = anything.leader, {id(point) for point in choice.eligible}
+    if best is None or id(best) in ours or is_exportable(best):
+        return None
+    rivals = {id(point) for point in anything.steps[0].rivals}
+    return best if rivals.isdisjoint(map(id, _equals(choice))) else None

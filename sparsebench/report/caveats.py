@@ -1,20 +1,28 @@
-"""What a reader must know before believing the tables: warnings, odd accuracies, layers that died."""
+"""What a reader must know before believing the tables: warnings, odd accuracies, layers that died.
 
-import math
+``decisive`` are those on which a decision may turn, which stand beside the answer; ``findings`` are all of them.
+"""
+
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from sparsebench.points.baselines import EAGER
-from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
-from sparsebench.report.answer import DENSE, session_name, subject
-from sparsebench.statistics.verdicts import Validity
+from sparsebench.report.answer import named
+from sparsebench.report.lines import subject
+from sparsebench.report.timing_caveats import (
+    conditions,
+    fallbacks,
+    older,
+    other_baselines,
+    short_of_time,
+    states,
+    timed_elsewhere,
+)
 from sparsebench.store.records import Run, StageRecord, TrialResult
 from sparsebench.store.results import LoadedWeights, TrainResult
-from sparsebench.store.timings import PAIRED, SessionResult
 from sparsebench.wording.numbers import decimal, limits, percent
-from sparsebench.wording.sessions import session_text
 from sparsebench.wording.text import counted, escape, first_of, listing, shorten
 
 ASKED_TOLERANCE = 1e-3
@@ -23,32 +31,57 @@ ASKED_TOLERANCE = 1e-3
 BACKEND_TOLERANCE_PP = 0.5
 """Difference in top-1, in percentage points, that a backend may make to the uncompressed network unremarked."""
 
-STEAL_TOLERANCE = 0.05
-"""Share of the cores' time in a round that a hypervisor may give to others unremarked."""
-
-FOREIGN_TOLERANCE = 0.5
-"""How many cores other processes may keep busy during a session, in the mean, unremarked."""
-
 ALSO_LISTED = 8
 """How many names a warning spells out."""
 
 
 def findings(run: Run, sections: Sequence[Section]) -> list[str]:
-    """Return the warnings of a run as sentences of Markdown, the gravest first; empty where there are none."""
+    """Return all warnings of a run as sentences of Markdown, the gravest first; empty where there are none."""
     return [
         *_left_out(run),
         *_unfinished(run),
         *_without_control(sections),
         *(text for section in sections for text in _dense_oddities(section)),
-        *_recorded(run),
-        *_other_sparsity(run),
-        *_collapsed(run),
+        *(text for texts in _recorded(run).values() for text in texts),
+        *(text for texts in _other_sparsity(run).values() for text in texts),
+        *(text for texts in _collapsed(run).values() for text in texts),
         *_own_pruning(run),
         *(text for section in sections for text in _one_dense_network(section)),
-        *_machines(run),
-        *_timing(sections),
-        *_fallbacks(sections),
-        *_older(sections),
+        *_trained_elsewhere(run),
+        *timed_elsewhere(run),
+        *states(sections),
+        *short_of_time(sections),
+        *other_baselines(sections),
+        *conditions(sections),
+        *fallbacks(sections),
+        *older(sections),
+    ]
+
+
+def decisive(run: Run, sections: Sequence[Section]) -> list[str]:
+    """Return the warnings on which a decision may turn, the gravest first.
+
+    Of what is said of single networks these are what is said of those that the answer names. The state of the timing
+    is not among them: the answer itself gives it.
+    """
+    networks = {_network(s.trial) for sec in sections for p in named(sec).points for s in p.seeds}
+    return [
+        *_unfinished(run),
+        *_without_control(sections),
+        *(text for section in sections for text in _dense_oddities(section)),
+        *(
+            text
+            for found in (_recorded(run), _other_sparsity(run), _collapsed(run))
+            for network, texts in found.items()
+            if network in networks
+            for text in texts
+        ),
+        *(text for section in sections for text in _one_dense_network(section)),
+        *timed_elsewhere(run),
+        *short_of_time(sections),
+        *other_baselines(sections),
+        *fallbacks(sections),
+        *(text for section in sections for text in _only_in_torch(section)),
     ]
 
 
@@ -85,19 +118,17 @@ def stages(run: Run) -> dict[str, StageRecord]:
 def _unfinished(run: Run) -> Iterator[str]:
     counts, total = Counter(trial.status for trial in run.trials), counted(len(run.trials), "trial")
     if counts["failed"]:
-        yield f"**{counts['failed']:,} of {total} failed**; see “Failed and not offered” for why."
+        yield f"**{counts['failed']:,} of {total} failed**: [trials.md](trials.md#failed-and-not-offered) says why."
     if counts["pending"]:
-        yield f"**{counts['pending']:,} of {total} pending**: the run is not complete."
+        yield f"**{counts['pending']:,} of {total} not run yet.**"
 
 
 def _without_control(sections: Sequence[Section]) -> Iterator[str]:
     for section in sections:
         lacking = [b for b in section.backends if not any(p.is_baseline and p.top1 for p in section.on(b))]
         if lacking:
-            yield (
-                f"{subject(section)}: no dense fp32 trial finished on {listing([escape(name) for name in lacking])}; "
-                "drops and speedups are missing there."
-            )
+            where = listing([escape(name) for name in lacking])
+            yield f"{subject(section)}: no dense fp32 network on {where}, so no drops and no speedups there."
 
 
 def _dense_oddities(section: Section) -> Iterator[str]:
@@ -105,52 +136,62 @@ def _dense_oddities(section: Section) -> Iterator[str]:
     for point in (p for p in section.shown if p.is_baseline and p.top1):
         if point.chance is not None:
             yield (
-                f"{where}: the dense network on {escape(point.backend)} cannot be told from guessing "
-                f"({percent(point.chance)} %) for at least one seed; drops against it mean nothing."
+                f"{where}: the dense network on {escape(point.backend)} does no better than guessing "
+                f"({percent(point.chance)} %) for at least one seed, so drops against it mean nothing."
             )
         if point.backend != EAGER and point.drop_eager and abs(point.drop_eager.pp) > BACKEND_TOLERANCE_PP:
             yield (
                 f"{where}: dense fp32 on {escape(point.backend)} differs from eager by "
-                f"{decimal(-point.drop_eager.pp)} pp in top-1, though nothing was compressed."
+                f"{decimal(-point.drop_eager.pp)} points of top-1, with nothing compressed."
             )
     better = [(p.drop, p) for p in section.shown if p.drop and p.drop.high_pp < 0]
     if better:
         drop, best = min(better, key=lambda pair: pair[0].pp)
         yield (
-            f"{where}: {counted(len(better), 'point')} beat dense fp32 beyond the interval, most of all "
-            f"{escape(best.label)} ({decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}): "
-            "the dense network may be under-trained."
+            f"{where}: {counted(len(better), 'network')} beat dense fp32 for sure, {escape(best.label)} by "
+            f"{decimal(-drop.pp)} points {limits(-drop.high_pp, -drop.low_pp)}. Was the dense network trained enough?"
         )
 
 
-def _recorded(run: Run) -> Iterator[str]:
-    users: defaultdict[str, dict[str, str]] = defaultdict(dict)
+def _recorded(run: Run) -> dict[str, list[str]]:
+    """Return what stages warned of, each text once, by the network of the trial that it was said of first."""
+    users: defaultdict[str, dict[str, TrialResult]] = defaultdict(dict)
     for trial, record in _records(run.trials):
         for text in record.warnings:
-            users[text].setdefault(record.key, trial.trial.label)
-    for text, (first, *others) in ((text, labels.values()) for text, labels in users.items()):
-        yield f"{escape(shorten(text))} ({escape(first)}{f' and {len(others):,} more' if others else ''})"
+            users[text].setdefault(record.key, trial)
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for text, (first, *others) in ((text, list(trials.values())) for text, trials in users.items()):
+        more = f" and {len(others):,} more" if others else ""
+        found[_network(first)].append(f"{escape(shorten(text))} ({escape(first.trial.label)}{more})")
+    return found
 
 
-def _other_sparsity(run: Run) -> Iterator[str]:
-    off: defaultdict[str, list[str]] = defaultdict(list)
+def _other_sparsity(run: Run) -> dict[str, list[str]]:
+    """Return where another sparsity than the asked one was reached, by network."""
+    off: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for trial, trained in trained_records(run).values():
         rounding = 0.5 / trained.prunable_weights if trained.prunable_weights else 0.0
         if abs(trained.sparsity - trained.asked_sparsity) > max(ASKED_TOLERANCE, 1.001 * rounding):
-            off[f"{_network(trial)}: asked {decimal(trained.asked_sparsity, 4)}"].append(decimal(trained.sparsity, 4))
-    for asked, reached in off.items():
-        yield f"{asked}, reached {', '.join(reached[:ALSO_LISTED])} of the prunable weights."
+            off[_network(trial), decimal(trained.asked_sparsity, 4)].append(decimal(trained.sparsity, 4))
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for (network, asked), reached in off.items():
+        shown = ", ".join(dict.fromkeys(reached[:ALSO_LISTED]))
+        found[network].append(f"{network}: sparsity {shown} of the prunable weights, asked {asked}.")
+    return found
 
 
-def _collapsed(run: Run) -> Iterator[str]:
+def _collapsed(run: Run) -> dict[str, list[str]]:
+    """Return which layers are nearly all zero, by network."""
     dead: defaultdict[str, list[list[str]]] = defaultdict(list)
     for trial, trained in trained_records(run).values():
         dead[_network(trial)].append([layer.name for layer in trained.layers if layer.collapsed])
+    found: defaultdict[str, list[str]] = defaultdict(list)
     for network, by_seed in dead.items():
         seeds, layers = counted(len(by_seed), "seed"), Counter(chain.from_iterable(by_seed))
         names = [f"{escape(shorten(name, 60))} ({count} of {seeds})" for name, count in layers.items()]
         if names:
-            yield f"{network}: collapsed, at least 99.5 % zero: {first_of(names, ALSO_LISTED)}."
+            found[network].append(f"{network}: layers at least 99.5 % zero: {first_of(names, ALSO_LISTED)}.")
+    return found
 
 
 def _own_pruning(run: Run) -> Iterator[str]:
@@ -169,91 +210,32 @@ def _one_dense_network(section: Section) -> Iterator[str]:
     if len(loaded) > 1 and len({weights.sha256 or weights.source for weights in loaded.values()}) == 1:
         source = escape(shorten(next(iter(loaded.values())).source))
         yield (
-            f"{subject(section)}: its {len(loaded)} seeds prune one dense network, loaded from {source}. Intervals "
-            "leave out how much another training of it would change; a checkpoint for each seed, as in "
-            "model.weights = 'net-{seed}.pt', puts it in."
+            f"{subject(section)}: all {len(loaded)} seeds prune the same dense network, loaded from {source}, so "
+            "intervals leave out how another training of it would differ. Give a checkpoint for each seed to see that: "
+            "model.weights = 'net-{seed}.pt'."
         )
 
 
-def _machines(run: Run) -> Iterator[str]:
-    """Yield that networks were trained or timed on several machines: a run may go on on another, but should say so."""
+def _trained_elsewhere(run: Run) -> Iterator[str]:
+    """Yield that networks were trained on several machines: a run may go on on another, but should say so."""
     trained = Counter(record.environment.machine for record in stages(run).values() if record.stage == "train")
     if len(trained) > 1:
         where = listing([f"{count:,} on {escape(machine)}" for machine, count in trained.most_common()])
         yield (
-            f"Networks were trained on {len(trained)} machines ({where}). Rounding differs between machines, so that "
-            "the same seed may train to a slightly different network; no latency depends on it."
+            f"Networks were trained on {len(trained)} machines ({where}). Their rounding differs, so the same seed may "
+            "train to a slightly different network."
         )
-    counts = Counter(record.environment.machine for trial in run.trials for record in trial.measure if record.result)
-    if len(counts) > 1:
-        names, shown = listing([escape(name) for name in counts]), escape(counts.most_common(1)[0][0])
+
+
+def _only_in_torch(section: Section) -> Iterator[str]:
+    """Yield what to add where better networks than those named cannot leave PyTorch."""
+    found = named(section)
+    better = [point for point in (found.smaller, *(one.beaten_by for one in found.fastest)) if point]
+    if any(point.backend == EAGER for point in better):
         yield (
-            f"Latency was measured on {len(counts)} machines ({names}); only that of {shown} is shown, for latencies "
-            "of two machines are not compared."
+            f"{subject(section)}: int8 of eager cannot be exported. To ship int8, add "
+            '"onnxruntime" or "openvino" to `backends`.'
         )
-
-
-def _timing(sections: Sequence[Section]) -> Iterator[str]:
-    for row in (row for section in sections for row in sessions(section.trials)):
-        name, session = session_name(row, sections), row.measured.session
-        if session.state is not Validity.VALID:
-            said = session_text(session.state, session.control_limits, session.band, session.resolution)
-            yield f"Timing of {name} is {said}"
-        if not session.enough or session.seconds_needed:
-            yield _too_short(name, session)
-        if not row.measured.against.baseline.startswith(DENSE):
-            yield f"Timing of {name} is compared with {escape(row.measured.against.baseline)}, not with dense fp32."
-        if session.in_process_because:
-            yield (
-                f"{name} was timed in the process of the sweep ({escape(session.in_process_because)}): what depends on "
-                "how a process lays out its memory is not averaged out."
-            )
-        steal, foreign, throttled = (
-            session.conditions.get(field) or 0.0 for field in ("steal_share", "foreign_cores", "throttle_events")
-        )
-        if steal > STEAL_TOLERANCE:
-            yield f"Timing of {name}: a hypervisor took up to {percent(steal, 0)} % of the cores' time in a round."
-        if foreign > FOREIGN_TOLERANCE:
-            yield f"Timing of {name}: other processes kept {decimal(foreign, 1)} cores busy in the mean."
-        if throttled:
-            yield f"Timing of {name}: cores were slowed down for heat up to {throttled:,.0f} times in a round."
-
-
-def _too_short(name: str, session: SessionResult) -> str:
-    """Return that a session had less time than it needs, with the setting that gives it."""
-    # Some more than the least, for a machine may get slower.
-    cap = math.ceil(1.2 * (session.seconds_needed or 2 * session.seconds) / 10) * 10
-    found = [] if session.enough else [f"only {counted(session.processes, 'process', 'processes')} timed"]
-    found += [f"the least that it takes is {session.seconds_needed:,.0f} s"] if session.seconds_needed else []
-    return f"Timing of {name}: measure.seconds_cap was too short: {listing(found)}. Raise measure.seconds_cap to {cap}."
-
-
-def _older(sections: Sequence[Section]) -> Iterator[str]:
-    """Yield that sessions are of a protocol whose intervals say less."""
-    found = [row.measured for section in sections for row in sessions(section.trials)]
-    older = sum(measured.protocol == PAIRED for measured in found)
-    if older:
-        yield (
-            f"{older} of {counted(len(found), 'session')} of timing were timed by an earlier protocol, whose intervals "
-            "come from rounds and hold each for itself: among many networks some verdict is wrong by chance. Time them "
-            "again for intervals that hold together."
-        )
-
-
-def _fallbacks(sections: Sequence[Section]) -> Iterator[str]:
-    """Yield where the baseline on eager ran an operator for want of a faster one."""
-    for section in sections:
-        found: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        for t, measured in ((trial.trial, measured) for trial in section.trials for measured in trial.measured):
-            if t.backend == EAGER and t.compress == (measured.against_eager or measured.against).compress:
-                where = f"batch {measured.batch_size}, {counted(measured.threads, 'thread')}"
-                for kernel in measured.fallback_kernels:
-                    found[kernel][where] = None
-        for kernel, places in found.items():
-            yield (
-                f"{subject(section)}: eager ran a {escape(kernel)} at {'; '.join(places)}: speedups over it flatter "
-                "other backends."
-            )
 
 
 def _network(trial: TrialResult) -> str:

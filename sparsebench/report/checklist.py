@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sparsebench.points.points import Point, Section
-from sparsebench.report.answer import subject
 from sparsebench.report.caveats import trained_records
+from sparsebench.report.lines import subject
 from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.records import Run
 from sparsebench.store.results import TrainResult

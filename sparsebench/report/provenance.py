@@ -23,13 +23,12 @@ FLAGS = (
 def provenance(run: Run) -> str:
     """Return everything needed to judge and to repeat the run, as Markdown."""
     config = json.dumps(run.record.config, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-    timed, places = _sessions(run), environments(run)
+    places = environments(run)
     parts = [
         _facts(run),
         _several(places) if len(places) > 1 else "",
         f"Command:\n\n{fence(run.record.command, 'sh')}",
         folded("Config", fence(config, "json")),
-        folded("Timing sessions", timed) if timed else "",
         *(
             folded(f"Environment {number}", markdown_table(["", ""], _environment_rows(place.environment), [False] * 2))
             for number, place in enumerate(places[1:], start=2)
@@ -86,7 +85,8 @@ def _facts(run: Run) -> str:
     return markdown_table(["", ""], [*rows, started], [False] * 2)
 
 
-def _sessions(run: Run) -> str:
+def sessions_table(run: Run) -> str:
+    """Return one row a timing session; empty where nothing was timed."""
     rows = [
         {
             "session": escape(session.id),

@@ -13,13 +13,18 @@ from sparsebench.report.figures.canvas import look, png_and_svg
 from sparsebench.report.figures.chart import Cell, HeatMap, grid_of
 from sparsebench.report.figures.heat_pictures import draw_heat_map
 from sparsebench.report.files import explained, write_files
+from sparsebench.report.lines import Line
 from sparsebench.statistics.spread import Spread
 from sparsebench.store.records import StageRecord, failure_line
 from sparsebench.store.results import SensitivityResult
-from sparsebench.wording.text import escape, slug
+from sparsebench.wording.numbers import decimal
+from sparsebench.wording.text import clean, counted, escape, slug
 
 Cells = dict[str, dict[float, Spread]]
 """Drop of accuracy in percentage points, by layer and threshold."""
+
+LITTLE_PP = 1.0
+"""Percentage points that a layer may lose without being said to mind."""
 
 
 def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str) -> Path:
@@ -36,13 +41,13 @@ def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str
     Raises:
         SparsebenchError: where the folder cannot be written.
     """
-    folder = Path(out)
-    groups: dict[tuple[str, str], list[SensitivityResult]] = defaultdict(list)
-    for record in records:
-        if isinstance(record.result, SensitivityResult):
-            groups[str(record.settings["model"]), str(record.settings["data"])].append(record.result)
+    folder, groups = Path(out), _groups(records)
     files: dict[str, bytes] = {}
-    parts = [f"# {escape(name)}: sensitivity of layers", _NOTE]
+    parts = [f"# {escape(name)}: sensitivity of layers"]
+    for (model, data), results in groups.items():
+        parts += [f"**{escape(model)} on {escape(data)}**"] if len(groups) > 1 else []
+        parts.append("\n".join(f"- **{line.head}:** {line.text}" for line in _lines(results)))
+    parts.append(_NOTE)
     for (model, data), results in groups.items():
         stem = f"figures/sensitivity-{slug(model)}-{slug(data)}"
         cells, weights = _cells(results)
@@ -50,10 +55,10 @@ def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str
         files |= {f"{stem}.{ending}": content for ending, content in _draw(f"{model} on {data}", cells).items()}
         parts += [
             f"## {escape(model)} on {escape(data)}",
-            f"Dense validation accuracy {_text(dense, 100)} % on {results[0].samples:,} samples, n = {len(results)}. "
-            "Drop in percentage points, mean ± sample standard deviation over seeds:",
+            f"Dense validation accuracy {_text(dense, 100)} % on {results[0].samples:,} samples. "
+            f"Loss in percentage points, mean ± sample standard deviation over {counted(len(results), 'seed')}:",
             _table(cells, weights),
-            f"![Drop of accuracy by layer and threshold]({stem}.svg)\n\n[PNG]({stem}.png)",
+            f"![Loss of accuracy by layer and threshold]({stem}.svg)\n\n[PNG]({stem}.png)",
         ]
     failed = [record for record in records if record.status == "failed"]
     if failed:
@@ -66,10 +71,62 @@ def write_sensitivity(name: str, records: Sequence[StageRecord], out: Path | str
 
 
 _NOTE = (
-    "Each layer of the dense network is pruned alone, its smallest weights first, without training afterwards; "
-    "accuracy is read on the validation split. A layer that loses much here wants a lower threshold of its own "
-    "(`prune.per_layer` in the config); training usually wins back most of the loss."
+    "Each layer of the dense network is pruned alone, smallest weights first, without training afterwards. Accuracy is "
+    "read on the validation split. Give a layer that loses much a lower threshold in `prune.per_layer`. Training "
+    "usually wins back most of the loss."
 )
+
+
+def answers(records: Sequence[StageRecord]) -> list[tuple[str, list[Line]]]:
+    """Return for each model and data set what it is, empty where there is only one, and its answer in three lines."""
+    groups = _groups(records)
+    return [
+        (f"{clean(model)} on {clean(data)}" if len(groups) > 1 else "", _lines(results))
+        for (model, data), results in groups.items()
+    ]
+
+
+def threshold_of_its_own(records: Sequence[StageRecord]) -> tuple[str, float] | None:
+    """Return the layer that minds most and the highest threshold at which it loses little; None where none minds.
+
+    The last layer is the classifier, which stays dense anyhow.
+    """
+    groups = list(_groups(records).values())
+    if len(groups) != 1:
+        return None
+    cells, _ = _cells(groups[0])
+    rows = dict(list(cells.items())[:-1])
+    layer = max(rows, key=lambda name: max(found.mean for found in rows[name].values()), default=None)
+    if layer is None or max(found.mean for found in rows[layer].values()) <= LITTLE_PP:
+        return None
+    return layer, max((at for at, found in rows[layer].items() if found.mean <= LITTLE_PP), default=0.0)
+
+
+def _groups(records: Sequence[StageRecord]) -> dict[tuple[str, str], list[SensitivityResult]]:
+    groups: dict[tuple[str, str], list[SensitivityResult]] = defaultdict(list)
+    for record in records:
+        if isinstance(record.result, SensitivityResult):
+            groups[str(record.settings["model"]), str(record.settings["data"])].append(record.result)
+    return groups
+
+
+def _lines(results: Sequence[SensitivityResult]) -> list[Line]:
+    """Return which layers mind being pruned most and least, and how that was found."""
+    cells, _ = _cells(results)
+    highest = max(threshold for row in cells.values() for threshold in row)
+    ranked = sorted((row[highest].mean, layer) for layer, row in cells.items() if highest in row)
+    (least, dull), (most, keen) = ranked[0], ranked[-1]
+    much = sum(loss > LITTLE_PP for loss, _ in ranked)
+    return [
+        Line("Most sensitive", f"**{escape(keen)}** loses {decimal(most)} points at threshold {highest:g}."),
+        Line("Least sensitive", f"**{escape(dull)}** loses {decimal(least)} points at threshold {highest:g}."),
+        Line(
+            "How sure",
+            f"{counted(len(results), 'seed')}, {results[0].samples:,} validation samples. {much} of "
+            f"{counted(len(ranked), 'layer')} lose more than {LITTLE_PP:g} point when pruned alone; training wins most "
+            "of it back.",
+        ),
+    ]
 
 
 def _cells(results: Sequence[SensitivityResult]) -> tuple[Cells, dict[str, int]]:
@@ -113,7 +170,7 @@ def _draw(subject: str, cells: Cells) -> dict[str, bytes]:
         low=0.0,
         # The scale spans a whole point at least, so that noise is not painted as if it were a loss.
         high=max(1.0, *means.values()),
-        scale_title="drop of accuracy, pp",
+        scale_title="loss of accuracy, points",
         unit="pp",
     )
     with look():

@@ -9,9 +9,12 @@ from sparsebench.report.data import csv_text, json_text, latency_csv_text, trial
 from sparsebench.report.figures.drawings import FIGURES, drawings
 from sparsebench.report.files import explained, marked, remove_page, remove_stale, require_ours, write_files
 from sparsebench.report.markdown import readme
+from sparsebench.report.pages import PAGES, Material, pages
 from sparsebench.report.pytest_benchmark import benchmarks_section, read_benchmarks
 from sparsebench.store.records import Run
 from sparsebench.wording.text import listing
+
+FIRST = "README.md"
 
 PAGE = "index.html"
 
@@ -19,7 +22,7 @@ _NEEDED = {"plotly": "plotly", "itables": "itables", "markdown-it-py": "markdown
 
 
 def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None, html: bool = False) -> Path:
-    """Write a report of ``run``: README.md, its data and figures, and where asked for index.html.
+    """Write a report of ``run``: README.md, the pages behind it, data and figures, and where asked for index.html.
 
     data.csv has one row a trial, latency.csv one a trial, batch size and number of threads, and data.json everything.
     All numbers come from the records, so that the same records give the same bytes. A run without any finished trial
@@ -36,14 +39,14 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         The path of README.md.
 
     Raises:
-        SparsebenchError: where the folder cannot be written or has a README that is not ours, or the JSON is none, or
+        SparsebenchError: where the folder cannot be written or has a README or page that is not ours, or the JSON is none, or
             has nothing of this run, or what index.html is made with is not installed.
     """
     if html:
         _check_installed()
     folder = Path(out)
     with explained(folder):
-        require_ours(folder, ["README.md", *([PAGE] if html else [])])
+        require_ours(folder, [FIRST, *PAGES, *([PAGE] if html else [])])
     found = sections(run)
     beside = benchmarks_section(run, read_benchmarks(Path(benchmarks))) if benchmarks is not None else ""
     several = len(found) > 1
@@ -59,20 +62,21 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         "data.csv": csv_text(run, found, rows),
         "latency.csv": latency_csv_text(run),
         "data.json": json_text(run, found, rows),
-        "README.md": readme(run, found, figures, beside),
     }
+    written = {FIRST: readme(run, found, figures), **pages(Material(run, found, figures, beside))}
     if html:
         from sparsebench.report.html.page import page
 
         every = [drawing for drawn in figures.values() for drawing in drawn]
-        texts = {PAGE: page(run.record.name, texts["README.md"], every), **texts}
-    texts["README.md"] = marked(texts["README.md"])
+        texts[PAGE] = page(run.record.name, written, every)
+    # The first page is written last, when all that it links to is there.
+    texts |= {name: marked(text) for name, text in reversed(written.items())}
     with explained(folder):
         write_files(folder, {**images, **{name: text.encode() for name, text in texts.items()}})
         remove_stale(folder / "figures", FIGURES, (Path(name).name for name in images))
         if not html:
             remove_page(folder / PAGE)
-    return folder / "README.md"
+    return folder / FIRST
 
 
 def _check_installed() -> None:

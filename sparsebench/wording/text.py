@@ -1,5 +1,6 @@
 """Markdown, and text that came from users, made harmless for it, HTML, file names and figures."""
 
+import html
 import re
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -34,6 +35,12 @@ def escape(text: str) -> str:
     line = clean(text).translate(_STRUCTURAL)
     line = _OUTER_UNDERSCORE.sub("&#95;", line)
     return _LIST_MARKER.sub(lambda match: f"{match[1]}&#{ord(match[2])};", line)
+
+
+def plain(markdown: str) -> str:
+    """Return a sentence of Markdown, in which texts of users are escaped, as a terminal shows it: without any marks."""
+    linked = re.sub(r"\[([^\]\[]*)\]\([^)\s]*\)", r"\1", markdown)
+    return clean(html.unescape(re.sub(r"\*\*|`", "", linked)))
 
 
 def shorten(text: str, limit: int = 240) -> str:

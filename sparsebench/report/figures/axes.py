@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from sparsebench.report.figures.chart import Axis, Spot
 
 
-def accuracy_axis(spots: Sequence[Spot]) -> Axis:
-    """Return the axis of accuracies: the range of the error bars and some room, hardly beyond 0 and 100."""
-    low, high = min(spot.low for spot in spots), max(spot.high for spot in spots)
+def accuracy_axis(spots: Sequence[Spot], with_bars: Sequence[Spot] | None = None) -> Axis:
+    """Return the axis of accuracies: the range of the error bars and some room, hardly beyond 0 and 100.
+
+    ``with_bars`` are the spots that have error bars; all of them where it is None.
+    """
+    barred = spots if with_bars is None else with_bars
+    low = min(*(spot.y for spot in spots), *(spot.low for spot in barred), 100.0)
+    high = max(*(spot.y for spot in spots), *(spot.high for spot in barred), 0.0)
     room = max(0.08 * (high - low), 0.4)
     return Axis("top-1 accuracy, %", (max(-1.0, low - room), min(101.0, high + room)))
 
@@ -18,7 +23,7 @@ def log_axis(title: str, values: Sequence[float], panels: int, ticks: Sequence[f
     low, high = min(values), max(values)
     room = max((high / low) ** 0.09, 1.12)
     ends = low / room, high * room
-    ticks = ticks or _log_ticks(*ends, 8 if panels == 1 else 5)
+    ticks = ticks or _log_ticks(*ends, 6 if panels == 1 else 5)
     return Axis(title, ends, {tick: f"{tick:.6g}" for tick in ticks}, log=True)
 
 

@@ -13,10 +13,6 @@ from sparsebench.wording.text import shorten
 def latency(section: Section) -> BarChart | None:
     """Describe latencies with the intervals of their speedups; None where nothing was timed."""
 
-    def p95(point: Point) -> float | None:
-        timing = point.timing(section.setting)
-        return timing.p95_ms.mean if timing else None
-
     def label(dense: Point | None, value: float, beyond: float, marks: Sequence[Mark]) -> str:
         """Return milliseconds, and the speedup where a verdict stands behind it."""
         del beyond, marks
@@ -30,9 +26,9 @@ def latency(section: Section) -> BarChart | None:
         section,
         latency_title(section),
         lambda point: latency_interval(section, point),
-        p95,
+        lambda _: None,
         label,
-        "p95 {} ms",
+        "",
         pale=False,
     )
 

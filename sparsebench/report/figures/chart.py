@@ -87,17 +87,15 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: its series, levels behind them, and on a trade-off the fronts and what the first line picks.
+    """One panel: its series, levels behind them, and on a trade-off the front and what the answer names.
 
-    ``front`` is joined by a line in steps, ``overall`` (that of all panels) by a dotted one; ``ringed`` has the picks
-    with what they are picked for.
+    ``front`` is joined by a line in steps; ``ringed`` has the named networks with what they are named for.
     """
 
     title: str
     series: tuple[Series, ...]
     levels: tuple[Level, ...] = ()
     front: tuple[Spot, ...] = ()
-    overall: tuple[Spot, ...] = ()
     ringed: tuple[tuple[Spot, str], ...] = ()
 
 
@@ -113,7 +111,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class PanelChart:
-    """Panels that share their axes; ``spoken`` says what is best for those who cannot see it."""
+    """Panels that share their axes; ``spoken`` says what is best for those who cannot see it.
+
+    ``left_out`` counts the points that have broken down and are not shown.
+    """
 
     title: str
     setting: Setting | None
@@ -122,6 +123,7 @@ class PanelChart:
     y: Axis
     legend: tuple[tuple[Key, ...], ...]
     spoken: str = ""
+    left_out: int = 0
 
     @property
     def columns(self) -> int:
@@ -152,8 +154,8 @@ class Mark(NamedTuple):
 class Bar:
     """One bar: its row, its scheme, the values of its dense and of its pruned points, and its label.
 
-    ``value`` is what the bar shows, with the interval from ``low`` to ``high``; ``beyond`` is where the tick for the
-    95th percentile or, for sizes, the pale bar ends.
+    ``value`` is what the bar shows, with the interval from ``low`` to ``high``; ``beyond`` is where, for sizes,
+    the pale bar ends.
     """
 
     y: int

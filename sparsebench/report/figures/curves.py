@@ -9,10 +9,10 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from sparsebench.points.points import Point, Section
+from sparsebench.report.calibration import batches_read
 from sparsebench.report.figures.axes import accuracy_axis, log_axis
 from sparsebench.report.figures.chart import Axis, Key, Level, Look, Panel, PanelChart, Series, spot_of
 from sparsebench.report.figures.palette import MUTED, Palette
-from sparsebench.report.tables import batches_read
 from sparsebench.wording.text import evenly
 
 SIDEWAYS = 0.03

@@ -8,6 +8,7 @@ from sparsebench.points.points import Section
 from sparsebench.report.figures import bars, curves, fronts
 from sparsebench.report.figures.canvas import look, png_and_svg
 from sparsebench.report.figures.chart import Chart, PanelChart
+from sparsebench.report.figures.fronts import MOST_LOST_PP
 from sparsebench.report.figures.heat_maps import interaction, layer_sparsity
 from sparsebench.report.figures.pictures import picture
 from sparsebench.wording.text import slug
@@ -35,66 +36,58 @@ class Kind(NamedTuple):
     """Whether it has error bars, which the caption then explains."""
 
 
-_FRONT = (
-    "Dark, joined: no other point of the panel is better in both; faint: dominated; ringed: the picks of the first "
-    "line. Numbers are thresholds."
-)
+_FRONT = "Joined: no other is better in both. Ringed: named in the answer. Numbers are thresholds."
 
 FIGURES: dict[str, Kind] = {
     "pareto-size": Kind(
         fronts.against_size,
-        "Top-1 accuracy against deflated file size, one panel per backend",
+        "Top-1 accuracy against deflated file size",
         _FRONT,
         error_bars=True,
     ),
     "pareto-latency": Kind(
         fronts.against_latency,
-        "Top-1 accuracy against latency, one panel per backend",
-        f"{_FRONT} Sideways bars: 95 % interval of the speedup. Which differences hold stands in the table of speedups "
-        "and verdicts.",
+        "Top-1 accuracy against latency",
+        f"{_FRONT} Sideways bars: 95 % interval of the speedup.",
         error_bars=True,
     ),
     "pareto-macs": Kind(
         fronts.against_macs,
-        "Top-1 accuracy against multiply-accumulates with a non-zero weight, one panel per backend",
-        f"{_FRONT} Counted, not timed: dense kernels do not skip zeros. All schemes of a network need the same and "
-        "stand a little apart sideways.",
+        "Top-1 accuracy against multiply-accumulates with a non-zero weight",
+        f"{_FRONT} Counted, not timed: dense kernels do not skip zeros. Schemes of a network need the same and stand a "
+        "little apart.",
         error_bars=True,
     ),
     "accuracy-sparsity": Kind(
         curves.accuracy_against_sparsity,
         "Top-1 accuracy against sparsity, one line per scheme",
-        "The sparsity axis is spaced by the logarithm of the weights left; schemes stand a little apart sideways. "
-        "Dashed: dense fp32.",
+        "Spaced by the logarithm of the weights left; schemes stand a little apart. Dashed: dense fp32.",
         error_bars=True,
     ),
     "interaction": Kind(
         interaction,
         "What pruning and quantization cost together beyond the sum of what they cost apart, by scheme and threshold",
-        "Drop − (drop by pruning alone + drop by quantization alone), percentage points, mean ± sample standard "
-        "deviation over seeds; orange: together they cost more than the sum, purple: less. Outlined: the 95 % interval "
-        "over seeds (Student's t) of this cell by itself excludes 0, as one cell in twenty does by chance; seeds that "
-        "agree count as differing by the rounding to whole test samples.",
+        "Percentage points, mean ± sample standard deviation over seeds. Orange: together they cost more than the sum, "
+        "purple: less. Outlined: the 95 % interval over seeds (Student's t) of this cell alone excludes 0, as one in "
+        "twenty does by chance. Seeds that agree count as differing by the rounding to whole test samples.",
     ),
     "accuracy-calibration": Kind(
         curves.accuracy_against_batches,
         "Top-1 accuracy against calibration batches, one panel per scheme and backend",
-        "Solid: the quantized network at each threshold; dashed: fp32 at the same threshold and on the same backend. "
-        "Batches are those really read.",
+        "Solid: quantized; dashed: fp32 at the same threshold and on the same backend. Batches are those really read.",
         error_bars=True,
     ),
     "latency": Kind(
         bars.latency,
         "Latency by scheme and backend, with intervals",
-        "Latency in pairs: that of dense fp32 / speedup, so that networks timed in several sessions can be compared. "
         "Bar: dense network; diamonds: pruned networks, the most pruned lowest; both with the 95 % interval of the "
-        "speedup; tick: 95th percentile of the dense network's calls; dashed: dense fp32 on the first backend.",
+        "speedup. Dashed: dense fp32 on the first backend.",
     ),
     "size": Kind(
         bars.size,
         "File size by scheme and backend",
-        "Pale bar: saved file of the dense network; full bar: the same deflated; diamonds: deflated files of pruned "
-        "networks. Numbers: saved → deflated, and the smallest deflated file with its threshold.",
+        "Pale bar: saved file of the dense network; full bar: the same deflated; diamonds: pruned networks, deflated. "
+        "Numbers: saved → deflated, and the smallest deflated file with its threshold.",
     ),
     "layer-sparsity": Kind(
         layer_sparsity,
@@ -113,17 +106,17 @@ def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
         if chart is not None:
             with look():
                 files = png_and_svg(picture(chart))
-            spoken = chart.spoken if isinstance(chart, PanelChart) else ""
+            spoken, left_out = (chart.spoken, chart.left_out) if isinstance(chart, PanelChart) else ("", 0)
             alt = f"{section.title}: {kind.alt}.{spoken}"
-            yield Drawing(name, f"{prefix}{name}", alt, _caption(section, kind, bool(spoken)), files, chart)
+            yield Drawing(name, f"{prefix}{name}", alt, _caption(section, kind, left_out), files, chart)
 
 
-def _caption(section: Section, kind: Kind, trade_off: bool) -> str:
+def _caption(section: Section, kind: Kind, left_out: int) -> str:
     parts = [kind.caption]
-    if trade_off and len(section.backends) > 1:
-        parts.append("Dotted: the front over all backends.")
     if kind.error_bars:
         several = max((point.top1.n for point in section.shown if point.top1), default=0) > 1
         seeds, samples = "± sample standard deviation over seeds", "Wilson 95 % interval over test samples (one seed)"
         parts.append(f"Error bars: {seeds if several else samples}.")
+    if left_out:
+        parts.append(f"Not shown: {left_out:,} more than {MOST_LOST_PP:g} points below the best.")
     return " ".join(parts)

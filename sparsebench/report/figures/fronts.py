@@ -1,11 +1,11 @@
-"""Trade-offs: accuracy against size, latency and compute, one panel a backend; which points no other beats."""
+"""Trade-offs: accuracy against size, latency and compute, and which points no other beats."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sparsebench.decide.choosing import pick
 from sparsebench.points.points import Point, Section
+from sparsebench.report.answer import named
 from sparsebench.report.figures.axes import accuracy_axis, log_axis
 from sparsebench.report.figures.chart import Panel, PanelChart, Series, Spot, spot_of
 from sparsebench.report.figures.palette import Palette
@@ -16,8 +16,8 @@ from sparsebench.wording.text import counted, evenly
 Placed = tuple[float, float, float]
 """A value and the two ends of its interval; all the same where there is none."""
 
-MOST_WITH_BARS = 250
-"""Dominated points of a panel up to which each has its error bars; more would be a smear."""
+MOST_LOST_PP = 12.0
+"""Percentage points below the best from which on a point is left out."""
 
 MOST_SPOKEN = 4
 """Points of a front that an alternative text names."""
@@ -82,28 +82,19 @@ def exact(value: float | None, unit: float) -> Placed | None:
     return None if value is None else (value / unit,) * 3
 
 
-def _picked(section: Section) -> dict[int, str]:
-    """Return what is said of each point that the report's first line picks, by its identity."""
-    picks = pick(section)
-    found: dict[int, str] = {}
-    for point, name in ((picks.smallest, "smallest"), (picks.fastest, "fastest")):
-        if point is not None:
-            found[id(point)] = f"{found[id(point)]}, {name}" if id(point) in found else name
-    return found
-
-
 def _trade_off(
     section: Section, x_of: Callable[[Point], Placed | None], title: str, apart: float = 0.0
 ) -> PanelChart | None:
-    found: dict[str, list[Spot]] = {}
-    for backend in section.backends:
-        for point in section.on(backend):
-            x = x_of(point)
-            if point.top1 and x is not None and x[0] > 0:
-                found.setdefault(backend, []).append(spot_of(point, *x))
+    """Describe accuracy against a cost in one panel, with all backends, so that what is best of all can be seen.
+
+    What has broken down is left out, for it would take the room in which the others are told apart.
+    """
+    found = [(point, x) for point in section.shown if point.top1 and (x := x_of(point)) is not None and x[0] > 0]
     if not found:
         return None
-    spots = [spot for here in found.values() for spot in here]
+    every = [spot_of(point, *x) for point, x in found]
+    least = max(spot.y for spot in every) - MOST_LOST_PP
+    spots = [spot for spot in every if spot.y >= least]
     values = [spot.x for spot in spots]
     # Alone, a network still gets an axis over which its schemes can be told apart.
     step = max(max(values) / min(values), 1.3) ** apart
@@ -112,50 +103,45 @@ def _trade_off(
     def placed(spots: Sequence[Spot]) -> tuple[Spot, ...]:
         return tuple(s._replace(x=s.x * step ** (section.schemes.index(s.point.scheme) - middle)) for s in spots)
 
-    palette, picks, best = Palette(section), _picked(section), front(spots)
-    overall = placed(best) if len(found) > 1 else ()
+    palette, best = Palette(section), front(spots)
     points = (f"{significant(s.x)} at {decimal(s.y)} % ({s.point.label})" for s in evenly(best, MOST_SPOKEN))
+    alone = section.backends[0] if len(section.backends) == 1 else ""
+    panel = _panel(alone, placed(spots), placed(best), palette, named(section).roles(section))
+    shown = [spot for series in panel.series for spot in series.spots if series.bars]
     return PanelChart(
         title=section.title,
         setting=section.setting,
-        panels=tuple(
-            _panel(backend, placed(here), placed(front(here)), overall, palette, picks)
-            for backend, here in found.items()
-        ),
-        x=log_axis(title, [x for spot in spots for x in (spot.x, *spot.sideways)], len(found)),
-        y=accuracy_axis(spots),
-        legend=(palette.scheme_keys(), palette.pruner_keys()),
+        panels=(panel,),
+        x=log_axis(title, [x for spot in shown for x in spot.sideways] + values, 1),
+        y=accuracy_axis(spots, shown),
+        legend=palette.keys_on_all(),
         spoken=f" On the front ({title}): {'; '.join(points)}.",
+        left_out=len(every) - len(spots),
     )
 
 
-def _panel(
-    backend: str,
-    spots: Sequence[Spot],
-    best: tuple[Spot, ...],
-    overall: tuple[Spot, ...],
-    palette: Palette,
-    picks: dict[int, str],
-) -> Panel:
-    leading = {id(spot.point) for spot in best} | picks.keys()
-    groups: dict[tuple[bool, str, str | None], list[Spot]] = {}
+def _panel(name: str, spots: Sequence[Spot], best: tuple[Spot, ...], palette: Palette, roles: dict[int, str]) -> Panel:
+    leading = {id(spot.point) for spot in best} | roles.keys()
+    groups: dict[tuple[bool, str, str, str | None], list[Spot]] = {}
     for spot in spots:
-        groups.setdefault((id(spot.point) not in leading, spot.point.scheme, spot.point.pruner), []).append(spot)
-    few = len(spots) - len(best) <= MOST_WITH_BARS
+        point = spot.point
+        groups.setdefault((id(point) not in leading, point.scheme, point.backend, point.pruner), []).append(spot)
+    order = {scheme: place for place, scheme in enumerate(palette.schemes)}
     return Panel(
-        backend,
-        # What leads comes first, so that the legend shows its full colour.
+        name,
+        # What leads comes first, so that the legend shows its full colour; within that, in the order of the legend.
         tuple(
             Series(
-                palette.name(scheme, pruner),
-                replace(palette.look(scheme, pruner), dash=""),
+                palette.name_on(scheme, backend, pruner),
+                replace(palette.look_on(scheme, backend, pruner), dash=""),
                 tuple(group),
                 faint=faint,
-                bars=few or not faint,
+                bars=not faint,
             )
-            for (faint, scheme, pruner), group in sorted(groups.items(), key=lambda item: item[0][0])
+            for (faint, scheme, backend, pruner), group in sorted(
+                groups.items(), key=lambda item: (item[0][0], order[item[0][1]], palette.backends.index(item[0][2]))
+            )
         ),
         front=best,
-        overall=overall,
-        ringed=tuple((spot, picks[id(spot.point)]) for spot in spots if id(spot.point) in picks),
+        ringed=tuple((spot, roles[id(spot.point)]) for spot in spots if id(spot.point) in roles),
     )

@@ -6,8 +6,9 @@ from sparsebench.wording.text import shorten
 
 INK, MUTED, GRID = "#222222", "#666666", "#dddddd"
 
-# Colours of Okabe and Ito 2008, told apart with any colour vision; without their yellow, which is lost on white.
-_COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
+# Colours of Okabe and Ito 2008, told apart with any colour vision; without their yellow, and with a darker orange, for
+# thin error bars of theirs are lost on white.
+_COLOURS = ("#000000", "#B27300", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _KNOWN = ("fp32", "dynamic", "static", "both", "qat", "weight_only", "bf16", "fp16")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -15,10 +16,14 @@ _FILLS: tuple[Fill, ...] = ("full", "none", "left", "right", "top", "bottom")
 
 
 class Palette:
-    """Colour and marker of every scheme, dashes and fill of every pruner; a scheme looks alike in all reports."""
+    """Colour of every scheme, dashes and fill of every pruner; a scheme looks alike in all reports.
+
+    Markers tell schemes apart as well, or backends where one panel shows several (``look_on``). Keys of a legend always
+    stand in this order: schemes, backends, pruners.
+    """
 
     def __init__(self, section: Section) -> None:
-        self.schemes, self.pruners = section.schemes, section.pruners
+        self.schemes, self.pruners, self.backends = section.schemes, section.pruners, section.backends
 
     def colour(self, scheme: str) -> str:
         """Return the colour of a scheme."""
@@ -31,6 +36,31 @@ class Palette:
     def look(self, scheme: str, pruner: str | None) -> Look:
         """Return how a scheme and a pruner look; dense networks have the fill and the dashes of the first pruner."""
         return self._with_pruner(pruner, self.colour(scheme), self.marker(scheme))
+
+    def look_on(self, scheme: str, backend: str, pruner: str | None) -> Look:
+        """Return how a scheme looks in a panel that shows all backends."""
+        return self._with_pruner(pruner, self.colour(scheme), self._marker_on(scheme, backend))
+
+    def _marker_on(self, scheme: str, backend: str) -> str:
+        if len(self.backends) == 1:
+            return self.marker(scheme)
+        return _MARKERS[self.backends.index(backend) % len(_MARKERS)]
+
+    def name_on(self, scheme: str, backend: str, pruner: str | None) -> str:
+        """Return what the legend of a page calls a scheme in a panel that shows all backends."""
+        name = self.name(scheme, pruner)
+        return name if len(self.backends) == 1 else f"{name} · {backend}"
+
+    def keys_on_all(self) -> tuple[tuple[Key, ...], ...]:
+        """Return the legend of a panel that shows all backends, in groups."""
+        if len(self.backends) == 1:
+            return self.scheme_keys(), self.pruner_keys()
+        schemes = tuple(Key(shorten(name, 30), Look(self.colour(name), "o")) for name in self.schemes)
+        backends = tuple(
+            Key(shorten(name, 30), Look(MUTED, _MARKERS[place % len(_MARKERS)]))
+            for place, name in enumerate(self.backends)
+        )
+        return schemes, backends, self.pruner_keys()
 
     def name(self, scheme: str, pruner: str | None) -> str:
         """Return what the legend of a page calls a scheme, with its pruner where there are several."""

@@ -54,7 +54,8 @@ def _panels(chart: PanelChart) -> Figure:
     """Draw panels that share their axes, three in a row at most."""
     count, columns = len(chart.panels), chart.columns
     rows = math.ceil(count / columns)
-    size = (7.2, 4.4) if count == 1 else (1.2 + 3.3 * columns, 1.2 + 2.9 * rows)
+    # A single panel is as wide as a phone at the size of its letters.
+    size = (5.4, 4.2) if count == 1 else (1.2 + 3.3 * columns, 1.2 + 2.9 * rows)
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for unused in grid[count:]:
@@ -98,8 +99,6 @@ def _handle(key: Key) -> Artist:
 def _panel(axis: Axes, panel: Panel) -> None:
     for level in panel.levels:
         axis.axhline(level.y, color=level.colour, linewidth=0.9, linestyle=REFERENCE, alpha=level.ink, zorder=1)
-    if panel.overall:
-        axis.step(*places(panel.overall), ":", where="post", color=MUTED, linewidth=1, zorder=1)
     if panel.front:
         axis.step(*places(panel.front), where="post", color=MUTED, linewidth=1, zorder=2)
     for series in panel.series:
@@ -172,8 +171,7 @@ def _bars(chart: BarChart) -> Figure:
         ]
     else:
         interval = Line2D([], [], color=INK, marker="|", markersize=7, label="95 % interval")
-        tick = Line2D([], [], color=MUTED, marker="|", markersize=9, markeredgewidth=1.6, linestyle="", label="p95")
-        handles = [Patch(facecolor=MUTED, label="dense"), interval, tick]
+        handles = [Patch(facecolor=MUTED, label="dense"), interval]
     if any(bar.marks for bar in chart.bars):
         handles.append(
             Line2D([], [], color=INK, marker="D", markerfacecolor="white", linestyle="", markersize=5, label="pruned")
@@ -189,7 +187,7 @@ def _right(chart: BarChart, names: Mapping[int, str]) -> float:
 
 
 def _bar(axis: Axes, bar: Bar, pale: bool) -> None:
-    """Draw a bar, and on it its interval, its percentile and the pruned networks."""
+    """Draw a bar, and on it its interval and the pruned networks."""
     if pale:
         axis.barh(bar.y, bar.beyond, height=0.72, color=bar.colour, alpha=0.3, linewidth=0)
     axis.barh(bar.y, bar.value, height=0.5 if pale else 0.72, color=bar.colour, linewidth=0)
@@ -198,8 +196,6 @@ def _bar(axis: Axes, bar: Bar, pale: bool) -> None:
         # White around the interval keeps it visible on the bar itself.
         axis.errorbar(bar.value, bar.y, xerr=ends, color="white", elinewidth=3.2, capsize=4.4, capthick=3.2)
         axis.errorbar(bar.value, bar.y, xerr=ends, color=INK, elinewidth=1.3, capsize=3.5, capthick=1.3)
-    if bar.beyond and not pale:
-        axis.plot([bar.beyond], [bar.y], marker="|", markersize=11, color=MUTED, markeredgewidth=1.6)
     # From the least to the most pruned: below each other, where they are few.
     marks = sorted(bar.marks, key=lambda mark: mark.point.threshold)
     spread = len(marks) <= MOST_SPREAD and any(mark.low < mark.high for mark in marks)

@@ -44,7 +44,8 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         paper_bgcolor="white",
         plot_bgcolor="white",
         hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": INK}, "namelength": -1},
-        legend={"groupclick": "togglegroup"},
+        # Below the chart, where it takes no width from it on a phone.
+        legend={"groupclick": "togglegroup", "orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
     )
     named: set[str] = set()
     for trace in figure.data:  # each name has one entry in the legend, however many panels have it
@@ -116,11 +117,10 @@ def _panels(chart: PanelChart) -> go.Figure:
         for level in panel.levels:
             line = {"color": level.colour, "width": 1, "dash": "dash"}
             figure.add_hline(y=level.y, line=line, layer="below", exclude_empty_subplots=False, **place)
-        for spots, dash in ((panel.front, "solid"), (panel.overall, "dot")):
-            if spots:
-                x, y = places(spots)
-                line = {"shape": "hv", "color": MUTED, "width": 1, "dash": dash}
-                figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip"), **place)
+        if panel.front:
+            x, y = places(panel.front)
+            line = {"shape": "hv", "color": MUTED, "width": 1}
+            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip"), **place)
         for series in panel.series:
             figure.add_trace(_series(chart, series, named=bool(panel.front) and not series.faint), **place)
         if panel.ringed:
@@ -206,13 +206,11 @@ def _bars(chart: BarChart) -> go.Figure:
 def _bar(chart: BarChart, bar: Bar) -> list[go.Bar | go.Scatter]:
     traces: list[go.Bar | go.Scatter] = []
     if bar.dense:
-        beyond = {"x": [bar.beyond], "y": [bar.y], "hovertext": [chart.beyond.format(significant(bar.beyond))]}
-        tick = {"symbol": "line-ns", "size": 14, "line": {"color": MUTED, "width": 2}}
-        pale = {"color": _faded(bar.colour, 0.3)}
-        traces = [
-            go.Bar(**beyond, orientation="h", width=0.72, marker=pale, hoverinfo="text")
-            if chart.pale
-            else go.Scatter(**beyond, mode="markers", marker=tick, hoverinfo="text"),
+        if chart.pale:
+            said, pale = chart.beyond.format(significant(bar.beyond)), {"color": _faded(bar.colour, 0.3)}
+            beyond = {"x": [bar.beyond], "y": [bar.y], "hovertext": [said], "hoverinfo": "text"}
+            traces.append(go.Bar(**beyond, orientation="h", width=0.72, marker=pale))
+        traces.append(
             go.Bar(
                 x=[bar.value],
                 y=[bar.y],
@@ -223,8 +221,8 @@ def _bar(chart: BarChart, bar: Bar) -> list[go.Bar | go.Scatter]:
                 hovertext=[hover(chart.setting, bar.dense)],
                 hoverinfo="text",
                 name=safe(bar.scheme, 60),
-            ),
-        ]
+            )
+        )
     if bar.marks:
         traces.append(
             go.Scatter(

@@ -1,4 +1,4 @@
-"""The report as one self-contained page: its Markdown, with tables that sort and filter and charts that tell values.
+"""The report as one self-contained page: all its files, with tables that sort and filter and charts that tell values.
 
 Nothing is fetched: styles, scripts and data stand in the page, and its content security policy forbids everything else.
 Scripts run only where they carry the page's nonce, so that not even a name that slipped through all escaping could run.
@@ -9,7 +9,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -30,27 +30,28 @@ _WORDS = {"baseline": "0", "baseline, INVALID": "0", "baseline, NOISY": "0"}
 
 
 class Heading(NamedTuple):
-    """A heading of the second level: where it stands, and its text as HTML."""
+    """What a part of the page is called in its list of contents: where it stands, and its name as HTML."""
 
     anchor: str
     html: str
 
 
 class Body(NamedTuple):
-    """The body of a page and its headings."""
+    """One file of the report as a part of the page."""
 
     html: str
-    headings: list[Heading]
+    heading: Heading
 
 
-def page(name: str, markdown: str, drawings: Sequence[Drawing]) -> str:
-    """Return the page: of a run's name, its report as it stands in README.md, and its figures."""
-    body = body_of(markdown, {drawing.stem: _figure(drawing) for drawing in drawings})
+def page(name: str, written: Mapping[str, str], drawings: Sequence[Drawing]) -> str:
+    """Return the page: of a run's name, all pages of its report by file name, the first one first, and its figures."""
+    figures = {drawing.stem: _figure(drawing) for drawing in drawings}
+    bodies = [body_of(text, figures, file, written) for file, text in written.items()]
     data = "\n".join(_data(f"chart-{d.stem}", _json(plotly_chart(d.chart)), "application/json") for d in drawings)
     libraries = [str(get_plotlyjs()) if drawings else "", _own("page.js")]
     tables = _data("datatables", base64.b64encode(_bundle("js").encode()).decode(), "text/plain")
-    links = "".join(f'<li><a href="#{heading.anchor}">{heading.html}</a></li>' for heading in body.headings)
-    nonce = _nonce(markdown, data, tables, *libraries)
+    links = "".join(f'<li><a href="#{body.heading.anchor}">{body.heading.html}</a></li>' for body in bodies)
+    nonce = _nonce(*written.values(), data, tables, *libraries)
     scripts = "\n".join(f'<script nonce="{nonce}">{script}</script>' for script in libraries if script)
     return _PAGE.format(
         title=html.escape(clean(name)),
@@ -58,7 +59,7 @@ def page(name: str, markdown: str, drawings: Sequence[Drawing]) -> str:
         policy=_POLICY.format(nonce=nonce),
         styles=f"<style>{_bundle('css')}</style>\n<style>{_own('page.css')}</style>",
         contents=f"<ul>{links}</ul>",
-        body=body.html,
+        body="\n".join(f"<section>\n{body.html}</section>" for body in bodies),
         data=f"{data}\n{tables}",
         scripts=scripts,
     )
@@ -124,14 +125,18 @@ def _own(name: str) -> str:
     return (files("sparsebench.report.html") / name).read_text(encoding="utf-8")
 
 
-def body_of(markdown: str, figures: Mapping[str, str]) -> Body:
+def body_of(markdown: str, figures: Mapping[str, str], file: str = "README.md", files: Container[str] = ()) -> Body:
     """Return Markdown of a report, in which texts of users are escaped already, as HTML.
 
-    ``figures`` are what is put in the place of each picture, by the stem of its file.
+    Args:
+        markdown: one file of the report.
+        figures: what is put in the place of each picture, by the stem of its file.
+        file: the name of the file, from which its headings have their anchors.
+        files: the files of the report, to which links become links inside the page.
     """
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
     tokens = reader.parse(markdown)
-    headings = []
+    part = file.partition(".")[0].lower()
     done: list[Token] = []
     place = 0
     while place < len(tokens):
@@ -142,10 +147,11 @@ def body_of(markdown: str, figures: Mapping[str, str]) -> Body:
             place += 3
             continue
         if token.type == "heading_open":
-            anchor = f"section-{place}"
-            token.attrSet("id", anchor)
-            if token.tag == "h2":
-                headings.append(Heading(anchor, reader.renderInline(tokens[place + 1].content)))
+            inside = tokens[place + 1].content
+            token.attrSet("id", part if token.tag == "h1" else f"{part}-{_anchor(inside)}")
+        for child in token.children or ():
+            if child.type == "link_open":
+                child.attrSet("href", _inside(str(child.attrGet("href")), files))
         if token.type == "table_open":
             _mark_table(tokens, place)
             done += [_raw('<div class="table">\n'), token]
@@ -154,7 +160,22 @@ def body_of(markdown: str, figures: Mapping[str, str]) -> Body:
         else:
             done.append(token)
         place += 1
-    return Body(str(reader.renderer.render(done, reader.options, {})), headings)
+    name = "Answer" if part == "readme" else part.capitalize()
+    return Body(str(reader.renderer.render(done, reader.options, {})), Heading(part, html.escape(name)))
+
+
+def _anchor(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading of ours."""
+    return re.sub(r"[^\w -]", "", html.unescape(heading).lower()).replace(" ", "-")
+
+
+def _inside(target: str, files: Container[str]) -> str:
+    """Return where a link to another file of the report leads in the page; other links stay as they are."""
+    file, _, anchor = target.partition("#")
+    if file not in files:
+        return target
+    part = file.partition(".")[0].lower()
+    return f"#{part}-{anchor}" if anchor else f"#{part}"
 
 
 def sort_key(text: str) -> str:

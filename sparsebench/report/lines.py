@@ -1,0 +1,222 @@
+"""The answer in three lines: the smallest, the fastest at each batch size, what they lose and how sure that is.
+
+README.md, the page and the terminal show the same lines: they are Markdown, of which a terminal shows the plain text.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from sparsebench.decide.choosing import MAX_DROP_PP, no_answer
+from sparsebench.points.baselines import EAGER
+from sparsebench.points.exportable import format_of
+from sparsebench.points.latency import GRAVITY, SessionRow, Speed, sessions
+from sparsebench.points.points import Point, Section
+from sparsebench.report.answer import Fastest, Named, is_exportable, named, setting_name, shipped
+from sparsebench.statistics.verdicts import Validity, Verdict
+from sparsebench.store.records import TrialRecord
+from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, ratio, significant
+from sparsebench.wording.sessions import UNKNOWN, percent_text
+from sparsebench.wording.text import counted, escape, listing
+
+DENSE = "dense · fp32"
+
+NOT_TIMED = "No latency was measured."
+
+
+class Line(NamedTuple):
+    """One line of an answer: what it is about, and what it says."""
+
+    head: str
+    text: str
+
+
+def answer_lines(section: Section) -> list[Line]:
+    """Return the answer of a section: three lines, or one that says why there is no answer."""
+    if why := no_answer(section):
+        why = why.removeprefix("No answer: ")
+        return [Line("No answer", f"{why[0].upper()}{why[1:]} {timing_state(section)}")]
+    found = named(section)
+    if not found.candidates:
+        return _nothing(section)
+    return [
+        Line("Smallest", f"{_smallest(found)} {timing_state(section)}"),
+        Line("Fastest", _fastest(section, found)),
+        Line("Loss", " ".join(_loss(section, found))),
+    ]
+
+
+def answer_markdown(section: Section) -> str:
+    """Return the answer as a list of Markdown."""
+    return "\n".join(f"- **{line.head}:** {line.text}" for line in answer_lines(section))
+
+
+def timing_state(section: Section) -> str:
+    """Return in a sentence how far the section's latencies may be trusted; the worst state is the one that counts."""
+    found = [row.measured.session for row in sessions(section.trials)]
+    if not found:
+        return NOT_TIMED
+    state = max((one.state for one in found), key=GRAVITY.index)
+    those = [one for one in found if one.state is state]
+    some = "" if len(those) == len(found) else f" in {len(those)} of {counted(len(found), 'session')}"
+    if state is Validity.INVALID:
+        return f"**Timing is INVALID{some}: ignore every speedup measured there.**"
+    known = [one.resolution for one in those if one.resolution is not None and one.resolution <= UNKNOWN]
+    coarsest = percent_text(max(known)) if known else None
+    if state is Validity.NOISY:
+        finds = f": it cannot find differences below {coarsest} %" if coarsest else ""
+        return f"**Timing is NOISY{some}**{finds}."
+    finds = f": it finds differences above {coarsest} %" if coarsest else ""
+    return f"Timing is VALID{finds}."
+
+
+def subject(of: Section | SessionRow | TrialRecord) -> str:
+    """Return which model it is, and on which data."""
+    return f"{escape(of.model)} on {escape(of.data)}"
+
+
+def session_name(row: SessionRow, found: Sequence[Section]) -> str:
+    """Return a session as it is told from the others of a report."""
+    measured = row.measured
+    name = f"{escape(row.backend)}, batch {measured.batch_size}, {counted(measured.threads, 'thread')}"
+    return name if len(found) < 2 else f"{subject(row)}, {name}"
+
+
+def lost_text(point: Point) -> str:
+    """Return what a point loses, in percentage points, with its interval."""
+    if point.is_baseline:
+        return "nothing, it is dense fp32"
+    drop = point.drop
+    if drop is None:
+        return "unknown"
+    sure = drop.judged
+    return f"{decimal(drop.pp)} {limits(sure.low_pp, sure.high_pp)}{'' if drop.paired else ' (unpaired)'}"
+
+
+def _named(point: Point) -> str:
+    return f"**{escape(point.label)}**"
+
+
+def _smallest(found: Named) -> str:
+    point = found.smallest
+    beaten = _cannot_be_exported(found.smaller, lambda p: f"{kilobytes(p.deflated_file_bytes)} kB")
+    if point is None:
+        return f"nothing that can be exported is smaller than dense fp32.{beaten}"
+    smaller = f", {ratio(point.deflated_ratio)} smaller than dense fp32" if point.deflated_ratio else ""
+    size = f"{kilobytes(point.deflated_file_bytes)} kB deflated{smaller}"
+    return f"{_named(point)}, {size}, exports to {_format(point)}.{beaten}"
+
+
+def _cannot_be_exported(point: Point | None, shown: Callable[[Point], str]) -> str:
+    return f" {escape(point.label)} has {shown(point)} but cannot be exported." if point else ""
+
+
+def _format(point: Point) -> str:
+    trial = shipped(point)
+    to = format_of(trial) if trial else None
+    return to.suffix if to else "nothing"
+
+
+def _fastest(section: Section, found: Named) -> str:
+    """Return the fastest at each batch size; batch sizes with the same answer stand together."""
+    if not found.fastest:
+        return "not measured."
+    grouped: dict[tuple[int, int, bool], list[Fastest]] = {}
+    for one in found.fastest:
+        grouped.setdefault((id(one.point), id(one.beaten_by), one.unknown), []).append(one)
+    return " ".join(_one_fastest(section, found, group) for group in grouped.values())
+
+
+def _one_fastest(section: Section, found: Named, group: Sequence[Fastest]) -> str:
+    where = f"at {listing([setting_name(one.setting, section) for one in group])}"
+    first = group[0]
+    if first.unknown:
+        return f"unknown {where}: the timing is INVALID."
+    if first.point is None:
+        beaten = _cannot_be_exported(first.beaten_by, lambda p: _brief_speedup(p, first))
+        return f"nothing that can be exported is faster than dense fp32 {where}.{beaten}"
+    point = first.point
+    places = listing([f"{_speedup(section, point, one)} at {setting_name(one.setting, section)}" for one in group])
+    others = max(one.equals for one in group)
+    as_fast = f" {counted(others, 'other is', 'others are')} as fast." if others else ""
+    also = "" if point is found.smallest else f", exports to {_format(point)}"
+    return f"{_named(point)}, {places}{also}.{as_fast}"
+
+
+def _brief_speedup(point: Point, one: Fastest) -> str:
+    timing = point.timing(one.setting)
+    return f"{ratio(timing.reference.speedup if timing else None)} the speed"
+
+
+def _speedup(section: Section, point: Point, one: Fastest) -> str:
+    """Return milliseconds and speedups: over dense fp32 of eager, and of the point's own backend."""
+    timing = point.timing(one.setting)
+    if timing is None:
+        return DASH
+    own = timing.own if timing.own.verdict is not Verdict.BASELINE else None
+    eager = timing.eager if point.backend != EAGER else None
+    first, *rest = [speed for speed in (eager, own) if speed] or [timing.reference]
+    digits = 2 if first.speedup < 10 else 1
+    sure = f"{decimal(first.speedup, digits)}× {limits(first.low, first.high, digits)}"
+    parts = [f"{sure} the speed of {_baseline(section, first)}"]
+    parts += [f"{ratio(speed.speedup)} that of {_baseline(section, speed)}" for speed in rest]
+    return f"{significant(timing.latency_ms.mean)} ms ({', '.join(parts)})"
+
+
+def _baseline(section: Section, speed: Speed) -> str:
+    """Return what a speedup is against: dense fp32 in its own words, or whatever stood in for it."""
+    dense, _, backend = speed.baseline.rpartition(" · ")
+    if dense != DENSE:
+        return escape(speed.baseline)
+    return f"dense fp32 on {escape(backend)}" if len(section.backends) > 1 else "dense fp32"
+
+
+def _loss(section: Section, found: Named) -> Iterator[str]:
+    """Yield what the named networks lose, how sure that is, and what more loss would buy."""
+    roles = found.roles(section)
+    lost = [f"{roles[id(point)]} {lost_text(point)}" for point in found.points]
+    if lost:
+        yield f"{'; '.join(lost)} percentage points of top-1."
+    else:
+        yield f"{counted(found.candidates, 'network')} within {MAX_DROP_PP:g} point of dense fp32, and nothing gained."
+    yield _how_sure(section, found)
+    twice = named(section, 2 * MAX_DROP_PP).smallest
+    if twice is not None and twice is not found.smallest:
+        yield (
+            f"With {2 * MAX_DROP_PP:g} points to lose: {escape(twice.label)}, "
+            f"{kilobytes(twice.deflated_file_bytes)} kB, loses {lost_text(twice)}."
+        )
+
+
+def _how_sure(section: Section, found: Named) -> str:
+    samples = {e.samples for trial in section.trials if (e := trial.evaluated) is not None}
+    seeds = min((point.top1.n for point in found.points if point.top1), default=0)
+    read = " or ".join(f"{count:,}" for count in sorted(samples))
+    drops = [point.drop for point in found.points if point.drop and not point.is_baseline]
+    worst = max((drop.judged.high_pp for drop in drops), default=0.0)
+    seeded = f"{counted(seeds, 'seed')}, " if seeds else ""
+    over = f" over {' and '.join(sorted({drop.over for drop in drops}))}" if drops else ""
+    text = f"95 % intervals{over}: {seeded}{read} test samples."
+    if worst > MAX_DROP_PP:
+        text += f" A loss of up to {decimal(worst)} points is possible."
+    if found.candidates > 1:
+        text += f" The best of {found.candidates:,} on this test set: expect a little more."
+    return text
+
+
+def _nothing(section: Section) -> list[Line]:
+    lossy = [(p.drop.pp, place, p) for place, p in enumerate(section.shown) if p.drop and not p.is_baseline]
+    if not lossy:
+        return [Line("No answer", f"Only the dense fp32 network has finished. {timing_state(section)}")]
+    within = [p for _, _, p in lossy if p.drop and p.drop.pp <= MAX_DROP_PP]
+    limit = f"within {MAX_DROP_PP:g} point of dense fp32"
+    why = f"nothing stays {limit}."
+    if within:
+        why = f"nothing {limit} can be exported."
+    if any(map(is_exportable, within)):
+        why = f"nothing that can be exported stays {limit} in the seed that would ship."
+    _, _, least = min(lossy)
+    return [
+        Line("Smallest", f"{why} {timing_state(section)}"),
+        Line("Fastest", "none, for the same reason."),
+        Line("Loss", f"the least is that of {escape(least.label)}, {lost_text(least)} percentage points of top-1."),
+    ]

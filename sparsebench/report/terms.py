@@ -1,0 +1,63 @@
+"""What the words of a report mean: one page, to which all others link, so that no other page has to explain."""
+
+from collections.abc import Sequence
+
+from sparsebench.points.points import Section
+from sparsebench.wording.sessions import percent_text
+
+UNSTRUCTURED = (
+    "Unstructured zeros do not speed up dense kernels: without removed channels, convolutions and matrix products take "
+    "as long as in the dense network."
+)
+
+
+def terms(sections: Sequence[Section]) -> list[str]:
+    """Return the words with what they mean, as Markdown."""
+    samples = sorted({e.samples for section in sections for t in section.trials if (e := t.evaluated) is not None})
+    read = " or ".join(f"{count:,}" for count in samples) or "no"
+    bands = sorted({m.session.band for section in sections for t in section.trials for m in t.measured})
+    band = " or ".join(f"±{percent_text(one)} %" for one in bands) or "±1 %"
+    return [
+        "## Network",
+        "A network is named by its pruner and threshold, its scheme and its backend. The **threshold** is the share of "
+        "prunable weights that is zero at the end of training; dense is 0. The **scheme** is the numeric format, the "
+        "**backend** what runs it. The baseline is dense fp32 of the same seed and backend.",
+        "## Loss",
+        "Loss, or **drop**: top-1 of dense fp32 of the same seed and backend minus this one, in percentage points, "
+        "pp. Positive is worse. It has two 95 % intervals. **These networks**: over other test samples like the "
+        f"{read} read here, for the networks trained here. **Another training**: over other test samples and other "
+        "seeds, which is what you get when you train again; one seed has none. Decide by the second where there is one.",
+        "## Interaction",
+        "Drop − (drop by pruning alone + drop by quantization alone), mean over seeds. Positive: together they cost "
+        "more than the sum. Its interval is over another training; with one seed, for these networks.",
+        "## Size",
+        "**File**: the saved network. **Deflated**: the same file compressed, as a download is; zeros shrink only this "
+        "one. kB are 1000 bytes. **Compression ratio**: dense fp32 weights / (non-zero parameters × bits), without the "
+        "cost of indices. Ratios are geometric means over seeds.",
+        "## Compute",
+        "**Theoretical speedup (MACs)**: multiply-accumulates of the dense network / those with a non-zero weight, for "
+        f"one sample. It is counted on the trained network and not measured. {UNSTRUCTURED} **Working memory**: the "
+        "largest sum of a layer's input and output activations at batch 1, without weights.",
+        "## Speedup",
+        "Latency of dense fp32 / latency; above 1 is faster. All networks of one backend, batch size and number of "
+        "threads are timed together, by at least six fresh processes, in rounds of random order. The speedup is the "
+        "mean over processes with a 95 % interval over them (Student's t). **Latency** is that of dense fp32 on eager "
+        "/ the speedup over it, so the two always agree.",
+        "## Verdicts",
+        "Read off the interval of a speedup, which holds for all networks of a session together (Bonferroni). FASTER, "
+        f"SLOWER: all of it lies beyond the band of differences that do not matter ({band}). EQUIVALENT: all of it "
+        "lies inside. INCONCLUSIVE: neither. TOO FEW ROUNDS: neither, and fewer than six processes were timed; raise "
+        "measure.seconds_cap.",
+        "## Timing states",
+        "Each session times four copies of the baseline as controls, and fp32 networks with unstructured zeros, which "
+        "run the same kernels. VALID: their intervals lie inside the band. NOISY: one reaches out of it; verdicts "
+        "hold, but small differences are not found. INVALID: one lies outside; nothing is said of any speedup.",
+        "## Front",
+        "The networks that no other beats in both accuracy and size, or in both accuracy and latency.",
+        "## Named",
+        "A network is named only if it can be exported, predicts more than one class, and stays within 1 point of "
+        "dense fp32, on average over seeds and in the seed that would ship (the one with the best validation "
+        "accuracy). Only a network found FASTER is named as the fastest. Of those that cannot be told apart, the one "
+        "that loses least is named, then the simplest. The choice is made on the test set, so expect them to lose "
+        "a little more elsewhere.",
+    ]
