@@ -1,6 +1,6 @@
 """Choosing among points: what meets the limits, which is best, and from which others it cannot be told.
 
-``sparsebench pick`` and the first line of a report, which says what is smallest and fastest, are both made of this.
+``sparsebench pick`` and the answer of a report are both made of this.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -144,49 +144,6 @@ def _step(section: Section, criterion: Criterion, group: tuple[Point, ...], only
     others = [p for p in group if p is not best and criterion.read(section, p) is not None]
     rivals = tuple(p for p in others if not criterion.apart(section, best, p, len(others)))
     return Step(criterion=criterion, group=group, best=best, rivals=rivals)
-
-
-@dataclass(frozen=True)
-class Picks:
-    """The chosen points; None where nothing qualifies. ``candidates`` counts the points chosen from.
-
-    ``timed`` is whether any of them was timed; where it was and ``fastest`` is None, none was found FASTER.
-    ``as_small`` and ``as_fast`` are the others that ``smallest`` and ``fastest`` cannot be told from.
-    """
-
-    smallest: Point | None
-    fastest: Point | None
-    timed: bool
-    candidates: int
-    as_small: tuple[Point, ...] = ()
-    as_fast: tuple[Point, ...] = ()
-
-
-def pick(section: Section) -> Picks:
-    """Choose the smallest deflated file and the lowest latency among points that lose at most ``MAX_DROP_PP``.
-
-    Only what was compressed can be chosen, or the dense network on another backend than the first; where two points
-    are equally small or fast, the one that loses less is. Only what was found FASTER than dense fp32 can be the
-    fastest: than that of eager, or where that was not timed along, than that of its own backend.
-    """
-    reference = next(iter(section.backends), None)
-
-    def compressed(point: Point) -> bool:
-        return not (point.is_baseline and point.backend == reference)
-
-    limits = {"drop": MAX_DROP_PP}
-    size, speed = (
-        choose(section, Question(objective=objective, limits=limits, only_faster=True, eligible=compressed))
-        for objective in ("deflated_size", "latency")
-    )
-    return Picks(
-        smallest=size.leader,
-        fastest=speed.leader,
-        timed=any(point.timing(section.setting) for point in size.candidates),
-        candidates=len(size.candidates),
-        as_small=size.steps[0].rivals,
-        as_fast=speed.steps[0].rivals,
-    )
 
 
 def no_answer(section: Section) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from sparsebench.decide.choosing import MAX_DROP_PP, Choice, Question, choose
 from sparsebench.decide.pick import trial_to_ship
 from sparsebench.points.baselines import FP32
+from sparsebench.points.drops import Drop
 from sparsebench.points.exportable import format_of
 from sparsebench.points.latency import Setting
 from sparsebench.points.points import Point, Section
@@ -114,6 +115,12 @@ def shipped(point: Point) -> TrialResult | None:
     return trial_to_ship(point)[0] if any(seed.trial.evaluated for seed in point.seeds) else None
 
 
+def drop_of_shipped(point: Point) -> Drop | None:
+    """Return what the very network loses that would ship; None where it has nothing to be compared with."""
+    trial = shipped(point)
+    return next((seed.drop for seed in point.seeds if seed.trial is trial), None) if trial else None
+
+
 def is_useless(point: Point) -> bool:
     """Whether some seed predicts one class only, as far as records tell it, or cannot be told from guessing."""
     shares = (getattr(seed.trial.evaluated, LARGEST_CLASS, None) for seed in point.seeds)
@@ -128,8 +135,7 @@ def setting_name(setting: Setting, section: Section) -> str:
 
 
 def _ships_within(point: Point, max_drop_pp: float) -> bool:
-    trial = shipped(point)
-    drop = next((seed.drop for seed in point.seeds if seed.trial is trial), None)
+    drop = drop_of_shipped(point)
     return drop is not None and drop.pp <= max_drop_pp
 
 

@@ -17,7 +17,6 @@ from sparsebench.report.timing_caveats import (
     older,
     other_baselines,
     short_of_time,
-    states,
     timed_elsewhere,
 )
 from sparsebench.store.records import Run, StageRecord, TrialResult
@@ -30,6 +29,9 @@ ASKED_TOLERANCE = 1e-3
 
 BACKEND_TOLERANCE_PP = 0.5
 """Difference in top-1, in percentage points, that a backend may make to the uncompressed network unremarked."""
+
+MOST_BESIDE = 8
+"""Warnings that stand beside the answer; of more, the gravest."""
 
 ALSO_LISTED = 8
 """How many names a warning spells out."""
@@ -49,13 +51,19 @@ def findings(run: Run, sections: Sequence[Section]) -> list[str]:
         *(text for section in sections for text in _one_dense_network(section)),
         *_trained_elsewhere(run),
         *timed_elsewhere(run),
-        *states(sections),
         *short_of_time(sections),
         *other_baselines(sections),
         *conditions(sections),
         *fallbacks(sections),
         *older(sections),
     ]
+
+
+def told_apart(run: Run, sections: Sequence[Section]) -> tuple[list[str], list[str]]:
+    """Return the warnings that stand beside the answer, and all others, which stand on a page behind it."""
+    first = decisive(run, sections)[:MOST_BESIDE]
+    every = dict.fromkeys([*decisive(run, sections), *findings(run, sections)])
+    return first, [text for text in every if text not in first]
 
 
 def decisive(run: Run, sections: Sequence[Section]) -> list[str]:
@@ -80,7 +88,7 @@ def decisive(run: Run, sections: Sequence[Section]) -> list[str]:
         *timed_elsewhere(run),
         *short_of_time(sections),
         *other_baselines(sections),
-        *fallbacks(sections),
+        *(fallbacks([section for section in sections if len(section.backends) > 1])),
         *(text for section in sections for text in _only_in_torch(section)),
     ]
 

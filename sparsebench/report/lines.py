@@ -11,7 +11,7 @@ from sparsebench.points.baselines import EAGER
 from sparsebench.points.exportable import format_of
 from sparsebench.points.latency import GRAVITY, SessionRow, Speed, sessions
 from sparsebench.points.points import Point, Section
-from sparsebench.report.answer import Fastest, Named, is_exportable, named, setting_name, shipped
+from sparsebench.report.answer import Fastest, Named, drop_of_shipped, is_exportable, named, setting_name, shipped
 from sparsebench.statistics.verdicts import Validity, Verdict
 from sparsebench.store.records import TrialRecord
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, ratio, significant
@@ -181,9 +181,12 @@ def _loss(section: Section, found: Named) -> Iterator[str]:
     yield _how_sure(section, found)
     twice = named(section, 2 * MAX_DROP_PP).smallest
     if twice is not None and twice is not found.smallest:
+        own = drop_of_shipped(twice)
+        hidden = own and twice.drop and twice.drop.pp <= MAX_DROP_PP < own.pp
+        ships = f", {decimal(own.pp)} in the seed that would ship" if own and hidden else ""
         yield (
             f"With {2 * MAX_DROP_PP:g} points to lose: {escape(twice.label)}, "
-            f"{kilobytes(twice.deflated_file_bytes)} kB, loses {lost_text(twice)}."
+            f"{kilobytes(twice.deflated_file_bytes)} kB, loses {lost_text(twice)}{ships}."
         )
 
 

@@ -6,7 +6,7 @@ All else stands on the pages behind it (``pages.py``), and nothing stands on two
 from collections.abc import Mapping, Sequence
 
 from sparsebench.points.points import Section
-from sparsebench.report.caveats import decisive, findings
+from sparsebench.report.caveats import told_apart
 from sparsebench.report.excerpt import in_front
 from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.lines import answer_markdown, subject
@@ -24,9 +24,6 @@ MOST_OPEN = 2
 
 MOST_ROWS, FEWEST_ROWS = 12, 4
 """Rows of all tables of the first page together, and of each of them where there are many."""
-
-MOST_WARNINGS = 8
-"""Warnings that stand on the first page; of more, the gravest."""
 
 
 def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence[Drawing]]) -> str:
@@ -58,11 +55,10 @@ def _answers(sections: Sequence[Section]) -> list[str]:
 
 def _warnings(run: Run, sections: Sequence[Section]) -> list[str]:
     """Return what a decision may turn on, and how much more there is to know."""
-    shown, every = decisive(run, sections), findings(run, sections)
-    lines = [f"- {text}" for text in shown[:MOST_WARNINGS]]
-    more = len([text for text in every if text not in shown]) + max(0, len(shown) - MOST_WARNINGS)
-    if more:
-        lines.append(f"- {counted(more, 'note')} on details: [trials.md](trials.md#notes).")
+    shown, others = told_apart(run, sections)
+    lines = [f"- {text}" for text in shown]
+    if others:
+        lines.append(f"- {counted(len(others), 'note')} on details: [trials.md](trials.md#notes).")
     return ["## Warnings", "\n".join(lines)] if lines else []
 
 

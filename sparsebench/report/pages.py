@@ -8,7 +8,7 @@ from sparsebench.points.drops import UNPAIRED
 from sparsebench.points.latency import sessions, setting_text
 from sparsebench.points.points import Point, Section
 from sparsebench.report.calibration import calibration_note, calibration_table
-from sparsebench.report.caveats import findings
+from sparsebench.report.caveats import told_apart
 from sparsebench.report.checklist import checklist, checklist_markdown
 from sparsebench.report.costs import costs_markdown
 from sparsebench.report.excerpt import excerpt, excerpt_note
@@ -219,7 +219,7 @@ def _trials(material: Material) -> list[str]:
         elif rows:
             yield f"{counted(rows, 'trial')}: one row each in [data.csv](data.csv)."
 
-    notes = findings(material.run, material.sections)
+    _, notes = told_apart(material.run, material.sections)
     return [
         "## Notes",
         "\n".join(f"- {text}" for text in notes) or "Nothing out of the ordinary.",

@@ -8,11 +8,9 @@ from sparsebench.points.baselines import EAGER
 from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
 from sparsebench.report.lines import DENSE, session_name, subject
-from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.records import Run
 from sparsebench.store.timings import PAIRED, SessionResult
 from sparsebench.wording.numbers import decimal, percent
-from sparsebench.wording.sessions import session_text
 from sparsebench.wording.text import counted, escape, listing
 
 STEAL_TOLERANCE = 0.05
@@ -28,14 +26,6 @@ def timed_elsewhere(run: Run) -> Iterator[str]:
     if len(counts) > 1:
         names, shown = listing([escape(name) for name in counts]), escape(counts.most_common(1)[0][0])
         yield f"Latency was measured on {len(counts)} machines ({names}). Only that of {shown} is shown."
-
-
-def states(sections: Sequence[Section]) -> Iterator[str]:
-    """Yield what sessions can tell that are not VALID."""
-    for name, session in _named_sessions(sections):
-        if session.state is not Validity.VALID:
-            said = session_text(session.state, session.control_limits, session.band, session.resolution)
-            yield f"Timing of {name} is {said}"
 
 
 def short_of_time(sections: Sequence[Section]) -> Iterator[str]:

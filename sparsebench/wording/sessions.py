@@ -7,32 +7,28 @@ UNKNOWN = 1e3
 """A difference by more than this factor is none that was measured: intervals of a single process reach that far."""
 
 
-def session_text(
-    state: Validity, controls: Limits, band: float, smallest: float | None, of: str = "", several: bool = False
-) -> str:
-    """Return what a session, or several in one state, can tell: a sentence or two.
+def session_text(state: Validity, controls: Limits, band: float, smallest: float | None, of: str = "") -> str:
+    """Return what a session can tell: a sentence or two.
 
     Args:
         state: of the session.
         controls: the lowest and the highest limit of the speedups of its controls.
         band: differences up to this fraction do not matter.
         smallest: the session's resolution, as a fraction; None where it is not known.
-        of: which sessions are meant, to stand behind the state.
-        several: whether more than one is.
+        of: which session is meant, to stand behind the state.
     """
     head = f"{state} ({of})" if of else str(state)
     if smallest is not None and smallest > UNKNOWN:
-        return f"{head}: fewer than two processes timed, and nothing can be said. Give it more time."
-    found = f"{head}: copies of the baseline differ from one another by {reach_text(controls)}"
-    called = "" if smallest is None else f" Differences above {percent_text(smallest)} % would have been called."
+        return f"{head}: fewer than two processes were timed, too few to say anything. Give it more time."
+    found = f"{head}: copies of the baseline differ by {reach_text(controls)}"
+    finds = "" if smallest is None else f" Differences above {percent_text(smallest)} % are found."
     if state is Validity.VALID:
-        return f"{found}, less than {100 * band:.3g} %.{called}"
+        return f"{found}, less than {100 * band:.3g} %.{finds}"
     if state is Validity.NOISY:
-        return f"{found}.{called} A quieter machine, or more time, finds smaller ones."
-    it, them = ("these sessions", "them") if several else ("this session", "it")
+        return f"{found}.{finds} A quieter machine or more time finds smaller ones."
     return (
-        f"{found}, though they are the same. Trust none of the verdicts of {it}; "
-        f"repeat {them} with less other work on the machine, or with fewer threads."
+        f"{found}, though they are the same network. Ignore the verdicts of this session. "
+        "Time again with less other work on the machine, or with fewer threads."
     )
 
 

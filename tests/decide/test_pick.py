@@ -10,12 +10,10 @@ from typer.testing import CliRunner
 
 from sparsebench.cli.app import app
 from sparsebench.decide import remedies
-from sparsebench.decide.choosing import pick
 from sparsebench.decide.pick import decide
 from sparsebench.decide.question import ask
 from sparsebench.errors import ProblemsError
 from sparsebench.points.points import sections
-from sparsebench.report.answer import answer
 from sparsebench.store.results import pack_bits
 from sparsebench.timing.session import MOST_PROCESSES
 
@@ -67,9 +65,8 @@ def at(threshold, scheme="static"):
 
 def test_without_options_the_smallest_deflated_file_within_one_point_is_named():
     found = decision(THREE)
-    (section,) = sections(THREE)
     assert found.outcome == "picked"
-    assert found.choice.winner.label == pick(section).smallest.label == "magnitude 0.5 · both · eager"
+    assert found.choice.winner.label == "magnitude 0.5 · both · eager"
     assert found.reasons[0] == "Of 8 points with drop ≤ 1.00 pp, it has the smallest deflated file: 4.25 kB."
     assert found.reasons[2] == (
         "Runner-up: magnitude 0.5 · static · eager, 6.17 kB; drop 0.50 pp [−0.36, 1.36], so that a loss of up to "
@@ -307,31 +304,6 @@ def test_without_a_dense_control_there_is_no_answer():
     found = decision(Bench(thresholds=(0.5,)).build())
     assert found.outcome == "nothing fits"
     assert found.reasons == ("No answer: without a finished dense fp32 trial, nothing can be compared.",)
-
-
-# -- what a report says of the same choices ----------------------------------------------------------------------------
-
-
-def test_the_first_line_of_a_report_does_not_call_a_winner_either_where_intervals_overlap():
-    (section,) = sections(Bench(seeds=(0,), thresholds=(0.0, 0.5)).build())
-    text = answer(section)
-    assert (
-        "lowest latency: **dense · static · eager**, 0.800 ms at batch 1 (2.500× [2.488, 2.513] against dense fp32, "
-        in text
-    )
-    assert "not told apart from 3 others, for the intervals overlap)" in text
-
-
-def test_a_file_that_is_not_smaller_for_every_seed_is_said_so():
-    def larger(trial):
-        packed = trial.compress.result
-        size = replace(packed.size, deflated_file_bytes=packed.size.deflated_file_bytes + 4000)
-        return replace(trial, compress=replace(trial.compress, result=replace(packed, size=size)))
-
-    run = each(THREE, larger, lambda t: t.seed == 2 and (t.threshold, t.scheme) == (0.5, "both"))
-    (section,) = sections(run)
-    assert pick(section).as_small
-    assert "for every seed" in answer(section)
 
 
 # -- options -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torchvision
 from image_files import write_grey, write_images
 from sweeps import rows, sparsebench
 
+from reports import everything
 from sparsebench import load_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -31,7 +32,7 @@ def test_a_trainer_pasted_from_the_contracts_document_runs_a_sweep_unchanged(fol
     # the record says what was really reached.
     assert 0 < sparse.trained.sparsity < 0.8
     assert sparse.evaluated.correct is None, "it leaves no per-sample correctness, so differences are unpaired"
-    report = (folder / "reports/seed-trainer/README.md").read_text()
+    report = everything(folder / "reports/seed-trainer/README.md")
     assert "unpaired" in report
     assert "the trainer's own way" in report.replace("&#39;", "'").replace("\\'", "'")
 

@@ -1,18 +1,16 @@
 """What a report says of latencies: one for each network, verdicts off intervals, and their state before all else."""
 
-import csv
 import json
-import re
 from dataclasses import replace
 
 import pytest
 from handmade import ENVIRONMENT, INVALID, NOISY, Bench, session
 
-from sparsebench.decide.choosing import pick
+from reports import everything, page
 from sparsebench.points.latency import PeakMemory
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
-from sparsebench.report.answer import answer
+from sparsebench.report.answer import named
 from sparsebench.report.caveats import findings
 from sparsebench.report.figures import bars, fronts
 from sparsebench.statistics.verdicts import Verdict
@@ -88,56 +86,14 @@ def test_seeds_must_agree_on_a_verdict():
     assert timing(other, 0.9, "static").own.verdict is Verdict.INCONCLUSIVE
 
 
-def test_an_invalid_session_is_the_first_thing_that_is_said_and_nothing_of_it_is_fastest(tmp_path):
-    run = changed(ONE_SEED, invalid)
-    text = write_report(run, tmp_path).read_text()
-    first, second = text.split("\n\n")[1:3]
-    assert first == (
-        "**Timing is INVALID: copies of the baseline differ from one another by −0.3 to +8.0 %, though they are the "
-        "same. Trust none of the verdicts of this session; repeat it with less other work on the machine, or with "
-        "fewer threads.**"
-    )
-    assert "latency: none can be called the lowest, for the timing is INVALID" in second
-    (section,) = sections(run)
-    assert pick(section).fastest is None
-    row = next(re.sub(" +", " ", line) for line in text.splitlines() if "0.9499 | static" in line)
-    assert "| INVALID |" in row
-    assert "FASTER" not in row
-    assert findings(run, (section,))[-1].startswith("Timing of eager, batch 1, 1 thread is INVALID: copies of the")
-    assert {row["verdict"] for row in latency_rows(run)} == {"INVALID"}
-
-
-def test_one_invalid_session_of_two_leaves_the_verdicts_of_the_other(tmp_path):
-    run = Bench(seeds=(0,), settings=((1, 1), (32, 1))).build()
-    run = changed(run, lambda m: invalid(m) if m.batch_size == 32 else m)
-    first, second = write_report(run, tmp_path).read_text().split("\n\n")[1:3]
-    assert first.startswith("**Timing is INVALID (1 of 2 sessions: eager, batch 32, 1 thread): copies of the baseline")
-    assert "** Timing is VALID (1 of 2 sessions: eager, batch 1, 1 thread): copies of the baseline differ" in first
-    assert "lowest latency: **dense · static · eager**" in second
-
-
-def test_a_noisy_session_says_what_it_could_find_and_its_verdicts_are_shown(tmp_path):
-    text = write_report(changed(ONE_SEED, noisy), tmp_path).read_text()
-    assert text.split("\n\n")[1] == (
-        "Timing is NOISY: copies of the baseline differ from one another by −1.5 to +2.0 %. Differences above 3.5 % "
-        "would have been called. A quieter machine, or more time, finds smaller ones."
-    )
-    row = next(re.sub(" +", " ", line) for line in text.splitlines() if "0.9499 | static" in line)
-    assert "| FASTER, NOISY |" in row
-    assert "lowest latency: **dense · static · eager**" in text.split("\n\n")[2]
-    rows = list(csv.DictReader((tmp_path / "latency.csv").open(newline="")))
-    assert {(row["timing_state"], row["timing_resolution"]) for row in rows} == {("NOISY", "0.035")}
-
-
 def test_the_fastest_is_found_by_pairs_with_eager_and_not_by_medians():
     run = Bench(seeds=(0,), backends=("eager", "onnxruntime")).build()
     # In a minute in which everything was slow its medians were the higher ones; its speedup over eager is the higher.
     slow = changed(run, ten_times_slower, lambda t: t.backend == "onnxruntime")
     (section,) = sections(slow)
-    assert pick(section).fastest.label == "dense · static · onnxruntime"
-    assert "5.000× [4.975, 5.025] against dense fp32 on eager" in answer(section)
-    fastest = pick(section).fastest
-    assert section.latency_ms(fastest) == pytest.approx(2.0 / 5)
+    (one,) = named(section).fastest
+    assert one.point.label == "dense · static · onnxruntime"
+    assert section.latency_ms(one.point) == pytest.approx(2.0 / 5)
 
 
 def ten_times_slower(measured):
@@ -150,12 +106,14 @@ def test_headline_table_figures_and_data_give_one_latency_for_one_network(tmp_pa
     run = changed(run, ten_times_slower, lambda t: t.backend == "onnxruntime")
     run = changed(run, lambda m: replace(m, median_ms=m.median_ms * 1.07), lambda t: t.scheme != "fp32")
     (section,) = sections(run)
-    text = write_report(run, tmp_path).read_text()
-    assert "lowest latency: **dense · static · onnxruntime**, 0.400 ms at batch 1" in text
-    rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| dense ")]
-    # In the main table, in that of latencies, and in that of seeds.
-    assert sum("static | onnxruntime |" in row and "| 0.400 |" in row for row in rows) == 3
-    assert sum("static | eager |" in row and "| 0.800 |" in row for row in rows) == 3
+    text = everything(write_report(run, tmp_path))
+    assert "**dense · static · onnxruntime**, 0.400 ms (5.00×" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| **dense · static · onnxruntime** (fastest)")]
+    assert "| **0.400 (5.00×)** | .onnx |" in row
+    rows = [line for line in text.splitlines() if line.startswith("| dense ")]
+    # In the table of speeds, and in that of seeds.
+    assert sum("static | onnxruntime |" in row and "| 0.400 |" in row for row in rows) == 2
+    assert sum("static | eager |" in row and "| 0.800 |" in row for row in rows) == 2
     for point in section.shown:
         measured = point.seeds[0].trial.measured[0]
         expected = 2.0 / measured.against_eager.speedup
@@ -215,11 +173,11 @@ def test_another_baseline_than_dense_fp32_and_an_uneasy_machine_are_warned_of():
     run = changed(run, lambda m: replace(m, session=uneasy))
     assert findings(run, sections(run)) == [
         "Timing of eager, batch 1, 1 thread is compared with magnitude 0.5 · fp32 · eager, not with dense fp32.",
-        "eager, batch 1, 1 thread was timed in the process of the sweep (asked for by workers=False): what depends on "
-        "how a process lays out its memory is not averaged out.",
+        "eager, batch 1, 1 thread was timed in the process of the sweep (asked for by workers=False), so where it lies "
+        "in memory is not averaged out.",
         "Timing of eager, batch 1, 1 thread: a hypervisor took up to 20 % of the cores' time in a round.",
-        "Timing of eager, batch 1, 1 thread: other processes kept 1.2 cores busy in the mean.",
-        "Timing of eager, batch 1, 1 thread: cores were slowed down for heat up to 12 times in a round.",
+        "Timing of eager, batch 1, 1 thread: other processes kept 1.2 cores busy on average.",
+        "Timing of eager, batch 1, 1 thread: heat slowed the cores down up to 12 times in a round.",
     ]
 
 
@@ -229,21 +187,21 @@ def test_another_baseline_than_dense_fp32_and_an_uneasy_machine_are_warned_of():
         ({}, []),
         (
             {"processes": 3, "enough": False, "seconds": 40.0},
-            ["only 3 processes timed. Raise measure.seconds_cap to 100."],
+            ["(only 3 processes timed). Set measure.seconds_cap = 100."],
         ),
         (
             {"seconds_needed": 130.0},
-            ["the least that it takes is 130 s. Raise measure.seconds_cap to 160."],
+            ["(it needs at least 130 s). Set measure.seconds_cap = 160."],
         ),
         (
             {"processes": 1, "enough": False, "seconds_needed": 130.0},
-            ["only 1 process timed and the least that it takes is 130 s. Raise measure.seconds_cap to 160."],
+            ["(only 1 process timed and it needs at least 130 s). Set measure.seconds_cap = 160."],
         ),
     ],
 )
 def test_a_session_that_had_too_little_time_is_warned_of_with_what_to_set(changes, said):
     run = changed(ONE_SEED, in_session(**changes))
-    head = "Timing of eager, batch 1, 1 thread: measure.seconds_cap was too short: "
+    head = "Timing of eager, batch 1, 1 thread had too little time "
     assert findings(run, sections(run)) == [head + text for text in said]
 
 
@@ -258,14 +216,14 @@ def test_operators_that_eager_falls_back_to_are_named_where_it_is_the_baseline()
     assert findings(pruned, sections(pruned)) == []
     dense = changed(run, falls_back, lambda t: (t.threshold, t.scheme, t.backend) == (0.0, "fp32", "eager"))
     assert findings(dense, sections(dense)) == [
-        "small_cnn on digits: eager ran a convolution without oneDNN (aten::&#95;slow_conv2d_forward) at batch 1, 1 "
-        "thread: speedups over it flatter other backends."
+        "small_cnn on digits: eager ran a slow convolution without oneDNN (aten::&#95;slow_conv2d_forward) at batch 1, "
+        "1 thread, so speedups over eager flatter other backends."
     ]
 
 
 def test_sessions_are_listed_with_their_rounds_controls_and_conditions(tmp_path):
-    text = re.sub(" +", " ", write_report(ONE_SEED, tmp_path).read_text())
-    table = text[text.index("<summary>Timing sessions</summary>") :].splitlines()
+    text = page(write_report(ONE_SEED, tmp_path), "latency")
+    table = text[text.index("## Sessions") :].splitlines()
     assert table[4] == (
         "| small_cnn-digits-eager-0-1-1 | small_cnn on digits | eager | 1 | 1 | dense · fp32 · eager | 20 | 24 | 6 "
         "| 40 | precise | −0.3 to +0.4 % | VALID | 1.5 | 1.2 | 1.0 | 7 |"
@@ -274,28 +232,18 @@ def test_sessions_are_listed_with_their_rounds_controls_and_conditions(tmp_path)
 
 def test_percentiles_of_several_calls_at_once_are_marked(tmp_path):
     run = changed(ONE_SEED, lambda m: replace(m, calls_together=4), lambda t: t.scheme == "static")
-    text = re.sub(" +", " ", write_report(run, tmp_path).read_text())
-    assert "| dense | 0.0000 | static | eager | 0.800 | 1.00‡ | 1.20‡ | 1,250 |" in text
-    assert "| dense | 0.0000 | fp32 | eager | 2.00 | 2.50 | 3.00 | 500 | 1 | baseline | 3.0 (2.9–3.1) |" in text
+    text = page(write_report(run, tmp_path), "latency")
+    assert "| dense | static | 1.00‡ | 1.20‡ | 1,250 |" in text
+    assert "| dense | fp32 | 2.50 | 3.00 | 500 | 3.0 (2.9–3.1) |" in text
 
 
 def test_peak_memory_of_a_single_process_is_not_shown(tmp_path):
     run = changed(ONE_SEED, lambda m: replace(m, peak_memory_by_process=(3_000_000,)))
-    text = re.sub(" +", " ", write_report(run, tmp_path).read_text())
-    assert "| dense | 0.0000 | fp32 | eager | 2.00 | 2.50 | 3.00 | 500 | 1 | baseline | – |" in text
+    assert "| dense | fp32 | 2.50 | 3.00 | 500 | – |" in page(write_report(run, tmp_path), "latency")
 
 
-def test_the_legend_says_what_verdicts_and_states_mean_and_which_networks_are_controls(tmp_path):
-    text = write_report(ONE_SEED, tmp_path).read_text()
-    for word in (
-        "FASTER and SLOWER",
-        "EQUIVALENT",
-        "INCONCLUSIVE",
-        "TOO FEW ROUNDS",
-        "NOISY",
-        "INVALID",
-        "Band: ±1.0 %",
-    ):
-        assert text.count(word) >= 1, word
-    assert "intervals hold for all networks of a session together" in text
-    assert "fp32 networks with such zeros are therefore controls of their session" in text
+def test_a_page_says_what_verdicts_and_states_mean_and_which_networks_are_controls(tmp_path):
+    text = page(write_report(ONE_SEED, tmp_path), "terms")
+    for word in ("FASTER, SLOWER", "EQUIVALENT", "INCONCLUSIVE", "TOO FEW ROUNDS", "NOISY", "INVALID", "(±1.0 %)"):
+        assert word in text, word
+    assert "holds for all networks of a session together" in text

@@ -3,14 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from handmade import LOST_BY_QUANTIZATION, SAMPLES, Bench, lost_by_pruning, with_faults
+from handmade import SAMPLES, Bench, lost_by_pruning, with_faults
 
-from sparsebench.decide.choosing import pick
 from sparsebench.points.baselines import Comparer
 from sparsebench.points.drops import Correctness
 from sparsebench.points.points import Point, Section, sections
 from sparsebench.points.rows import point_row
-from sparsebench.report.answer import answer
 from sparsebench.report.figures.fronts import Spot, front
 from sparsebench.statistics.spread import Spread, geometric_mean
 from sparsebench.store.records import Run
@@ -168,51 +166,6 @@ def test_a_failed_seed_leaves_the_point_with_the_others():
 def test_ratios_are_averaged_geometrically():
     assert geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
     assert geometric_mean([None, float("nan")]) is None
-
-
-def test_picks_are_the_smallest_and_the_fastest_within_one_point():
-    section = only_section(Bench().build())
-    picks = pick(section)
-    assert picks.smallest.label == "magnitude 0.5 · both · eager"
-    assert picks.fastest.label == "dense · static · eager"
-    assert all(LOST_BY_QUANTIZATION[p.scheme] <= 4 for p in (picks.smallest, picks.fastest))
-
-
-def test_the_answer_states_the_loss_with_its_interval():
-    assert answer(only_section(Bench(schemes=("fp32", "static"), thresholds=(0.0, 0.9)).build())) == (
-        "Within 1 pp of dense fp32 (mean over seeds), **dense · static · eager** is both smallest and fastest: 8.54 kB "
-        "deflated (2.67× smaller than dense fp32); 0.810 ms at batch 1 (2.482× [2.469, 2.494] against dense fp32); "
-        "drop 0.50 pp [−0.36, 1.36], so that a loss of up to 1.36 pp is not excluded."
-    )
-
-
-def test_what_was_not_found_faster_than_the_dense_network_is_no_pick():
-    section = only_section(Bench(schemes=("fp32",), thresholds=(0.0, 0.5)).build())
-    assert pick(section).fastest is None
-    assert "latency: no point was found FASTER than dense fp32" in answer(section)
-
-
-def test_the_answer_says_so_where_nothing_qualifies():
-    text = answer(only_section(Bench(schemes=("fp32",), thresholds=(0.0, 0.8, 0.95)).build()))
-    assert text == (
-        "**Nothing stays within 1 pp of dense fp32.** The smallest loss is that of **magnitude 0.8 · fp32 · eager**: "
-        "drop 1.50 pp [0.20, 2.78], so that a loss of up to 2.78 pp is not excluded."
-    )
-
-
-@pytest.mark.parametrize(
-    ("bench", "text"),
-    [
-        (Bench(thresholds=(0.5,)), "**No answer: without a finished dense fp32 trial, nothing can be compared.**"),
-        (Bench(thresholds=(0.0,), schemes=("fp32",)), "**No answer: only the dense fp32 network has finished.**"),
-        (
-            Bench(dense_accuracy=0.11),
-            "**No answer: the dense network cannot be told from guessing, so there is no accuracy to lose.**",
-        ),
-    ],
-)
-def test_the_answer_names_what_is_missing(bench, text):
-    assert answer(only_section(bench.build())) == text
 
 
 def test_the_front_keeps_what_nothing_beats_in_both():

@@ -13,8 +13,8 @@ from sparsebench.points.baselines import Comparer, zeros_of
 from sparsebench.points.points import sections
 from sparsebench.report.data import csv_text
 from sparsebench.report.layers import audit_tables, shares_table, zeros_table
-from sparsebench.report.markdown import readme
-from sparsebench.report.tables import points_table
+from sparsebench.report.pages import Material, pages
+from sparsebench.report.tables import compute_table
 from sparsebench.store.records import TrialResult, flat_row
 from sparsebench.store.results import LayerAudit, LayerSparsity
 
@@ -69,7 +69,7 @@ def test_without_counted_macs_there_is_no_share_of_them():
 
 def test_the_report_gives_shares_by_backend_and_layers_with_their_macs():
     (section,) = sections(Bench(backends=("eager", "onnxruntime"), seeds=(0,)).build())
-    assert "int8 MACs %" in points_table(section, section.shown)
+    assert "int8 MACs %" in compute_table(section, section.shown)
     text = "\n".join([shares_table(section), *(table for _, table in audit_tables(section))])
     share = 100 * (MACS["conv1"] + MACS["conv2"]) / EVERY
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
@@ -160,7 +160,7 @@ def test_static_int8_keeps_the_zeros_of_a_pruned_network_and_makes_some_in_a_den
 def test_zeros_stand_in_the_report_and_in_the_data(swept):
     (section,) = found = sections(swept)
     assert "| magnitude 0.8 | static" in zeros_table(section.shown)
-    assert zeros_table(section.shown) in readme(swept, found, {})
+    assert zeros_table(section.shown) in pages(Material(swept, found, {}))["layers.md"]
     rows = {float(row["threshold"]): row for row in csv.DictReader(io.StringIO(csv_text(swept, found)))}
     for point in section.shown:
         row = rows[point.threshold]

@@ -7,11 +7,12 @@ from itertools import pairwise
 import pytest
 from handmade import Bench
 
+from reports import everything, page
 from sparsebench import write_report
-from sparsebench.decide.choosing import pick
 from sparsebench.points.points import sections
-from sparsebench.report import tables as module
-from sparsebench.report.tables import excerpt, excerpt_note, unbeaten
+from sparsebench.report import excerpt as module
+from sparsebench.report.answer import named
+from sparsebench.report.excerpt import MOST_IN_FRONT, excerpt, excerpt_note, in_front, unbeaten
 
 THRESHOLDS = tuple(round(0.003 * n, 4) for n in range(120))
 
@@ -34,8 +35,8 @@ def test_of_more_points_those_between_which_is_decided_are_kept_in_their_order(m
     assert len(shown) == module.MOST_ROWS
     places = [section.shown.index(point) for point in shown]
     assert places == sorted(places)
-    picks = pick(section)
-    assert {picks.smallest.label, picks.fastest.label} <= {point.label for point in shown}
+    assert named(section).points
+    assert {point.label for point in named(section).points} <= {point.label for point in shown}
     assert {point.label for point in section.shown if point.dense} <= {point.label for point in shown}
     # No gap between the thresholds shown is so wide that what lies in it would surprise.
     kept = sorted({point.threshold for point in shown})
@@ -62,10 +63,23 @@ def test_what_no_point_beats_is_what_comparing_all_with_all_finds(many):
 
 
 def test_a_report_says_what_its_tables_leave_out_and_the_data_has_all(many, tmp_path):
-    text = write_report(many, tmp_path).read_text()
-    assert "Tables show 200 of 960 points: the dense networks, the picks, what no other point beats" in text
-    main = text[text.index("## Results") : text.index("## Trade-offs")]
+    readme = write_report(many, tmp_path)
+    first, main, whole = readme.read_text(), page(readme, "accuracy"), everything(readme)
+    assert f"{MOST_IN_FRONT} of 960 networks: named" in first
+    assert "Tables show 200 of 960 points: the dense networks, the named ones, the front, and evenly spaced" in main
     assert len(re.findall(r"^\| (?:dense|magnitude) ", main, re.MULTILINE)) == module.MOST_ROWS
     with (tmp_path / "data.csv").open() as file:
         assert sum(1 for _ in csv.DictReader(file)) == 960
-    assert len(text) < 400_000
+    assert len(whole) < 400_000
+    assert len(first.split()) < 900
+
+
+def test_the_table_beside_the_answer_has_what_is_named_the_front_and_the_baselines(many):
+    (section,) = sections(many)
+    shown, chosen = in_front(section), named(section).points
+    assert len(shown) <= MOST_IN_FRONT
+    assert shown[: len(chosen)] == chosen
+    assert shown[-1].is_baseline
+    front = {point.label for point in unbeaten(section.shown, lambda point: point.deflated_file_bytes)}
+    front |= {point.label for point in unbeaten(section.shown, section.latency_ms)}
+    assert {point.label for point in shown if point not in chosen and not point.is_baseline} <= front

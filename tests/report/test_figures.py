@@ -12,13 +12,13 @@ from handmade import Bench
 from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sparsebench.decide.choosing import pick
 from sparsebench.points.points import sections
+from sparsebench.report.answer import named
 from sparsebench.report.figures import bars, fronts
 from sparsebench.report.figures.canvas import fitting, look, text_width
 from sparsebench.report.figures.chart import FAINT
 from sparsebench.report.figures.drawings import FIGURES, drawings
-from sparsebench.report.figures.fronts import MOST_WITH_BARS, latency_interval
+from sparsebench.report.figures.fronts import MOST_LOST_PP, latency_interval
 from sparsebench.report.figures.heat_maps import interaction, layer_sparsity
 from sparsebench.report.figures.pictures import picture
 
@@ -147,17 +147,49 @@ def test_latencies_have_error_bars_of_their_speedups_and_the_baseline_has_none()
     assert [(mark.low, mark.high) for mark in bar.marks] == [pytest.approx((low, high))]
 
 
-def test_the_picks_of_the_first_line_are_ringed_and_named():
-    section = section_of(crowded(1, 12))
-    picks = pick(section)
+def test_the_networks_of_the_answer_are_ringed_and_named():
+    section = section_of(crowded(3, 12))
+    found = named(section)
     shown = fronts.against_latency(section)
-    assert set(picked(shown)) == {id(picks.smallest), id(picks.fastest)}
+    assert set(picked(shown)) == {id(point) for point in found.points}
     with look():
         figure = picture(shown)
         texts = [text.get_text() for text in figure.axes[0].texts]
-    for point, name in ((picks.smallest, "smallest"), (picks.fastest, "fastest")):
+    for point, name in ((found.smallest, "smallest"), (found.fastest[0].point, "fastest")):
         amount = "dense" if point.dense else f"{point.threshold:g}"
         assert any(text.startswith(f"{amount}: ") and name in text for text in texts), texts
+
+
+def test_all_backends_stand_in_one_panel_and_are_told_apart_by_their_markers():
+    shown = fronts.against_size(section_of(crowded(3, 2, seeds=(0,))))
+    (panel,) = shown.panels
+    marker = {series.spots[0].point.backend: series.look.marker for series in panel.series}
+    assert len(set(marker.values())) == len(marker) == 3
+    schemes, backends, pruners = ([key.label for key in group] for group in shown.legend)
+    assert (schemes, backends, pruners) == (list(SCHEMES), ["eager", "inductor", "onnxruntime"], [])
+
+
+def test_what_has_broken_down_is_left_out_of_trade_offs_and_counted():
+    run = Bench(thresholds=(0.0, 0.5, 0.99), schemes=("fp32", "static"), seeds=(0,)).build()
+    broken = tuple(
+        replace(t, evaluate=replace(t.evaluate, result=replace(t.evaluate.result, top1=0.4, correct_bits=None)))
+        if t.trial.threshold == 0.99
+        else t
+        for t in run.trials
+    )
+    section = section_of(replace(run, trials=broken))
+    shown = fronts.against_size(section)
+    assert shown.left_out == 2
+    assert all(spot.point.threshold < 0.99 for spot in shown.spots)
+    assert shown.y.ends[0] > 90
+    captions = {drawing.kind: drawing.caption for drawing in drawings(section)}
+    assert captions["pareto-size"].endswith(f"Not shown: 2 more than {MOST_LOST_PP:g} points below the best.")
+
+
+def test_percentiles_do_not_stretch_the_axis_of_latencies():
+    section = section_of(Bench(seeds=(0,), thresholds=(0.0, 0.5)).build())
+    slow = [bar.end for bar in bars.latency(section).bars]
+    assert max(slow) < 2.1, "the 95th percentile of the slowest is 2.5 ms"
 
 
 def test_dominated_points_are_faint_and_the_front_is_joined():
@@ -167,7 +199,8 @@ def test_dominated_points_are_faint_and_the_front_is_joined():
     with look():
         axes = picture(shown).axes[0]
     faint = [line for line in axes.lines if line.get_alpha() == FAINT]
-    leading = {id(spot.point) for spot in best} | picked(shown).keys()
+    dense = {id(point) for point in section.shown if point.is_baseline}
+    leading = {id(spot.point) for spot in best} | picked(shown).keys() | dense
     assert sum(len(line.get_xdata()) for line in faint) == len(shown.spots) - len(leading)
     joined = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert list(joined.get_xdata()) == pytest.approx([spot.x for spot in best])
@@ -247,7 +280,7 @@ def test_many_thresholds_are_drawn_as_lines_in_bands_and_thousands_of_points_wit
         assert len(lines.axes[0].collections) == 2  # one band a scheme, no error bars
         (axes,) = picture_of("pareto-size", section).axes
         faint = [line for line in axes.lines if line.get_alpha() == FAINT]
-        assert sum(len(line.get_xdata()) for line in faint) > 2 * MOST_WITH_BARS
+        assert sum(len(line.get_xdata()) for line in faint) > 500
         assert all(line.get_rasterized() for line in faint)
         assert len(axes.texts) < 30
     with look():

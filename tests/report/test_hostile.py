@@ -20,6 +20,7 @@ from sparsebench.report.figures.drawings import FIGURES, Drawing
 from sparsebench.report.html.charts import plotly_chart
 from sparsebench.report.html.page import body_of, page
 from sparsebench.report.markdown import readme
+from sparsebench.report.pages import PAGES, Material, pages
 from sparsebench.wording.text import escape, slug
 
 few = settings(
@@ -54,7 +55,8 @@ def markdown_of(run):
         place: [Drawing("size", f"{place}-size", f"{section.title}: sizes", "Caption.", files, bars.size(section))]
         for place, section in enumerate(found)
     }
-    return readme(run, found, drawn), found, [drawing for place in drawn for drawing in drawn[place]]
+    written = {"README.md": readme(run, found, drawn), **pages(Material(run, found, drawn))}
+    return written, found, [drawing for place in drawn for drawing in drawn[place]]
 
 
 def harmless(text):
@@ -75,22 +77,27 @@ def shape(text):
 
 @pytest.fixture(scope="module")
 def usual():
-    """The tags of the report of a run whose names are words."""
-    return [tag for tag, _, _ in shape(rendered(markdown_of(nasty_run("one", "two"))[0]))]
+    """The tags of the report of a run whose names are words, page by page."""
+    return {
+        file: [tag for tag, _, _ in shape(rendered(text))]
+        for file, text in markdown_of(nasty_run("one", "two"))[0].items()
+    }
 
 
 @few
 @given(names, names)
 def test_markdown_keeps_its_shape_whatever_things_are_called(usual, name, other):
     assume(name != other)  # they are one section, and fewer of everything
-    text, _, _ = markdown_of(nasty_run(name, other))
-    tags = shape(rendered(text))
-    links = {href for _, href, _ in tags if href}
-    assert links <= {"data.csv", "data.json", "latency.csv", "figures/0-size.png", "figures/1-size.png"}
-    assert [src for tag, _, src in tags if tag == "img"] == ["figures/0-size.svg", "figures/1-size.svg"]
-    counted = [tag for tag, _, _ in tags]
-    for tag in ("h1", "h2", "h3", "table", "tr", "td", "th", "details", "summary", "pre"):
-        assert counted.count(tag) == usual.count(tag), tag
+    written, _, _ = markdown_of(nasty_run(name, other))
+    ours = {*written, "data.csv", "data.json", "latency.csv", "figures/0-size.png", "figures/1-size.png"}
+    for file, text in written.items():
+        tags = shape(rendered(text))
+        assert {href.partition("#")[0] for _, href, _ in tags if href} <= ours
+        images = ["figures/0-size.svg", "figures/1-size.svg"] if file == "size.md" else []
+        assert [src for tag, _, src in tags if tag == "img"] == images
+        counted = [tag for tag, _, _ in tags]
+        for tag in ("h1", "h2", "h3", "table", "tr", "td", "th", "details", "summary", "pre"):
+            assert counted.count(tag) == usual[file].count(tag), (file, tag)
 
 
 @few
@@ -133,10 +140,10 @@ def test_csv_and_json_give_names_back_letter_by_letter_and_no_cell_is_a_formula(
 @given(names, names)
 def test_a_page_has_no_tags_and_no_scripts_but_ours(name, other):
     assume(name != other)
-    text, _, drawn = markdown_of(nasty_run(name, other))
-    body = body_of(text, {drawing.stem: "" for drawing in drawn})
-    list(harmless(body.html))
-    whole = page(name, text, drawn)
+    written, _, drawn = markdown_of(nasty_run(name, other))
+    for file, text in written.items():
+        list(harmless(body_of(text, {drawing.stem: "" for drawing in drawn}, file, written).html))
+    whole = page(name, written, drawn)
     tags = Tags(whole).found
     scripts = [attributes for tag, attributes in tags if tag == "script"]
     assert len(scripts) == 2 + 1 + len(drawn)  # two with the page's nonce, the tables' library, a chart each
@@ -178,6 +185,7 @@ def test_nothing_is_written_outside_the_report_and_figures_stay_pictures(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "README.md",
+        *PAGES,
         "data.csv",
         "data.json",
         "figures",

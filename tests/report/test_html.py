@@ -19,6 +19,7 @@ from sparsebench.report.figures.drawings import FIGURES, Drawing
 from sparsebench.report.html.charts import hover, safe
 from sparsebench.report.html.page import body_of, page, sort_key
 from sparsebench.report.markdown import readme
+from sparsebench.report.pages import PAGES, Material, pages
 
 WAIT = """
 const done = arguments[arguments.length - 1];
@@ -64,6 +65,15 @@ def column(driver, heading, place=0):
     return driver.execute_script(script, place).index(heading)
 
 
+def table_with(driver, heading):
+    """The place of the first sortable table that has a column of that name."""
+    script = """
+    const tables = [...document.querySelectorAll("table.sortable")];
+    return tables.findIndex(t => [...t.tHead.rows[0].cells].some(cell => cell.textContent === arguments[0]));
+    """
+    return driver.execute_script(script, heading)
+
+
 def test_the_page_opens_without_complaint_and_asks_the_network_for_nothing(browser, folder):
     requested(browser)
     browser.get((folder / "index.html").as_uri())
@@ -72,6 +82,33 @@ def test_the_page_opens_without_complaint_and_asks_the_network_for_nothing(brows
     asked = requested(browser)
     assert asked
     assert [address for address in asked if not address.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_the_answer_comes_first_and_links_between_pages_lead_inside_the_page(opened):
+    script = """
+    const links = [...document.querySelectorAll("main a[href]")].map(link => link.getAttribute("href"));
+    const lost = links.filter(href => href.startsWith("#") && !document.getElementById(href.slice(1)));
+    return [document.querySelector("main li strong").textContent, links.filter(href => href.includes(".md")), lost];
+    """
+    assert opened.execute_script(script) == ["Smallest:", [], []]
+    parts = opened.execute_script("return [...document.querySelectorAll('nav a')].map(link => link.textContent)")
+    assert parts == ["Answer", *(name.removesuffix(".md").capitalize() for name in PAGES)]
+
+
+def test_on_a_phone_nothing_but_tables_is_wider_than_the_window(opened):
+    script = """
+    const wide = [...document.querySelectorAll("main p, main li, main .chart, main pre, nav")]
+      .filter(part => part.getBoundingClientRect().right > window.innerWidth + 1 && !part.closest(".table"));
+    return [document.documentElement.scrollWidth <= window.innerWidth, wide.map(part => part.className)];
+    """
+    opened.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        opened.execute_async_script("setTimeout(arguments[0], 600)")
+        assert opened.execute_script(script) == [True, []]
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_every_figure_is_a_chart_with_its_alternative_text(opened, folder):
@@ -110,49 +147,51 @@ def test_pointing_at_a_point_tells_its_values(opened, folder):
 
 
 def test_a_click_on_a_heading_sorts_numbers_as_numbers(opened):
-    place = column(opened, "file kB")
+    table = table_with(opened, "file kB")
+    place = column(opened, "file kB", table)
     click = """
-    const table = document.querySelectorAll("table.sortable")[0];
+    const table = document.querySelectorAll("table.sortable")[arguments[1]];
     table.tHead.rows[0].cells[arguments[0]].querySelector(".dt-column-order, .dt-column-title").click();
     """
-    before = [float(row[place]) for row in rows(opened)]
-    opened.execute_script(click, place)
-    after = [float(row[place]) for row in rows(opened)]
+    before = [float(row[place]) for row in rows(opened, table)]
+    opened.execute_script(click, place, table)
+    after = [float(row[place]) for row in rows(opened, table)]
     assert after == sorted(after)
     assert after != before
-    lowest = column(opened, "drop pp, these networks [95 %]")
-    opened.execute_script(click, lowest)
-    drops = [sort_key(row[lowest]) for row in rows(opened)]
+    table = table_with(opened, "drop pp, these networks [95 %]")
+    lowest = column(opened, "drop pp, these networks [95 %]", table)
+    opened.execute_script(click, lowest, table)
+    drops = [sort_key(row[lowest]) for row in rows(opened, table)]
     assert [float(drop) for drop in drops] == sorted(float(drop) for drop in drops)
 
 
 @pytest.mark.parametrize(("typed", "holds"), [("<5", lambda x: x < 5), (">= 5", lambda x: x >= 5)])
 def test_a_filter_compares_with_numbers(opened, typed, holds):
-    place = (
-        column(opened, "working memory kB") if typed == "" else column(opened, "compression ratio (non-zero × bits)")
-    )
-    kept = _filtered(opened, place, typed)
+    table = table_with(opened, "compression ratio")
+    place = column(opened, "compression ratio", table)
+    kept = _filtered(opened, place, typed, table)
     values = [float(sort_key(row[place])) for row in kept]
     assert all(map(holds, values))
-    everything = _filtered(opened, place, "")
+    everything = _filtered(opened, place, "", table)
     assert len(kept) == sum(holds(float(sort_key(row[place]))) for row in everything) < len(everything)
 
 
 def test_a_filter_finds_parts_of_texts(opened):
-    place = column(opened, "scheme")
-    assert {row[place] for row in _filtered(opened, place, "DYN")} == {"dynamic"}
-    assert {row[place] for row in _filtered(opened, place, "")} == {"fp32", "dynamic", "static", "both"}
+    table = table_with(opened, "compression ratio")
+    place = column(opened, "scheme", table)
+    assert {row[place] for row in _filtered(opened, place, "DYN", table)} == {"dynamic"}
+    assert {row[place] for row in _filtered(opened, place, "", table)} == {"fp32", "dynamic", "static", "both"}
 
 
-def _filtered(driver, place, typed):
+def _filtered(driver, place, typed, table):
     script = """
-    const table = document.querySelectorAll("table.sortable")[0];
+    const table = document.querySelectorAll("table.sortable")[arguments[2]];
     const input = table.tHead.querySelectorAll("tr.filters input")[arguments[0]];
     input.value = arguments[1];
     input.dispatchEvent(new Event("input"));
     """
-    driver.execute_script(script, place, typed)
-    return rows(driver)
+    driver.execute_script(script, place, typed, table)
+    return rows(driver, table)
 
 
 OVERLAPPING_TITLES = """
@@ -193,7 +232,8 @@ def test_names_in_a_page_run_no_script_and_are_shown_as_they_are(browser, tmp_pa
         ]
         for place, section in enumerate(found)
     }
-    text = page(name, readme(run, found, drawn), [drawing for place in drawn for drawing in drawn[place]])
+    written = {"README.md": readme(run, found, drawn), **pages(Material(run, found, drawn))}
+    text = page(name, written, [drawing for place in drawn for drawing in drawn[place]])
     (tmp_path / "index.html").write_text(text, encoding="utf-8")
     browser.get((tmp_path / "index.html").as_uri())
     browser.execute_async_script(WAIT)
@@ -286,7 +326,8 @@ def test_the_command_writes_a_page_where_asked(tmp_path, monkeypatch):
     monkeypatch.setattr("sparsebench.store.run_directory.load_run", lambda path: run)
     done = CliRunner().invoke(app, ["report", str(tmp_path), "--out", str(tmp_path / "out"), "--html"])
     assert done.exit_code == 0
-    assert done.stdout.splitlines() == [f"Report: {tmp_path / 'out/README.md'}", f"Page: {tmp_path / 'out/index.html'}"]
+    lines = done.stdout.splitlines()
+    assert lines[-2:] == [f"Report: {tmp_path / 'out/README.md'}", f"Page: {tmp_path / 'out/index.html'}"]
 
 
 def test_pages_are_not_committed():

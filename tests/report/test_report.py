@@ -14,11 +14,13 @@ import pytest
 from crowded import crowded
 from handmade import ENVIRONMENT, SPREAD, Bench, stage, with_faults
 
+from reports import everything, page
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
 from sparsebench.report.caveats import findings
 from sparsebench.report.checklist import checklist
+from sparsebench.report.pages import PAGES
 from sparsebench.report.provenance import provenance
 from sparsebench.store.results import LoadedWeights
 
@@ -53,79 +55,92 @@ def test_the_report_is_a_folder_that_github_shows(report):
     assert report.name == "README.md"
     names = sorted(str(path.relative_to(report.parent)) for path in report.parent.rglob("*") if path.is_file())
     figures = sorted(f"figures/{kind}.{ending}" for kind in KINDS for ending in ("png", "svg"))
-    assert names == ["README.md", "data.csv", "data.json", *figures, "latency.csv"]
+    assert names == sorted(["README.md", *PAGES, "data.csv", "data.json", *figures, "latency.csv"])
 
 
-def test_sections_stand_in_the_order_in_which_questions_arise(text):
+def test_the_first_page_has_the_answer_a_table_and_two_figures(text):
     assert re.findall(r"^#+ .*", text, re.MULTILINE) == [
         "# handmade: pruning and quantization",
         "## Warnings",
         "## Results",
-        "## Trade-offs",
-        "## Accuracy against sparsity",
-        "## Interaction of pruning and quantization",
-        "## Latency",
-        "## Size",
-        "## Sparsity by layer",
-        "## Failed and not offered",
-        "## Reporting practice",
-        "## Costs",
-        "## Details",
-        "## Provenance",
+        "## More",
     ]
+    assert re.findall(r"!\[[^]]*\]\(([^)]*)\)", text) == ["figures/pareto-size.svg", "figures/pareto-latency.svg"]
 
 
-def test_the_first_line_says_how_far_latency_may_be_trusted_and_the_second_is_the_answer(text):
-    first, second = text.split("\n\n")[1:3]
-    assert first == (
-        "Timing is VALID (all 6 sessions): copies of the baseline differ from one another by −0.3 to +0.4 %, less than "
-        "1 %. Differences above 1.5 % would have been called."
-    )
-    assert second.startswith(
-        "Within 1 pp of dense fp32 (mean over seeds), smallest file: **magnitude 0.5 · both · eager**"
-    )
+def test_every_figure_and_every_table_stands_on_one_page_only(report):
+    texts = [path.read_text() for path in report.parent.glob("*.md")]
+    shown = [figure for text in texts for figure in re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)]
+    assert sorted(shown) == sorted(f"figures/{kind}.svg" for kind in KINDS)
+    tables = [block for text in texts for block in text.split("\n\n") if block.startswith("|")]
+    assert len(set(tables)) == len(tables)
 
 
-def test_the_baseline_is_the_first_row_of_the_main_table(text):
-    rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| dense ")]
-    assert rows[0] == (
-        "| dense | 0.0000 | 0.0000 | fp32 | eager | 95.25 ± 0.25 | 99.25 ± 0.25 | baseline | – | – | 23.8 | 1.00× | "
-        "22.8 | 1.00× | 1.00× | 0.0 | 0.0 | 16.4 | 2.01 | 2.51 | 1 | baseline | 1 | baseline | 3 |"
-    )
+def test_every_page_is_linked_from_the_first_and_leads_back(report, text):
+    for name in PAGES:
+        assert f"]({name})" in text
+        assert "[Back to the answer](README.md)" in report.with_name(name).read_text()
 
 
-def test_a_row_gives_loss_interaction_size_and_speed(text):
-    assert re.sub(" +", " ", next(line for line in text.splitlines() if "0.9499 | static" in line)) == (
-        "| magnitude | 0.9500 | 0.9499 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.22, 9.22] | "
-        "[4.22, 9.22] | 0.50 [−0.72, 1.71] | 9.54 | 2.49× | 4.03 | 7.20× | 18.7× | 88.1 | 99.5 | 4.10 | 0.810 | 1.01 | "
-        "2.482× [2.469, 2.494] | FASTER | 2.482× [2.469, 2.494] | FASTER | 3 |"
-    )
+def test_the_facts_under_the_answer_say_what_was_tried_where_and_what_was_left_out(text):
+    assert (
+        "\nsmall_cnn on digits · Example CPU 9000, 2 cores · torch 2.15.0 · 104 of 105 trials done, 15 [not offered]"
+        "(trials.md#failed-and-not-offered)\n"
+    ) in text
 
 
-def test_a_theoretical_speedup_is_said_to_be_counted_and_not_measured(text):
-    assert "- **theoretical speedup (MACs)**: multiply-accumulates of the dense network" in text
+def test_the_baseline_is_the_first_row_of_each_table(report):
+    assert "| dense | fp32 | eager | 95.25 ± 0.25 | 99.25 ± 0.25 | baseline | – | – | 3 |" in page(report, "accuracy")
+    assert ("| dense | fp32 | eager | 0.0000 | 0.0000 | 23.8 | 1.00× | 22.8 | 1.00× | 1.00× |") in page(report, "size")
+    for name in ("accuracy", "size", "latency"):
+        rows = [line for line in page(report, name).splitlines() if line.startswith(("| dense ", "| magnitude "))]
+        assert rows[0].startswith("| dense | fp32 | eager |")
+
+
+def test_rows_give_loss_interaction_size_compute_and_speed(report):
+    assert (
+        "| magnitude 0.95 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.22, 9.22] | [4.22, 9.22] | 0.50 [−0.72, 1.71] | 3 |"
+    ) in page(report, "accuracy")
+    assert ("| magnitude 0.95 | static | eager | 0.9500 | 0.9499 | 9.54 | 2.49× | 4.03 |") in page(report, "size")
+    assert "| magnitude 0.95 | static | eager | 18.7× | 88.1 | 99.5 | 4.10 |" in page(report, "size")
+    assert (
+        "| magnitude 0.95 | static | eager | 0.810 | 2.482× [2.469, 2.494] | FASTER | 2.482× [2.469, 2.494] | FASTER |"
+    ) in page(report, "latency")
+
+
+def test_no_table_is_wider_than_a_page(report):
+    for path in report.parent.glob("*.md"):
+        heads = [line for line in path.read_text().splitlines() if line.startswith(("| network", "| pruner"))]
+        assert all(head.count("|") - 1 <= 10 for head in heads), path
+
+
+def test_a_theoretical_speedup_is_said_to_be_counted_and_not_measured(report):
     assert (
         "It is counted on the trained network and not measured. Unstructured zeros do not speed up dense kernels: "
         "without removed channels, convolutions and matrix products take as long as in the dense network."
-    ) in text
+    ) in page(report, "terms")
+
+
+def anchors(path):
+    """The places of a page that links may lead to, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_without_counts_neither_their_columns_nor_their_figure_stand_there_empty(tmp_path):
     run = Bench(counted=False, seeds=(0,), thresholds=(0.0, 0.9)).build()
-    text = write_report(run, tmp_path).read_text()
-    head = next(line for line in text.splitlines() if line.startswith("| pruner"))
-    assert "theoretical" not in head
-    assert "working memory" not in head
-    assert "pareto-macs" not in text
-    assert "layer by layer</summary>" not in text.replace("really quantized, layer by layer", "")
+    readme = write_report(run, tmp_path)
+    assert not re.search(r"^\|.*(theoretical|working memory)", page(readme, "size"), re.MULTILINE)
+    assert "pareto-macs" not in everything(readme)
+    assert "Weights and MACs of each layer" not in page(readme, "layers")
     check = next(c for c in checklist(run, sections(run)) if c.practice == "compression ratio and theoretical speedup")
     assert (check.kept, check.evidence) == (False, "theoretical speedup missing at 8 points")
 
 
 def test_layers_are_listed_with_weights_zeros_and_macs_at_each_threshold(tmp_path):
     bench = Bench(thresholds=(0.0, 0.5, 0.9), pruners=("magnitude", "random"), seeds=(3, 4))
-    text = re.sub(" +", " ", write_report(bench.build(), tmp_path).read_text())
-    start = text.index("<summary>weights and MACs, layer by layer</summary>")
+    text = page(write_report(bench.build(), tmp_path), "layers")
+    start = text.index("<summary>Weights and MACs of each layer</summary>")
     folded = text[start : text.index("</details>", start)]
     assert "**magnitude, seed 3**" in folded
     head, _, *rows = folded.split("**random, seed 3**")[1].split("\n\n")[1].splitlines()
@@ -143,15 +158,16 @@ def test_layers_are_listed_with_weights_zeros_and_macs_at_each_threshold(tmp_pat
 
 def test_many_thresholds_do_not_make_the_layers_table_unreadably_wide(tmp_path):
     bench = Bench(thresholds=[n / 40 for n in range(40)], seeds=(0,), schemes=("fp32",))
-    text = write_report(bench.build(), tmp_path).read_text()
+    text = page(write_report(bench.build(), tmp_path), "layers")
     head = next(line for line in text.splitlines() if re.match(r"\| layer +\| kind +\| +dense", line))
     assert head.count("|") == 2 + 1 + 1 + 8
     assert "magnitude 0.025 |" in head
     assert "magnitude 0.975 |" in head
 
 
-def test_what_failed_and_what_was_not_offered_is_listed_with_its_reason(text):
-    table = re.sub(" +", " ", text[text.index("## Failed") : text.index("## Reporting")])
+def test_what_failed_and_what_was_not_offered_is_listed_with_its_reason(report):
+    text = page(report, "trials")
+    table = text[text.index("## Failed") : text.index("## Seeds")]
     assert (
         "| failed | small_cnn | digits | static | eager | magnitude 0.9: seed 1 | 1 | "
         "compress failed (attempt 1): RuntimeError: out of &#124; memory |"
@@ -165,8 +181,8 @@ def test_what_failed_and_what_was_not_offered_is_listed_with_its_reason(text):
 def test_warnings_name_failures_and_collapsed_layers():
     run = with_faults()
     assert findings(run, sections(run)) == [
-        "**1 of 120 trials failed**; see “Failed and not offered” for why.",
-        "small_cnn on digits, magnitude 0.95: collapsed, at least 99.5 % zero: conv1 (3 of 3 seeds).",
+        "**1 of 120 trials failed**: [trials.md](trials.md#failed-and-not-offered) says why.",
+        "small_cnn on digits, magnitude 0.95: layers at least 99.5 % zero: conv1 (3 of 3 seeds).",
     ]
 
 
@@ -175,7 +191,7 @@ def test_warnings_repeat_that_nothing_was_pruned():
     run = Bench(warnings={0.8: (nothing,)}, reached={0.8: 0.0}, seeds=(0,)).build()
     assert findings(run, sections(run)) == [
         f"{nothing} (small_cnn · digits · magnitude 0.8 · fp32 · eager · seed 0)",
-        "small_cnn on digits, magnitude 0.8: asked 0.8000, reached 0.0000 of the prunable weights.",
+        "small_cnn on digits, magnitude 0.8: sparsity 0.0000 of the prunable weights, asked 0.8000.",
     ]
 
 
@@ -189,18 +205,18 @@ def test_warnings_repeat_what_stages_warned_of_once():
 def test_warnings_tell_asked_from_reached_sparsity():
     run = Bench(reached={0.8: 0.75}, seeds=(0,)).build()
     assert findings(run, sections(run)) == [
-        "small_cnn on digits, magnitude 0.8: asked 0.8000, reached 0.7500 of the prunable weights."
+        "small_cnn on digits, magnitude 0.8: sparsity 0.7500 of the prunable weights, asked 0.8000."
     ]
 
 
 def test_warnings_say_that_there_is_no_dense_control_or_that_it_only_guesses():
     without, guessing = Bench(thresholds=(0.5,)).build(), Bench(dense_accuracy=0.11).build()
     assert findings(without, sections(without)) == [
-        "small_cnn on digits: no dense fp32 trial finished on eager; drops and speedups are missing there."
+        "small_cnn on digits: no dense fp32 network on eager, so no drops and no speedups there."
     ]
     assert findings(guessing, sections(guessing))[0] == (
-        "small_cnn on digits: the dense network on eager cannot be told from guessing (10.00 %) for at least one seed; "
-        "drops against it mean nothing."
+        "small_cnn on digits: the dense network on eager does no better than guessing (10.00 %) for at least one seed, "
+        "so drops against it mean nothing."
     )
 
 
@@ -221,8 +237,9 @@ def test_the_checklist_is_computed_from_the_records():
         assert (three[practice], one[practice]) == (in_three, in_one), practice
 
 
-def test_the_audit_says_what_is_not_int8_and_why(text):
-    assert "| conv1   | Conv2d |       144 |   9,216 | 32 bits, 95.1 % zero (1) |" in text
+def test_the_audit_says_what_is_not_int8_and_why(report):
+    text = page(report, "layers")
+    assert "| conv1 | Conv2d | 144 | 9,216 | 32 bits, 95.1 % zero (1) |" in text
     assert "\n1. fp32 leaves Conv2d in fp32\n2. dynamic leaves Conv2d in fp32\n" in text
 
 
@@ -260,10 +277,14 @@ def test_figures_carry_no_date_and_are_well_formed(report):
     assert all(b"Software" not in path.read_bytes() for path in (report.parent / "figures").glob("*.png"))
 
 
-def test_every_link_leads_to_a_file_of_the_report(report, text):
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) == 2 * len(KINDS) + 3
-    assert all((report.parent / link).is_file() for link in links)
+def test_every_link_leads_to_a_file_of_the_report_and_to_a_heading_in_it(report):
+    for path in report.parent.glob("*.md"):
+        links = re.findall(r"\]\(([^)]+)\)", path.read_text())
+        assert links
+        for link in links:
+            file, _, anchor = link.partition("#")
+            assert (report.parent / file).is_file(), link
+            assert not anchor or anchor in anchors(report.parent / file), link
 
 
 def test_data_json_has_all_points_and_trials_and_no_nan(report):
@@ -343,34 +364,34 @@ def test_figures_of_an_earlier_report_are_removed_and_others_stay(tmp_path):
                 seeds=(0,),
                 pending={(t, 0, "fp32", "eager") for t in (0.0, 0.5)},
             ),
-            "**No trial has finished, so there is no answer yet.** No latency was measured.",
+            "- **No answer:** No trial has finished, so there is no answer yet. No latency was measured.",
         ),
-        (Bench(pairs=()), "**The run has no trials, so there is no answer.**"),
+        (Bench(pairs=()), "- **No answer:** The run has no trials."),
     ],
     ids=["nothing finished", "no trial at all"],
 )
 def test_a_run_without_results_has_a_report_that_says_so(bench, expected, tmp_path):
-    text = write_report(bench.build(), tmp_path).read_text()
-    assert text.split("\n\n")[1] == expected
+    readme = write_report(bench.build(), tmp_path)
+    assert readme.read_text().split("\n\n")[1] == expected
     assert (tmp_path / "data.csv").read_text().startswith("model,data,pruner,threshold,seed,scheme,backend,status,")
-    assert "figures/" not in text
+    assert "figures/" not in everything(readme)
 
 
 def test_a_single_seed_explains_its_error_bars(tmp_path):
-    text = write_report(Bench(seeds=(0,), thresholds=(0.0, 0.9)).build(), tmp_path).read_text()
-    assert "Error bars: Wilson 95 % interval over test samples (one seed)." in text
-    assert "95.00 ± –" in text
+    readme = write_report(Bench(seeds=(0,), thresholds=(0.0, 0.9)).build(), tmp_path)
+    assert "Error bars: Wilson 95 % interval over test samples (one seed)." in readme.read_text()
+    assert "95.00 ± –" in page(readme, "accuracy")
 
 
 def test_several_batch_sizes_get_a_table_of_their_own(tmp_path):
     bench = Bench(settings=((1, 1), (8, 2)), thresholds=(0.0, 0.9), seeds=(0,))
-    text = re.sub(" +", " ", write_report(bench.build(), tmp_path).read_text())
-    assert "<summary>Latency at batch 1, 1 thread</summary>" in text
-    folded = text[text.index("<summary>Latency at batch 8, 2 threads</summary>") :]
-    assert (
-        "| magnitude | 0.9000 | static | eager | 3.20 | 4.00 | 4.80 | 2,500 | 2.500× [2.488, 2.513] | FASTER | "
-        "3.0 (2.9–3.1) |"
-    ) in folded
+    readme = write_report(bench.build(), tmp_path)
+    text = page(readme, "latency")
+    assert "**Speed at batch 1, 1 thread**" in text
+    folded = text[text.index("<summary>Speed at batch 8, 2 threads</summary>") :]
+    assert "| magnitude 0.9 | static | 3.20 | 2.500× [2.488, 2.513] | FASTER |" in folded
+    assert "| magnitude 0.9 | static | 4.00 | 4.80 | 2,500 | 3.0 (2.9–3.1) |" in folded
+    assert "ms, batch 1 on 1 thread | ms, batch 8 on 2 threads" in everything(readme)
     rows = list(csv.DictReader((tmp_path / "latency.csv").open(newline="")))
     first = list(csv.DictReader((tmp_path / "data.csv").open(newline="")))
     assert len(rows) == 2 * len(first)
@@ -386,9 +407,8 @@ def test_several_batch_sizes_get_a_table_of_their_own(tmp_path):
 
 def test_many_points_are_folded_by_backend_and_all_there(tmp_path):
     bench = Bench(backends=("eager", "openvino"), thresholds=[n / 10 for n in range(10)], seeds=(0,))
-    text = write_report(bench.build(), tmp_path).read_text()
-    assert "<summary>eager: 40 points</summary>" in text
-    main = text[text.index("## Results") : text.index("## Trade-offs")]
+    main = page(write_report(bench.build(), tmp_path), "accuracy")
+    assert "<summary>eager: 40 networks</summary>" in main
     assert len(re.findall(r"^\| (?:dense|magnitude) ", main, re.MULTILINE)) == 80
 
 
@@ -400,8 +420,7 @@ def test_latencies_of_several_machines_are_not_compared_silently():
     run = replace(run, trials=(*run.trials[:-1], moved))
     assert findings(run, sections(run)) == [
         "Latency was measured on 2 machines (Example CPU 9000 / 2 cores / Linux 6.1 and Another CPU / 2 cores / "
-        "Linux 6.1); only that of Example CPU 9000 / 2 cores / Linux 6.1 is shown, for latencies of two machines are "
-        "not compared."
+        "Linux 6.1). Only that of Example CPU 9000 / 2 cores / Linux 6.1 is shown."
     ]
 
 
@@ -420,9 +439,9 @@ def loaded_from(*checkpoints):
 def test_seeds_that_prune_one_dense_network_are_told_from_those_that_prune_one_each():
     one = loaded_from(("net.pt", "ab12"), ("net.pt", "ab12"))
     assert findings(one, sections(one)) == [
-        "small_cnn on digits: its 2 seeds prune one dense network, loaded from net.pt. Intervals leave out how much "
-        "another training of it would change; a checkpoint for each seed, as in model.weights = 'net-{seed}.pt', puts "
-        "it in."
+        "small_cnn on digits: all 2 seeds prune the same dense network, loaded from net.pt, so intervals leave out how "
+        "another training of it would differ. Give a checkpoint for each seed to see that: model.weights = "
+        "'net-{seed}.pt'."
     ]
     copied = loaded_from(("net-0.pt", "ab12"), ("net-1.pt", "ab12"))
     assert len(findings(copied, sections(copied))) == 1, "the content decides, not the name"

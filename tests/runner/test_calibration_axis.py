@@ -6,6 +6,7 @@ import pytest
 from handmade import Bench
 from sweeps import tiny
 
+from reports import everything
 from sparsebench import Trainer, run_sweep
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
@@ -68,8 +69,8 @@ def test_tables_and_picks_show_the_largest_number_and_the_calibration_section_th
     (section,) = sections(SEVERAL.build())
     assert {point.calibration_batches for point in section.shown} == {None, 2000}
     assert {point.calibration_batches for point in section.measured} == {None, 10, 100, 1000, 2000}
-    text = report.read_text()
-    assert "show 2,000 calibration batches, the largest number asked for" in text
+    text = everything(report)
+    assert "All other tables and figures show 2,000 calibration batches, the largest number asked for" in text
     assert "Asked for 1,000 and 2,000, calibration read 800 each time: the training split has no more." in text
     assert "top-1 %, 10 asked" in text
     assert (report.parent / "figures/accuracy-calibration.png").stat().st_size > 10_000
@@ -96,13 +97,14 @@ def test_pruning_and_quantization_alone_are_taken_at_the_same_number_of_calibrat
 
 
 def test_a_run_with_one_number_has_no_calibration_section(tmp_path):
-    folder = write_report(Bench().build(), tmp_path).parent
-    assert "## Calibration" not in (folder / "README.md").read_text()
+    readme = write_report(Bench().build(), tmp_path)
+    folder = readme.parent
+    assert "**Calibration.**" not in everything(readme)
     assert not (folder / "figures/accuracy-calibration.png").exists()
 
 
 def test_failures_at_one_number_of_calibration_batches_are_told_from_others(tmp_path):
     pending = {(0.9, seed, "static", "eager") for seed in (0, 1, 2)}
-    text = write_report(Bench(calibrations=(10, 100), pending=pending).build(), tmp_path).read_text()
+    text = everything(write_report(Bench(calibrations=(10, 100), pending=pending).build(), tmp_path))
     assert "static, 10 batches" in text
     assert "static, 100 batches" in text

@@ -13,6 +13,7 @@ import pytest
 from quick import quick
 from sweeps import TESTS, TIMED, environment, rows, sparsebench, tiny, tiny_arguments
 
+from reports import page
 from sparsebench import load_run, run_sweep
 from sparsebench.errors import ConfigError
 
@@ -174,8 +175,10 @@ def test_some_failed_trials_are_exit_code_3_and_the_report_lists_them(bad_traine
     arguments = tiny_arguments("train.trainer=bad_trainers:FailsWhenSparse", "train.epochs=1", "schemes=fp32")
     done = sparsebench("run", *arguments, cwd=bad_trainers)
     assert done.returncode == 3
-    assert "1 trials failed; the report lists their reasons." in done.stderr
-    assert "cannot prune today" in (bad_trainers / "reports/tiny/README.md").read_text()
+    assert "1 trial failed: train failed (attempt 1): " in done.stderr
+    again = done.stderr.splitlines()[-1].partition("Fix the cause, then: ")[2]
+    assert again.startswith("sparsebench run --set name=tiny") and again.endswith("--retry-failed")
+    assert "cannot prune today" in page(bad_trainers / "reports/tiny/README.md", "trials")
 
 
 LEAKING = """

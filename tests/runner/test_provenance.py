@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from handmade import ENVIRONMENT, Bench
 from quick import QUICK_TIMED, quick
 from sweeps import Recorder, rows
 
+from reports import everything, page
 from sparsebench import load_config, load_run, run_sweep, write_report
 from sparsebench.points.points import sections
 from sparsebench.report.caveats import findings
@@ -84,7 +84,7 @@ def test_a_run_goes_on_on_another_machine_says_so_and_times_everything_there_ane
     assert all(len(machines) == 1 for machines in by_session.values())
     assert not {r.key for t in first.trials for r in t.measure} & {r.key for t in both.trials for r in t.measure}
 
-    text = write_report(both, tmp_path / "report").read_text()
+    text = everything(write_report(both, tmp_path / "report"))
     assert "Networks were trained on 2 machines (" in text
     assert "The stages of this run were run on 2 machines; the table above is of the first of these." in text
     told = json.loads((tmp_path / "report/data.json").read_text())["environments"]
@@ -108,7 +108,7 @@ def test_records_of_two_machines_in_one_sweep_are_counted_by_place_and_kind(tmp_
     other = replace(ENVIRONMENT, cpu="Another CPU", threads=8, versions={"torch": "2.99.0", "numpy": "2.4.6"})
     last = run.trials[-1]
     moved = replace(run, trials=(*run.trials[:-1], replace(last, evaluate=replace(last.evaluate, environment=other))))
-    text = re.sub(" +", " ", write_report(moved, tmp_path).read_text())
+    text = page(write_report(moved, tmp_path), "provenance")
     rows_of_places = [line for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
     assert rows_of_places == [
         "| 1 | Example CPU 9000 / 2 cores / Linux 6.1 | 2 | 3.11.4 | torch 2.15.0 | 0123456789ab | 2 | 4 | 3 | 4 |",
@@ -119,7 +119,7 @@ def test_records_of_two_machines_in_one_sweep_are_counted_by_place_and_kind(tmp_
 
 
 def test_a_run_on_one_machine_does_not_speak_of_places(tmp_path):
-    text = write_report(Bench(seeds=(0,)).build(), tmp_path).read_text()
+    text = page(write_report(Bench(seeds=(0,)).build(), tmp_path), "provenance")
     assert "The stages of this run were run" not in text
 
 
@@ -174,6 +174,6 @@ def test_a_clock_that_goes_backwards_disturbs_neither_a_run_nor_its_continuation
     assert all(0 <= m.session.seconds < 60 for trial in run.trials for m in trial.measured)
     # The stages of the first network were started "after" those of the last.
     assert run.trials[0].ancestors[0].started_at > run.trials[-1].evaluate.started_at
-    text = Path(write_report(load_run(tmp_path / "quick"), tmp_path / "report")).read_text()
+    text = page(write_report(load_run(tmp_path / "quick"), tmp_path / "report"), "provenance")
     first, last = re.search(r"\| stages started +\| (\S+) to (\S+)", text).groups()
     assert first < last

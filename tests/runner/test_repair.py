@@ -6,6 +6,7 @@ import pytest
 from quick import QUICK_TIMED, Drifting, quick
 from sweeps import Recorder, rows, stage_files
 
+from reports import everything
 from sparsebench import load_run, run_sweep, write_report
 from sparsebench.errors import LostError, UnreadableRecordError
 from sparsebench.runner import repair
@@ -75,7 +76,7 @@ def test_what_was_made_again_stands_among_the_warnings_of_the_report(finished, t
     folder, run = finished
     file_of(folder, run.trials[-1].train).unlink()
     more, _ = again(folder, "schemes=fp32,static,dynamic")
-    text = write_report(more, tmp_path / "report").read_text()
+    text = everything(write_report(more, tmp_path / "report"))
     assert "Made again, because network.safetensors is missing. It came out the same." in text
 
 

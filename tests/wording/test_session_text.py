@@ -12,43 +12,41 @@ from sparsebench.wording.sessions import reach_text, session_text
         (
             Validity.VALID,
             (0.997, 1.004),
-            "VALID: copies of the baseline differ from one another by −0.3 to +0.4 %, less than 1 %. Differences above "
-            "1.5 % would have been called.",
+            "VALID: copies of the baseline differ by −0.3 to +0.4 %, less than 1 %. Differences above 1.5 % are found.",
         ),
         (
             Validity.NOISY,
             (0.98, 1.02),
-            "NOISY: copies of the baseline differ from one another by −2.0 to +2.0 %. Differences above 1.5 % would "
-            "have been called. A quieter machine, or more time, finds smaller ones.",
+            "NOISY: copies of the baseline differ by −2.0 to +2.0 %. Differences above 1.5 % are "
+            "found. A quieter machine or more time finds smaller ones.",
         ),
         (
             Validity.INVALID,
             (1.02, 1.05),
-            "INVALID: copies of the baseline differ from one another by +2.0 to +5.0 %, though they are the same. "
-            "Trust none of the verdicts of this session; repeat it with less other work on the machine, or with fewer "
+            "INVALID: copies of the baseline differ by +2.0 to +5.0 %, though they are the same network. "
+            "Ignore the verdicts of this session. Time again with less other work on the machine, or with fewer "
             "threads.",
         ),
     ],
     ids=str,
 )
-def test_a_state_is_said_with_what_the_controls_found_and_what_would_have_been_called(state, controls, expected):
+def test_a_state_is_said_with_what_the_controls_found_and_what_differences_are_found(state, controls, expected):
     assert session_text(state, Limits(*controls), 0.01, 0.0151) == expected
 
 
-def test_several_sessions_are_named_and_spoken_of_as_several():
-    text = session_text(Validity.INVALID, Limits(1.02, 1.05), 0.01, 0.02, "2 of 3 sessions: a and b", several=True)
-    assert text.startswith("INVALID (2 of 3 sessions: a and b): copies of the baseline differ")
-    assert "Trust none of the verdicts of these sessions; repeat them with less" in text
+def test_a_session_is_named_where_it_is_one_of_several():
+    text = session_text(Validity.VALID, Limits(0.999, 1.001), 0.01, 0.02, "eager, batch 1")
+    assert text.startswith("VALID (eager, batch 1): copies of the baseline differ")
 
 
 def test_a_resolution_that_is_not_known_is_left_out():
     text = session_text(Validity.VALID, Limits(0.999, 1.001), 0.01, None)
-    assert text == "VALID: copies of the baseline differ from one another by −0.1 to +0.1 %, less than 1 %."
+    assert text == "VALID: copies of the baseline differ by −0.1 to +0.1 %, less than 1 %."
 
 
 def test_intervals_of_a_single_process_say_nothing():
     assert session_text(Validity.NOISY, Limits(2e-9, 4e8), 0.01, 4.9e8) == (
-        "NOISY: fewer than two processes timed, and nothing can be said. Give it more time."
+        "NOISY: fewer than two processes were timed, too few to say anything. Give it more time."
     )
     assert reach_text(Limits(2e-9, 4e8)) == "any amount"
 

@@ -99,8 +99,8 @@ def legend(figure: Figure, *groups: Sequence[Artist]) -> None:
     """Put one legend below the panels, where it hides no data; each group begins a row."""
     size = 9.0
     given = [group for group in groups if group]
-    # A handle and the room around it take about five letters' width.
-    widest = max(text_width(str(handle.get_label()), size) for group in given for handle in group) + 5 * size
+    # A handle and the room around it take about four letters' width.
+    widest = max(text_width(str(handle.get_label()), size) for group in given for handle in group) + 4 * size
     most = max(1, int(0.97 * POINTS * figure.get_size_inches()[0] / widest))
     columns = min(most, max(map(len, given)))
     cells: list[Artist] = []
@@ -109,7 +109,8 @@ def legend(figure: Figure, *groups: Sequence[Artist]) -> None:
     # Matplotlib fills columns from top to bottom; read along rows, the groups stay together.
     rows = len(cells) // columns
     ordered = [cells[row * columns + column] for column in range(columns) for row in range(rows)]
-    figure.legend(handles=ordered, loc="outside lower center", ncols=columns, fontsize=size)
+    room = {"handlelength": 1.9, "handletextpad": 0.5, "columnspacing": 1.1}
+    figure.legend(handles=ordered, loc="outside lower center", ncols=columns, fontsize=size, **room)
 
 
 class Label(NamedTuple):

@@ -15,7 +15,10 @@ Row = TypeVar("Row")
 
 Fill = Literal["full", "none", "left", "right", "top", "bottom"]
 
-FAINT = 0.3
+MOST_SPREAD = 12
+"""Pruned networks of one bar up to which they stand one below another, each with its interval."""
+
+FAINT = 0.35
 """How much ink a dominated point gets."""
 
 _LETTERS_OF_A_ROW = 120
@@ -89,13 +92,15 @@ class Level(NamedTuple):
 class Panel:
     """One panel: its series, levels behind them, and on a trade-off the front and what the answer names.
 
-    ``front`` is joined by a line in steps; ``ringed`` has the named networks with what they are named for.
+    ``front`` is joined by a line in steps; ``ringed`` has the named networks with what they are named for, ``beside``
+    the dense network, which is labelled too.
     """
 
     title: str
     series: tuple[Series, ...]
     levels: tuple[Level, ...] = ()
     front: tuple[Spot, ...] = ()
+    beside: tuple[Spot, ...] = ()
     ringed: tuple[tuple[Spot, str], ...] = ()
 
 
@@ -170,9 +175,15 @@ class Bar:
     label: str
 
     @property
+    def spread(self) -> bool:
+        """Whether its pruned networks are few enough to be shown with their intervals, where they have any."""
+        return len(self.marks) <= MOST_SPREAD and any(mark.low < mark.high for mark in self.marks)
+
+    @property
     def end(self) -> float:
         """Where all that is drawn of this bar ends."""
-        return max(self.value, self.high, self.beyond, *(mark.high for mark in self.marks), 0.0)
+        ends = (mark.high if self.spread else mark.value for mark in self.marks)
+        return max(self.value, self.high, self.beyond, *ends, 0.0)
 
 
 @dataclass(frozen=True)

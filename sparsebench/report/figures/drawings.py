@@ -36,7 +36,7 @@ class Kind(NamedTuple):
     """Whether it has error bars, which the caption then explains."""
 
 
-_FRONT = "Joined: no other is better in both. Ringed: named in the answer. Numbers are thresholds."
+_FRONT = "Joined: no other is better in both. Ringed: named in the answer. Numbers: thresholds. Dashed: dense fp32."
 
 FIGURES: dict[str, Kind] = {
     "pareto-size": Kind(

@@ -7,8 +7,8 @@ from dataclasses import replace
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import named
 from sparsebench.report.figures.axes import accuracy_axis, log_axis
-from sparsebench.report.figures.chart import Panel, PanelChart, Series, Spot, spot_of
-from sparsebench.report.figures.palette import Palette
+from sparsebench.report.figures.chart import FAINT, Level, Panel, PanelChart, Series, Spot, spot_of
+from sparsebench.report.figures.palette import MUTED, Palette
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.wording.numbers import decimal, significant
 from sparsebench.wording.text import counted, evenly
@@ -121,7 +121,8 @@ def _trade_off(
 
 
 def _panel(name: str, spots: Sequence[Spot], best: tuple[Spot, ...], palette: Palette, roles: dict[int, str]) -> Panel:
-    leading = {id(spot.point) for spot in best} | roles.keys()
+    dense = tuple(s for s in spots if s.point.is_baseline and s.point.backend == palette.backends[0])
+    leading = {id(spot.point) for spot in (*best, *dense)} | roles.keys()
     groups: dict[tuple[bool, str, str, str | None], list[Spot]] = {}
     for spot in spots:
         point = spot.point
@@ -142,6 +143,8 @@ def _panel(name: str, spots: Sequence[Spot], best: tuple[Spot, ...], palette: Pa
                 groups.items(), key=lambda item: (item[0][0], order[item[0][1]], palette.backends.index(item[0][2]))
             )
         ),
+        levels=tuple(Level(spot.y, MUTED, FAINT) for spot in dense),
         front=best,
+        beside=tuple(spot for spot in dense if spot not in best),
         ringed=tuple((spot, roles[id(spot.point)]) for spot in spots if id(spot.point) in roles),
     )

@@ -1,5 +1,7 @@
 """Colours, markers, dashes and fills of schemes and pruners, the same in all figures."""
 
+from dataclasses import replace
+
 from sparsebench.points.points import Section
 from sparsebench.report.figures.chart import Fill, Key, Look
 from sparsebench.wording.text import shorten
@@ -54,13 +56,16 @@ class Palette:
     def keys_on_all(self) -> tuple[tuple[Key, ...], ...]:
         """Return the legend of a panel that shows all backends, in groups."""
         if len(self.backends) == 1:
-            return self.scheme_keys(), self.pruner_keys()
+            return self.scheme_keys(), self._pruners_without_lines()
         schemes = tuple(Key(shorten(name, 30), Look(self.colour(name), "o")) for name in self.schemes)
         backends = tuple(
             Key(shorten(name, 30), Look(MUTED, _MARKERS[place % len(_MARKERS)]))
             for place, name in enumerate(self.backends)
         )
-        return schemes, backends, self.pruner_keys()
+        return schemes, backends, self._pruners_without_lines()
+
+    def _pruners_without_lines(self) -> tuple[Key, ...]:
+        return tuple(Key(key.label, replace(key.look, dash="")) for key in self.pruner_keys())
 
     def name(self, scheme: str, pruner: str | None) -> str:
         """Return what the legend of a page calls a scheme, with its pruner where there are several."""

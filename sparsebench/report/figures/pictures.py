@@ -28,8 +28,8 @@ from sparsebench.report.figures.palette import INK, MUTED
 MOST_BARS = 16
 """Spots of a line up to which each has a marker and an error bar; of more, a line is drawn in a band."""
 
-MOST_SPREAD = 12
-"""Pruned networks of one bar up to which they stand one below another, each with its interval."""
+MOST_DISTINCT = 60
+"""Spots of one look up to which each is worth its size."""
 
 _LINES: dict[str, Any] = {
     "": "",
@@ -108,7 +108,7 @@ def _panel(axis: Axes, panel: Panel) -> None:
         axis.plot(*places(ringed), linestyle="", marker="o", markersize=13, fillstyle="none", color=MUTED, zorder=5)
         named = [Label(spot.x, spot.y, f"{spot.name}: {reason}", bold=True) for spot, reason in panel.ringed]
         picks = {id(spot.point) for spot in ringed}
-        others = [spot for spot in reversed(panel.front) if id(spot.point) not in picks]
+        others = [spot for spot in (*panel.beside, *reversed(panel.front)) if id(spot.point) not in picks]
         write_labels(axis, [*named, *(Label(spot.x, spot.y, spot.name) for spot in others)])
 
 
@@ -130,9 +130,10 @@ def _series(axis: Axes, series: Series) -> None:
     if series.bars and any(left < right for left, right in ends):
         bars["xerr"] = reach([left for left, _ in ends], x, [right for _, right in ends])
     ink: dict[str, Any] = {"alpha": FAINT, "zorder": 3} if series.faint else {"alpha": 1.0, "zorder": 4}
-    marks["markersize"] = 6 if not series.faint else 5 if series.bars else 3
+    many = len(series.spots) > MOST_DISTINCT
+    marks["markersize"] = 6 if not series.faint else 3 if many else 5
     # In an SVG thousands of marks are heavier than a picture of them.
-    axis.errorbar(x, y, **bars, **style, **marks, **ink, rasterized=not series.bars)
+    axis.errorbar(x, y, **bars, **style, **marks, **ink, rasterized=many)
 
 
 def _bars(chart: BarChart) -> Figure:
@@ -197,8 +198,7 @@ def _bar(axis: Axes, bar: Bar, pale: bool) -> None:
         axis.errorbar(bar.value, bar.y, xerr=ends, color="white", elinewidth=3.2, capsize=4.4, capthick=3.2)
         axis.errorbar(bar.value, bar.y, xerr=ends, color=INK, elinewidth=1.3, capsize=3.5, capthick=1.3)
     # From the least to the most pruned: below each other, where they are few.
-    marks = sorted(bar.marks, key=lambda mark: mark.point.threshold)
-    spread = len(marks) <= MOST_SPREAD and any(mark.low < mark.high for mark in marks)
+    marks, spread = sorted(bar.marks, key=lambda mark: mark.point.threshold), bar.spread
     step = 0.56 / max(1, len(marks) - 1) if spread else 0.0
     start = bar.y - step * (len(marks) - 1) / 2
     ys = [start + step * number for number in range(len(marks))]
