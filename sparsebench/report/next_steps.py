@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from sparsebench.decide.choosing import MAX_DROP_PP, no_answer
 from sparsebench.points.exportable import export_words
@@ -45,7 +46,7 @@ def run_words(run: Run) -> Words:
     except ValueError:
         words = []
     folder = "runs"
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in pairwise([*words, ""]):
         option, _, value = word.partition("=")
         if option == "--runs-dir":
             folder = value or after

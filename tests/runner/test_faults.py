@@ -177,7 +177,8 @@ def test_some_failed_trials_are_exit_code_3_and_the_report_lists_them(bad_traine
     assert done.returncode == 3
     assert "1 trial failed: train failed (attempt 1): " in done.stderr
     again = done.stderr.splitlines()[-1].partition("Fix the cause, then: ")[2]
-    assert again.startswith("sparsebench run --set name=tiny") and again.endswith("--retry-failed")
+    assert again.startswith("sparsebench run --set name=tiny")
+    assert again.endswith("--retry-failed")
     assert "cannot prune today" in page(bad_trainers / "reports/tiny/README.md", "trials")
 
 
