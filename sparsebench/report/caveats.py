@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from sparsebench.points.baselines import EAGER
+from sparsebench.points.baselines import EAGER, FP32
 from sparsebench.points.points import Section
 from sparsebench.report.answer import named
 from sparsebench.report.lines import subject
@@ -136,7 +136,9 @@ def _without_control(sections: Sequence[Section]) -> Iterator[str]:
         lacking = [b for b in section.backends if not any(p.is_baseline and p.top1 for p in section.on(b))]
         if lacking:
             where = listing([escape(name) for name in lacking])
-            yield f"{subject(section)}: no dense fp32 network on {where}, so no drops and no speedups there."
+            planned = any(t.trial.threshold == 0 and t.trial.scheme == FP32 for t in section.trials)
+            add = "" if planned else ' Add 0 to thresholds and "fp32" to schemes.'
+            yield f"{subject(section)}: no dense fp32 network on {where}, so no drops and no speedups there.{add}"
 
 
 def _dense_oddities(section: Section) -> Iterator[str]:

@@ -177,11 +177,17 @@ def _controls(points: list[Point]) -> Iterator[Check]:
 
 def _provenance(run: Run, trained: list[TrainResult]) -> Iterator[Check]:
     environment = run.record.environment
-    yield Check(bool(run.record.config), "hyperparameters", "the resolved config is given below")
+    yield Check(bool(run.record.config), "hyperparameters", "the resolved config is on this page")
     yield _check(
-        bool(environment.cpu and environment.versions), "hardware and library versions", "given below", "missing"
+        bool(environment.cpu and environment.versions), "hardware and library versions", "on this page", "missing"
     )
-    yield _check(bool(environment.commit), "commit of the code", "given below", "missing; run from a git checkout")
+    changed = (environment.commit or "").endswith("-dirty")
+    yield _check(
+        bool(environment.commit) and not changed,
+        "commit of the code",
+        "on this page",
+        "the code had changes that are in no commit" if changed else "missing; run from a git checkout",
+    )
     yield _check(
         bool(trained) and all(record.val_samples > 0 for record in trained),
         "no choice made on the test set while training",

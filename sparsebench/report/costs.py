@@ -185,32 +185,31 @@ def costs_table(run: Run) -> str:
 
 def _shared(saved: Savings) -> str:
     return (
-        f"**shared**: one by one, with stages of their own, the {counted(saved.trials, 'trial')} would have taken "
-        f"{decimal(saved.apart_seconds, 1)} s; sharing saved {decimal(saved.apart_seconds - saved.spent_seconds, 1)} s."
+        f"**shared**: alone, the {counted(saved.trials, 'trial')} would have taken {decimal(saved.apart_seconds, 1)} s; "
+        f"sharing stages saved {decimal(saved.apart_seconds - saved.spent_seconds, 1)} s."
     )
 
 
 def _resumed(saved: Savings) -> str:
     if not saved.starts:
-        return "**resumed**: unknown, for it was not noted when the run was started."
+        return "**resumed**: unknown, because the starts of the run were not recorded."
     if saved.starts == 1:
-        return "**resumed**: nothing, for the run was started once."
+        return "**resumed**: nothing, the run was started once."
     return (
-        f"**resumed**: of {saved.starts:,} starts the last found {counted(saved.kept_stages, 'stage')} done, and did "
-        f"not spend their {decimal(saved.kept_seconds, 1)} s again."
+        f"**resumed**: the last of {saved.starts:,} starts found {counted(saved.kept_stages, 'stage')} done and saved "
+        f"their {decimal(saved.kept_seconds, 1)} s."
     )
 
 
 def _between(run: Run) -> str:
     found = wall(run)
     if found is None:
-        return "**outside the stages**: unknown, for it was not noted to the millisecond when the run and stages began."
+        return "**outside the stages**: unknown, because starts were not recorded to the millisecond."
     text = (
-        f"**outside the stages**: {percent(found.outside, 1)} % of {decimal(found.seconds, 1)} s of wall time, from "
-        "each start of the run to the end of its last stage: importing libraries, checking data and networks, writing "
-        "records."
+        f"**outside the stages**: {percent(found.outside, 1)} % of {decimal(found.seconds, 1)} s of wall time, spent on "
+        "importing libraries, checking data and networks, and writing records."
     )
     again = sum(record.attempt > 1 for record in stages(run).values())
     if again:
-        text += f" Earlier attempts of {counted(again, 'stage')} that were tried again are in it."
+        text += f" It includes earlier attempts of {counted(again, 'stage')}."
     return text

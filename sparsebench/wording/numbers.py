@@ -48,8 +48,10 @@ def ratio(value: float | None) -> str:
 
 
 def mean_percent(spread: Spread | None) -> str:
-    """Return mean ± sample standard deviation of fractions, in percent; the deviation of one value is a dash."""
-    return DASH if spread is None else f"{percent(spread.mean)} ± {percent(spread.std)}"
+    """Return mean ± sample standard deviation of fractions, in percent; one value alone has no deviation."""
+    if spread is None:
+        return DASH
+    return percent(spread.mean) if spread.std is None else f"{percent(spread.mean)} ± {percent(spread.std)}"
 
 
 def limits(low: float, high: float, digits: int = 2) -> str:

@@ -94,6 +94,14 @@ def test_what_is_missing_is_named_with_what_to_add(bench, practice, evidence):
     assert (check.kept, check.evidence) == (False, evidence)
 
 
+def test_code_with_changes_that_are_in_no_commit_has_no_commit():
+    run = Bench(seeds=(0,)).build()
+    dirty = replace(run.record, environment=replace(run.record.environment, commit="0123abcd-dirty"))
+    check = checks(replace(run, record=dirty))["commit of the code"]
+    assert (check.kept, check.evidence) == (False, "the code had changes that are in no commit")
+    assert checks(run)["commit of the code"].kept
+
+
 def test_a_pruner_that_was_only_planned_is_no_baseline():
     pending = {(t, s, c, "eager") for t in (0.5, 0.9) for s in (0, 1, 2) for c in ("fp32",)}
     run = Bench(pruners=("magnitude", "random"), thresholds=(0.0, 0.5, 0.9), schemes=("fp32",), pending=pending).build()

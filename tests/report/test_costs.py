@@ -82,12 +82,12 @@ def test_what_was_done_before_the_last_start_was_not_done_again():
     found = savings(timed(ONE, begins, starts=(0, 30)))
     assert (found.starts, found.kept_stages, found.kept_seconds) == (2, 2, pytest.approx(11.0))
     text = costs_markdown(timed(ONE, begins, starts=(0, 30)))
-    assert "- **resumed**: of 2 starts the last found 2 stages done, and did not spend their 11.0 s again." in text
+    assert "- **resumed**: the last of 2 starts found 2 stages done and saved their 11.0 s." in text
 
 
 def test_a_run_that_was_started_once_resumed_nothing():
     text = costs_markdown(timed(ONE, {"train": 0, "compress": 10, "evaluate": 11, "measure": 12}, starts=(0,)))
-    assert "- **resumed**: nothing, for the run was started once." in text
+    assert "- **resumed**: nothing, the run was started once." in text
 
 
 def test_time_outside_stages_counts_from_each_start_to_its_last_stage_and_not_the_break_between():
@@ -111,7 +111,7 @@ def test_records_in_whole_seconds_and_runs_without_a_start_do_not_tell_the_time_
     assert wall(ONE) is None
     assert wall(replace(ONE, starts=(NOON,))) is None
     text = costs_markdown(ONE)
-    assert "- **resumed**: unknown, for it was not noted when the run was started." in text
+    assert "- **resumed**: unknown, because the starts of the run were not recorded." in text
     assert "- **outside the stages**: unknown" in text
 
 

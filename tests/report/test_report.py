@@ -212,7 +212,8 @@ def test_warnings_tell_asked_from_reached_sparsity():
 def test_warnings_say_that_there_is_no_dense_control_or_that_it_only_guesses():
     without, guessing = Bench(thresholds=(0.5,)).build(), Bench(dense_accuracy=0.11).build()
     assert findings(without, sections(without)) == [
-        "small_cnn on digits: no dense fp32 network on eager, so no drops and no speedups there."
+        "small_cnn on digits: no dense fp32 network on eager, so no drops and no speedups there. Add 0 to thresholds and "
+        '"fp32" to schemes.'
     ]
     assert findings(guessing, sections(guessing))[0] == (
         "small_cnn on digits: the dense network on eager does no better than guessing (10.00 %) for at least one seed, "
@@ -380,7 +381,7 @@ def test_a_run_without_results_has_a_report_that_says_so(bench, expected, tmp_pa
 def test_a_single_seed_explains_its_error_bars(tmp_path):
     readme = write_report(Bench(seeds=(0,), thresholds=(0.0, 0.9)).build(), tmp_path)
     assert "Error bars: Wilson 95 % interval over test samples (one seed)." in readme.read_text()
-    assert "95.00 ± –" in page(readme, "accuracy")
+    assert "| dense | fp32 | 95.00 | 99.00 | baseline |" in page(readme, "accuracy")
 
 
 def test_several_batch_sizes_get_a_table_of_their_own(tmp_path):
