@@ -185,7 +185,7 @@ def costs_table(run: Run) -> str:
 
 def _shared(saved: Savings) -> str:
     return (
-        f"**shared**: alone, the {counted(saved.trials, 'trial')} would have taken {decimal(saved.apart_seconds, 1)} s; "
+        f"**shared**: alone, {counted(saved.trials, 'trial')} would have taken {decimal(saved.apart_seconds, 1)} s; "
         f"sharing stages saved {decimal(saved.apart_seconds - saved.spent_seconds, 1)} s."
     )
 
@@ -206,8 +206,8 @@ def _between(run: Run) -> str:
     if found is None:
         return "**outside the stages**: unknown, because starts were not recorded to the millisecond."
     text = (
-        f"**outside the stages**: {percent(found.outside, 1)} % of {decimal(found.seconds, 1)} s of wall time, spent on "
-        "importing libraries, checking data and networks, and writing records."
+        f"**outside the stages**: {percent(found.outside, 1)} % of {decimal(found.seconds, 1)} s of wall time, spent "
+        "on importing libraries, checking data and networks, and writing records."
     )
     again = sum(record.attempt > 1 for record in stages(run).values())
     if again:

@@ -212,8 +212,8 @@ def test_warnings_tell_asked_from_reached_sparsity():
 def test_warnings_say_that_there_is_no_dense_control_or_that_it_only_guesses():
     without, guessing = Bench(thresholds=(0.5,)).build(), Bench(dense_accuracy=0.11).build()
     assert findings(without, sections(without)) == [
-        "small_cnn on digits: no dense fp32 network on eager, so no drops and no speedups there. Add 0 to thresholds and "
-        '"fp32" to schemes.'
+        "small_cnn on digits: no dense fp32 network on eager, so no drops and no speedups there. Add 0 to thresholds "
+        'and "fp32" to schemes.'
     ]
     assert findings(guessing, sections(guessing))[0] == (
         "small_cnn on digits: the dense network on eager does no better than guessing (10.00 %) for at least one seed, "
