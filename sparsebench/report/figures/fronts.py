@@ -7,7 +7,7 @@ from dataclasses import replace
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import named
 from sparsebench.report.figures.axes import accuracy_axis, log_axis
-from sparsebench.report.figures.chart import FAINT, Level, Panel, PanelChart, Series, Spot, spot_of
+from sparsebench.report.figures.chart import Level, Panel, PanelChart, Series, Spot, spot_of
 from sparsebench.report.figures.palette import MUTED, Palette
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.wording.numbers import decimal, significant
@@ -143,7 +143,7 @@ def _panel(name: str, spots: Sequence[Spot], best: tuple[Spot, ...], palette: Pa
                 groups.items(), key=lambda item: (item[0][0], order[item[0][1]], palette.backends.index(item[0][2]))
             )
         ),
-        levels=tuple(Level(spot.y, MUTED, FAINT) for spot in dense),
+        levels=tuple(Level(spot.y, MUTED, 0.7) for spot in dense),
         front=best,
         beside=tuple(spot for spot in dense if spot not in best),
         ringed=tuple((spot, roles[id(spot.point)]) for spot in spots if id(spot.point) in roles),
