@@ -11,7 +11,7 @@ import sparsebench
 PACKAGE = Path(sparsebench.__file__).parent
 
 # What everything may import, besides what stands below.
-COMMON = {"errors", "registry", "lazy", "statistics", "store", "trust", "wording"}
+COMMON = {"errors", "registry", "lazy", "statistics", "store", "trust", "user_code", "wording"}
 
 # What each room may import besides. Order is that of the data: what is above knows nothing of what is below.
 ALLOWED = {

@@ -26,7 +26,7 @@ def terms(sections: Sequence[Section]) -> list[str]:
         "Loss, or **drop**: top-1 of dense fp32 of the same seed and backend minus this one, in percentage points, "
         "pp. Positive is worse. It has two 95 % intervals. **These networks**: over other test samples like the "
         f"{read} read here, for the networks trained here. **Another training**: over other test samples and other "
-        "seeds, which is what you get when you train again; one seed has none. Decide by the second where there is one.",
+        "seeds, as you get them when you train again; one seed has none. Decide by the second where there is one.",
         "## Interaction",
         "Drop − (drop by pruning alone + drop by quantization alone), mean over seeds. Positive: together they cost "
         "more than the sum. Its interval is over another training; with one seed, for these networks.",

@@ -39,8 +39,8 @@ def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None
         The path of README.md.
 
     Raises:
-        SparsebenchError: where the folder cannot be written or has a README or page that is not ours, or the JSON is none, or
-            has nothing of this run, or what index.html is made with is not installed.
+        SparsebenchError: where the folder cannot be written, or has a page that is not of a report of ours; where the
+            JSON is none, or has nothing of this run; or where what index.html is made with is not installed.
     """
     if html:
         _check_installed()

@@ -99,7 +99,8 @@ def test_the_baseline_is_the_first_row_of_each_table(report):
 
 def test_rows_give_loss_interaction_size_compute_and_speed(report):
     assert (
-        "| magnitude 0.95 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.22, 9.22] | [4.22, 9.22] | 0.50 [−0.72, 1.71] | 3 |"
+        "| magnitude 0.95 | static | eager | 88.50 ± 0.25 | 92.50 ± 0.25 | 6.75 [4.22, 9.22] | [4.22, 9.22] "
+        "| 0.50 [−0.72, 1.71] | 3 |"
     ) in page(report, "accuracy")
     assert ("| magnitude 0.95 | static | eager | 0.9500 | 0.9499 | 9.54 | 2.49× | 4.03 |") in page(report, "size")
     assert "| magnitude 0.95 | static | eager | 18.7× | 88.1 | 99.5 | 4.10 |" in page(report, "size")
