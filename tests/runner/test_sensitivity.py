@@ -1,6 +1,8 @@
 """Sensitivity: one layer at a time, on validation data, of the very networks that a sweep starts from."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -64,4 +66,13 @@ def test_the_report_has_a_table_a_heat_map_and_the_numbers(finished, tmp_path):
 def test_the_command_writes_the_report(tmp_path):
     done = sparsebench("sensitivity", *tiny_arguments("train.epochs=1"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "reports/tiny/sensitivity.md").is_file()
+    text = (tmp_path / "reports/tiny/sensitivity.md").read_text()
+    heads = ["Most sensitive", "Least sensitive", "How sure"]
+    assert re.findall(r"^- \*\*(.*?):\*\*", text, re.MULTILINE) == heads
+    assert [line.partition("  ")[0] for line in done.stdout.splitlines() if line.startswith(tuple(heads))] == heads
+    # What it advises can be pasted: the same sweep with a threshold of its own for the layer that minds most.
+    (advice,) = re.findall(r"^  (sparsebench run .*)", done.stdout, re.MULTILINE)
+    words = shlex.split(advice)[1:]
+    assert words[-3:-1] == ["name=tiny-per-layer", "--set"]
+    again = sparsebench(*words, "--dry-run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
