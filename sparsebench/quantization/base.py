@@ -125,6 +125,7 @@ def quiet_libraries() -> Iterator[None]:
             # These are attributed to the caller, or to code that torch.fx generated.
             warnings.filterwarnings("ignore", category=category, message=r"torch\.ao\.quantization is deprecated")
             warnings.filterwarnings("ignore", category=category, message=r"torch\.quantize_per_tensor")
+            warnings.filterwarnings("ignore", category=category, message=r"torch\.inf detected in input tensor")
         try:
             for logger in loggers:
                 logger.setLevel(logging.ERROR)

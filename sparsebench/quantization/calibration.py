@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization.base import failing_as
+from sparsebench.quantization.base import failing_as, quiet_libraries
 from sparsebench.quantization.observing import NOT_FINITE
 from sparsebench.quantization.torch_ao import OBSERVERS
 from sparsebench.tensors import cloned, tensors_in
@@ -97,7 +97,7 @@ class Recording:
     def feed(self, prepared: nn.Module) -> nn.Module:
         """Run every batch through ``prepared`` without gradients, for its observers; return it."""
         self._record()
-        with self._timed(), torch.no_grad():
+        with self._timed(), torch.no_grad(), quiet_libraries():
             for call in self.calls():
                 with failing_as(f"{type(prepared).__name__}, prepared for int8, does not run on a calibration batch"):
                     prepared(*call.arguments, **call.keywords)

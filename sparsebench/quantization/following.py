@@ -24,7 +24,13 @@ from sparsebench.quantization.attention import plain_attention
 from sparsebench.tensors import batch_of, cloned, samples_in
 
 _UNKNOWN = object()
-_TRANSFORMERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer)
+_TRANSFORMERS = (
+    nn.Transformer,
+    nn.TransformerEncoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoder,
+    nn.TransformerDecoderLayer,
+)
 """Modules of torch that are followed: their linear layers are what is quantized."""
 
 _KEPT_WHOLE = (rnn.pack_padded_sequence, rnn.pad_packed_sequence, rnn.pack_sequence, rnn.pad_sequence)

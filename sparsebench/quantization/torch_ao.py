@@ -107,6 +107,8 @@ def prepare_traced(net: nn.Module, example: tuple[Any, ...], dynamic_layers: Lay
         # These are the steps of prepare_fx, which traces by itself and stops at any branch.
         quantize_fx._swap_ff_with_fxff(net)
         graph, scopes = followed(_with_own_statistics(net), example)
+        for path in _inside_layers(graph):
+            mapping.set_module_name(path, None)
         quantize_fx._attach_meta_to_node_if_not_exist(graph)
         fused = quantize_fx._fuse_fx(graph, trains)
         prepared: GraphModule = quantize_fx.prepare(fused, mapping, trains, scopes, example_inputs=example)
@@ -128,6 +130,14 @@ def convert_traced(prepared: nn.Module) -> GraphModule:
         converted = _reshaping(quantize_fx.convert_fx(graph))
         converted.meta.update({name: value for name, value in kept.items() if not name.startswith("_")})
         return _as_float(converted)
+
+
+def _inside_layers(graph: GraphModule) -> Iterator[str]:
+    """Yield the paths of what lies in layers that the graph calls as a whole, where a conversion would not reach it."""
+    for node in graph.graph.nodes:
+        if node.op == "call_module":
+            layer = graph.get_submodule(str(node.target))
+            yield from (f"{node.target}.{name}" for name, _ in layer.named_modules() if name)
 
 
 def _as_float(net: GraphModule) -> GraphModule:

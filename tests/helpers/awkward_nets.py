@@ -88,6 +88,22 @@ class Encoder(nn.Module):
         return self.classifier((mixed * there).sum(1) / there.sum(1))
 
 
+class Asks(nn.Module):
+    """Torch's own transformer, of which one query asks."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.query = nn.Embedding(WORDS, 16, padding_idx=PAD), nn.Parameter(torch.randn(1, 1, 16))
+        self.transformer = nn.Transformer(16, 2, 1, 1, 32, batch_first=True)
+        self.classifier = nn.Linear(16, 5)
+
+    def forward(self, words):
+        padded = words == PAD
+        asked = self.query.expand(words.shape[0], -1, -1)
+        found = self.transformer(self.embed(words), asked, src_key_padding_mask=padded, memory_key_padding_mask=padded)
+        return self.classifier(found[:, 0])
+
+
 class Branching(nn.Module):
     """Branches on shapes, counts and iterates over them, and has an argument that nobody gives."""
 

@@ -82,7 +82,7 @@ def prepare(net: nn.Module, example: tuple[Any, ...], reduce_range: bool = True)
     Raises:
         QuantizationError: where the network cannot be exported, or not be prepared.
     """
-    graph = export_graph(float_copy(net), example)
+    graph = _with_own_statistics(export_graph(float_copy(net), example))
     problem = f"PT2E cannot prepare {type(net).__name__} for static quantization"
     with failing_as(problem), quiet_libraries():
         # It is an extra, and slow to import.
@@ -95,6 +95,18 @@ def prepare(net: nn.Module, example: tuple[Any, ...], reduce_range: bool = True)
         prepared = cast("GraphModule", prepare_pt2e(graph, quantizer))
         without_unfit(prepared, example, lambda module: isinstance(module, ObserverBase))
         return prepared
+
+
+def _with_own_statistics(graph: GraphModule) -> GraphModule:
+    """Keep PT2E from folding batch norms that take the statistics of each batch into a convolution, in place."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.batch_norm.default and node.args[3] is None:
+            with graph.graph.inserting_before(node):
+                apart = graph.graph.call_function(torch.ops.aten.clone.default, (node.args[0],))
+                apart.meta = dict(node.args[0].meta)
+            node.args = (apart, *node.args[1:])
+    graph.recompile()
+    return graph
 
 
 def convert(prepared: GraphModule) -> tuple[GraphModule, tuple[QuantizedWeight, ...]]:
