@@ -13,7 +13,6 @@ from typing import Any
 
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
 
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.files.inputs import Feed, Input
@@ -80,9 +79,11 @@ def _model(path: Path) -> onnx.ModelProto:
     Raises:
         SparsebenchError: where it has others, or weights that are not there; a sentence without the file's name.
     """
+    content = content_of(path)
     try:
-        model = onnx.ModelProto.FromString(content_of(path))
-    except DecodeError as error:
+        model = onnx.ModelProto()
+        model.ParseFromString(content)
+    except Exception as error:  # Each implementation of protobuf has its own.
         raise SparsebenchError(f"is no ONNX file ({error}); write it with torch.onnx.export.") from error
     if not model.graph.node and not model.graph.output:
         raise SparsebenchError("is no ONNX file; write it with torch.onnx.export.")

@@ -164,7 +164,7 @@ def _checked_node(node: dict[str, Any]) -> dict[str, Any]:
 def _is_small(inputs: list[dict[str, Any]]) -> bool:
     given = [*inputs[1].get("arg", {}).values()] if len(inputs) == 2 else []
     power = next(iter(given[0].values()), None) if given and isinstance(given[0], dict) else next(iter(given), None)
-    return type(power) in (int, float) and abs(power) <= operators.LARGEST_POWER
+    return isinstance(power, int | float) and abs(power) <= operators.LARGEST_POWER
 
 
 _constant = one_of(as_none=truth, as_int=whole(), as_float=number, as_string=_words, as_bool=truth)
@@ -219,7 +219,7 @@ def _keys(kind: str, context: Any, count: int) -> list[Any] | None:
         found = json.loads(context)
     except (TypeError, ValueError) as error:
         raise refused("the keys of its inputs or outputs are no JSON") from error
-    keys = list_of(lambda key: whole()(key) if type(key) is int else text(_KEY, "a plain key")(key))(found)
+    keys: list[Any] = list_of(lambda key: whole()(key) if type(key) is int else text(_KEY, "a plain key")(key))(found)
     if len(keys) != count:
         raise refused("its inputs or outputs have more keys than values, or fewer")
     return keys

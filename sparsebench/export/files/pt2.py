@@ -181,7 +181,7 @@ def _fits(meta: dict[str, Any], there: int) -> bool:
         # Torch makes such a tensor without looking at what is there; without numbers it takes no memory.
         return True
     last = numbers[-1] + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-    return (last + 1) * _KINDS[meta["dtype"]][1] <= there
+    return bool((last + 1) * _KINDS[meta["dtype"]][1] <= there)
 
 
 def _is_given(spec: dict[str, Any]) -> bool:
