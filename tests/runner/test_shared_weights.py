@@ -74,7 +74,7 @@ def test_a_weight_in_two_places_is_one_in_every_count_and_in_the_file(tmp_path, 
     assert pruned["fp32"].compressed.weights == WEIGHTS
     assert pruned["fp32"].compressed.size.nonzero_parameters == trained.parameters - trained.parameter_zeros
     assert pruned["dynamic"].int8_mac_fraction == 1.0
-    exported = export_trial("runs/tiny", pruned["fp32"].trial.label, "safetensors", "net.safetensors")
+    exported = export_trial("runs/tiny", pruned["fp32"].trial.label, "safetensors", "net.safetensors", trust=True)
     assert exported.verification.bit_equal
     assert (
         sum(tensor.numel() for tensor in safetensors.torch.load_file("net.safetensors").values()) == trained.parameters
@@ -99,7 +99,7 @@ def test_a_network_of_computed_weights_is_pruned_compressed_and_exported(factory
     )
     assert not run.trials[0].train.warnings, "nobody asked for zeros"
     for kind, suffix in (("safetensors", ".safetensors"), ("pt2", ".pt2")):
-        exported = export_trial("runs/tiny", pruned.trial.label, kind, f"{kind}{suffix}")
+        exported = export_trial("runs/tiny", pruned.trial.label, kind, f"{kind}{suffix}", trust=True)
         assert exported.verification.top1 == pruned.evaluated.top1
 
 
