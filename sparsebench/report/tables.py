@@ -40,7 +40,7 @@ def front_table(section: Section, points: Sequence[Point]) -> str:
             {
                 "network": name,
                 "top-1 %": percent(point.top1.mean if point.top1 else None),
-                "loss, points [95 %]": "baseline" if point.is_baseline else drop_text(point.drop),
+                "loss, points [95 %]": "baseline" if point.is_baseline else _judged(point.drop),
                 "deflated kB": kilobytes(point.deflated_file_bytes),
                 **{
                     f"ms, {setting_name(setting, section)}": _latency_cell(point, setting)
