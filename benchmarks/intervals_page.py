@@ -67,7 +67,7 @@ def _drops(pieces: Pieces) -> list[str]:
         _coverage(pieces, drops.SEEDS, "these", "these_half", checked=True),
         "### What averaged limits do",
         "The interval of each seed for itself, limits averaged over seeds, as it was before. It is too wide for these "
-        "networks and has nothing to do with another training. Worst coverage over another training, then the best "
+        "networks and says nothing about another training. Worst coverage over another training, then the best "
         "over these networks:",
         _coverage(pieces, several, "averaged", None, checked=False, best="averaged_these"),
         "### p-values",
@@ -170,7 +170,8 @@ def _gate_rows(pieces: Pieces) -> list[dict[str, Any]]:
         )
     ]
     for piece in (piece for piece in pieces if piece["seeds"] == max(gates.SEEDS)):
-        rows += [_row(_found(piece, cell), cell[f"found {gates.LOSSES[1]}"]) for cell in piece["cells"]]
+        most = [cell for cell in piece["cells"] if cell["samples"] == max(gates.SAMPLES)]
+        rows += [_row(_found(piece, cell), cell[f"found {gates.LOSSES[1]}"]) for cell in most]
     return rows
 
 

@@ -87,13 +87,34 @@ class Comparer:
 
     def compare(self, trial: TrialResult) -> SeedResult:
         """Return ``trial`` with its comparisons."""
-        base, eager = self.baseline(trial), self.baseline(trial, EAGER)
-        drop, interaction = self._of_one(base, trial), self._terms(trial)
+        return self.compare_all([trial])[0]
+
+    def compare_all(self, trials: Sequence[TrialResult]) -> list[SeedResult]:
+        """Return trials with their comparisons, whose intervals are computed at once."""
+        found = _drops([self._lost_by([trial]) for trial in trials])
+        return [self._compared(trial, *both) for trial, both in zip(trials, found, strict=True)]
+
+    def over_seeds(self, groups: Iterable[Sequence[TrialResult]]) -> list[Lost]:
+        """Return what the seeds of each operating point lose together."""
+        return [Lost(*three) for three in _drops([(*self._lost_by(t), self._interaction(t)) for t in groups])]
+
+    def _lost_by(self, trials: Sequence[TrialResult]) -> tuple[Joined | None, Joined | None]:
+        """Return what is lost against the baselines of the same backend, and against those on eager."""
+        own, eager = ([self.baseline(trial, backend) for trial in trials] for backend in (None, EAGER))
+        lost = self._lost(own, trials)
+        same = all(a is b for a, b in zip(own, eager, strict=True))
+        return lost, lost if same else self._lost(eager, trials)
+
+    def _lost(self, bases: Iterable[TrialResult | None], trials: Iterable[TrialResult]) -> Joined | None:
+        return self._correctness.lost([(b and b.evaluated, t.evaluated) for b, t in zip(bases, trials, strict=True)])
+
+    def _compared(self, trial: TrialResult, drop: Drop | None, drop_eager: Drop | None) -> SeedResult:
+        base, interaction = self.baseline(trial), self._terms(trial)
         size, full = (one.compressed.size if one and one.compressed else None for one in (trial, base))
         return SeedResult(
             trial=trial,
             drop=drop,
-            drop_eager=drop if eager is base else self._of_one(eager, trial),
+            drop_eager=drop_eager,
             interaction_pp=100.0 * sum(sign * result.top1 for sign, result in interaction) if interaction else None,
             file_ratio=_quotient(full.file_bytes, size.file_bytes) if full and size else None,
             deflated_ratio=_quotient(full.deflated_file_bytes, size.deflated_file_bytes) if full and size else None,
@@ -105,21 +126,6 @@ class Comparer:
             zeros=zeros_of(trial, self._dense_trial(trial, trial.trial.scheme, trial.trial.backend)),
             timings=self._judge.timings(trial),
         )
-
-    def _of_one(self, base: TrialResult | None, trial: TrialResult) -> Drop | None:
-        return self._correctness.drop([(base and base.evaluated, trial.evaluated)])
-
-    def over_seeds(self, groups: Iterable[Sequence[TrialResult]]) -> list[Lost]:
-        """Return what the seeds of each operating point lose together."""
-        found = [
-            (self._lost(trials), self._lost(trials, EAGER), self._interaction(trials)) for trials in map(list, groups)
-        ]
-        drops = iter(drops_of([one for three in found for one in three if one]))
-        return [Lost._make(next(drops) if one else None for one in three) for three in found]
-
-    def _lost(self, trials: Sequence[TrialResult], backend: str | None = None) -> Joined | None:
-        bases = (self.baseline(trial, backend) for trial in trials)
-        return self._correctness.lost([(b and b.evaluated, t.evaluated) for b, t in zip(bases, trials, strict=True)])
 
     def baseline(self, trial: TrialResult, backend: str | None = None) -> TrialResult | None:
         """Return dense fp32 of the same seed, on ``backend`` or the trial's own; None where there is none."""
@@ -144,6 +150,12 @@ class Comparer:
         four = ((1, pruned), (1, quantized), (-1, self.baseline(trial)), (-1, trial))
         terms = tuple((sign, r) for sign, one in four if one is not None and scored(r := one.evaluated))
         return terms if len(terms) == len(four) else ()
+
+
+def _drops(found: Sequence[Sequence[Joined | None]]) -> list[list[Drop | None]]:
+    """Return differences with their intervals, all at once, as they were grouped."""
+    drops = iter(drops_of([one for several in found for one in several if one]))
+    return [[next(drops) if one else None for one in several] for several in found]
 
 
 def _quotient(dense: float | None, here: float | None) -> float | None:

@@ -5,11 +5,11 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
-from sparsebench.statistics.differences import Estimate, averaged, paired, unpaired
+from sparsebench.statistics.differences import Estimate, averaged, of_these, paired, unpaired
 from sparsebench.store.results import EvaluateResult
 from sparsebench.wording.numbers import DASH, decimal, limits
 
@@ -125,11 +125,18 @@ def _limits(found: Sequence[Estimate]) -> list[Limits]:
     return [placed[place] for place in range(len(found))]
 
 
+class Bits(NamedTuple):
+    """Per-sample correctness as the bits of one integer, and how many are 1."""
+
+    bits: int
+    count: int
+
+
 class Correctness:
     """Reads and compares per-sample correctness; what was read once is kept."""
 
     def __init__(self) -> None:
-        self._bits: dict[str, int] = {}
+        self._bits: dict[str, Bits] = {}
 
     def lost(self, pairs: Sequence[tuple[EvaluateResult | None, EvaluateResult | None]]) -> Joined | None:
         """Return top-1 lost from the first to the second, the mean over seeds, one pair each.
@@ -161,10 +168,14 @@ class Correctness:
         value = (sum(means[:seeds]) - sum(means[seeds:])) / seeds
         known = [self._signed(terms) for terms in columns]
         bits = [one for one in known if one is not None]
-        if same_data and len(bits) == len(columns) and _samples(columns):
-            these, other = paired(_samples(columns), *_products(bits), sides)
-            unchanged = not any(_products([self._signed(terms) or []])[1][0][0] for terms in by_seed)
-            return Joined(value, these, other, True, unchanged)
+        samples = _samples(columns) if same_data and len(bits) == len(columns) else 0
+        if samples:
+            sums, products = _products(bits)
+            each = products if sides == 1 else [[_square(self._signed(terms) or [])] for terms in by_seed]
+            unchanged = not any(row[s if sides == 1 else 0] for s, row in enumerate(each))
+            if len(columns) == 1:
+                return Joined(value, of_these(samples, sums[0], products[0][0]), None, True, unchanged)
+            return Joined(value, *paired(samples, sums, products, sides), True, unchanged)
         found = [self._of_one(terms, same_data) for terms in by_seed]
         these, other = averaged([one for one, _ in found], [means[:seeds], means[seeds:]][:sides])
         return Joined(value, these, other, all(is_paired for _, is_paired in found), False)
@@ -178,11 +189,11 @@ class Correctness:
         read = [result.samples for result in results]
         return unpaired([result.top1 * result.samples for result in results], read, signs), False
 
-    def _signed(self, terms: Sequence[Term]) -> list[tuple[int, int]] | None:
+    def _signed(self, terms: Sequence[Term]) -> list[tuple[int, Bits]] | None:
         found = [(sign, bits) for sign, result in terms if (bits := self.bits(result)) is not None]
         return found if len(found) == len(terms) else None
 
-    def bits(self, result: EvaluateResult) -> int | None:
+    def bits(self, result: EvaluateResult) -> Bits | None:
         """Return per-sample correctness as the bits of one integer, or None where it is not there or does not fit.
 
         It is read here without unpacking it to a tuple (``EvaluateResult.correct``), which a report of thousands of
@@ -193,9 +204,10 @@ class Correctness:
         if packed is None:
             return None
         if packed not in self._bits:
-            self._bits[packed] = int.from_bytes(zlib.decompress(base64.b64decode(packed)), "big")
-        bits = self._bits[packed]
-        return bits if abs(bits.bit_count() - result.top1 * result.samples) < 0.5 else None
+            bits = int.from_bytes(zlib.decompress(base64.b64decode(packed)), "big")
+            self._bits[packed] = Bits(bits, bits.bit_count())
+        found = self._bits[packed]
+        return found if abs(found.count - result.top1 * result.samples) < 0.5 else None
 
 
 def _minus(first: Sequence[Term], second: Sequence[Term]) -> Sequence[Term]:
@@ -208,15 +220,30 @@ def _samples(columns: Sequence[Sequence[Term]]) -> int:
     return read.pop() if len(read) == 1 else 0
 
 
-def _products(columns: Sequence[Sequence[tuple[int, int]]]) -> tuple[list[int], list[list[int]]]:
+def _products(columns: Sequence[Sequence[tuple[int, Bits]]]) -> tuple[list[int], list[list[int]]]:
     """Return the sum over samples of each column of signed bits, and of the product of any two."""
-    sums = [sum(sign * bits.bit_count() for sign, bits in terms) for terms in columns]
+    sums = [sum(sign * bits.count for sign, bits in terms) for terms in columns]
     products = [[0] * len(columns) for _ in columns]
     for i, first in enumerate(columns):
-        for j, second in enumerate(columns[: i + 1]):
-            found = sum(a * b * (one & other).bit_count() for a, one in first for b, other in second)
-            products[i][j] = products[j][i] = found
+        for j, second in enumerate(columns[:i]):
+            products[i][j] = products[j][i] = _product(first, second)
+        products[i][i] = _square(first)
     return sums, products
+
+
+def _product(first: Sequence[tuple[int, Bits]], second: Sequence[tuple[int, Bits]]) -> int:
+    found = 0
+    for sign, (bits, _) in first:
+        for other, (theirs, _) in second:
+            found += sign * other * (bits & theirs).bit_count()
+    return found
+
+
+def _square(terms: Sequence[tuple[int, Bits]]) -> int:
+    found = sum(bits.count for _, bits in terms)  # Signs are 1 or −1.
+    for place, term in enumerate(terms):
+        found += 2 * _product([term], terms[:place])
+    return found
 
 
 def scored(result: EvaluateResult | None) -> TypeGuard[EvaluateResult]:

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TypeVar
 
 from sparsebench.points.baselines import EAGER, FP32, Comparer, Lost, SeedResult, Zeros, mean_zeros
@@ -198,9 +198,9 @@ def _points(trials: Sequence[TrialResult], comparer: Comparer) -> tuple[Point, .
         )
 
     groups = [list(seeds) for _, seeds in groupby(sorted(trials, key=place), place)]
+    compared = iter(comparer.compare_all([trial for seeds in groups for trial in seeds]))
     lost = comparer.over_seeds(groups)
-    compared = ([comparer.compare(trial) for trial in trials] for trials in groups)
-    return tuple(map(_point, compared, lost))
+    return tuple(_point(list(islice(compared, len(seeds))), one) for seeds, one in zip(groups, lost, strict=True))
 
 
 def _in_order(names: Iterable[Name], first: Name) -> list[Name]:

@@ -23,7 +23,7 @@ _STEPS = 8
 
 
 class Estimate(NamedTuple):
-    """A difference with what its error is made of; arrays of the same shape.
+    """A difference with what its error is made of; numbers, or arrays of the same shape.
 
     Attributes:
         centre: middle of the interval.
@@ -33,10 +33,10 @@ class Estimate(NamedTuple):
         freedom: degrees of freedom of the spread; 0 where trainings are not drawn, so that ``variance`` is all.
     """
 
-    centre: Floats
-    variance: Floats
-    shared: Floats
-    spread: Floats
+    centre: Floats | float
+    variance: Floats | float
+    shared: Floats | float
+    spread: Floats | float
     freedom: int
 
     def reach(self, error: float = LEVEL) -> Floats:
@@ -111,6 +111,13 @@ def _quotient(distance: Floats, deviation: Floats) -> Floats:
         return np.where(distance == 0, 0.0, np.minimum(distance / deviation, _FAR))
 
 
+def of_these(samples: int, total: Floats | float, squares: Floats | float) -> Estimate:
+    """Return what ``paired`` does for these networks, from the sum over samples of their means, and of the squares."""
+    centre = total / (samples + 2)
+    variance = (squares + 2 - (samples + 2) * centre**2) / (samples + 2) ** 2  # At least 2 / (samples + 2)².
+    return Estimate(centre, variance, variance, centre * 0, 0)
+
+
 def paired(samples: int, sums: ArrayLike, products: ArrayLike, sides: int = 1) -> tuple[Estimate, Estimate | None]:
     """Return a mean difference for these networks and for another training, from networks that read the same samples.
 
@@ -137,20 +144,18 @@ def paired(samples: int, sums: ArrayLike, products: ArrayLike, sides: int = 1) -
     total, gram = np.asarray(sums, dtype=np.float64), np.asarray(products, dtype=np.float64)
     seeds = total.shape[-1] // sides
     weights = np.repeat([1.0, -1.0][:sides], seeds) / seeds
-    squares = np.einsum("...ij,i,j", gram, weights, weights)
-    centre = np.asarray(total @ weights / (samples + 2))
-    variance = np.asarray(np.maximum(squares + 2 - (samples + 2) * centre**2, 0.0) / (samples + 2) ** 2)
-    these = Estimate(centre, variance, variance, np.zeros_like(centre), 0)
+    these = of_these(samples, total @ weights, np.einsum("...ij,i,j", gram, weights, weights))
     if seeds < 2:
         return these, None
-    spread, rest = np.zeros_like(centre), np.zeros_like(centre)
+    centre, variance, *_ = these
+    spread, rest = centre * 0, centre * 0
     for side in range(sides):
         own = slice(side * seeds, (side + 1) * seeds)
-        part = gram[..., own, own]
-        between = (total[..., own] / samples).var(axis=-1) * seeds
-        spread += between / (seeds - 1) / seeds
-        within = np.trace(part, axis1=-2, axis2=-1) - part.sum(axis=(-2, -1)) / seeds - samples * between
-        rest += np.maximum(within, 0.0) / (max(samples - 1, 1) * (seeds - 1)) / (samples * seeds)
+        part, means = gram[..., own, own], total[..., own] / samples
+        between = ((means - means.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+        spread = spread + between / (seeds - 1) / seeds
+        within = np.einsum("...ii", part) - part.sum(axis=(-2, -1)) / seeds - samples * between
+        rest = rest + np.maximum(within, 0.0) / (max(samples - 1, 1) * (seeds - 1)) / (samples * seeds)
     return these, Estimate(centre, variance, np.maximum(variance - rest, 0.0), spread, sides * (seeds - 1))
 
 
@@ -170,7 +175,7 @@ def unpaired(right: ArrayLike, samples: ArrayLike, signs: ArrayLike) -> Estimate
     shares = (np.asarray(right, dtype=np.float64) + 1) / read
     centre = np.asarray(shares @ np.asarray(signs, dtype=np.float64))
     variance = np.asarray((shares * (1 - shares) / read).sum())
-    return Estimate(centre, variance, variance, np.zeros_like(centre), 0)
+    return Estimate(centre, variance, variance, centre * 0, 0)
 
 
 def averaged(by_seed: list[Estimate], sides: ArrayLike) -> tuple[Estimate, Estimate | None]:
@@ -184,7 +189,7 @@ def averaged(by_seed: list[Estimate], sides: ArrayLike) -> tuple[Estimate, Estim
     """
     values = np.asarray(sides, dtype=np.float64)
     centre, variance = (np.asarray(np.mean([one[part] for one in by_seed], axis=0)) for part in (0, 1))
-    these = Estimate(centre, variance, variance, np.zeros_like(centre), 0)
+    these = Estimate(centre, variance, variance, centre * 0, 0)
     seeds = values.shape[-1]
     if seeds < 2:
         return these, None
