@@ -29,7 +29,7 @@ def every_change(groups: Sequence[Group], metric: Metric, band: float) -> tuple[
     if metric.together is not None:
         found = [tuple(metric.together(group, max(1, count), band)) for group in groups]
     tests = [c for changes in found for c in changes if _is_open(c) and not c.same]
-    adjusted = dict(zip(map(id, tests), holm([c.p_value for c in tests]).tolist(), strict=True))
+    adjusted = dict(zip(map(id, tests), holm([p for c in tests if (p := c.p_value) is not None]).tolist(), strict=True))
     return tuple(
         tuple(replace(c, p_adjusted=adjusted.get(id(c), 1.0)) if _is_open(c) else c for c in changes)
         for changes in found
@@ -66,7 +66,7 @@ def accuracy_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[C
     if all(pair.same_training for *_, pair in pairs):
         found = reader.joined([((1, before), (-1, after)) for before, after, _ in pairs], same_data=same_data)
     else:
-        columns = [((1, result),) for side in (0, 1) for result in (pair[side] for pair in pairs)]
+        columns = [((1, before),) for before, *_ in pairs] + [((1, after),) for _, after, _ in pairs]
         found = reader.joined(columns, sides=2, same_data=same_data)
     (drop,) = drops_of([found])
     same = drop.unchanged or all(before == after for before, after, _ in pairs)

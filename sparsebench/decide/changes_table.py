@@ -74,7 +74,7 @@ def p_text(p: float | None) -> str:
 # -- cells -------------------------------------------------------------------------------------------------------------
 
 
-def _names(rows: Sequence[Row], each_trial: bool, text: Callable[[str], str]) -> list[Cells]:
+def _names(rows: Sequence[Row], each_trial: bool, text: Callable[[str], str]) -> Sequence[Cells]:
     """Return what tells each row from the others."""
     several = len({row.group.spot[:2] for row in rows}) > 1
     calibrated = len({row.group.spot.calibration_batches for row in rows} - {None}) > 1
@@ -111,7 +111,7 @@ def _sizes(row: Row) -> Cells:
     return {"size %": _signed(row.first("size")), "deflated %": _signed(row.first("deflated_size"))}
 
 
-def _times(rows: Sequence[Row]) -> list[Cells]:
+def _times(rows: Sequence[Row]) -> Sequence[Cells]:
     """Return the cells on latency, empty where none could be compared."""
     if not is_timed(rows):
         return [{} for _ in rows]
@@ -152,7 +152,7 @@ def _signed(change: Change | None) -> str:
 # -- fitting a terminal ------------------------------------------------------------------------------------------------
 
 
-def _without_shared(names: Sequence[Cells]) -> tuple[list[Cells], str]:
+def _without_shared(names: Sequence[Cells]) -> tuple[Sequence[Cells], str]:
     """Return names without the columns that say the same in every row, and those in words."""
     shared = [name for name in names[0] if len(names) > 1 and len({row[name] for row in names}) == 1]
     first = names[0]

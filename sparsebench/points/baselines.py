@@ -106,7 +106,8 @@ class Comparer:
         return lost, lost if same else self._lost(eager, trials)
 
     def _lost(self, bases: Iterable[TrialResult | None], trials: Iterable[TrialResult]) -> Joined | None:
-        return self._correctness.lost([(b and b.evaluated, t.evaluated) for b, t in zip(bases, trials, strict=True)])
+        results = [base.evaluated if base else None for base in bases]
+        return self._correctness.lost([(b, t.evaluated) for b, t in zip(results, trials, strict=True)])
 
     def _compared(self, trial: TrialResult, drop: Drop | None, drop_eager: Drop | None) -> SeedResult:
         base, interaction = self.baseline(trial), self._terms(trial)

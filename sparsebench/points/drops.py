@@ -117,7 +117,7 @@ def _limits(found: Sequence[Estimate]) -> list[Limits]:
     for freedom in {one.freedom for one in found}:
         places = [place for place, one in enumerate(found) if one.freedom == freedom]
         parts = np.array([[float(part) for part in found[place][:4]] for place in places]).T
-        joined = Estimate(*parts, freedom)
+        joined = Estimate(parts[0], parts[1], parts[2], parts[3], freedom)
         # Two pseudo-samples may carry a limit beyond what accuracies can differ by.
         low, high = (100.0 * np.clip(limit, -1.0, 1.0) for limit in joined.limits())
         rows = np.column_stack([low, high, joined.p_value()]).tolist()
@@ -129,7 +129,7 @@ class Bits(NamedTuple):
     """Per-sample correctness as the bits of one integer, and how many are 1."""
 
     bits: int
-    count: int
+    right: int
 
 
 class Correctness:
@@ -207,7 +207,7 @@ class Correctness:
             bits = int.from_bytes(zlib.decompress(base64.b64decode(packed)), "big")
             self._bits[packed] = Bits(bits, bits.bit_count())
         found = self._bits[packed]
-        return found if abs(found.count - result.top1 * result.samples) < 0.5 else None
+        return found if abs(found.right - result.top1 * result.samples) < 0.5 else None
 
 
 def _minus(first: Sequence[Term], second: Sequence[Term]) -> Sequence[Term]:
@@ -222,7 +222,7 @@ def _samples(columns: Sequence[Sequence[Term]]) -> int:
 
 def _products(columns: Sequence[Sequence[tuple[int, Bits]]]) -> tuple[list[int], list[list[int]]]:
     """Return the sum over samples of each column of signed bits, and of the product of any two."""
-    sums = [sum(sign * bits.count for sign, bits in terms) for terms in columns]
+    sums = [sum(sign * bits.right for sign, bits in terms) for terms in columns]
     products = [[0] * len(columns) for _ in columns]
     for i, first in enumerate(columns):
         for j, second in enumerate(columns[:i]):
@@ -240,7 +240,7 @@ def _product(first: Sequence[tuple[int, Bits]], second: Sequence[tuple[int, Bits
 
 
 def _square(terms: Sequence[tuple[int, Bits]]) -> int:
-    found = sum(bits.count for _, bits in terms)  # Signs are 1 or −1.
+    found = sum(bits.right for _, bits in terms)  # Signs are 1 or −1.
     for place, term in enumerate(terms):
         found += 2 * _product([term], terms[:place])
     return found

@@ -42,18 +42,18 @@ def _plain(value: Any) -> Any:
 def interaction_row(point: Point) -> dict[str, Any] | None:
     """Return the interaction with its spread over seeds and its two intervals."""
     found = point.interaction_drop
-    return found and {**_plain(point.interaction), **_plain(found)}
+    return {**_plain(point.interaction), **_plain(found)} if found else None
 
 
 def drop_columns(point: Point | None, seed: SeedResult | None) -> dict[str, Any]:
     """Return drops as columns of data.csv: that of a trial, then that of its operating point over all seeds."""
-    own, joined = seed and seed.drop, point and point.drop
+    own, joined = seed.drop if seed else None, point.drop if point else None
     return {
-        "drop_pp": own and own.pp,
-        **_limits_columns("drop", own and own.these_networks),
-        "mean_drop_pp": joined and joined.pp,
-        **_limits_columns("mean_drop_these_networks", joined and joined.these_networks),
-        **_limits_columns("mean_drop_another_training", joined and joined.another_training),
+        "drop_pp": own.pp if own else None,
+        **_limits_columns("drop", own.these_networks if own else None),
+        "mean_drop_pp": joined.pp if joined else None,
+        **_limits_columns("mean_drop_these_networks", joined.these_networks if joined else None),
+        **_limits_columns("mean_drop_another_training", joined.another_training if joined else None),
     }
 
 

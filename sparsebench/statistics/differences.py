@@ -188,7 +188,8 @@ def averaged(by_seed: list[Estimate], sides: ArrayLike) -> tuple[Estimate, Estim
         sides: what spreads over seeds: the differences, shape (1, seeds), or what they are of, shape (2, seeds).
     """
     values = np.asarray(sides, dtype=np.float64)
-    centre, variance = (np.asarray(np.mean([one[part] for one in by_seed], axis=0)) for part in (0, 1))
+    centre = np.asarray(np.mean([np.asarray(one.centre) for one in by_seed], axis=0))
+    variance = np.asarray(np.mean([np.asarray(one.variance) for one in by_seed], axis=0))
     these = Estimate(centre, variance, variance, centre * 0, 0)
     seeds = values.shape[-1]
     if seeds < 2:

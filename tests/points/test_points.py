@@ -115,7 +115,7 @@ def test_correctness_that_contradicts_the_accuracy_is_not_paired():
 
 def test_the_fast_reading_of_correctness_agrees_with_the_record():
     scored = Bench().build().trials[17].evaluated
-    assert Correctness().bits(scored).count == Correctness().bits(scored).bits.bit_count() == sum(scored.correct)
+    assert Correctness().bits(scored).right == Correctness().bits(scored).bits.bit_count() == sum(scored.correct)
 
 
 def test_interaction_is_the_joint_drop_beyond_the_sum_of_both():
