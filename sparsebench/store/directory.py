@@ -187,11 +187,9 @@ class Store:
     def save_artifact(self, kind: StageKind, key: str, name: str, write: Callable[[Path], None]) -> str:
         """Let ``write`` make a file, move it into the stage's directory, and return its SHA-256."""
         folder = self.prepared(kind, key)
-        with disk("write", folder):
-            clear_the_way(folder / _plain(name))
-            with replacing(folder / name) as temporary:
-                write(temporary)
-                digest = file_digest(temporary)
+        with disk("write", folder), replacing(folder / _plain(name)) as temporary:
+            write(temporary)
+            digest = file_digest(temporary)
         return digest
 
     def artifact(self, record: StageRecord, name: str) -> Path:
