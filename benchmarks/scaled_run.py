@@ -21,6 +21,7 @@ from sparsebench.store.records import RunRecord, StageRecord, TrialResult
 from sparsebench.store.results import CompressResult, EvaluateResult, TrainResult, pack_bits
 from sparsebench.store.sealing import sealed, stage_adapter
 from sparsebench.store.timings import MeasureResult
+from sparsebench.store.written import digest_of
 
 SCHEMES = ("fp32", "dynamic", "static", "both")
 PRUNERS = ("magnitude", "layer_magnitude", "random", "structured")
@@ -95,6 +96,7 @@ class _Templates:
         self._dice = random.Random(seed)  # noqa: S311 - dice, no secrets
         self._networks: dict[str, _Network] = {}
         self._schemes: dict[str, str] = {}
+        self._digests: dict[str, str | None] = {}
 
     def record(self, stage: Stage) -> StageRecord:
         """Return the record of a stage."""
@@ -114,8 +116,10 @@ class _Templates:
             "evaluate": self._evaluated,
             "measure": self._measured,
         }[stage.kind]
+        self._digests[stage.key] = digest_of(template)
         return replace(
             template,
+            built_on=self._digests.get(str(stage.parent)),
             key=stage.key,
             parent=stage.parent,
             settings=stage.settings,
@@ -172,4 +176,6 @@ class _Templates:
             result.against, compress=compress, speedup=1 / ratio, low=0.99 / ratio, high=1.01 / ratio, p_value=1e-6
         )
         ms = 0.2 * ratio
-        return replace(result, median_ms=ms, latency_ms=ms, against=against, against_eager=against)
+        eager = replace(against, compress=stage.settings["eager_baseline"]["compress"])
+        asked = {name: stage.settings[name] for name in ("batch_size", "threads")}
+        return replace(result, median_ms=ms, latency_ms=ms, against=against, against_eager=eager, **asked)

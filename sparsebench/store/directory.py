@@ -189,8 +189,7 @@ class Store:
         folder = self.prepared(kind, key)
         with disk("write", folder), replacing(folder / _plain(name)) as temporary:
             write(temporary)
-            digest = file_digest(temporary)
-        return digest
+            return file_digest(temporary)
 
     def artifact(self, record: StageRecord, name: str) -> Path:
         """Return the path of an artifact after checking its digest.
