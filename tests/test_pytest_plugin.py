@@ -16,6 +16,7 @@ from sweeps import TIMED, stage_files, tiny
 from sparsebench import load_run, run_sweep
 from sparsebench.store.records import Failure, flat_row
 from sparsebench.store.run_directory import Store
+from sparsebench.store.written import stage_key
 
 pytest_plugins = ["pytester"]
 
@@ -186,7 +187,7 @@ def test_a_run_that_is_not_there_is_an_error_with_its_sentence(pytester, suite):
     pytester.makepyfile(LATENCY)
     result = suite("--sparsebench-run", "nowhere")
     assert result.ret != 0
-    result.stdout.fnmatch_lines(["*sparsebench: nowhere holds no run: run.json cannot be read*"])
+    result.stdout.fnmatch_lines(["*sparsebench: nowhere holds no run: there is no run.json*"])
     assert "Traceback" not in result.stdout.str()
 
 
@@ -319,3 +320,26 @@ def test_the_help_has_a_group_of_its_own_and_wrong_values_are_explained(pytester
         wrong = suite(option)
         assert wrong.ret == pytest.ExitCode.USAGE_ERROR
         wrong.stderr.fnmatch_lines([text])
+
+
+def test_code_that_the_records_of_a_run_name_is_run_only_where_it_is_trusted(pytester, suite, finished, tmp_path):
+    root = Path(shutil.copytree(finished, tmp_path / "foreign"))
+    store, run = Store(root), load_run(root)
+    old = next(trial for trial in run.trials if trial.trial.scheme == "fp32")
+    # Forged as somebody would who knows how: the keys are those of the settings.
+    model = {**old.train.settings["model"], "name": "forged:network"}
+    made, parent = {}, old.train.parent
+    for kind in ("train", "compress", "evaluate"):
+        record = getattr(old, kind)
+        settings = {**record.settings, "model": model} if kind == "train" else record.settings
+        made[kind] = stage_key(kind, settings, parent)
+        store.write(replace(record, settings=settings, parent=parent, key=made[kind]))
+        parent = made[kind] if kind != "evaluate" else parent
+    trial = replace(old.trial, model="forged:network", measure=(), **made)
+    store.write_run(replace(run.record, trials=(trial,)))
+    pytester.makepyfile(LATENCY)
+    result = suite("--sparsebench-run", root)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*model 'forged:network'*give --sparsebench-trust.*"])
+    result = suite("--sparsebench-run", root, "--sparsebench-trust")
+    result.stdout.fnmatch_lines(["*Cannot import module 'forged'*"])
