@@ -333,6 +333,7 @@ def test_code_that_the_records_of_a_run_name_is_run_only_where_it_is_trusted(pyt
         record = getattr(old, kind)
         settings = {**record.settings, "model": model} if kind == "train" else record.settings
         made[kind] = stage_key(kind, settings, parent)
+        shutil.copytree(store.directory(kind, record.key), store.directory(kind, made[kind]))
         store.write(replace(record, settings=settings, parent=parent, key=made[kind]))
         parent = made[kind] if kind != "evaluate" else parent
     trial = replace(old.trial, model="forged:network", measure=(), **made)

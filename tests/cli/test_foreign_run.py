@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from handmade import Bench, stored, with_keys
+from handmade import Bench, stored
+from keyed import with_keys
 from sweeps import sparsebench
 
 from sparsebench import load_run

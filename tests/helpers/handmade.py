@@ -1,11 +1,11 @@
 """Records written by hand, so that a report can be tested without training anything."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from keyed import with_keys
 
 from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.directory import Store
@@ -416,61 +416,6 @@ def stage_record(**changes):
     return StageRecord(**{"key": key, **fields})
 
 
-def with_keys(run: Run) -> Run:
-    """Return a run whose stages have the keys and the parents that a plan would have given them."""
-    keys: dict[str, str] = {}
-
-    def own(kind: StageKind, name: str | None, parent: str | None = None) -> str | None:
-        if name is None:
-            return None
-        return keys.setdefault(name, stage_key(kind, {"handmade": name}, parent))
-
-    def keyed(trial: TrialRecord) -> TrialRecord:
-        starts = [None, *trial.ancestors]
-        ancestors = tuple(
-            own("train", key, own("train", start)) for key, start in zip(trial.ancestors, starts, strict=False)
-        )
-        train = own("train", trial.train, ancestors[-1] if ancestors else None)
-        compress = own("compress", trial.compress, train)
-        return replace(
-            trial,
-            ancestors=ancestors,
-            train=train,
-            compress=compress,
-            evaluate=own("evaluate", trial.evaluate, compress),
-            measure=tuple(own("measure", key, compress) for key in trial.measure),
-        )
-
-    def against(found: SpeedupResult | None) -> SpeedupResult | None:
-        return found and replace(
-            found, compress=keys.get(found.compress) or hashlib.sha256(found.compress.encode()).hexdigest()
-        )
-
-    def record(found: StageRecord | None, parent: str | None) -> StageRecord | None:
-        if found is None:
-            return None
-        result = found.result
-        if isinstance(result, MeasureResult):
-            result = replace(result, against=against(result.against), against_eager=against(result.against_eager))
-        return replace(found, key=keys[found.key], parent=parent, settings={"handmade": found.key}, result=result)
-
-    trials = [keyed(trial.trial) for trial in run.trials]
-    made = [
-        TrialResult(
-            trial=trial,
-            ancestors=tuple(
-                record(one, start) for one, start in zip(old.ancestors, [None, *trial.ancestors], strict=False)
-            ),
-            train=record(old.train, trial.ancestors[-1] if trial.ancestors else None),
-            compress=record(old.compress, trial.train),
-            evaluate=record(old.evaluate, trial.compress),
-            measure=tuple(record(one, trial.compress) for one in old.measure),
-        )
-        for trial, old in zip(trials, run.trials, strict=True)
-    ]
-    return replace(run, record=replace(run.record, trials=tuple(trials)), trials=tuple(made))
-
-
 def stored(run: Run, root: Path) -> Path:
     """Write a run as ``sparsebench run`` leaves it, without artifacts, and return its directory."""
     store, run = Store(root), with_keys(run)
@@ -478,13 +423,4 @@ def stored(run: Run, root: Path) -> Path:
         for record in (*trial.ancestors, *trial.stages):
             store.write(record)
     store.write_run(run.record)
-    return root
-
-
-def without_digests(root: Path) -> Path:
-    """Make a run directory one of the time when records had no digests."""
-    for path in (root / "run.json", *root.glob("*/*/result.json")):
-        content = json.loads(path.read_text())
-        content.pop("digest", None)
-        path.write_text(json.dumps(content, indent=1) + "\n")
     return root

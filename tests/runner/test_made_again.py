@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from handmade import without_digests
+from keyed import without_digests
 from sweeps import rows
 from test_repair import again, file_of, set_aside
 

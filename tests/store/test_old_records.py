@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from handmade import Bench, stored, without_digests
+from handmade import Bench, stored
+from keyed import without_digests
 
 from reports import page
 from sparsebench import load_run

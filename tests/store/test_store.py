@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from handmade import Bench, stage_record, stored, without_digests
+from handmade import Bench, stage_record, stored
+from keyed import without_digests
 
 from sparsebench.errors import RecordSchemaError, StoreError, UnreadableRecordError
 from sparsebench.store.records import Failure
