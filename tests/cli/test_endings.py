@@ -19,14 +19,13 @@ def test_a_failure_is_said_with_its_first_reason():
     assert failed_text(several, "trials").endswith("out of | memory and others.")
 
 
-def test_run_and_report_end_with_the_same_answer_with_and_without_a_report(tmp_path):
+def test_a_run_ends_with_the_same_answer_with_and_without_a_report(tmp_path):
     arguments = tiny_arguments(*TIMED, "train.epochs=1", "schemes=fp32")
     quiet = sparsebench("run", *arguments, "--no-report", cwd=tmp_path)
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stdout.splitlines()[0] == "2 of 2 trials done in runs/tiny."
     assert not (tmp_path / "reports").exists()
     again = sparsebench("run", *arguments, "--retry-failed", cwd=tmp_path)
-    reported = sparsebench("report", "tiny", cwd=tmp_path)
     answer = quiet.stdout.partition("\n\n")[2].strip()
     assert [line.split()[0] for line in answer.splitlines() if line[:1].isupper()][:3] == [
         "Smallest",
@@ -34,11 +33,10 @@ def test_run_and_report_end_with_the_same_answer_with_and_without_a_report(tmp_p
         "Loss",
     ]
     assert answer in again.stdout
-    assert answer in reported.stdout
-    assert reported.stdout.splitlines()[-1] == again.stdout.splitlines()[-1] == "Report: reports/tiny/README.md"
+    assert again.stdout.splitlines()[-1] == "Report: reports/tiny/README.md"
     commands = [line.strip() for line in answer.partition("Next:\n")[2].splitlines()]
     assert commands[0].startswith("sparsebench pick runs/tiny --max-drop ")
-    for command in commands:
-        done = sparsebench(*shlex.split(command)[1:], cwd=tmp_path)
-        assert done.returncode in (0, 1, 4), done.stderr
-        assert "Traceback" not in done.stderr
+    picked = sparsebench(*shlex.split(commands[0])[1:], cwd=tmp_path)
+    assert picked.returncode in (0, 1, 4), picked.stderr
+    # The slow one, exporting, is pasted in the tests of exports.
+    assert all(command.startswith("sparsebench export runs/tiny ") for command in commands[1:])

@@ -1,6 +1,7 @@
 """Export: the file computes what was measured, in a process that knows nothing of sparsebench, or it is not kept."""
 
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,14 +13,14 @@ from safetensors.torch import load_file, save
 from small_nets import packed
 from sweeps import TIMED, sparsebench, tiny
 
-from sparsebench import run_sweep
+from sparsebench import load_run, run_sweep
 from sparsebench.backends import probe
 from sparsebench.errors import SparsebenchError
 from sparsebench.export import export, export_trial, verify
 from sparsebench.export.formats import find_trial
 from sparsebench.export.model_card import model_card
 from sparsebench.export.verify import Verification
-from sparsebench.points.exportable import FORMATS, refusal
+from sparsebench.points.exportable import FORMATS, export_words, refusal
 
 EQUAL = Verification(
     samples=360,
@@ -42,7 +43,9 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
-    done = sparsebench("export", run, "0.8 fp32", "--to", "pt2", "-o", folder / "net.pt2", cwd=folder)
+    trial = next(t for t in load_run(run).trials if (t.trial.threshold, t.trial.scheme) == (0.8, "fp32"))
+    # The very command that reports, the terminal and picks advise, as it is pasted.
+    done = sparsebench(*shlex.split(export_words((str(run),), trial, "net"))[1:], cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout, folder
 

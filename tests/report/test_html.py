@@ -220,6 +220,35 @@ def test_titles_of_axes_run_neither_into_each_other_nor_over_the_edge_of_their_c
     assert browser.execute_script(OVERLAPPING_TITLES) == []
 
 
+COVERED_BY_LEGENDS = """
+const found = [];
+for (const chart of document.querySelectorAll(".chart")) {
+  const legend = chart.querySelector(".legend");
+  if (!legend) continue;
+  const box = legend.getBoundingClientRect();
+  for (const part of chart.querySelectorAll("text.xtitle, .xtick text, .plot"))
+    if (part.getBoundingClientRect().bottom > box.top + 1)
+      found.push(chart.dataset.of + " " + part.getAttribute("class"));
+  if (chart.querySelector(".plot").getBoundingClientRect().height < 120) found.push(chart.dataset.of + " is flat");
+}
+return found;
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_legend_covers_an_axis_or_takes_the_room_of_its_chart(browser, tmp_path, width):
+    write_report(crowded(3, 2, seeds=(0,), pruners=("magnitude", "structured")), tmp_path, html=True)
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        browser.get((tmp_path / "index.html").as_uri())
+        browser.execute_async_script(WAIT)
+        assert browser.execute_script("return document.querySelectorAll('.chart .legend').length") > 0
+        assert browser.execute_script(COVERED_BY_LEGENDS) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_names_in_a_page_run_no_script_and_are_shown_as_they_are(browser, tmp_path):
     name = "<img src=x onerror=window.pwned=1></script><script>window.pwned=1</script>%{x}$a$"
     run = nasty_run(name, f"{name} again")

@@ -133,7 +133,7 @@ def _panel(name: str, spots: Sequence[Spot], best: tuple[Spot, ...], palette: Pa
         # What leads comes first, so that the legend shows its full colour; within that, in the order of the legend.
         tuple(
             Series(
-                palette.name_on(scheme, backend, pruner),
+                scheme,
                 replace(palette.look_on(scheme, backend, pruner), dash=""),
                 tuple(group),
                 faint=faint,

@@ -48,11 +48,6 @@ class Palette:
             return self.marker(scheme)
         return _MARKERS[self.backends.index(backend) % len(_MARKERS)]
 
-    def name_on(self, scheme: str, backend: str, pruner: str | None) -> str:
-        """Return what the legend of a page calls a scheme in a panel that shows all backends."""
-        name = self.name(scheme, pruner)
-        return name if len(self.backends) == 1 else f"{name} · {backend}"
-
     def keys_on_all(self) -> tuple[tuple[Key, ...], ...]:
         """Return the legend of a panel that shows all backends, in groups."""
         if len(self.backends) == 1:

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -27,6 +27,9 @@ _SYMBOLS = {
     "*": "star",
 }
 _OPEN = {"full": "", "none": "-open", "left": "-dot", "right": "-open-dot", "top": "-dot", "bottom": "-open-dot"}
+PHONE, LEGEND_ROW, LEGEND_MARK, LETTER = 280, 22, 50, 8.0
+"""Pixels: the width that a legend has on a phone, the height of its rows, and what a mark and a letter take."""
+
 _SCALES = {"cividis": "Cividis", "PuOr_r": "PuOr_r"}
 
 
@@ -47,6 +50,9 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         # Below the chart, where it takes no width from it on a phone.
         legend={"groupclick": "togglegroup", "orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
     )
+    # Room of its own, for what stands at the bottom of the container would cover the axis.
+    room = LEGEND_ROW * _legend_rows([trace.name for trace in figure.data if trace.name])
+    figure.update_layout(margin_b=figure.layout.margin.b + room, height=figure.layout.height + room)
     named: set[str] = set()
     for trace in figure.data:  # each name has one entry in the legend, however many panels have it
         trace.showlegend = bool(trace.name) and trace.name not in named
@@ -54,6 +60,15 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         named.add(trace.name)
     plain: dict[str, Any] = figure.to_plotly_json()
     return plain
+
+
+def _legend_rows(names: Iterable[str]) -> int:
+    """Return how many rows a legend takes on a phone."""
+    rows, left = 0, 0.0
+    for name in dict.fromkeys(names):
+        width = LEGEND_MARK + LETTER * len(name)
+        rows, left = (rows, left - width) if width <= left else (rows + 1, PHONE - width)
+    return rows
 
 
 def safe(text: str, limit: int = 120) -> str:
@@ -125,6 +140,7 @@ def _panels(chart: PanelChart) -> go.Figure:
             figure.add_trace(_series(chart, series, named=bool(panel.front) and not series.faint), **place)
         if panel.ringed:
             x, y = places([spot for spot, _ in panel.ringed])
+            leftmost = min(x)
             figure.add_trace(
                 go.Scatter(
                     x=x,
@@ -132,7 +148,8 @@ def _panels(chart: PanelChart) -> go.Figure:
                     mode="markers+text",
                     marker={"symbol": "circle-open", "size": 18, "color": MUTED, "line": {"width": 1.5}},
                     text=[f"<b>{reason}</b>" for _, reason in panel.ringed],
-                    textposition="bottom right",
+                    # Apart from each other, where two that are named stand close together.
+                    textposition=["bottom left" if at == leftmost < max(x) else "bottom right" for at in x],
                     hoverinfo="skip",
                     cliponaxis=False,
                 ),
