@@ -7,7 +7,6 @@ whose author marked what is to be quantized; any other is traced by torch.fx, wh
 from collections.abc import Callable
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic, quantized
@@ -15,12 +14,12 @@ from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 from torch.ao.quantization import quantize_fx
 from torch.fx import GraphModule
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization.attention import layer_by_layer, plain_attention
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, failing_as, int8_engine, quiet_libraries
 from sparsebench.quantization.following import followed
+from sparsebench.quantization.graphs import as_float, inside_layers, reshaping, with_own_statistics
 from sparsebench.quantization.observing import without_infinite, without_unfit
 from sparsebench.tensors import mapped
 
@@ -42,8 +41,6 @@ RECURRENT_LAYERS: Layers = (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn
 OBSERVERS: Layers = (ao.ObserverBase, ao.FakeQuantizeBase)
 
 _TAKE_FLOAT = (nn.RNNBase, nn.RNNCellBase, RNNBase, RNNCellBase, quantized.dynamic.Linear)
-
-_REFERENCES: Layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 _TRANSPOSED: tuple[Callable[..., Any], ...] = (
     *TRANSPOSED_CONVOLUTIONS,
@@ -106,8 +103,8 @@ def prepare_traced(net: nn.Module, example: tuple[Any, ...], dynamic_layers: Lay
         # In evaluation mode: a functional dropout would otherwise be written into the graph as switched on for good.
         # These are the steps of prepare_fx, which traces by itself and stops at any branch.
         quantize_fx._swap_ff_with_fxff(net)
-        graph, scopes = followed(_with_own_statistics(net), example)
-        for path in _inside_layers(graph):
+        graph, scopes = followed(with_own_statistics(net), example)
+        for path in inside_layers(graph):
             mapping.set_module_name(path, None)
         quantize_fx._attach_meta_to_node_if_not_exist(graph)
         fused = quantize_fx._fuse_fx(graph, trains)
@@ -127,55 +124,14 @@ def convert_traced(prepared: nn.Module) -> GraphModule:
     with failing_as("torch.ao cannot convert the calibrated network to int8"), quiet_libraries():
         without_infinite(graph)
         kept = dict(graph.meta)
-        converted = _reshaping(quantize_fx.convert_fx(graph))
+        converted = reshaping(quantize_fx.convert_fx(graph))
         converted.meta.update({name: value for name, value in kept.items() if not name.startswith("_")})
-        return _as_float(converted)
-
-
-def _inside_layers(graph: GraphModule) -> Iterator[str]:
-    """Yield the paths of what lies in layers that the graph calls as a whole, where a conversion would not reach it."""
-    for node in graph.graph.nodes:
-        if node.op == "call_module":
-            layer = graph.get_submodule(str(node.target))
-            yield from (f"{node.target}.{name}" for name, _ in layer.named_modules() if name)
-
-
-def _as_float(net: GraphModule) -> GraphModule:
-    """Make float layers again of those that torch.ao found no int8 kernel for, in place.
-
-    It leaves references behind, which round their weights anew in each call and multiply in float.
-    """
-    for module in net.modules():
-        if type(module).__module__.startswith("torch.ao.nn.quantized.reference"):
-            kind = next((one for one in type(module).__mro__ if one in _REFERENCES), None)
-            module.__class__ = kind or type(module)
-    return net
-
-
-def _reshaping(net: GraphModule) -> GraphModule:
-    """Let an int8 graph reshape where the network views, in place: int8 convolutions lay their channels last."""
-    for node in net.graph.nodes:
-        if node.op == "call_method" and node.target == "view" and not isinstance(node.args[-1], torch.dtype):
-            node.target = "reshape"
-    net.recompile()
-    return net
+        return as_float(converted)
 
 
 def is_observer(module: nn.Module) -> bool:
     """Whether a module observes ranges, or rounds by them."""
     return isinstance(module, OBSERVERS)
-
-
-def _with_own_statistics(net: nn.Module) -> nn.Module:
-    """Keep torch.ao from batch norms that take the statistics of each batch: it would fold in some that are not there.
-
-    Their class becomes one of its own, which torch.ao has no pattern for.
-    """
-    for module in net.modules():
-        kind = type(module)
-        if isinstance(module, _BatchNorm) and module.running_mean is None:
-            module.__class__ = type(kind.__name__, (kind,), {"__module__": kind.__module__})
-    return net
 
 
 def has_stubs(net: nn.Module) -> bool:
