@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsebench.store.records import Run, StageKind, StageRecord, TrialRecord, TrialResult
+from sparsebench.store.results import EvaluateResult
 from sparsebench.store.timings import MeasureResult, SpeedupResult
 from sparsebench.store.written import stage_key
 
@@ -44,6 +45,9 @@ def with_keys(run: Run) -> Run:
         if found is None:
             return None
         result = found.result
+        if isinstance(result, EvaluateResult):  # Who changed an accuracy by hand may have left its interval.
+            low, high = min(result.top1, result.top1_low), max(result.top1, result.top1_high)
+            result = replace(result, top1_low=low, top1_high=high)
         if isinstance(result, MeasureResult):
             result = replace(result, against=against(result.against), against_eager=against(result.against_eager))
         return replace(found, key=keys[found.key], parent=parent, settings={"handmade": found.key}, result=result)
