@@ -226,10 +226,10 @@ for (const chart of document.querySelectorAll(".chart")) {
   const legend = chart.querySelector(".legend");
   if (!legend) continue;
   const box = legend.getBoundingClientRect();
-  for (const part of chart.querySelectorAll("text.xtitle, .xtick text, .plot"))
+  for (const part of chart.querySelectorAll("text.xtitle, .xtick text, .nsewdrag"))
     if (part.getBoundingClientRect().bottom > box.top + 1)
       found.push(chart.dataset.of + " " + part.getAttribute("class"));
-  if (chart.querySelector(".plot").getBoundingClientRect().height < 120) found.push(chart.dataset.of + " is flat");
+  if (chart.querySelector(".nsewdrag").getBoundingClientRect().height < 120) found.push(chart.dataset.of + " is flat");
 }
 return found;
 """
