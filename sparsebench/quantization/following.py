@@ -10,7 +10,7 @@ import builtins
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -159,8 +159,8 @@ class Follower(Tracer):
 
     def iter(self, obj: Proxy) -> Iterator[Any]:
         """Iterate over what has a length that depends on shapes alone."""
-        length = self.length(obj)
-        return super().iter(obj) if length is None else iter([obj[place] for place in range(length)])
+        length, parts = self.length(obj), cast("Any", obj)
+        return super().iter(obj) if length is None else iter([parts[place] for place in range(length)])
 
     def number(self, proxy: Proxy) -> Any:
         """Return what a node is for the example, and check that it is the same for others; ``_UNKNOWN`` for data."""
@@ -189,7 +189,7 @@ class Follower(Tracer):
             return self._argument(str(target))
         if kind == "output":
             return None
-        args, named = map_aggregate((node.args, dict(node.kwargs)), self._known)  # type: ignore[misc, arg-type]
+        args, named = map_aggregate((node.args, dict(node.kwargs)), self._known)
         with torch.no_grad():
             if kind == "call_function":
                 return target(*args, **named)

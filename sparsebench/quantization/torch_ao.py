@@ -12,6 +12,7 @@ from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic, quantized
 from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 from torch.ao.quantization import quantize_fx
+from torch.ao.quantization.fx.prepare import prepare
 from torch.fx import GraphModule
 from torch.nn import functional
 
@@ -108,7 +109,7 @@ def prepare_traced(net: nn.Module, example: tuple[Any, ...], dynamic_layers: Lay
             mapping.set_module_name(path, None)
         quantize_fx._attach_meta_to_node_if_not_exist(graph)
         fused = quantize_fx._fuse_fx(graph, trains)
-        prepared: GraphModule = quantize_fx.prepare(fused, mapping, trains, scopes, example_inputs=example)
+        prepared: GraphModule = prepare(fused, mapping, trains, scopes, example_inputs=example)
         prepared.apply(ao.disable_observer).apply(ao.disable_fake_quant)
         without_unfit(prepared, example, is_observer)
         return prepared.apply(ao.enable_observer).apply(ao.enable_fake_quant).train(trains)
