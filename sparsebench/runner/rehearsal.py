@@ -17,6 +17,7 @@ from sparsebench.models.as_built import is_lazy, materialise
 from sparsebench.runner.stages import Workbench
 from sparsebench.runner.stages.inputs import few, first_call, seed_everything, unsteady
 from sparsebench.runner.stages.train import train_by
+from sparsebench.store.disk import raise_if_full
 from sparsebench.training.contract import apply_settings, check_evaluated
 from sparsebench.trust import own_of
 from sparsebench.user_code import hard_exits_raised, own_code
@@ -47,6 +48,7 @@ class Rehearsal:
             splits, train=_spread(splits.train, size), val=_spread(splits.val, size), test=_spread(splits.test, size)
         )
         self._train, self._splits, self._seed = train, splits, seed
+        self._folder = Path(folder)
         self._own = own_of(train["trainer"], [settings["model"]["name"]], [settings["data"]])
         seed_everything(seed)
         with self._in_words("The trainer cannot be made of these data"):
@@ -91,9 +93,12 @@ class Rehearsal:
         try:
             with own_code(*self._own), hard_exits_raised():
                 yield
-        except SparsebenchError:
+        except SparsebenchError as error:
+            if isinstance(error.__cause__, OSError):
+                raise_if_full(error.__cause__, self._folder)
             raise
         except Exception as error:
+            raise_if_full(error, self._folder)
             why = f"{type(error).__name__}: {reason(error)}"
             raise TrainingError(f"{problem}: {why} Mend that, or leave this check out with --no-check.") from error
 
