@@ -103,7 +103,7 @@ def _with_own_statistics(graph: GraphModule) -> GraphModule:
         if node.target is torch.ops.aten.batch_norm.default and node.args[3] is None:
             with graph.graph.inserting_before(node):
                 apart = graph.graph.call_function(torch.ops.aten.clone.default, (node.args[0],))
-                apart.meta = dict(node.args[0].meta)
+                apart.meta = {"val": node.args[0].meta["val"]}  # without what would make it a part of the convolution
             node.args = (apart, *node.args[1:])
     graph.recompile()
     return graph
