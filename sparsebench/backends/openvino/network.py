@@ -180,9 +180,12 @@ def _require_no_branch(net: nn.Module, example: tuple[Tensor, ...]) -> None:
         dynamic = dynamic if len(example[0]) > 1 else None
         try:
             torch.export.export(net, example, dynamic_shapes=dynamic)
-        except Exception:
-            # This way is slower, and follows what Python makes of a shape, such as its length.
-            torch.export.export(net, example, dynamic_shapes=dynamic, strict=True)
+        except Exception as first:
+            try:
+                # This way is slower, and follows what Python makes of a shape, such as its length.
+                torch.export.export(net, example, dynamic_shapes=dynamic, strict=True)
+            except Exception:
+                raise first from None
 
 
 def _name_after_modules(model: ov.Model, net: nn.Module) -> None:
