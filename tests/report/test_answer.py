@@ -144,9 +144,9 @@ def test_the_answer_is_three_lines():
         ".onnx. Timing is VALID: it finds differences above 1.5 %.",
         "Fastest": "dense · static · onnxruntime, 0.400 ms (5.00× [4.98, 5.03] the speed of dense fp32 on eager, 2.50× "
         "that of dense fp32 on onnxruntime) at batch 1, exports to .onnx. 3 others are as fast.",
-        "Loss": "smallest 0.75 [−0.34, 1.83]; fastest 0.50 [−0.48, 1.47] percentage points of top-1. 95 % intervals over these "
-        "networks: 1 seed, 400 test samples. A loss of up to 1.83 points is possible. The best of 9 on this test set: "
-        "expect a little more.",
+        "Loss": "smallest 0.75 [−0.34, 1.83]; fastest 0.50 [−0.48, 1.47] percentage points of top-1. 95 % intervals "
+        "over these networks: 1 seed, 400 test samples. A loss of up to 1.83 points is possible. The best of 9 on this "
+        "test set: expect a little more.",
     }
 
 
