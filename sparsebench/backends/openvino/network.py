@@ -106,7 +106,8 @@ class OpenVINONetwork(ExportedNetwork):
         model = read(self.xml, self.weights)
         if self.shapes is not None:
             model.reshape(dict(enumerate(self.shapes)))
-        self._compiled = core().compile_model(model, "CPU", self.settings)
+        with failing_as("OpenVINO cannot run this network", "Choose another scheme or backend.", _last_line):
+            self._compiled = core().compile_model(model, "CPU", self.settings)
         self._request = self._compiled.create_infer_request()
         self._outputs = range(len(self._compiled.outputs))
 
@@ -151,6 +152,12 @@ def _is_branch(warning: warnings.WarningMessage) -> bool:
         and str(warning.message).startswith("Converting a tensor to")
         and not Path(warning.filename).is_relative_to(Path(torch.__file__).parent)
     )
+
+
+def _last_line(error: Exception) -> str:
+    """Return what went wrong; before it OpenVINO says through which of its files it came."""
+    line = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), reason(error))
+    return line if line.endswith(".") else f"{line}."
 
 
 def _told(error: Exception) -> str:
