@@ -63,12 +63,11 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
 
 
 def _legend_rows(names: Iterable[str]) -> int:
-    """Return how many rows a legend takes on a phone."""
-    rows, left = 0, 0.0
-    for name in dict.fromkeys(names):
-        width = LEGEND_MARK + LETTER * len(name)
-        rows, left = (rows, left - width) if width <= left else (rows + 1, PHONE - width)
-    return rows
+    """Return how many rows a legend takes on a phone; where it wraps, all entries are as wide as the widest."""
+    widths = [LEGEND_MARK + LETTER * len(name) for name in dict.fromkeys(names)]
+    if sum(widths) <= PHONE:
+        return min(1, len(widths))
+    return math.ceil(len(widths) / max(1, int(PHONE / max(widths))))
 
 
 def safe(text: str, limit: int = 120) -> str:
