@@ -245,6 +245,7 @@ def test_no_legend_covers_an_axis_or_takes_the_room_of_its_chart(browser, tmp_pa
         browser.execute_async_script(WAIT)
         assert browser.execute_script("return document.querySelectorAll('.chart .legend').length") > 0
         assert browser.execute_script(COVERED_BY_LEGENDS) == []
+        assert browser.execute_script(OVERLAPPING_TITLES) == []
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

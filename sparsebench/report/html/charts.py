@@ -2,7 +2,8 @@
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,6 +14,7 @@ from sparsebench.points.latency import Setting, speedup_text, verdict_text
 from sparsebench.points.points import Point
 from sparsebench.report.figures.chart import FAINT, Bar, BarChart, Chart, HeatMap, PanelChart, Series, places, reach
 from sparsebench.report.figures.palette import GRID, INK, MUTED
+from sparsebench.report.html.phone import LEGEND_ROW, LETTERS_ON_PHONE, legend_rows
 from sparsebench.wording.numbers import decimal, kilobytes, limits, mean_percent, ratio, significant
 from sparsebench.wording.text import counted, shorten
 
@@ -27,9 +29,6 @@ _SYMBOLS = {
     "*": "star",
 }
 _OPEN = {"full": "", "none": "-open", "left": "-dot", "right": "-open-dot", "top": "-dot", "bottom": "-open-dot"}
-PHONE, LEGEND_ROW, LEGEND_MARK, LETTER = 280, 22, 50, 8.0
-"""Pixels: the width that a legend has on a phone, the height of its rows, and what a mark and a letter take."""
-
 _SCALES = {"cividis": "Cividis", "PuOr_r": "PuOr_r"}
 
 
@@ -51,7 +50,7 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         legend={"groupclick": "togglegroup", "orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
     )
     # Room of its own, for what stands at the bottom of the container would cover the axis.
-    room = LEGEND_ROW * _legend_rows([trace.name for trace in figure.data if trace.name])
+    room = LEGEND_ROW * legend_rows([trace.name for trace in figure.data if trace.name])
     figure.update_layout(margin_b=figure.layout.margin.b + room, height=figure.layout.height + room)
     named: set[str] = set()
     for trace in figure.data:  # each name has one entry in the legend, however many panels have it
@@ -60,14 +59,6 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         named.add(trace.name)
     plain: dict[str, Any] = figure.to_plotly_json()
     return plain
-
-
-def _legend_rows(names: Iterable[str]) -> int:
-    """Return how many rows a legend takes on a phone; where it wraps, all entries are as wide as the widest."""
-    widths = [LEGEND_MARK + LETTER * len(name) for name in dict.fromkeys(names)]
-    if sum(widths) <= PHONE:
-        return min(1, len(widths))
-    return math.ceil(len(widths) / max(1, int(PHONE / max(widths))))
 
 
 def safe(text: str, limit: int = 120) -> str:
@@ -124,10 +115,14 @@ def _panels(chart: PanelChart) -> go.Figure:
     figure.update_xaxes(type="log" if chart.x.log else "linear", range=ends, **ticks, **look)
     figure.update_yaxes(range=list(chart.y.ends), **look)
     figure.update_yaxes(title_text=chart.y.title, col=1)
+    # The one in the middle of the last row.
+    titled = (rows - 1) * columns + (count - (rows - 1) * columns - 1) // 2
     for number, panel in enumerate(chart.panels):
         place = {"row": number // columns + 1, "col": number % columns + 1}
         if number + columns >= count:  # nothing below it: the last row may not be full
-            figure.update_xaxes(title_text="<br>".join(chart.lines_of_title), showticklabels=True, **place)
+            figure.update_xaxes(showticklabels=True, **place)
+        if number == titled:  # once: side by side on a phone, titles would run into each other
+            figure.update_xaxes(title_text="<br>".join(wrap(chart.x.title, LETTERS_ON_PHONE)), **place)
         for level in panel.levels:
             line = {"color": level.colour, "width": 1, "dash": "dash"}
             figure.add_hline(y=level.y, line=line, layer="below", exclude_empty_subplots=False, **place)
@@ -292,7 +287,8 @@ def _heat_map(shown: HeatMap) -> go.Figure:
     colours = {"colorscale": _SCALES[shown.colours], "cmin": shown.low, "cmax": shown.high, "colorbar": bar}
     height = 180 + max(16, min(32, 900 // len(rows))) * len(rows)
     figure.update_layout(height=height, coloraxis=colours)
-    figure.update_xaxes(title_text=shown.x_title, showgrid=False, zeroline=False)
+    figure.update_xaxes(showgrid=False, zeroline=False)
+    figure.update_xaxes(title_text=shown.x_title, row=1, col=(len(shown.grids) + 1) // 2)
     figure.update_yaxes(showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.5])
     figure.update_yaxes(tickvals=rows, ticktext=[safe(name, 40) for name in shown.rows], automargin=True, col=1)
     return figure
