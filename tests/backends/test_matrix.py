@@ -55,10 +55,7 @@ BY_PROCESSOR = {("lstm", "bf16", "inductor"): "could not create a primitive desc
 """What runs on some processors only: (network, scheme, backend) and a part of the reason on others. oneDNN has LSTMs in
 bf16 where the processor has instructions for it."""
 
-COMPILING = {("small_cnn", scheme) for scheme in FORMATS if scheme != "fp16"} | {
-    ("resnet20", "static"),
-    ("gru", "fp32"),
-}
+COMPILING = {("small_cnn", "fp32"), ("small_cnn", "static"), ("resnet20", "static"), ("gru", "fp32")}
 """What inductor, which compiles each for ten seconds and more, is tried with unless all tests are wanted."""
 
 
@@ -81,8 +78,7 @@ def _cells():
                     backend == "inductor" and scheme not in NOT_OFFERED[backend] and (net, scheme) not in COMPILING
                 )
                 # Int8 is what a large network may bring a runtime to grief with.
-                asked = ("static",) if net == "resnet18" else ()
-                left_out |= NETS[net].large and backend in ("onnxruntime", "openvino") and scheme not in asked
+                left_out |= NETS[net].large and backend in ("onnxruntime", "openvino")
                 marks = [pytest.mark.slow] if left_out or emulated else []
                 yield pytest.param(net, scheme, backend, marks=marks, id=f"{net}-{backend}-{scheme}")
 

@@ -80,6 +80,7 @@ def test_a_network_of_timm_is_swept_in_ten_lines(folder):
     assert run.trials[0].trained.classes == 10
 
 
+@pytest.mark.slow
 def test_a_pretrained_network_of_torchvision_is_swept_in_ten_lines(folder, tmp_path):
     write_grey(tmp_path / "data", "MNIST", train=100, test=20)
     # The published file, as it lies in the cache after it was downloaded; it is made here.

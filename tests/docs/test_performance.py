@@ -112,6 +112,7 @@ def test_an_estimate_is_a_median_with_an_interval_where_there_are_rounds():
     assert Row("x", None, "×", 2.5, why_not="no GPU").as_json("c")["figure"] == "no GPU"
 
 
+@pytest.mark.slow
 def test_a_scaled_run_is_done_to_the_last_trial_and_can_be_reported(tmp_path):
     from scaled_run import axes, write_scaled_run
 

@@ -91,6 +91,7 @@ def test_a_run_goes_on_on_another_machine_says_so_and_times_everything_there_ane
     assert {place["environment"]["cpu"]: place["stages"]["measure"] for place in told} == {"Forged B": 6, "Forged A": 0}
 
 
+@pytest.mark.slow
 def test_back_on_the_first_machine_its_own_latencies_are_found_again(tmp_path, on):
     on("Forged A")
     first, _ = swept(tmp_path, *QUICK_TIMED)
@@ -149,6 +150,7 @@ def test_another_version_of_a_runtime_times_its_own_networks_anew_and_no_others(
     assert others[0] == others[1]
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_backwards_disturbs_neither_a_run_nor_its_continuation_nor_its_report(tmp_path, monkeypatch):
     expected, _ = swept(tmp_path / "usual", *QUICK_TIMED, "schemes=fp32,static,dynamic")
     now = [datetime(2030, 1, 1, tzinfo=UTC), 1.9e9]

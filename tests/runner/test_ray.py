@@ -166,6 +166,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_sweep_costs_nothing_but_time(c
     assert rows(load_run(tmp_path / "runs/tiny")) == local
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_is_started_again_and_does_only_the_rest(cluster, local, notes, driver, tmp_path):
     killed = driver()
     until(lambda: kinds(notes())["train"] >= 2)
@@ -182,6 +183,7 @@ def test_a_driver_that_is_killed_is_started_again_and_does_only_the_rest(cluster
     assert stdout.splitlines()[0] == "4 of 4 trials done in runs/tiny."
 
 
+@pytest.mark.slow
 def test_a_training_that_hangs_is_ended_with_its_worker_and_has_failed(cluster, notes, tmp_path):
     config = tiny(*SWEEP, "train.trainer=counting:HangsWhenSparse", "schemes=fp32", "run.stage_seconds=15")
     run = run_sweep(config, runs_dir=tmp_path, executor=RayExecutor(config.ray, cluster.address))

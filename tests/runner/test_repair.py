@@ -111,6 +111,7 @@ def test_the_dense_network_from_which_others_start_is_found_damaged_before_they_
     assert {trial.status for trial in more.trials} == {"done"}
 
 
+@pytest.mark.slow
 def test_where_it_comes_out_different_all_that_was_built_on_it_is_made_again_and_nothing_else(tmp_path, monkeypatch):
     trainer = "train.trainer=quick:Drifting"
     run, _ = again(tmp_path, trainer, *QUICK_TIMED)

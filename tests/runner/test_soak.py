@@ -36,7 +36,11 @@ def soak(script, folder, kills):
 @forks
 @pytest.mark.timeout(VERY_LONG + 100)
 @pytest.mark.parametrize(
-    ("script", "kills"), [("soak.py", KILLS), ("soak_pairs.py", KILLS_OF_PAIRS)], ids=["alone", "in pairs"]
+    ("script", "kills"),
+    [
+        pytest.param("soak.py", KILLS, id="alone"),
+        pytest.param("soak_pairs.py", KILLS_OF_PAIRS, id="in pairs", marks=pytest.mark.slow),
+    ],
 )
 def test_sweeps_that_are_killed_again_and_again_end_with_the_records_of_an_undisturbed_one(tmp_path, script, kills):
     """Each is killed at random moments and started again; or two drivers of one sweep are."""
