@@ -89,6 +89,11 @@ def _(result: MeasureResult) -> Iterator[str]:
     for found in speedups:
         if not found.low * (1 - ROUNDING) <= found.speedup <= found.high * (1 + ROUNDING):
             yield f"a speedup {found.speedup:g} is outside of its interval [{found.low:g}, {found.high:g}]"
+    weights = result.session.weights
+    if weights and (abs(sum(weights) - 1) > ROUNDING or (len(weights) > 1 and max(weights) >= 1)):
+        yield "the weights of its processes are no shares of 1"
+    if weights and {len(found.by_process) for found in speedups} - {0, len(weights)}:
+        yield f"it has weights of {len(weights)} processes, and speedups of another number"
     if result.p95_ms > result.p99_ms * (1 + ROUNDING):
         yield f"its 95th percentile {result.p95_ms:g} ms is above its 99th {result.p99_ms:g} ms"
 

@@ -77,7 +77,7 @@ def _cells():
                 left_out = (
                     backend == "inductor" and scheme not in NOT_OFFERED[backend] and (net, scheme) not in COMPILING
                 )
-                # Int8 is what a large network may bring a runtime to grief with.
+                # They take long there, and the small ones go the same ways.
                 left_out |= NETS[net].large and backend in ("onnxruntime", "openvino")
                 marks = [pytest.mark.slow] if left_out or emulated else []
                 yield pytest.param(net, scheme, backend, marks=marks, id=f"{net}-{backend}-{scheme}")

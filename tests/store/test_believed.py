@@ -133,6 +133,16 @@ IMPOSSIBLE = {
         lambda c: c["result"]["against"].update(low=90.0),
         r"outside of its interval \[90",
     ),
+    "weights of no processes": (
+        "measure",
+        lambda c: c["result"]["session"].update(weights=[0.5, 0.6]),
+        "no shares of 1",
+    ),
+    "weights of other processes": (
+        "measure",
+        lambda c: c["result"]["session"].update(weights=[0.25] * 4),
+        "of 4 processes, and speedups of another number",
+    ),
     "a time of no calendar": ("train", lambda c: c.update(started_at="soon"), "started_at is 'soon'"),
     "another parent": ("evaluate", lambda c: c.update(parent="0" * 64), "its key is not that of its settings"),
     "a version beyond names": (
