@@ -130,10 +130,13 @@ def _timed_at(section: Section, batch: int | None, threads: int | None, problems
 
 
 def _eligible(section: Section, backend: str | None, problems: list[str]) -> Callable[[Point], bool]:
-    """Return which points are of the backend: its label, or its name without options where only one has it."""
+    """Return which points may be picked: those of the backend, by its label or its name without options.
+
+    A network that predicts one class only is none of them, however accurate it is.
+    """
     if backend is None:
-        return lambda _: True
+        return lambda point: not point.predicts_one_class
     labels = [label for label in section.backends if backend in (label, label.partition("(")[0])]
     if not labels:
         problems.append(f"--backend: {unknown_name('backend', backend, section.backends)}")
-    return lambda point: point.backend in labels
+    return lambda point: point.backend in labels and not point.predicts_one_class

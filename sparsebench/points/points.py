@@ -37,6 +37,8 @@ class Point:
     planned: int
     top1: Spread | None
     top5: Spread | None
+    balanced_accuracy: Spread | None
+    worst_class_recall: Spread | None
     drop: Drop | None
     drop_std_pp: float | None
     drop_eager: Drop | None
@@ -59,6 +61,11 @@ class Point:
     theoretical_speedup: float | None
     working_memory_bytes: float | None
     timings: tuple[Timing, ...]
+
+    @property
+    def predicts_one_class(self) -> bool:
+        """Whether the network of some seed predicts one class only."""
+        return any(seed.trial.evaluated and seed.trial.evaluated.predicts_one_class for seed in self.seeds)
 
     @property
     def dense(self) -> bool:
@@ -227,6 +234,8 @@ def _point(seeds: Sequence[SeedResult], lost: Lost) -> Point:
         planned=len(seeds),
         top1=Spread.of(result.top1 for result in scored),
         top5=Spread.of(result.top5 for result in scored),
+        balanced_accuracy=Spread.of(result.balanced_accuracy for result in scored),
+        worst_class_recall=Spread.of(result.worst_class_recall for result in scored),
         drop=lost.drop,
         drop_std_pp=spread.std if (spread := Spread.of(drop.pp for drop in drops)) else None,
         drop_eager=lost.drop_eager,

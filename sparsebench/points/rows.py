@@ -18,7 +18,7 @@ def point_row(point: Point) -> dict[str, Any]:
     return {
         **identity(point),
         "seeds": [seed.trial.trial.seed for seed in point.seeds],
-        **_values(point, "planned", "top1", "top5", "drop", "drop_std_pp"),
+        **_values(point, "planned", "top1", "top5", "balanced_accuracy", "worst_class_recall", "drop", "drop_std_pp"),
         "drop_vs_eager": _plain(point.drop_eager),
         "drop_by_seed": [{"seed": s.trial.trial.seed, **_plain(s.drop)} for s in point.seeds if s.drop],
         "interaction_pp": interaction_row(point),

@@ -17,9 +17,6 @@ from sparsebench.points.points import Point, Section
 from sparsebench.store.records import TrialResult
 from sparsebench.wording.text import listing
 
-LARGEST_CLASS = "largest_class_share"
-"""Field of an evaluation with the share of samples that went to the class predicted most; records lack it so far."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fastest:
@@ -122,9 +119,8 @@ def drop_of_shipped(point: Point) -> Drop | None:
 
 
 def is_useless(point: Point) -> bool:
-    """Whether some seed predicts one class only, as far as records tell it, or cannot be told from guessing."""
-    shares = (getattr(seed.trial.evaluated, LARGEST_CLASS, None) for seed in point.seeds)
-    return point.chance is not None or any(share is not None and share >= 1.0 for share in shares)
+    """Whether some seed predicts one class only, or cannot be told from guessing."""
+    return point.chance is not None or point.predicts_one_class
 
 
 def setting_name(setting: Setting, section: Section) -> str:

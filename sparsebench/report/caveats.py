@@ -44,6 +44,7 @@ def findings(run: Run, sections: Sequence[Section]) -> list[str]:
         *_unfinished(run),
         *_without_control(sections),
         *(text for section in sections for text in _dense_oddities(section)),
+        *(text for section in sections for text in _one_class(section)),
         *(text for texts in _recorded(run).values() for text in texts),
         *(text for texts in _other_sparsity(run).values() for text in texts),
         *(text for texts in _collapsed(run).values() for text in texts),
@@ -77,6 +78,7 @@ def decisive(run: Run, sections: Sequence[Section]) -> list[str]:
         *_unfinished(run),
         *_without_control(sections),
         *(text for section in sections for text in _dense_oddities(section)),
+        *(text for section in sections for text in _one_class(section)),
         *(
             text
             for found in (_recorded(run), _other_sparsity(run), _collapsed(run))
@@ -139,6 +141,14 @@ def _without_control(sections: Sequence[Section]) -> Iterator[str]:
             planned = any(t.trial.threshold == 0 and t.trial.scheme == FP32 for t in section.trials)
             add = "" if planned else ' Add 0 to thresholds and "fp32" to schemes.'
             yield f"{subject(section)}: no dense fp32 network on {where}, so no drops and no speedups there.{add}"
+
+
+def _one_class(section: Section) -> Iterator[str]:
+    """Say which networks predict one class only: accuracy alone does not show it where a class is rare."""
+    found = [f"**{escape(point.label)}**" for point in section.shown if point.predicts_one_class]
+    if found:
+        verb = "predicts" if len(found) == 1 else "predict"
+        yield f"{subject(section)}: {first_of(found, ALSO_LISTED)} {verb} one class only, for at least one seed."
 
 
 def _dense_oddities(section: Section) -> Iterator[str]:

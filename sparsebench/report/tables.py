@@ -74,6 +74,7 @@ def accuracy_table(section: Section, points: Sequence[Point]) -> str:
     """Return accuracies and what is lost; columns that would be empty are left out."""
     optional = {
         "top-5 %": any(point.top5 for point in section.shown),
+        "worst class %": any(point.worst_class_recall for point in section.shown),
         "another training [95 %]": any(p.drop and p.drop.another_training for p in section.shown),
         "interaction pp [95 %]": any(point.interaction for point in section.shown),
     }
@@ -82,6 +83,7 @@ def accuracy_table(section: Section, points: Sequence[Point]) -> str:
             **who(section, point),
             "top-1 % (mean ± std)": mean_percent(point.top1),
             "top-5 %": mean_percent(point.top5),
+            "worst class %": mean_percent(point.worst_class_recall),
             "drop pp, these networks [95 %]": "baseline" if point.is_baseline else drop_text(point.drop),
             "another training [95 %]": DASH if point.is_baseline else _another_training(point.drop),
             "interaction pp [95 %]": _judged(point.interaction_drop),

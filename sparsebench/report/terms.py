@@ -27,6 +27,10 @@ def terms(sections: Sequence[Section]) -> list[str]:
         "pp. Positive is worse. It has two 95 % intervals. **These networks**: over other test samples like the "
         f"{read} read here, for the networks trained here. **Another training**: over other test samples and other "
         "seeds, as you get them when you train again; one seed has none. Decide by the second where there is one.",
+        "## Worst class",
+        "The share of its samples that is recognised, of the class that is recognised least. A network that never "
+        "predicts a rare class has 0 there, whatever its accuracy. A network that predicts one class only is never "
+        "named, nor picked.",
         "## Interaction",
         "Drop − (drop by pruning alone + drop by quantization alone), mean over seeds. Positive: together they cost "
         "more than the sum. Its interval is over another training; with one seed, for these networks.",

@@ -181,6 +181,7 @@ def flat_row(trial: TrialResult, latencies: Latencies | None = None) -> dict[str
         **_identity(point),
         "status": trial.status,
         **_columns(scored, "top1", "top1_low", "top1_high", "top5"),
+        **_columns(scored, "balanced_accuracy", "worst_class_recall", "largest_class_share"),
         "test_samples": scored and scored.samples,
         "sparsity_asked": trained and trained.asked_sparsity,
         "sparsity": trained and trained.sparsity,

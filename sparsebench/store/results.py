@@ -225,6 +225,10 @@ class EvaluateResult:
 
     ``correct_bits`` holds, for every test sample in order, whether it was classified rightly (see ``pack_bits``); it is
     None where the trainer does not tell, and accuracy differences are then unpaired.
+
+    ``largest_class_share`` is the share of samples that went to the class predicted most, ``balanced_accuracy`` the
+    mean over classes of the share of their samples that is recognised, ``worst_class_recall`` the least of these; None
+    in older records, and where outputs are no scores of classes.
     """
 
     kind: Literal["evaluate"] = "evaluate"
@@ -234,6 +238,14 @@ class EvaluateResult:
     top1_high: Fraction
     top5: Fraction | None
     correct_bits: Base64 | None
+    largest_class_share: Fraction | None = None
+    balanced_accuracy: Fraction | None = None
+    worst_class_recall: Fraction | None = None
+
+    @property
+    def predicts_one_class(self) -> bool:
+        """Whether all samples went to one class, as far as the record tells it."""
+        return self.largest_class_share == 1.0
 
     @property
     def correct(self) -> tuple[bool, ...] | None:

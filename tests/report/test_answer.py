@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from sparsebench.report.answer import is_useless, named, shipped
 from sparsebench.report.caveats import decisive, told_apart
 from sparsebench.report.lines import answer_lines
 from sparsebench.report.next_steps import next_commands, run_words
-from sparsebench.store.results import EvaluateResult
 from sparsebench.wording.text import plain
 
 BOTH = ("eager", "onnxruntime")
@@ -111,14 +110,9 @@ def test_a_network_that_only_guesses_is_never_named():
     assert all(point.scheme == "fp32" for point in found.points)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WithShare(EvaluateResult):
-    largest_class_share: float = 1.0
-
-
-def test_a_network_that_predicts_one_class_only_is_never_named_once_records_tell():
+def test_a_network_that_predicts_one_class_only_is_never_named():
     def one_class(trial):
-        result = WithShare(**vars(trial.evaluate.result))
+        result = replace(trial.evaluate.result, largest_class_share=1.0)
         return replace(trial, evaluate=replace(trial.evaluate, result=result))
 
     run = changed(SMALL.build(), one_class, lambda t: t.scheme == "static")

@@ -16,7 +16,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     trainer = bench.trainer_of(parent)
     seed_everything(parent.settings["seed"])
     network = bench.restored(stage.parent)
-    accuracy, samples = evaluated(trainer, network)
+    accuracy, samples, by_class = evaluated(trainer, network)
     flags = getattr(trainer, "correct", None)
     correct = None if flags is None else [bool(flag) for flag in flags]
     if problem := unsteady(network, bench.example(parent.key)):
@@ -29,5 +29,8 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
         top1_high=high,
         top5=getattr(trainer, "top5", None),
         correct_bits=None if correct is None else pack_bits(correct),
+        largest_class_share=by_class and by_class.largest_share,
+        balanced_accuracy=by_class and by_class.balanced_accuracy,
+        worst_class_recall=by_class and by_class.worst_recall,
     )
     return Outcome(result=result)

@@ -6,7 +6,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import ContractError, DataError, NoEffectWarning
+from sparsebench.runner.stages.by_class import ByClass, Predictions
 from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, samples_in, tensors_in
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 
@@ -28,7 +29,15 @@ SAME = 1e-3
 Found = TypeVar("Found")
 
 
-def evaluated(trainer: TrainerLike, network: nn.Module) -> tuple[float, int]:
+class Evaluated(NamedTuple):
+    """What an evaluation found: the accuracy, how many samples were read for it, and what it tells of classes."""
+
+    accuracy: float
+    samples: int
+    by_class: ByClass | None
+
+
+def evaluated(trainer: TrainerLike, network: nn.Module) -> Evaluated:
     """Let a trainer evaluate a network; return the accuracy, and how many samples it read for it.
 
     What is read is what went through the network: a loader may drop its last batch. A trainer that runs its samples
@@ -37,14 +46,15 @@ def evaluated(trainer: TrainerLike, network: nn.Module) -> tuple[float, int]:
     Raises:
         ContractError: where it does not keep the contract, or leaves results of another number of samples.
     """
-    fed, given = [0], [0]
+    fed, given, predictions = [0], [0], Predictions()
 
     def count(_: nn.Module, __: Any, outputs: Any) -> None:
         fed[0] += samples_in(outputs) or 0
+        predictions.outputs(outputs)
 
     loaders = trainer.dataloader
     hook = network.register_forward_hook(count)
-    trainer.dataloader = {**loaders, "test": _Counted(loaders["test"], given)}
+    trainer.dataloader = {**loaders, "test": _Counted(loaders["test"], given, predictions)}
     try:
         accuracy, _ = check_evaluated(trainer.evaluate(net=network, quant_mode=False))
     finally:
@@ -66,21 +76,23 @@ def evaluated(trainer: TrainerLike, network: nn.Module) -> tuple[float, int]:
                 "sample that was read, in their order, or leave it None."
             ],
         )
-    return accuracy, read
+    return Evaluated(accuracy, read, predictions.by_class(accuracy))
 
 
 class _Counted:
-    """A loader that counts the samples it gives."""
+    """A loader that counts the samples it gives, and keeps their labels."""
 
-    def __init__(self, loader: Any, given: list[int]) -> None:
-        self._loader, self._given = loader, given
+    def __init__(self, loader: Any, given: list[int], predictions: Predictions) -> None:
+        self._loader, self._given, self._predictions = loader, given, predictions
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
-            self._given[0] += samples_in(batch[-1] if isinstance(batch, tuple | list) else batch) or 0
+            labels = batch[-1] if isinstance(batch, tuple | list) and batch else None
+            self._given[0] += samples_in(batch if labels is None else labels) or 0
+            self._predictions.labels(labels)
             yield batch
 
     def __getattr__(self, name: str) -> Any:

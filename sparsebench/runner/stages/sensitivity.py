@@ -23,9 +23,9 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     network = bench.trained(parent, to_train_on=True)
 
     def accuracy() -> float:
-        return evaluated(trainer, network)[0]
+        return evaluated(trainer, network).accuracy
 
-    dense, samples = evaluated(trainer, network)
+    dense, samples, _ = evaluated(trainer, network)
     points = []
     layers: dict[str, list[PrunableWeight]] = defaultdict(list)
     for weight in all_weights(network):
