@@ -49,9 +49,8 @@ class Predictions:
         if not self._predicted or any(one is None for one in self._predicted):
             return None
         predicted = torch.cat([one for one in self._predicted if one is not None]).cpu().numpy()
-        labels = np.concatenate(
-            [np.asarray(torch.as_tensor(one).cpu()) for one in self._labels if _is_row(one)] or [[]]
-        )
+        rows = [np.asarray(torch.as_tensor(one).cpu()) for one in self._labels if _is_row(one)]
+        labels = np.concatenate(rows) if rows else np.empty(0)
         if len(labels) != len(predicted) or not np.issubdtype(labels.dtype, np.integer):
             return None
         counts = labels >= 0  # An ignored label is below.
