@@ -148,7 +148,8 @@ def _speedup(own: Mapping[str, Any] | None) -> str:
 def _drop(drop: Mapping[str, Any] | None) -> str:
     if not drop:
         return DASH
-    found = drop.get("these_networks", drop)  # Reports of earlier versions have one interval.
+    # The interval that decides, as in the report. Reports of earlier versions have one.
+    found = drop.get("another_training") or drop.get("these_networks", drop)
     return f"{decimal(drop['pp'])} {limits(found['low_pp'], found['high_pp'])}"
 
 
