@@ -123,7 +123,8 @@ def _fastest(section: Section, found: Named) -> str:
     grouped: dict[tuple[int, int, bool], list[Fastest]] = {}
     for one in found.fastest:
         grouped.setdefault((id(one.point), id(one.beaten_by), one.unknown), []).append(one)
-    return " ".join(_one_fastest(section, found, group) for group in grouped.values())
+    first, *others = (_one_fastest(section, found, group) for group in grouped.values())
+    return " ".join([first, *(text[:1].upper() + text[1:] for text in others)])
 
 
 def _one_fastest(section: Section, found: Named, group: Sequence[Fastest]) -> str:
