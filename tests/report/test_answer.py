@@ -148,7 +148,7 @@ def test_batch_sizes_with_the_same_answer_stand_together_and_others_apart():
     run = replace(SMALL, settings=((1, 1), (32, 1))).build()
     assert re.search(r"0\.410 ms .* at batch 1 and 12\.8 ms .* at batch 32", lines(run)["Fastest"])
     broken = lines(changed(run, in_session(batch=32, **INVALID)))
-    assert broken["Fastest"].endswith("unknown at batch 32: the timing is INVALID.")
+    assert broken["Fastest"].endswith("Unknown at batch 32: the timing is INVALID.")
 
 
 def test_what_is_better_and_cannot_be_exported_is_said():
