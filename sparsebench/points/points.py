@@ -62,7 +62,7 @@ class Point:
     working_memory_bytes: float | None
     timings: tuple[Timing, ...]
 
-    @property
+    @cached_property
     def predicts_one_class(self) -> bool:
         """Whether the network of some seed predicts one class only."""
         return any(seed.trial.evaluated and seed.trial.evaluated.predicts_one_class for seed in self.seeds)
@@ -77,7 +77,7 @@ class Point:
         """Whether this is the point that others on its backend are compared with."""
         return self.dense and self.scheme == FP32
 
-    @property
+    @cached_property
     def chance(self) -> float | None:
         """Accuracy of guessing, 1 / classes, where it cannot be told from the accuracy of at least one seed."""
         classes = next((seed.trial.trained.classes for seed in self.seeds if seed.trial.trained), 0)
@@ -99,9 +99,11 @@ class Point:
         return next((t for t in self.timings if (t.batch_size, t.threads) == setting), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Section:
     """All of one model on one data set: its points, baseline first, and its trials as they were planned.
+
+    Each is equal to itself alone, so that what is computed of it can be kept.
 
     ``preferred`` is the batch size and number of threads whose latencies are read, that of most points where it is
     None.

@@ -6,6 +6,7 @@ it, so that another way to choose needs to be put here alone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sparsebench.decide.choosing import MAX_DROP_PP, Choice, Question, choose
 from sparsebench.decide.pick import trial_to_ship
@@ -72,6 +73,7 @@ class Named:
         return roles
 
 
+@lru_cache(maxsize=32)
 def named(section: Section, max_drop_pp: float = MAX_DROP_PP) -> Named:
     """Return the networks of a section that an answer names.
 

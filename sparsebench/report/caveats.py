@@ -62,8 +62,8 @@ def findings(run: Run, sections: Sequence[Section]) -> list[str]:
 
 def told_apart(run: Run, sections: Sequence[Section]) -> tuple[list[str], list[str]]:
     """Return the warnings that stand beside the answer, and all others, which stand on a page behind it."""
-    first = decisive(run, sections)[:MOST_BESIDE]
-    every = dict.fromkeys([*decisive(run, sections), *findings(run, sections)])
+    found = decisive(run, sections)
+    first, every = found[:MOST_BESIDE], dict.fromkeys([*found, *findings(run, sections)])
     return first, [text for text in every if text not in first]
 
 

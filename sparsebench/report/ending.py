@@ -27,7 +27,7 @@ def run_ending(run: Run, words: Words, width: int) -> str:
     warnings = decisive(run, found)
     if warnings:
         parts.append(_warnings(warnings, width))
-    if commands := next_commands(run, words):
+    if commands := next_commands(found, words):
         parts.append(next_text(commands))
     return "\n\n".join(parts)
 

@@ -31,7 +31,7 @@ def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence
     parts = [f"# {escape(run.record.name)}: pruning and quantization", *_answers(sections)]
     parts += _warnings(run, sections)
     parts.append(facts_line(run, sections))
-    if commands := next_commands(run, run_words(run)):
+    if commands := next_commands(sections, run_words(run)):
         parts.append(fence("\n".join(commands), "sh"))
     for place, section in enumerate(sections):
         parts += _section(section, figures.get(place, ()), len(sections))

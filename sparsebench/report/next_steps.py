@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from sparsebench.decide.choosing import MAX_DROP_PP, no_answer
 from sparsebench.points.exportable import export_words
-from sparsebench.points.points import Section, sections
+from sparsebench.points.points import Section
 from sparsebench.report.answer import named, shipped
 from sparsebench.report.lines import subject
 from sparsebench.store.records import Run
@@ -53,14 +53,13 @@ def run_words(run: Run) -> Words:
     return (f"{folder}/{clean(run.record.name)}",)
 
 
-def next_commands(run: Run, words: Words) -> list[str]:
+def next_commands(found: Sequence[Section], words: Words) -> list[str]:
     """Return the commands to go on with: pick with other limits, and export what the answer names.
 
     Args:
-        run: the records.
+        found: the sections of a run.
         words: how the run is named on a command line.
     """
-    found = sections(run)
     return [command for section in found for command in _of_section(section, words, len(found))][:MOST_COMMANDS]
 
 

@@ -250,7 +250,7 @@ def test_a_terminal_ends_with_the_lines_of_the_report_its_warnings_and_the_next_
     assert "! 1 of 120 trials failed: trials.md says why." in ending
     assert all(len(line) <= 80 for line in ending.partition("Next:")[0].splitlines())
     assert ending.partition("Next:\n")[2].splitlines() == [
-        f"  {command}" for command in next_commands(run, ("runs/mine",))
+        f"  {command}" for command in next_commands(sections(run), ("runs/mine",))
     ]
 
 
@@ -277,7 +277,7 @@ def test_the_next_commands_can_be_pasted(tmp_path, monkeypatch):
     root = stored(bench.build(), tmp_path / "my runs" / "mine")
     monkeypatch.chdir(tmp_path)
     run = bench.build()
-    first, *exports = next_commands(run, (str(root),))
+    first, *exports = next_commands(sections(run), (str(root),))
     program, *words = shlex.split(first)
     assert program == "sparsebench"
     assert CliRunner().invoke(app, words).exit_code in (0, 1, 4)
@@ -297,7 +297,7 @@ def test_commands_name_the_run_where_its_own_command_put_it():
 
 def test_where_a_run_has_several_networks_the_commands_say_which():
     run = Bench(pairs=(("a", "x"), ("b", "x")), thresholds=(0.0, 0.5), backends=BOTH).build()
-    found = next_commands(run, ("runs/two",))
+    found = next_commands(sections(run), ("runs/two",))
     assert "sparsebench pick runs/two --model b --data x --max-drop 1pp" in found
     targets = [shlex.split(command)[-1] for command in found if " export " in command]
     assert len(set(targets)) == len(targets)
@@ -305,7 +305,7 @@ def test_where_a_run_has_several_networks_the_commands_say_which():
 
 def test_nothing_within_the_limit_is_answered_by_a_limit_that_something_keeps():
     run = Bench(schemes=("fp32",), thresholds=(0.0, 0.8, 0.95)).build()
-    assert next_commands(run, ("runs/x",)) == ["sparsebench pick runs/x --max-drop 2pp"]
+    assert next_commands(sections(run), ("runs/x",)) == ["sparsebench pick runs/x --max-drop 2pp"]
 
 
 def test_the_command_prints_the_answer_before_it_says_where_the_report_lies(tmp_path):
