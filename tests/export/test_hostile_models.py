@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+from archives import refusal
 
-from sparsebench.errors import ProblemsError, SparsebenchError
+from sparsebench.errors import SparsebenchError
 from sparsebench.export.files.inputs import Input
 from sparsebench.export.files.reading import content_beside
 from sparsebench.export.files.timed import load_file, open_files
@@ -15,15 +16,6 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
 helper, TensorProto = onnx.helper, onnx.TensorProto
-
-
-def refusal(path):
-    """The sentence with which a file is refused before anything is loaded."""
-    with pytest.raises(ProblemsError) as caught:
-        open_files([path, path])
-    (first, second) = caught.value.problems
-    assert first == second
-    return first.removeprefix(f"{path}: ")
 
 
 def model_of(*nodes, weight=None, functions=(), domains=("",)):

@@ -1,8 +1,13 @@
-"""Archives of exported networks, changed as somebody would who wants them to do more than compute."""
+"""Exported networks, changed as somebody would who wants them to do more than compute, and how they are refused."""
 
 import json
 import zipfile
 from pathlib import Path
+
+import pytest
+
+from sparsebench.errors import ProblemsError
+from sparsebench.export.files.timed import open_files
 
 MODEL = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"
@@ -70,3 +75,12 @@ def graph_of(model):
 def node_of(model, target):
     """Return the first call of an operator in a program's JSON."""
     return next(node for node in graph_of(model)["nodes"] if node["target"] == target)
+
+
+def refusal(path):
+    """The sentence with which a file is refused before anything is loaded."""
+    with pytest.raises(ProblemsError) as caught:
+        open_files([path, path])
+    (first, second) = caught.value.problems
+    assert first == second
+    return first.removeprefix(f"{path}: ")

@@ -3,37 +3,20 @@
 import json
 import os
 import re
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from handmade import Bench, measured, stage_record, stored
+from handmade import measured, stage_record
 from keyed import with_keys
+from stored_runs import BENCH, files, left_out
 
 from sparsebench.errors import LeftOutWarning, StoreError, UnreadableRecordError
 from sparsebench.store.bits import pack_bits
 from sparsebench.store.results import EpochRecord, EvaluateResult
-from sparsebench.store.run_directory import Store, load_run, read_back, read_starts
+from sparsebench.store.run_directory import Store, load_run, read_starts
 from sparsebench.store.sealing import parsed, sealed, stage_adapter, written
 from sparsebench.store.written import stage_key
-
-BENCH = Bench(thresholds=(0.0, 0.5), schemes=("fp32", "static"), seeds=(0,))
-
-
-@pytest.fixture(scope="module")
-def pattern(tmp_path_factory):
-    return stored(BENCH.build(), tmp_path_factory.mktemp("pattern") / "mine")
-
-
-@pytest.fixture
-def root(pattern, tmp_path):
-    return Path(shutil.copytree(pattern, tmp_path / "mine"))
-
-
-def files(root, kind):
-    return sorted(root.glob(f"{kind}/*/result.json"))
 
 
 def forged(path, change):
@@ -42,10 +25,6 @@ def forged(path, change):
     content.pop("digest")
     change(content)
     path.write_bytes(sealed(json.dumps(content, indent=1).encode()))
-
-
-def left_out(root):
-    return {(one.stage, one.key): one.why for one in read_back(root).left_out}
 
 
 def test_every_byte_of_a_record_counts(root):

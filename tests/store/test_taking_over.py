@@ -2,36 +2,14 @@
 
 import json
 import re
-import shutil
-from pathlib import Path
 
 import pytest
-from handmade import Bench, stored
 from keyed import without_digests
+from stored_runs import files, left_out
 
 from sparsebench.errors import StoreError
 from sparsebench.store.run_directory import Store, read_back
 from sparsebench.store.taking_over import take_over
-
-BENCH = Bench(thresholds=(0.0, 0.5), schemes=("fp32", "static"), seeds=(0,))
-
-
-@pytest.fixture(scope="module")
-def pattern(tmp_path_factory):
-    return stored(BENCH.build(), tmp_path_factory.mktemp("pattern") / "mine")
-
-
-@pytest.fixture
-def root(pattern, tmp_path):
-    return Path(shutil.copytree(pattern, tmp_path / "mine"))
-
-
-def files(root, kind):
-    return sorted(root.glob(f"{kind}/*/result.json"))
-
-
-def left_out(root):
-    return {(one.stage, one.key): one.why for one in read_back(root).left_out}
 
 
 def test_records_of_old_are_read_and_get_their_digests_with_the_next_start(root):
