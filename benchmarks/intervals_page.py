@@ -1,14 +1,18 @@
-"""The page on intervals of drops and on gates that go by them."""
+"""The page on intervals of drops, and on gates and picks that go by them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import intervals_drops as drops
 import intervals_gates as gates
+import intervals_picks as picks
 from performance_page import table
 
 COVER, BROKEN = 0.93, 0.05
 """Targets: an interval covers at least, a gate breaks at most though nothing changed."""
+
+PICKED = 0.80
+"""Target: so many of the networks that lose half of the limit are PICKED."""
 
 ENOUGH_SEEDS = 3
 """From so many seeds up the targets hold; two seeds are shown as they come."""
@@ -24,26 +28,27 @@ def page(pieces: Mapping[str, Pieces]) -> tuple[str, list[dict[str, Any]]]:
     """Return the page, and the rows that the page of all measurements shows of it."""
     found = {part: _largest(own) for part, own in pieces.items()}
     parts = [
-        "# Intervals of accuracy drops, and gates",
+        "# Intervals of accuracy drops, gates and picks",
         "Simulated runs, whose truth is known. `" + COMMAND + "` makes this page; the intervals are those of "
         "`sparsebench.statistics.differences`, described in "
         "[the statistics](../../docs/explanation/statistics.md#accuracy-differences).",
     ]
     parts += _drops(found["drops"]) if found["drops"] else []
     parts += _gates(found["gates"]) if found["gates"] else []
-    return "\n\n".join(parts), [*_drop_rows(found["drops"]), *_gate_rows(found["gates"])]
+    parts += _picks(found["picks"]) if found["picks"] else []
+    return "\n\n".join(parts), [*_drop_rows(found["drops"]), *_gate_rows(found["gates"]), *_pick_rows(found["picks"])]
 
 
 def _largest(pieces: Pieces) -> Pieces:
     """Return one piece of each kind, that of most simulated runs."""
     found: dict[Any, Mapping[str, Any]] = {}
     for piece in sorted(pieces, key=_size):
-        found[piece.get("kind"), piece.get("rows"), piece["seeds"]] = piece
+        found[piece.get("kind"), piece.get("rows"), piece.get("validated"), piece.get("seeds")] = piece
     return list(found.values())
 
 
 def _size(piece: Mapping[str, Any]) -> int:
-    return int(piece.get("tables") or piece["comparisons"])
+    return int(piece.get("tables") or piece.get("runs") or piece["comparisons"])
 
 
 # -- drops -------------------------------------------------------------------------------------------------------------
@@ -180,6 +185,72 @@ def _found(piece: Mapping[str, Any], cell: Cell) -> str:
         f"gate on accuracy finds a loss of {100 * gates.LOSSES[1]:g} points: {piece['seeds']} seeds, {piece['rows']} "
         f"row{'s' * (piece['rows'] > 1)}, {cell['samples']:,} samples, deviation {100 * cell['deviation']:g} points"
     )
+
+
+# -- picks -------------------------------------------------------------------------------------------------------------
+
+
+def _picks(pieces: Pieces) -> list[str]:
+    heading = ["networks", "chosen on", "samples", "differ, %", "PICKED, %", "breaks in truth, %", "before, %"]
+    lines = []
+    for piece in pieces:
+        for cell in piece["cells"]:
+            lines.append(
+                [
+                    picks.KINDS[piece["kind"]],
+                    "validation" if piece["validated"] else "test",
+                    *(f"{cell['samples']:,}", f"{100 * cell['differ']:g}"),
+                    _percent(cell["picked"]),
+                    _percent(cell["broken"]) + MISSED * (cell["broken"] > BROKEN),
+                    f"{_percent(cell['broken before'])} of {_percent(cell['named before'])}",
+                ]
+            )
+    return [
+        "## Picks",
+        f"`pick --max-drop {100 * picks.LIMIT:g}pp`, {min(map(_size, pieces)):,} runs a row, read by the product's own "
+        "code. Validation and test set have the same number of samples. *Differ*: share of samples at which a network "
+        "and its dense one differ beside those that it loses in the long run. *Breaks in truth*: a network is PICKED "
+        f"that loses more than the limit in the long run; target ≤ {BROKEN:.0%} of the runs. *Before*: the smallest "
+        "network whose mean drop on the test set keeps the limit is named, as it was until now; how often that breaks "
+        "it, of how often one is named. What is not PICKED is OPEN, or nothing keeps the limit.",
+        table(heading, "llrrrrr", lines),
+        _enough(pieces),
+    ]
+
+
+def _enough(pieces: Pieces) -> str:
+    """Return from how many samples four of five networks are PICKED that lose half of the limit."""
+    said = []
+    for differ in picks.DIFFER:
+        cells = [
+            cell
+            for cell in _cells(pieces, lambda piece: piece["kind"] == "half" and piece["validated"])
+            if cell["differ"] == differ
+        ]
+        enough = next((cell["samples"] for cell in cells if cell["picked"] >= PICKED), None)
+        many = f"{enough:,}" if enough else f"more than {max(picks.SAMPLES):,}"
+        said.append(f"{many} test samples where networks differ at {100 * differ:g} % of them")
+    return (
+        f"At least {PICKED:.0%} of the networks that lose half of the limit are PICKED from "
+        + ", and ".join(said)
+        + "."
+    )
+
+
+def _pick_rows(pieces: Pieces) -> list[dict[str, Any]]:
+    rows = []
+    cells = _cells(pieces, lambda piece: True)
+    if cells:
+        what = f"PICKED network breaks its limit in truth, worst of {len(cells)} simulated settings"
+        rows.append(_row(what, max(cell["broken"] for cell in cells), BROKEN, at_least=False))
+    for cell in _cells(pieces, lambda piece: piece["kind"] == "half" and piece["validated"]):
+        if cell["samples"] == max(picks.SAMPLES):
+            what = (
+                f"network that loses half of the limit is PICKED: {cell['samples']:,} samples, of which it differs at "
+                f"{100 * cell['differ']:g} %"
+            )
+            rows.append(_row(what, cell["picked"], PICKED, at_least=True))
+    return rows
 
 
 def _row(what: str, figure: float, target: float | None = None, at_least: bool | None = None) -> dict[str, Any]:

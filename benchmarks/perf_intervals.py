@@ -1,9 +1,9 @@
-"""Whether intervals of drops are right, and gates that go by them: in simulated runs, whose truth is known.
+"""Whether intervals of drops, gates and picks that go by them are right: in simulated runs, whose truth is known.
 
     python benchmarks/perf_intervals.py --out reports/performance
 
 Finished pieces are kept in the state file: what was interrupted goes on where it was, and parts can be made one by one
-with ``--only``. The page shows every piece that is there. All of it takes about two minutes on one core.
+with ``--only``. The page shows every piece that is there. All of it takes about four minutes on one core.
 """
 
 import argparse
@@ -14,11 +14,12 @@ from pathlib import Path
 import intervals_drops
 import intervals_gates
 import intervals_page
+import intervals_picks
 from measuring import State
 
 from sparsebench.store.environment import describe_environment
 
-PARTS = ("drops", "gates")
+PARTS = ("drops", "gates", "picks")
 
 
 def carry_out(part: str, state: State, smoke: bool) -> None:
@@ -29,6 +30,11 @@ def carry_out(part: str, state: State, smoke: bool) -> None:
         for kind, seeds in intervals_drops.missing(done, tables):
             state.add(part, intervals_drops.simulate(kind, seeds, tables))
             print(f"drops, {intervals_drops.KINDS[kind]}, {seeds} seeds", flush=True)
+    elif part == "picks":
+        runs = 20 if smoke else intervals_picks.RUNS
+        for kind, validated in intervals_picks.missing(done, runs):
+            state.add(part, intervals_picks.simulate(kind, validated, runs))
+            print(f"picks, {intervals_picks.KINDS[kind]}, {'validated' if validated else 'on test'}", flush=True)
     else:
         comparisons = 20 if smoke else intervals_gates.COMPARISONS
         for rows, seeds in intervals_gates.missing(done, comparisons):
@@ -40,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("reports/performance"), help="folder of the page")
     parser.add_argument("--state", type=Path, default=Path("runs/perf-intervals.jsonl"), help="finished pieces")
-    parser.add_argument("--only", action="append", choices=PARTS, help="this part, or both; both by default")
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part, or several; all by default")
     parser.add_argument("--smoke", action="store_true", help="a few tables, to see whether all of it runs")
     parser.add_argument("--page", action="store_true", help="make nothing, write the page of what is there")
     arguments = parser.parse_args()

@@ -25,7 +25,7 @@ from sparsebench.errors import SparsebenchError
 def pick(
     run: RunArgument,
     max_drop: Annotated[
-        str | None, typer.Option("--max-drop", metavar="1pp", help="Largest mean drop of top-1; 1pp by default.")
+        str | None, typer.Option("--max-drop", metavar="1pp", help="Most top-1 that may be lost; 1pp by default.")
     ] = None,
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="100kB", help="Largest saved file. kB = 1000 bytes, KiB = 1024.")
@@ -65,14 +65,21 @@ def pick(
         bool,
         typer.Option("--strict", help="Limits must hold at the far end of the 95 % interval, or for every seed."),
     ] = False,
+    accept_open: Annotated[
+        bool,
+        typer.Option("--accept-open", help="Name the best guess where the test set is too small to be sure."),
+    ] = False,
+    any_format: Annotated[bool, typer.Option("--any", help="Also name what cannot be exported.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Name the trial to ship, why, its runner-up, and the command that exports it.
 
-    No winner is called where 95 % intervals overlap, or where a file is not smaller for every seed: then it says how to
-    settle that. Exit codes: 0, a trial is named; 1, nothing meets the limits, or what meets them cannot be told apart;
-    2, usage; 4, latency was asked for and was not measured, is INVALID, or its intervals overlap.
+    Networks are chosen on the validation split. The chosen one is PICKED if its 95 % interval on the test set keeps the
+    limit on the drop, and OPEN if it may break it; then the number of test samples is given that would settle it. Of
+    networks that are equally good, the one that loses least is named. Exit codes: 0, a trial is named; 1, nothing meets
+    the limits, or the best guess is OPEN; 2, usage; 4, latency was asked for and was not measured, is INVALID, or may
+    be no better than that of dense fp32.
     """
     from sparsebench.decide.pick import decide, decision_json, decision_text
     from sparsebench.decide.question import ask
@@ -94,13 +101,14 @@ def pick(
         maximize=maximize,
         then=then or (),
         strict=strict,
+        exportable_only=not any_format,
         model=model,
         data=data,
         backend=backend,
         batch=batch,
         threads=threads,
     )
-    decision = decide(found, *asked)
+    decision = decide(found, *asked, accept_open=accept_open)
     command, exportable = "", False
     if decision.trial:
         from sparsebench.export import export_command
@@ -111,8 +119,8 @@ def pick(
         except SparsebenchError as error:
             command = str(error)
     typer.echo(decision_json(decision, command, exportable) if as_json else decision_text(decision, command))
-    codes = {"picked": DONE, "nothing fits": GATE_FAILED, "not told apart": GATE_FAILED, "timing open": NO_VERDICT}
-    raise typer.Exit(codes[decision.outcome])
+    codes = {"picked": DONE, "open": GATE_FAILED, "nothing fits": GATE_FAILED, "timing open": NO_VERDICT}
+    raise typer.Exit(DONE if decision.trial else codes[decision.outcome])
 
 
 def compare(

@@ -60,7 +60,7 @@ def plan_text(plan: Plan, root: Path) -> str:
     several = len({trial.calibration_batches for trial in plan.trials} - {None}) > 1
     rows = []
     for trial in plan.trials:
-        keys = [key for key in (trial.train, trial.compress, trial.evaluate, *trial.measure) if key]
+        keys = [key for key in (trial.train, trial.compress, trial.validate, trial.evaluate, *trial.measure) if key]
         rows.append(
             {
                 "model": trial.model,

@@ -1,16 +1,18 @@
 """Choosing among points: what meets the limits, which is best, and from which others it cannot be told.
 
-``sparsebench pick`` and the answer of a report are both made of this.
+``sparsebench.decide.answering`` makes the answer of it, for ``sparsebench pick`` and for reports.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
+from sparsebench.points.baselines import FP32
 from sparsebench.points.points import Point, Section
 
 MAX_DROP_PP = 1.0
-"""Largest mean drop of top-1 accuracy, in percentage points, with which a point may be picked."""
+"""Largest drop of top-1 accuracy, in percentage points, with which a network may be picked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,9 @@ class Question:
         limits: the largest value allowed, by name: percentage points, bytes, milliseconds or MACs.
         strict: whether a limit must hold for the unfavourable end of the interval, or for every seed of what is exact,
             and not for the estimate or the mean alone.
+        sure: whether the limit on the drop alone must hold so.
         only_faster: whether the lowest latency must be one that was found FASTER than dense fp32.
+        exportable_only: whether only networks may be chosen that can be written as a file for a runtime.
         eligible: which points may be chosen.
     """
 
@@ -31,7 +35,9 @@ class Question:
     then: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     strict: bool = False
+    sure: bool = False
     only_faster: bool = False
+    exportable_only: bool = False
     eligible: Callable[[Point], bool] = lambda _: True
 
     @property
@@ -79,25 +85,45 @@ class Choice:
         return self.steps[0].best
 
     @property
-    def winner(self) -> Point | None:
-        """The point that is best for sure; None where there is none."""
+    def equals(self) -> tuple[Point, ...]:
+        """The best by all criteria, and what cannot be told from it."""
         last = self.steps[-1]
-        return None if last.rivals or self.invalid else last.best
+        return () if last.best is None else (last.best, *last.rivals)
+
+    @cached_property
+    def winner(self) -> Point | None:
+        """Of those that cannot be told apart the one that loses least, then the simplest; None where there is none."""
+        order = {id(point): place for place, point in enumerate(self.section.shown)}
+
+        def loss_and_effort(point: Point) -> tuple[float, bool, bool, int]:
+            reading = LIMITS["drop"].read(self.section, point)
+            lost = max(0.0, reading.value) if reading else float("inf")  # a gain this small is luck
+            return lost, not point.dense, point.scheme != FP32, order[id(point)]
+
+        return min(self.equals, key=loss_and_effort, default=None)
+
+    def is_faster(self, point: Point) -> bool:
+        """Whether a point was found FASTER than dense fp32, where latencies are read."""
+        return _is_faster(self.section, point)
 
     @property
     def runner_up(self) -> Point | None:
         """The next best by the criterion that decided, or None."""
         last = self.steps[-1]
-        return best_of(self.section, last.criterion, [p for p in last.group if p is not last.best])
+        return best_of(self.section, last.criterion, [p for p in last.group if p is not self.winner])
 
 
 def choose(section: Section, question: Question) -> Choice:
     """Return the choice among the points shown of a section."""
-    eligible = tuple(point for point in section.shown if question.eligible(point))
+    allowed = [point for point in section.shown if point.exports_to or not question.exportable_only]
+    eligible = tuple(point for point in allowed if question.eligible(point))
     candidates = tuple(
         point
         for point in eligible
-        if all(meets(section, point, LIMITS[name], most, question.strict) for name, most in question.limits.items())
+        if all(
+            meets(section, point, LIMITS[name], most, question.strict or (question.sure and name == "drop"))
+            for name, most in question.limits.items()
+        )
     )
     timed = [(p, p.timing(section.setting)) for p in candidates if question.timed]
     return Choice(
@@ -119,7 +145,7 @@ def meets(section: Section, point: Point, criterion: Criterion, limit: float, st
 def best_of(section: Section, criterion: Criterion, points: Sequence[Point]) -> Point | None:
     """Return the point with the best estimate; of equals the one that loses less, of these the first."""
     ranked = [
-        (rank, point.drop.pp if point.drop else float("inf"), place)
+        (rank, reading.value if (reading := LIMITS["drop"].read(section, point)) else float("inf"), place)
         for place, point in enumerate(points)
         if (rank := criterion.rank(section, point)) is not None
     ]
@@ -137,13 +163,20 @@ def _steps(section: Section, question: Question, candidates: tuple[Point, ...]) 
 
 
 def _step(section: Section, criterion: Criterion, group: tuple[Point, ...], only_faster: bool) -> Step:
-    faster = [p for p in group if (timing := p.timing(section.setting)) and timing.reference.is_faster]
+    faster = [point for point in group if _is_faster(section, point)]
     best = best_of(section, criterion, faster if only_faster and criterion.timed else group)
     if best is None:
         return Step(criterion=criterion, group=group, best=None)
-    others = [p for p in group if p is not best and criterion.read(section, p) is not None]
+    # What may be no faster than dense fp32 is no rival of what is.
+    beside = faster if criterion.timed and _is_faster(section, best) else group
+    others = [p for p in beside if p is not best and criterion.read(section, p) is not None]
     rivals = tuple(p for p in others if not criterion.apart(section, best, p, len(others)))
     return Step(criterion=criterion, group=group, best=best, rivals=rivals)
+
+
+def _is_faster(section: Section, point: Point) -> bool:
+    timing = point.timing(section.setting)
+    return timing is not None and timing.reference.is_faster
 
 
 def no_answer(section: Section) -> str:

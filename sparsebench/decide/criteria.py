@@ -8,7 +8,9 @@ from sparsebench.points.baselines import SeedResult
 from sparsebench.points.drops import Correctness, Drop
 from sparsebench.points.points import Point, Section
 from sparsebench.points.rows import exact_value
+from sparsebench.points.shipping import drop_on
 from sparsebench.statistics.verdicts import LEVEL, Verdict
+from sparsebench.store.results import EvaluateResult
 from sparsebench.wording.numbers import (
     BYTES,
     COUNT,
@@ -73,22 +75,30 @@ def _latency(section: Section, point: Point) -> Reading | None:
     return Reading(value, value * speed.speedup / speed.high, value * speed.speedup / speed.low)
 
 
-def advantage(leader: Point, other: Point) -> Drop | None:
-    """Return how much more accurate a point is than another on the same test samples, over the seeds they share."""
-    theirs = {seed.trial.trial.seed: seed.trial.evaluated for seed in other.seeds}
-    return Correctness().drop([(s.trial.evaluated, theirs.get(s.trial.trial.seed)) for s in leader.seeds])
+def advantage(section: Section, leader: Point, other: Point) -> Drop | None:
+    """Return how much more accurate a point is than another on the samples by which is chosen.
+
+    They are compared over the seeds that they share.
+    """
+    theirs = {seed.trial.trial.seed: _scored(section, seed) for seed in other.seeds}
+    return Correctness().drop([(_scored(section, s), theirs.get(s.trial.trial.seed)) for s in leader.seeds])
 
 
-def _accuracy(_: Section, point: Point) -> Reading | None:
-    scored = [seed.trial.evaluated for seed in point.seeds if seed.trial.evaluated]
-    if point.top1 is None or not scored:
+def _scored(section: Section, seed: SeedResult) -> EvaluateResult | None:
+    return seed.trial.validated if section.chosen_on == "val" else seed.trial.evaluated
+
+
+def _accuracy(section: Section, point: Point) -> Reading | None:
+    scored = [found for seed in point.seeds if (found := _scored(section, seed))]
+    if not scored:
         return None
-    low, high = (sum(limits) / len(scored) for limits in zip(*((e.top1_low, e.top1_high) for e in scored), strict=True))
-    return Reading(point.top1.mean, low, high)
+    rows = ((found.top1, found.top1_low, found.top1_high) for found in scored)
+    return Reading(*(sum(values) / len(scored) for values in zip(*rows, strict=True)))
 
 
-def _drop(_: Section, point: Point) -> Reading | None:
-    drop = point.drop
+def _drop(section: Section, point: Point) -> Reading | None:
+    """Return what the network loses that would ship, on the samples by which is chosen."""
+    drop = drop_on(point.ships, section.chosen_on) if point.ships else None
     if drop and point.is_baseline:
         return Reading(0.0, 0.0, 0.0)  # against itself, for sure
     return None if drop is None else Reading(drop.pp, drop.low_pp, drop.high_pp)
@@ -107,9 +117,9 @@ def _faster(section: Section, leader: Point, other: Point, _: int) -> bool:
     return trusted and mine.reference.low > theirs.reference.high
 
 
-def _more_accurate(_: Section, leader: Point, other: Point, others: int) -> bool:
+def _more_accurate(section: Section, leader: Point, other: Point, others: int) -> bool:
     """Whether the paired difference holds; adjusted by Bonferroni, for the leader has to beat each of the others."""
-    found = advantage(leader, other)
+    found = advantage(section, leader, other)
     return found is not None and found.pp > 0 and found.these_networks.p_value * others <= LEVEL
 
 

@@ -1,27 +1,28 @@
 """What ``sparsebench pick`` answers: a trial and why it, or why none can be named and how to settle that."""
 
 import json
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import fill
 from typing import Any, Literal
 
-from sparsebench.decide.choosing import Choice, Question, best_of, choose, meets, no_answer
+from sparsebench.decide.answering import Answer, Proof, State, answer
+from sparsebench.decide.choosing import Choice, Question, best_of, meets, no_answer
 from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
-from sparsebench.decide.remedies import command_again, quieter, seconds_cap, settling
+from sparsebench.decide.remedies import command_again, quieter, seconds_cap, settling, showing
 from sparsebench.points.latency import setting_text, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
 from sparsebench.points.rows import finite, point_row
+from sparsebench.points.shipping import validation_accuracy
 from sparsebench.statistics.verdicts import Validity, Verdict
 from sparsebench.store.records import Run, TrialResult
 from sparsebench.wording.numbers import decimal, limits
 from sparsebench.wording.text import clean, counted, listing
 
-Outcome = Literal["picked", "nothing fits", "not told apart", "timing open"]
+Outcome = Literal["picked", "open", "nothing fits", "timing open"]
 
-MOST_NAMED = 5
-"""Points that are named of those that cannot be told apart; JSON has all."""
+UNSETTLED = (Verdict.INCONCLUSIVE, Verdict.TOO_FEW_ROUNDS)
+"""Verdicts with which the fastest may be no faster than dense fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,70 +30,88 @@ class Decision:
     """The answer.
 
     Attributes:
-        choice: what it comes from.
-        outcome: whether a trial is named; ``timing open`` where only better timing can tell.
+        found: what it comes from.
+        outcome: whether a trial is named. ``open`` where the best guess may break the limit on what it loses, ``timing
+            open`` where only better timing can tell.
         trial: the trial that is named, None where none is.
         reasons: why it, or why none; sentences.
         settle: how to settle it where none is named; sentences.
     """
 
-    choice: Choice
+    found: Answer
     outcome: Outcome
     trial: TrialResult | None = None
     reasons: tuple[str, ...] = ()
     settle: tuple[str, ...] = ()
 
+    @property
+    def choice(self) -> Choice:
+        """The choice that the answer comes from."""
+        return self.found.choice
 
-def decide(run: Run, section: Section, question: Question) -> Decision:
-    """Return the answer to a question about a section of a run."""
-    choice = choose(section, question)
+
+def decide(run: Run, section: Section, question: Question, accept_open: bool = False) -> Decision:
+    """Return the answer to a question about a section of a run.
+
+    Args:
+        run: the run.
+        section: where to look.
+        question: what is looked for.
+        accept_open: whether the best guess is named where none is known to keep the limit on what it loses.
+    """
+    found = answer(section, question)
+    choice = found.choice
     if reason := no_answer(section):
-        return Decision(choice=choice, outcome="nothing fits", reasons=(reason,))
+        return Decision(found=found, outcome="nothing fits", reasons=(reason,))
     if question.timed and not any(LIMITS["latency"].read(section, point) for point in choice.eligible):
         again = f"Time them: {command_again(run, {'measure.batch_sizes': '1'})}"
         reason = f"No latency was measured{_where(choice)}."
-        return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=(again,))
+        return Decision(found=found, outcome="timing open", reasons=(reason,), settle=(again,))
     if not choice.candidates:
-        return Decision(choice=choice, outcome="nothing fits", reasons=tuple(_unmet(choice)))
+        return Decision(found=found, outcome="nothing fits", reasons=tuple(_unmet(choice)))
     if choice.invalid:
-        return _untrusted(run, choice)
-    if choice.winner is None:
-        return _tied(run, choice)
-    if close := _close(run, choice, choice.winner):
-        return close
-    trial, why_this_seed = trial_to_ship(choice.winner)
-    reasons = tuple(_why(choice, choice.winner, trial, why_this_seed))
-    return Decision(choice=choice, outcome="picked", trial=trial, reasons=reasons)
+        return _untrusted(run, found)
+    if found.point is None:
+        reason = f"Of no candidate is the {choice.steps[-1].criterion.noun} known."
+        return Decision(found=found, outcome="nothing fits", reasons=(reason,))
+    if open_timing := _unsettled(run, found) or _close(run, found, found.point):
+        return open_timing
+    trial = found.point.ships.trial if found.point.ships else None
+    reasons = (*_why(found, found.point), *_not_exported(found, found.point))
+    if found.proof is None or found.state is State.PICKED:
+        return Decision(found=found, outcome="picked", trial=trial, reasons=reasons)
+    settle = tuple(showing(found.proof, accept_open))
+    return Decision(found=found, outcome="open", trial=trial if accept_open else None, reasons=reasons, settle=settle)
 
 
-def _untrusted(run: Run, choice: Choice) -> Decision:
+def _untrusted(run: Run, found: Answer) -> Decision:
+    choice = found.choice
     backends = listing(list(dict.fromkeys(clean(point.backend) for point in choice.invalid)))
     reason = (
         f"The timing of {counted(len(choice.invalid), 'candidate')} on {backends} is {Validity.INVALID}: copies of "
-        "the baseline were found different from one another, so that nothing can be said of their latency."
+        "the same network differed, so it says nothing of their latency."
     )
-    return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=tuple(quieter(run, choice)))
+    return Decision(found=found, outcome="timing open", reasons=(reason,), settle=tuple(quieter(run, choice)))
 
 
-def _tied(run: Run, choice: Choice) -> Decision:
+def _unsettled(run: Run, found: Answer) -> Decision | None:
+    """Return that the fastest network may be no faster than dense fp32, where its interval leaves that open."""
+    choice = found.choice
     last = choice.steps[-1]
-    outcome: Outcome = "timing open" if last.criterion.timed else "not told apart"
-    if last.best is None:
-        reason = f"Of no candidate is the {last.criterion.noun} known."
-        return Decision(choice=choice, outcome=outcome, reasons=(reason,))
-    others = f"{counted(len(last.rivals), 'other')} cannot be told from it: {last.criterion.tie}."
+    timing = last.best.timing(choice.section.setting) if last.best and last.criterion.timed else None
+    if last.best is None or timing is None or timing.reference.verdict not in UNSETTLED:
+        return None
     best = _reading_text(choice.section, last.best, last.criterion)
-    where = _where(choice) if last.criterion.timed else ""
-    reasons = [f"{clean(last.best.label)} has {last.criterion.superlative}{where}, {best}, but {others}"]
-    rivals = sorted(last.rivals, key=lambda point: last.criterion.rank(choice.section, point) or 0.0)
-    reasons += [f"- {clean(p.label)}: {_reading_text(choice.section, p, last.criterion)}" for p in rivals[:MOST_NAMED]]
-    if len(rivals) > MOST_NAMED:
-        reasons.append(f"- and {len(rivals) - MOST_NAMED} more")
-    return Decision(choice=choice, outcome=outcome, reasons=tuple(reasons), settle=tuple(settling(run, choice)))
+    reason = (
+        f"{clean(last.best.label)} has {last.criterion.superlative}{_where(choice)}, {best}, but may be no faster than "
+        "dense fp32."
+    )
+    return Decision(found=found, outcome="timing open", reasons=(reason,), settle=tuple(settling(run, choice)))
 
 
-def _close(run: Run, choice: Choice, winner: Point) -> Decision | None:
+def _close(run: Run, found: Answer, winner: Point) -> Decision | None:
     """Return that the winner may be beyond the limit of latency, where its interval reaches over it."""
+    choice = found.choice
     latency, most = LIMITS["latency"], choice.question.limits.get("latency")
     reading = latency.read(choice.section, winner)
     if most is None or reading is None or not reading.value <= most < reading.high:
@@ -103,7 +122,7 @@ def _close(run: Run, choice: Choice, winner: Point) -> Decision | None:
         f"{high}: the limit of {latency.shown(most)} lies within."
     )
     longer = f"Time longer: {command_again(run, {'measure.seconds_cap': str(seconds_cap(choice, 4))})}"
-    return Decision(choice=choice, outcome="timing open", reasons=(reason,), settle=(longer, "Or move the limit."))
+    return Decision(found=found, outcome="timing open", reasons=(reason,), settle=(longer, "Or move the limit."))
 
 
 def _reading_text(section: Section, point: Point, criterion: Criterion) -> str:
@@ -118,16 +137,16 @@ def _reading_text(section: Section, point: Point, criterion: Criterion) -> str:
     return f"{value} ({speedup}{verdict_text(speed)})"
 
 
-def _drop_text(point: Point, most: float | None) -> str:
-    drop = point.drop
-    if drop is None:
-        return "drop unknown"
-    if point.is_baseline:
-        return "the baseline"
-    text = f"drop {decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}"
-    if most is not None and drop.pp <= most < drop.high_pp:
-        text += f", so that a loss of up to {decimal(drop.high_pp)} pp is not excluded"
-    return text
+def proof_text(proof: Proof | None) -> str:
+    """Return what a network loses on test and whether it keeps its limit, in words."""
+    if proof is None:
+        return "what it loses on test is not known"
+    if proof.drop is None:
+        return "it is the baseline, and loses nothing"
+    lost = f"it loses {decimal(proof.pp)} points on test {limits(proof.low_pp, proof.high_pp)}"
+    if proof.state is State.PICKED:
+        return f"{lost}, within the limit of {decimal(proof.limit_pp)}"
+    return f"{lost}, and may lose more than {decimal(proof.limit_pp)}"
 
 
 def _limits_text(question: Question) -> str:
@@ -145,9 +164,9 @@ def _where(choice: Choice) -> str:
 def _unmet(choice: Choice) -> Iterator[str]:
     section, question = choice.section, choice.question
     if not choice.eligible:
-        yield "There is no point to choose from."
+        yield "There is no network to choose from: none can be exported. --any also names those that cannot."
         return
-    yield f"None of {counted(len(choice.eligible), 'point')} meets {_limits_text(question)}."
+    yield f"None of {counted(len(choice.eligible), 'network')} meets {_limits_text(question)}."
     for name, most in question.limits.items():
         criterion = LIMITS[name]
         meeting = sum(meets(section, point, criterion, most, question.strict) for point in choice.eligible)
@@ -163,49 +182,63 @@ def _unmet(choice: Choice) -> Iterator[str]:
         )
 
 
-def trial_to_ship(point: Point) -> tuple[TrialResult, str]:
-    """Return the trial to ship of a point's seeds, and why that one; the test set has no part in it."""
-    done = [seed.trial for seed in point.seeds if seed.trial.evaluated]
-    if len(done) == 1:
-        return done[0], ""
-
-    def validated(trial: TrialResult) -> float:
-        accuracy = trial.trained.val_accuracy if trial.trained else None
-        return accuracy if accuracy is not None and math.isfinite(accuracy) else -math.inf
-
-    best = max(done, key=validated)
-    if not math.isfinite(validated(best)):
-        return best, f"Seed {best.trial.seed} is the first of {len(done)}."
-    return best, f"Seed {best.trial.seed} has the best validation accuracy of {len(done)} seeds."
-
-
-def _why(choice: Choice, winner: Point, trial: TrialResult, why_this_seed: str) -> Iterator[str]:
-    """Yield why a point won, what it costs, what comes next, and which of its seeds is named."""
+def _why(found: Answer, winner: Point) -> Iterator[str]:
+    """Yield why a point won, what it loses, which of its seeds ships, what else it has, and what comes next."""
+    choice = found.choice
     section, question = choice.section, choice.question
-    limited, most = _limits_text(question), question.limits.get("drop")
-    of = f"Of {counted(len(choice.candidates), 'point')}" + (f" with {limited}" if limited else "")
+    on = "validation" if section.chosen_on == "val" else "test"
+    limited = _limits_text(question)
+    of = f"Of {counted(len(choice.candidates), 'network')}" + (f" with {limited} (drop on {on})" if limited else "")
     *before, last = choice.steps
     for step in before:
-        yield f"{of}, {1 + len(step.rivals)} cannot be told apart in {step.criterion.noun}."
+        yield f"{of}, {1 + len(step.rivals)} are equal in {step.criterion.noun}."
         of = "Of these"
     where = _where(choice) if last.criterion.timed else ""
-    yield f"{of}, it has {last.criterion.superlative}{where}: {_reading_text(section, winner, last.criterion)}."
+    equals = len(choice.equals) - 1
+    as_good = f" {counted(equals, 'other is', 'others are')} as good; it loses least." if equals else ""
+    shown = _reading_text(section, winner, last.criterion)
+    yield f"{of}, it has {last.criterion.superlative}{where}: {shown}.{as_good}"
+    said = proof_text(found.proof)
+    yield f"{said[0].upper()}{said[1:]}."
+    yield from _which_seed(section, winner)
     others = [CRITERIA[name] for name in ("accuracy", "latency", "size", "deflated_size", "memory")]
     known = [c for c in others if c is not last.criterion and c.read(section, winner)]
     readings = "; ".join(f"{c.noun} {_reading_text(section, winner, c)}" for c in known)
-    yield f"{_drop_text(winner, most)}; {readings}."
+    yield f"{readings[:1].upper()}{readings[1:]}."
     second = choice.runner_up
-    if second is None:
-        yield "There is no runner-up."
+    if second is not None:
+        yield f"Runner-up: {clean(second.label)}, {_reading_text(section, second, last.criterion)}."
+    if found.better is not None and found.better_proof is not None:
+        better = _reading_text(section, found.better, last.criterion)
+        yield f"Better, but open: {clean(found.better.label)}, {better}; {proof_text(found.better_proof)}."
+    if section.chosen_on == "test" and found.proof and found.proof.looks > 1:
+        yield (
+            f"The run has no validation results: the choice of {found.proof.looks} networks was made on the test set, "
+            "and the interval is as wide as that takes."
+        )
+
+
+def _not_exported(found: Answer, winner: Point) -> Iterator[str]:
+    """Yield that another network would be named if it could be exported."""
+    choice = found.choice
+    if not choice.question.exportable_only:
+        return
+    best = answer(choice.section, replace(choice.question, exportable_only=False))
+    if best.point and not best.point.exports_to and all(winner is not point for point in best.choice.equals):
+        shown = _reading_text(choice.section, best.point, choice.steps[-1].criterion)
+        yield f"{clean(best.point.label)} has {shown}, but cannot be exported; --any names it all the same."
+
+
+def _which_seed(section: Section, winner: Point) -> Iterator[str]:
+    """Yield which of several seeds would ship."""
+    done = [seed.trial for seed in winner.seeds if seed.trial.evaluated]
+    if winner.ships is None or len(done) < 2:
+        return
+    seed = winner.ships.trial.trial.seed
+    if len({validation_accuracy(trial, section.chosen_on) for trial in done}) == 1:
+        yield f"Seed {seed} ships: the {len(done)} seeds are equally good on validation."
     else:
-        shown = f"{_reading_text(section, second, last.criterion)}; {_drop_text(second, most)}"
-        yield f"Runner-up: {clean(second.label)}, {shown}."
-    if why_this_seed:
-        own = next((s.drop for s in winner.seeds if s.trial is trial), None)
-        lost = f" Its own drop is {decimal(own.pp)} pp." if own and not winner.is_baseline else ""
-        yield f"{why_this_seed}{lost}"
-    if len(choice.candidates) > 1:
-        yield "All candidates were read on the same test set, so that the loss of the one chosen is flattered."
+        yield f"Seed {seed} ships: it has the best validation accuracy of {len(done)}."
 
 
 # -- a decision as people and as programs read it ----------------------------------------------------------------------
@@ -221,8 +254,13 @@ def decision_text(decision: Decision, export: str) -> str:
         decision: the decision.
         export: how to export the trial, or why it cannot be; unused where none is named.
     """
-    winner, named = decision.choice.winner, decision.trial
-    heading = f"{clean(winner.label)}, seed {named.trial.seed}" if winner and named else "No trial can be named."
+    point, named = decision.found.point, decision.trial
+    ships = point.ships.trial if point and point.ships else None
+    network = f"{clean(point.label)}, seed {ships.trial.seed}" if point and ships else ""
+    heading = {
+        "picked": f"{State.PICKED}: {network}",
+        "open": f"{State.OPEN}: {network}",
+    }.get(decision.outcome, "No network can be named.")
     lines = [heading, "", *map(_wrapped, decision.reasons)]
     if decision.settle:
         lines += ["", "To settle it:", *(f"  - {way}" for way in decision.settle)]
@@ -246,15 +284,17 @@ def decision_json(decision: Decision, export: str, exportable: bool) -> str:
         export: the command that exports the trial, or why it cannot be exported.
         exportable: which of the two it is.
     """
-    choice, question, last = decision.choice, decision.choice.question, decision.choice.steps[-1]
-    tied = (last.best, *last.rivals) if last.best else ()
-    trial = decision.trial.trial if decision.trial else None
+    choice, question = decision.choice, decision.choice.question
+    found, trial = decision.found, decision.trial.trial if decision.trial else None
     content = {
         "outcome": decision.outcome,
         "trial": trial and {"label": trial.label, "key": trial.evaluate, "seed": trial.seed},
-        "point": trial and _row(choice.winner),
-        "runner_up": trial and _row(choice.runner_up),
-        "not_told_apart": [] if trial else [_row(point) for point in tied],
+        "point": _row(found.point),
+        "proof": _proof_row(found.proof),
+        "chosen_on": choice.section.chosen_on,
+        "runner_up": found.point and _row(choice.runner_up),
+        "equals": [point.label for point in choice.equals],
+        "better_but_open": found.better and {**(_row(found.better) or {}), "proof": _proof_row(found.better_proof)},
         "candidates": [point.label for point in choice.candidates],
         "question": {
             "objective": question.objective,
@@ -271,6 +311,13 @@ def decision_json(decision: Decision, export: str, exportable: bool) -> str:
         "not_exported_because": export if trial and not exportable else None,
     }
     return json.dumps(finite(content), indent=1, ensure_ascii=False, default=str)
+
+
+def _proof_row(proof: Proof | None) -> dict[str, Any] | None:
+    if proof is None:
+        return None
+    told = {"state": proof.state, "pp": proof.pp, "samples_needed": proof.samples_needed}
+    return told | {name: value for name, value in proof._asdict().items() if name != "drop"}
 
 
 def _row(point: Point | None) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ def ask(
     maximize: str | None = None,
     then: Sequence[str] = (),
     strict: bool = False,
+    exportable_only: bool = True,
     model: str | None = None,
     data: str | None = None,
     backend: str | None = None,
@@ -58,7 +59,8 @@ def ask(
     eligible = _eligible(section, backend, problems) if section else None
     if problems or section is None or eligible is None:
         raise ProblemsError("The command cannot be carried out:", problems)
-    return section, Question(objective=objective, then=after, limits=most, strict=strict, eligible=eligible)
+    question = Question(objective=objective, then=after, limits=most, strict=strict, eligible=eligible)
+    return section, replace(question, exportable_only=exportable_only)
 
 
 def _limits(texts: Mapping[str, str | None], problems: list[str]) -> dict[str, float]:

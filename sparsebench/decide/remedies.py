@@ -3,19 +3,13 @@
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from statistics import NormalDist
 
+from sparsebench.decide.answering import Proof
 from sparsebench.decide.choosing import Choice, best_of
-from sparsebench.decide.criteria import advantage
 from sparsebench.points.points import Point
-from sparsebench.statistics.accuracy import Z
-from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.store.records import Run
-from sparsebench.wording.numbers import decimal, limits, significant
+from sparsebench.wording.numbers import decimal, significant
 from sparsebench.wording.text import clean
-
-TIE_BREAKERS = ("deflated_size", "accuracy", "size")
-"""What is advised to decide among points that the objective cannot tell apart: the first that is not asked for yet."""
 
 LONGEST = 3600
 """Seconds of a session beyond which it is not advised: another machine helps more."""
@@ -44,18 +38,29 @@ def quieter(run: Run, choice: Choice) -> Iterator[str]:
 
 
 def settling(run: Run, choice: Choice) -> Iterator[str]:
-    """Yield what to do where the best cannot be told from others by the last criterion."""
+    """Yield what to do where the fastest may be no faster than dense fp32."""
     last = choice.steps[-1]
-    rival = best_of(choice.section, last.criterion, last.rivals)
+    baseline = next((point for point in choice.eligible if point.is_baseline and point in last.rivals), None)
+    rival = baseline or best_of(choice.section, last.criterion, last.rivals)
     if last.best and rival:
-        if last.criterion.timed:
-            yield from _more_time(run, choice, last.best, rival)
-        if last.criterion.most:
-            yield from _more_samples(last.best, rival, len(last.group) - 1)
-    asked = (choice.question.objective, *choice.question.then)
-    other = next((name for name in TIE_BREAKERS if name not in asked), None)
-    if other:
-        yield f"Let something else decide among them: --then {other}"
+        yield from _more_time(run, choice, last.best, rival)
+    yield "Or ask for something else: --minimize deflated_size"
+
+
+def showing(proof: Proof, accepted: bool) -> Iterator[str]:
+    """Yield what to do where a network may lose more than its limit."""
+    needed = proof.samples_needed
+    if needed is not None:
+        yield (
+            f"About {needed:,} test samples would show that it loses at most {decimal(proof.limit_pp)} points, if it "
+            f"really loses {decimal(proof.pp)}; the test set has {proof.samples:,}."
+        )
+    else:
+        yield f"It is too close to {decimal(proof.limit_pp)} points for a larger test set to settle it."
+    allowed = math.ceil(10 * proof.high_pp) / 10
+    yield f"Allow a larger loss: --max-drop {allowed:g}pp"
+    if not accepted:
+        yield "Take the best guess as it is: --accept-open"
 
 
 def _more_time(run: Run, choice: Choice, best: Point, rival: Point) -> Iterator[str]:
@@ -79,20 +84,6 @@ def _more_time(run: Run, choice: Choice, best: Point, rival: Point) -> Iterator[
     precision = significant(min(PRECISION, gap / 2), 2)
     again = command_again(run, {"measure.seconds_cap": str(seconds), "measure.precision": precision})
     yield f"Time longer: {again}"
-
-
-def _more_samples(best: Point, rival: Point, others: int) -> Iterator[str]:
-    """Yield how many test samples it takes: intervals shrink with the root of their number."""
-    found = advantage(best, rival)
-    samples = max((s.trial.evaluated.samples for s in best.seeds if s.trial.evaluated), default=0)
-    if found is None or found.pp <= 0 or not samples:
-        return
-    reach = NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, others)) * (found.pp - found.low_pp) / Z
-    needed = math.ceil(samples * (reach / found.pp) ** 2 / 100) * 100
-    yield (
-        f"The difference to the next is {decimal(found.pp)} pp {limits(found.low_pp, found.high_pp)} on {samples:,} "
-        f"test samples; if it is real, about {needed:,} would show it: give the data a larger test split."
-    )
 
 
 def seconds_cap(choice: Choice, times: float) -> int:

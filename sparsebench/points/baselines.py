@@ -43,6 +43,7 @@ class SeedResult:
 
     Attributes:
         drop: top-1 lost against dense fp32 of the same seed and backend; ``drop_eager`` against that on eager.
+        val_drop: what ``drop`` is, on the validation split.
         interaction_pp: joint drop − (drop by pruning alone + drop by quantization alone), in percentage points;
             positive where the two together cost more than the sum. None for a trial that does not do both.
         file_ratio: dense fp32 file size / file size; ``deflated_ratio`` the same of deflated files.
@@ -54,6 +55,7 @@ class SeedResult:
     trial: TrialResult
     drop: Drop | None
     drop_eager: Drop | None
+    val_drop: Drop | None
     interaction_pp: float | None
     file_ratio: float | None
     deflated_ratio: float | None
@@ -91,8 +93,8 @@ class Comparer:
 
     def compare_all(self, trials: Sequence[TrialResult]) -> list[SeedResult]:
         """Return trials with their comparisons, whose intervals are computed at once."""
-        found = _drops([self._lost_by([trial]) for trial in trials])
-        return [self._compared(trial, *both) for trial, both in zip(trials, found, strict=True)]
+        found = _drops([(*self._lost_by([trial]), self._lost_on_validation(trial)) for trial in trials])
+        return [self._compared(trial, *three) for trial, three in zip(trials, found, strict=True)]
 
     def over_seeds(self, groups: Iterable[Sequence[TrialResult]]) -> list[Lost]:
         """Return what the seeds of each operating point lose together."""
@@ -109,13 +111,20 @@ class Comparer:
         results = [base.evaluated if base else None for base in bases]
         return self._correctness.lost([(b, t.evaluated) for b, t in zip(results, trials, strict=True)])
 
-    def _compared(self, trial: TrialResult, drop: Drop | None, drop_eager: Drop | None) -> SeedResult:
+    def _lost_on_validation(self, trial: TrialResult) -> Joined | None:
+        base = self.baseline(trial)
+        return self._correctness.lost([(base.validated if base else None, trial.validated)])
+
+    def _compared(
+        self, trial: TrialResult, drop: Drop | None, drop_eager: Drop | None, val_drop: Drop | None
+    ) -> SeedResult:
         base, interaction = self.baseline(trial), self._terms(trial)
         size, full = (one.compressed.size if one and one.compressed else None for one in (trial, base))
         return SeedResult(
             trial=trial,
             drop=drop,
             drop_eager=drop_eager,
+            val_drop=val_drop,
             interaction_pp=100.0 * sum(sign * result.top1 for sign, result in interaction) if interaction else None,
             file_ratio=_quotient(full.file_bytes, size.file_bytes) if full and size else None,
             deflated_ratio=_quotient(full.deflated_file_bytes, size.deflated_file_bytes) if full and size else None,

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 from sparsebench.points.baselines import EAGER, FP32, Comparer, Lost, SeedResult, Zeros, mean_zeros
 from sparsebench.points.drops import Drop
+from sparsebench.points.exportable import Format, format_of
 from sparsebench.points.latency import Setting, Timing, joined_timings
+from sparsebench.points.shipping import Split, chosen_on, seed_to_ship
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
 from sparsebench.store.records import Run, TrialResult, pruning_in_short
 
@@ -66,6 +68,16 @@ class Point:
     def predicts_one_class(self) -> bool:
         """Whether the network of some seed predicts one class only."""
         return any(seed.trial.evaluated and seed.trial.evaluated.predicts_one_class for seed in self.seeds)
+
+    @cached_property
+    def ships(self) -> SeedResult | None:
+        """The seed whose network would ship, as ``seed_to_ship``; None where none was evaluated."""
+        return seed_to_ship(self.seeds)
+
+    @cached_property
+    def exports_to(self) -> Format | None:
+        """The format that the network that would ship is best exported to; None where it cannot be exported."""
+        return format_of(self.ships.trial) if self.ships else None
 
     @property
     def dense(self) -> bool:
@@ -124,6 +136,11 @@ class Section:
     def measured(self) -> tuple[Point, ...]:
         """Points of which something was measured, at every number of calibration batches."""
         return tuple(p for p in self.points if p.top1 or p.deflated_file_bytes is not None or p.timings)
+
+    @cached_property
+    def chosen_on(self) -> Split:
+        """The split by which is chosen among the points."""
+        return chosen_on(seed.trial for point in self.shown for seed in point.seeds)
 
     @cached_property
     def calibrations(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from sparsebench.points.baselines import zeros_row
 from sparsebench.points.latency import sessions
 from sparsebench.points.points import Section
 from sparsebench.points.rows import drop_columns, finite, identity, network_identity, point_row
+from sparsebench.report.answer import answer_rows
 from sparsebench.report.costs import costs, savings, wall
 from sparsebench.report.layers import examples, networks
 from sparsebench.report.provenance import environments, facts
@@ -120,6 +121,7 @@ def json_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None 
             **asdict(facts(run)),
         },
         "environments": [asdict(place) for place in environments(run)],
+        "answers": [row for section in sections for row in answer_rows(section)],
         "points": [point_row(point) for section in sections for point in section.points],
         "trials": list(rows or trial_rows(run, sections)),
         "sessions": [

@@ -6,12 +6,12 @@ README.md, the page and the terminal show the same lines: they are Markdown, of 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from sparsebench.decide.answering import Proof, State
 from sparsebench.decide.choosing import MAX_DROP_PP, no_answer
 from sparsebench.points.baselines import EAGER
-from sparsebench.points.exportable import format_of
 from sparsebench.points.latency import GRAVITY, SessionRow, Speed, sessions
 from sparsebench.points.points import Point, Section
-from sparsebench.report.answer import Fastest, Named, drop_of_shipped, is_exportable, named, setting_name, shipped
+from sparsebench.report.answer import Fastest, Named, named, setting_name
 from sparsebench.statistics.verdicts import Validity, Verdict
 from sparsebench.store.records import TrialRecord
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, ratio, significant
@@ -111,9 +111,7 @@ def _cannot_be_exported(point: Point | None, shown: Callable[[Point], str]) -> s
 
 
 def _format(point: Point) -> str:
-    trial = shipped(point)
-    to = format_of(trial) if trial else None
-    return to.suffix if to else "nothing"
+    return point.exports_to.suffix if point.exports_to else "nothing"
 
 
 def _fastest(section: Section, found: Named) -> str:
@@ -174,36 +172,50 @@ def _baseline(section: Section, speed: Speed) -> str:
 def _loss(section: Section, found: Named) -> Iterator[str]:
     """Yield what the named networks lose, how sure that is, and what more loss would buy."""
     roles = found.roles(section)
-    lost = [f"{roles[id(point)]} {lost_text(point)}" for point in found.points]
+    lost = [f"{roles[id(one.point)]} {_proved(one.proof)}" for one in found.answers]
     if lost:
-        yield f"{'; '.join(lost)} percentage points of top-1."
+        yield f"{'; '.join(lost)}."
     else:
         yield f"{counted(found.candidates, 'network')} within {MAX_DROP_PP:g} point of dense fp32, and nothing gained."
     yield _how_sure(section, found)
-    twice = named(section, 2 * MAX_DROP_PP).smallest
-    if twice is not None and twice is not found.smallest:
-        own = drop_of_shipped(twice)
-        hidden = own and twice.drop and twice.drop.pp <= MAX_DROP_PP < own.pp
-        ships = f", {decimal(own.pp)} in the seed that would ship" if own and hidden else ""
+    better, proof = found.size.better, found.size.better_proof
+    if better is not None and proof is not None:
+        size = kilobytes(better.deflated_file_bytes)
+        yield f"Smaller, but open: {escape(better.label)}, {size} kB, loses {_proved(proof)}."
+    twice = named(section, 2 * MAX_DROP_PP).size
+    if twice.point is not None and twice.point is not found.smallest and twice.point is not better:
+        size = kilobytes(twice.point.deflated_file_bytes)
         yield (
-            f"With {2 * MAX_DROP_PP:g} points to lose: {escape(twice.label)}, "
-            f"{kilobytes(twice.deflated_file_bytes)} kB, loses {lost_text(twice)}{ships}."
+            f"With {2 * MAX_DROP_PP:g} points to lose: {escape(twice.point.label)}, {size} kB, loses "
+            f"{_proved(twice.proof)}."
         )
 
 
+def _proved(proof: Proof | None) -> str:
+    """Return what the network that ships loses, with its interval, and whether it is known to keep its limit."""
+    if proof is None:
+        return "unknown"
+    if proof.drop is None:
+        return "nothing, it is dense fp32"
+    unpaired = "" if proof.drop.paired else " (unpaired)"
+    lost = f"{decimal(proof.pp)} {limits(proof.low_pp, proof.high_pp)}{unpaired}, {proof.state}"
+    if proof.state is State.PICKED:
+        return lost
+    needed = proof.samples_needed
+    settled = f"{needed:,} test samples would settle it" if needed else "too close to the limit to settle"
+    return f"{lost} ({settled})"
+
+
 def _how_sure(section: Section, found: Named) -> str:
-    samples = {e.samples for trial in section.trials if (e := trial.evaluated) is not None}
-    seeds = min((point.top1.n for point in found.points if point.top1), default=0)
-    read = " or ".join(f"{count:,}" for count in sorted(samples))
-    drops = [point.drop for point in found.points if point.drop and not point.is_baseline]
-    worst = max((drop.judged.high_pp for drop in drops), default=0.0)
-    seeded = f"{counted(seeds, 'seed')}, " if seeds else ""
-    over = f" over {' and '.join(sorted({drop.over for drop in drops}))}" if drops else ""
-    text = f"95 % intervals{over}: {seeded}{read} test samples."
-    if worst > MAX_DROP_PP:
-        text += f" A loss of up to {decimal(worst)} points is possible."
-    if found.candidates > 1:
-        text += f" The best of {found.candidates:,} on this test set: expect a little more."
+    """Return which networks and samples the intervals are of, and how the choice was made."""
+    ships = [point.ships.trial for point in found.points if point.ships]
+    seeds = sorted({trial.trial.seed for trial in ships})
+    samples = sorted({e.samples for trial in ships if (e := trial.evaluated) is not None})
+    read = " or ".join(f"{count:,}" for count in samples) or "no"
+    of = f"seed {listing([str(seed) for seed in seeds])}" if seeds else "no network"
+    text = f"Points of top-1 that the network of {of} loses on {read} test samples, with 95 % intervals."
+    if found.candidates > 1 and section.chosen_on == "test":
+        text += f" Without validation results, the best of {found.candidates:,} was chosen on the test set itself."
     return text
 
 
@@ -216,7 +228,7 @@ def _nothing(section: Section) -> list[Line]:
     why = f"nothing stays {limit}."
     if within:
         why = f"nothing {limit} can be exported."
-    if any(map(is_exportable, within)):
+    if any(point.exports_to for point in within):
         why = f"nothing that can be exported stays {limit} in the seed that would ship."
     _, _, least = min(lossy)
     return [

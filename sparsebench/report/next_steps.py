@@ -8,7 +8,7 @@ from itertools import pairwise
 from sparsebench.decide.choosing import MAX_DROP_PP, no_answer
 from sparsebench.points.exportable import export_words
 from sparsebench.points.points import Section
-from sparsebench.report.answer import named, shipped
+from sparsebench.report.answer import named
 from sparsebench.report.lines import subject
 from sparsebench.store.records import Run
 from sparsebench.wording.text import clean, counted, escape, slug
@@ -78,6 +78,5 @@ def _of_section(section: Section, words: Words, several: int) -> Iterator[str]:
     for point in chosen.points:
         role = roles[id(point)].partition(",")[0].partition(" ")[0]
         stem = "-".join((*(map(slug, (section.model, section.data)) if several > 1 else ()), role))
-        trial = shipped(point)
-        if trial and (command := export_words(words, trial, stem)):
+        if point.ships and (command := export_words(words, point.ships.trial, stem)):
             yield command

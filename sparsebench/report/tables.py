@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from sparsebench.points.drops import Drop, drop_text, limits_text
-from sparsebench.points.exportable import format_of
 from sparsebench.points.latency import PeakMemory, Setting, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
-from sparsebench.report.answer import named, setting_name, shipped
+from sparsebench.report.answer import named, setting_name
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, mean_percent, percent, ratio, significant
 from sparsebench.wording.text import escape, rows_table
 
@@ -30,11 +29,14 @@ def who(section: Section, point: Point) -> Row:
 
 def front_table(section: Section, points: Sequence[Point]) -> str:
     """Return the table beside the answer: eight columns at most, the named networks first and in bold."""
-    roles = named(section).roles(section)
+    chosen = named(section)
+    roles = chosen.roles(section)
     rows = []
     for point in points:
         cells = escape(point.label if len(section.backends) > 1 else f"{point.pruning} · {point.scheme}")
         role = roles.get(id(point), "dense fp32" if point.is_baseline else "")
+        if id(point) in roles:
+            role += ", OPEN" if chosen.is_open(point) else ", PICKED"
         name = f"**{cells}** ({role})" if id(point) in roles else cells
         rows.append(
             {
@@ -65,9 +67,7 @@ def _latency_cell(point: Point, setting: Setting) -> str:
 
 
 def _exports_to(point: Point) -> str:
-    trial = shipped(point)
-    to = format_of(trial) if trial else None
-    return to.suffix if to else DASH
+    return point.exports_to.suffix if point.exports_to else DASH
 
 
 def accuracy_table(section: Section, points: Sequence[Point]) -> str:

@@ -84,7 +84,8 @@ def carry_out(task: Task, tell: Tell) -> list[StageRecord]:
         if left[0].kind == "measure":
             there |= _time(left, bench, task.setup.hang_seconds, _told(left, task.key, tell))
         else:
-            there |= _run(left[0], bench)
+            for stage in left:
+                there |= _run(stage, bench)
     return [there[stage.key] for stage in task.stages]
 
 

@@ -27,6 +27,17 @@ def stage_status(plan: Plan, store: Store) -> dict[str, StageStatus]:
     return status
 
 
+def _together(stage: Stage) -> str:
+    """Return what stages that are run together have in common: a session, or the network that they evaluate."""
+    match stage.kind:
+        case "measure":
+            return stage.session
+        case "evaluate":
+            return f"evaluate {stage.parent}"
+        case _:
+            return stage.key
+
+
 @dataclass
 class _Group:
     """Stages that are run together, and the stages that must have ended before."""
@@ -121,7 +132,7 @@ class Graph:
         for place, stage in enumerate(stages):
             if self.status[stage.key] != "pending":
                 continue
-            name = stage.session if stage.kind == "measure" else stage.key
+            name = _together(stage)
             group = groups.setdefault(name, _Group())
             group.stages.append(stage)
             group.priority = place

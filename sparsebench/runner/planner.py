@@ -189,8 +189,8 @@ class _Planner:
         several = batches and len(self.config.quantize.calibration_batches) > 1
         label = f"{trial.label} · {batches} calibration batches" if several else trial.label
         compress = self._compress(train.key, scheme, backend, label, batches)
-        evaluate = self._add("evaluate", {"split": "test"}, compress, label)
-        return replace(trial, compress=compress, evaluate=evaluate.key)
+        validate, evaluate = (self._add("evaluate", {"split": split}, compress, label).key for split in ("val", "test"))
+        return replace(trial, compress=compress, validate=validate, evaluate=evaluate)
 
     def _ancestors(self, stage: Stage) -> tuple[str, ...]:
         return (*self._ancestors(self.stages[stage.parent]), stage.parent) if stage.parent else ()

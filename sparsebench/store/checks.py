@@ -147,6 +147,8 @@ def other_trial(trial: TrialRecord, record: StageRecord, parent: str | None) -> 
             *((name, _name(said.get(name)), getattr(trial, name)) for name in ("model", "data")),
             ("pruner", _name(said.get("pruner")), (trial.pruner or "").partition("(")[0]),
         )
+    elif record.stage == "evaluate":
+        pairs = (("split", said.get("split"), "val" if record.key == trial.validate else "test"),)
     elif record.stage == "compress":
         quantize = said.get("quantize")
         batches = quantize.get("calibration_batches") if isinstance(quantize, dict) else None

@@ -61,13 +61,18 @@ class TrialResult:
     ancestors: tuple[StageRecord, ...] = ()
     train: StageRecord | None = None
     compress: StageRecord | None = None
+    validate: StageRecord | None = None
     evaluate: StageRecord | None = None
     measure: tuple[StageRecord, ...] = ()
 
     @property
     def stages(self) -> tuple[StageRecord, ...]:
         """The records there are, in the order of the stages."""
-        return tuple(r for r in (self.train, self.compress, self.evaluate, *self.measure) if r is not None)
+        return tuple(r for r in self._all if r is not None)
+
+    @property
+    def _all(self) -> tuple[StageRecord | None, ...]:
+        return (self.train, self.compress, self.validate, self.evaluate, *self.measure)
 
     @property
     def records(self) -> tuple[StageRecord, ...]:
@@ -86,7 +91,7 @@ class TrialResult:
             return "not offered"
         if self.failed_stage:
             return "failed"
-        wanted = 3 + len(self.trial.measure)
+        wanted = 3 + bool(self.trial.validate) + len(self.trial.measure)
         return "done" if len(self.stages) == wanted else "pending"
 
     @property
@@ -100,8 +105,14 @@ class TrialResult:
         return _result(self.compress, CompressResult)
 
     @property
+    def validated(self) -> EvaluateResult | None:
+        """The result on the validation split; None where there is none, or where the trainer read something else."""
+        found = _result(self.validate, EvaluateResult)
+        return found if found and found.split == "val" else None
+
+    @property
     def evaluated(self) -> EvaluateResult | None:
-        """The result of evaluation, or None."""
+        """The result on the test set, or None."""
         return _result(self.evaluate, EvaluateResult)
 
     @property
@@ -183,6 +194,8 @@ def flat_row(trial: TrialResult, latencies: Latencies | None = None) -> dict[str
         **_columns(scored, "top1", "top1_low", "top1_high", "top5"),
         **_columns(scored, "balanced_accuracy", "worst_class_recall", "largest_class_share"),
         "test_samples": scored and scored.samples,
+        "val_top1": trial.validated and trial.validated.top1,
+        "val_samples": trial.validated and trial.validated.samples,
         "sparsity_asked": trained and trained.asked_sparsity,
         "sparsity": trained and trained.sparsity,
         "sparsity_total": trained and trained.total_sparsity,

@@ -221,9 +221,12 @@ class CompressResult:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult:
-    """Accuracy on the test set, read once.
+    """Accuracy on a split, read once: on ``test``, which reports speak of, or on ``val``, which choices are made by.
 
-    ``correct_bits`` holds, for every test sample in order, whether it was classified rightly (see ``pack_bits``); it is
+    ``split`` is what was really read: ``other`` where the trainer was lent the validation split and read samples of its
+    own choice instead.
+
+    ``correct_bits`` holds, for every sample in order, whether it was classified rightly (see ``pack_bits``); it is
     None where the trainer does not tell, and accuracy differences are then unpaired.
 
     ``largest_class_share`` is the share of samples that went to the class predicted most, ``balanced_accuracy`` the
@@ -232,6 +235,7 @@ class EvaluateResult:
     """
 
     kind: Literal["evaluate"] = "evaluate"
+    split: Literal["test", "val", "other"] = "test"
     samples: Samples
     top1: Fraction
     top1_low: Fraction
@@ -249,7 +253,7 @@ class EvaluateResult:
 
     @property
     def correct(self) -> tuple[bool, ...] | None:
-        """Per-sample correctness in test order, or None where the trainer did not leave it."""
+        """Per-sample correctness in the order of the split, or None where the trainer did not leave it."""
         return None if self.correct_bits is None else unpack_bits(self.correct_bits, self.samples)
 
 

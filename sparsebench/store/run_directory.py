@@ -151,6 +151,7 @@ class _Reader:
             ancestors=_there(find("train", key, start) for key, start in zip(trial.ancestors, starts, strict=False)),
             train=find("train", trial.train, starts[-1]),
             compress=find("compress", trial.compress, trial.train),
+            validate=find("evaluate", trial.validate, trial.compress),
             evaluate=find("evaluate", trial.evaluate, trial.compress),
             measure=_there(find("measure", key, trial.compress) for key in trial.measure),
         )

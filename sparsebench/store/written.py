@@ -86,7 +86,9 @@ def pruning_in_short(pruner: str | None, threshold: float) -> str:
 class TrialRecord:
     """One operating point of the plan and the keys of its stages.
 
-    ``not_offered`` is the reason why its backend does not offer its scheme; such a trial has no stages of its own.
+    ``validate`` and ``evaluate`` are evaluations, on the validation split and on the test set; the second is the key
+    of the trial. ``not_offered`` is the reason why its backend does not offer its scheme; such a trial has no stages of
+    its own.
     ``pruner`` is None at threshold 0, the dense control, which all pruners share. ``ancestors`` are the training stages
     that its own started from, the first of them first. ``calibration_batches`` is how many calibration may read at
     most, None where the scheme does not calibrate.
@@ -103,6 +105,7 @@ class TrialRecord:
     calibration_batches: Small | None = None
     ancestors: tuple[Key, ...] = ()
     compress: Key | None = None
+    validate: Key | None = None
     evaluate: Key | None = None
     measure: tuple[Key, ...] = ()
     not_offered: LongText | None = None

@@ -32,6 +32,12 @@ def significant(value: float | None, digits: int = 3) -> str:
     return decimal(value, max(0, digits - 1 - magnitude))
 
 
+def rounded_up(value: float, digits: int = 2) -> int:
+    """Return a count that is not below ``value``, with so many digits that are not 0."""
+    step = 10 ** max(0, math.floor(math.log10(value)) - digits + 1) if value >= 1 else 1
+    return math.ceil(value / step) * step
+
+
 def percent(fraction: float | None, digits: int = 2) -> str:
     """Return a fraction in percent, without the sign."""
     return decimal(None if fraction is None else 100.0 * fraction, digits)

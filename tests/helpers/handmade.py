@@ -79,6 +79,7 @@ class Bench:
     layers: Sequence[tuple[str, str, int]] = LAYERS
     classes: int = 10
     samples: int = SAMPLES
+    validated: bool = True
     dense_accuracy: float = 0.95
     paired: bool = True
     counted: bool = True
@@ -148,6 +149,7 @@ class Bench:
         record = replace(
             record,
             compress=f"compress-{key}",
+            validate=f"validate-{key}" if self.validated else None,
             evaluate=f"evaluate-{key}",
             measure=tuple(f"measure-{key}-{batch}-{threads}" for batch, threads in timed),
         )
@@ -159,11 +161,13 @@ class Bench:
         if cell in self.failed:
             compress = stage("compress", f"compress-{key}", None, failure=self.failed[cell])
             return TrialResult(trial=record, train=train, compress=compress)
+        scored = self._evaluated(threshold, seed, scheme, batches)
         return TrialResult(
             trial=record,
             train=train,
             compress=stage("compress", f"compress-{key}", self._compressed(threshold, scheme, batches)),
-            evaluate=stage("evaluate", f"evaluate-{key}", self._evaluated(threshold, seed, scheme, batches)),
+            validate=stage("evaluate", f"validate-{key}", replace(scored, split="val")) if self.validated else None,
+            evaluate=stage("evaluate", f"evaluate-{key}", scored),
             measure=tuple(
                 stage(
                     "measure",

@@ -32,6 +32,7 @@ def with_keys(run: Run) -> Run:
             ancestors=ancestors,
             train=train,
             compress=compress,
+            validate=own("evaluate", trial.validate, compress),
             evaluate=own("evaluate", trial.evaluate, compress),
             measure=tuple(own("measure", key, compress) for key in trial.measure),
         )
@@ -61,6 +62,7 @@ def with_keys(run: Run) -> Run:
             ),
             train=record(old.train, trial.ancestors[-1] if trial.ancestors else None),
             compress=record(old.compress, trial.train),
+            validate=record(old.validate, trial.compress),
             evaluate=record(old.evaluate, trial.compress),
             measure=tuple(record(one, trial.compress) for one in old.measure),
         )

@@ -30,15 +30,25 @@ Found = TypeVar("Found")
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation found: the accuracy, how many samples were read for it, and what it tells of classes."""
+    """What an evaluation found.
+
+    Attributes:
+        accuracy: as the trainer gave it.
+        samples: how many were read for it.
+        by_class: what it tells of classes.
+        as_lent: whether what was read came from the loader that the trainer was lent.
+    """
 
     accuracy: float
     samples: int
     by_class: ByClass | None
+    as_lent: bool
 
 
-def evaluated(trainer: TrainerLike, network: nn.Module) -> Evaluated:
-    """Let a trainer evaluate a network; return the accuracy, and how many samples it read for it.
+def evaluated(trainer: TrainerLike, network: nn.Module, split: str = "test") -> Evaluated:
+    """Let a trainer evaluate a network on a split; return the accuracy, and how many samples it read for it.
+
+    A trainer evaluates what it has as ``dataloader["test"]``: it is lent the loader of the split in that place.
 
     What is read is what went through the network: a loader may drop its last batch. A trainer that runs its samples
     through it several times has read those that its loader gave.
@@ -54,7 +64,7 @@ def evaluated(trainer: TrainerLike, network: nn.Module) -> Evaluated:
 
     loaders = trainer.dataloader
     hook = network.register_forward_hook(count)
-    trainer.dataloader = {**loaders, "test": _Counted(loaders["test"], given, predictions)}
+    trainer.dataloader = {**loaders, "test": _Counted(loaders[split], given, predictions)}
     try:
         accuracy, _ = check_evaluated(trainer.evaluate(net=network, quant_mode=False))
     finally:
@@ -76,7 +86,7 @@ def evaluated(trainer: TrainerLike, network: nn.Module) -> Evaluated:
                 "sample that was read, in their order, or leave it None."
             ],
         )
-    return Evaluated(accuracy, read, predictions.by_class(accuracy))
+    return Evaluated(accuracy, read, predictions.by_class(accuracy), given[0] > 0)
 
 
 class _Counted:

@@ -25,7 +25,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     def accuracy() -> float:
         return evaluated(trainer, network).accuracy
 
-    dense, samples, _ = evaluated(trainer, network)
+    dense, samples, *_ = evaluated(trainer, network)
     points = []
     layers: dict[str, list[PrunableWeight]] = defaultdict(list)
     for weight in all_weights(network):

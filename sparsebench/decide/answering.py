@@ -1,0 +1,168 @@
+"""The answer to a question: the network that is named, and whether the test set shows that it keeps its limit.
+
+A choice among many is made on the validation split, and the network that comes out of it is looked at once on the test
+set. PICKED is what keeps its limit there, all of its interval; what may or may not is OPEN, with the number of test
+samples that would settle it.
+
+Where a run has no validation split, both are done on the test set. As many networks as were chosen from had the chance
+to look better than they are there, so that the interval is as wide as it takes for all of them together (Bonferroni).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from scipy.special import ndtri
+
+from sparsebench.decide.choosing import Choice, Question, choose
+from sparsebench.points.drops import Drop
+from sparsebench.points.points import Point, Section
+from sparsebench.statistics.verdicts import LEVEL
+from sparsebench.wording.numbers import rounded_up
+
+MOST_SAMPLES = 1_000_000
+"""Test samples beyond which nothing is advised: what is so close to its limit is not settled by samples."""
+
+
+class State(StrEnum):
+    """Whether a network is known to keep its limit on what it loses."""
+
+    PICKED = "PICKED"
+    OPEN = "OPEN"
+
+
+class Proof(NamedTuple):
+    """What the test set says of the network that would ship.
+
+    Attributes:
+        limit_pp: the most that it may lose, in percentage points.
+        drop: what it loses; None of dense fp32, which loses nothing.
+        low_pp: lower end of the interval by which it is judged.
+        high_pp: the upper end.
+        samples: test samples that were read.
+        looks: how many networks it was chosen from on these very samples; 1 where it was chosen on others.
+    """
+
+    limit_pp: float
+    drop: Drop | None
+    low_pp: float
+    high_pp: float
+    samples: int
+    looks: int
+
+    @property
+    def pp(self) -> float:
+        """What it loses, in percentage points."""
+        return self.drop.pp if self.drop else 0.0
+
+    @property
+    def state(self) -> State:
+        """PICKED where all of the interval keeps the limit."""
+        return State.PICKED if self.high_pp <= self.limit_pp else State.OPEN
+
+    @property
+    def samples_needed(self) -> int | None:
+        """Test samples that would settle it, if it really loses what it seems to; None where no number is likely to.
+
+        Half an interval shrinks with the root of their number.
+        """
+        room, reach = self.limit_pp - self.pp, self.high_pp - self.pp
+        if room <= 0:
+            return None
+        needed = rounded_up(self.samples * (reach / room) ** 2)
+        return needed if needed <= MOST_SAMPLES else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is named for a question.
+
+    Attributes:
+        choice: what it comes from.
+        point: the network; None where none meets the limits.
+        proof: what the test set says of it; None where that is not known.
+        better: a network that would be better, but is OPEN where the one named is PICKED; None where there is none.
+        better_proof: what the test set says of that.
+    """
+
+    choice: Choice
+    point: Point | None = None
+    proof: Proof | None = None
+    better: Point | None = None
+    better_proof: Proof | None = None
+
+    @property
+    def state(self) -> State | None:
+        """Whether the network that is named is known to keep its limit."""
+        return self.proof.state if self.point and self.proof else None
+
+
+def answer(section: Section, question: Question) -> Answer:
+    """Return the network to name.
+
+    It is the best of those that keep the limit on what they lose for sure, as far as the samples tell by which is
+    chosen; without such a one, the best of those that seem to keep it. One look at the test set makes it PICKED. If
+    that fails, the best of those that seem to keep the limit on both is named, and counted is how many these are.
+    """
+    limit = question.limits.get("drop")
+    if limit is None:
+        choice = choose(section, question)
+        return Answer(choice=choice, point=choice.winner)
+    sure, seeming = (choose(section, replace(question, sure=is_sure)) for is_sure in (True, question.strict))
+    first = sure if sure.winner and (_gains(sure) or not _gains(seeming)) else seeming
+    if first.winner is None:
+        return Answer(choice=first)
+    proof = prove(first.winner, limit, 1 if section.chosen_on == "val" else len(first.eligible))
+    both = choose(section, replace(question, eligible=_seems_within(question.eligible, limit)))
+    if proof is None or proof.state is State.OPEN:
+        if both.winner is None:
+            return Answer(choice=first, point=first.winner, proof=proof)
+        return Answer(choice=both, point=both.winner, proof=prove(both.winner, limit, len(seeming.eligible)))
+    better = both.winner
+    if better is None or first is seeming or any(first.winner is point for point in both.equals):
+        return Answer(choice=first, point=first.winner, proof=proof)
+    told = prove(better, limit, len(seeming.eligible))
+    return Answer(choice=first, point=first.winner, proof=proof, better=better, better_proof=told)
+
+
+def prove(point: Point, limit_pp: float, looks: int = 1) -> Proof | None:
+    """Return what the test set says of the network of a point that would ship; None where it has no baseline.
+
+    Args:
+        point: the point.
+        limit_pp: the most that it may lose, in percentage points.
+        looks: how many networks had their chance on these samples.
+    """
+    ships = point.ships
+    if ships is None or ships.trial.evaluated is None:
+        return None
+    samples = ships.trial.evaluated.samples
+    if point.is_baseline:
+        return Proof(limit_pp, None, 0.0, 0.0, samples, looks)
+    drop = ships.drop
+    if drop is None:
+        return None
+    middle = (drop.low_pp + drop.high_pp) / 2
+    reach = (drop.high_pp - middle) * float(ndtri(1 - LEVEL / 2 / max(1, looks)) / ndtri(1 - LEVEL / 2))
+    return Proof(limit_pp, drop, middle - reach, middle + reach, samples, looks)
+
+
+def _gains(choice: Choice) -> bool:
+    """Whether what a choice names is more than dense fp32, which always keeps every limit on what is lost."""
+    if choice.winner is None:
+        return False
+    timed = choice.steps[-1].criterion.timed
+    return choice.is_faster(choice.winner) if timed else not choice.winner.is_baseline
+
+
+def _seems_within(eligible: Callable[[Point], bool], limit_pp: float) -> Callable[[Point], bool]:
+    """Return which points may be named, and do not lose more than the limit on test either, as it seems."""
+
+    def seems(point: Point) -> bool:
+        if point.is_baseline:
+            return eligible(point)
+        drop = point.ships.drop if point.ships else None
+        return drop is not None and drop.pp <= limit_pp and eligible(point)
+
+    return seems
