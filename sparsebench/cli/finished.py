@@ -81,7 +81,8 @@ def pick(
     the limits, or the best guess is OPEN; 2, usage; 4, latency was asked for and was not measured, is INVALID, or may
     be no better than that of dense fp32.
     """
-    from sparsebench.decide.pick import decide, decision_json, decision_text
+    from sparsebench.decide.pick import decide
+    from sparsebench.decide.pick_text import decision_json, decision_text
     from sparsebench.decide.question import ask
     from sparsebench.points.points import sections
     from sparsebench.store.run_directory import load_run

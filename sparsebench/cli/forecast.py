@@ -110,7 +110,7 @@ def _sort(stage: Stage, parent: Sort) -> Sort:
         case "compress":
             return stage.kind, *parent[1:3], settings["scheme"], settings["backend"]["name"]
         case "evaluate":
-            return stage.kind, *parent[1:]
+            return stage.kind, stage.settings["split"], *parent[1:]
         case _:
             return (stage.kind,)
 

@@ -116,7 +116,7 @@ def answer(section: Section, question: Question) -> Answer:
     proof = prove(first.winner, limit, 1 if section.chosen_on == "val" else len(first.eligible))
     both = choose(section, replace(question, eligible=_seems_within(question.eligible, limit)))
     if proof is None or proof.state is State.OPEN:
-        if both.winner is None:
+        if both.winner is None or both.winner is first.winner:
             return Answer(choice=first, point=first.winner, proof=proof)
         return Answer(choice=both, point=both.winner, proof=prove(both.winner, limit, len(seeming.eligible)))
     better = both.winner

@@ -189,8 +189,9 @@ class _Planner:
         several = batches and len(self.config.quantize.calibration_batches) > 1
         label = f"{trial.label} · {batches} calibration batches" if several else trial.label
         compress = self._compress(train.key, scheme, backend, label, batches)
-        validate, evaluate = (self._add("evaluate", {"split": split}, compress, label).key for split in ("val", "test"))
-        return replace(trial, compress=compress, validate=validate, evaluate=evaluate)
+        validate = self._add("evaluate", {"split": "val"}, compress, f"{label} · validation")
+        evaluate = self._add("evaluate", {"split": "test"}, compress, label)
+        return replace(trial, compress=compress, validate=validate.key, evaluate=evaluate.key)
 
     def _ancestors(self, stage: Stage) -> tuple[str, ...]:
         return (*self._ancestors(self.stages[stage.parent]), stage.parent) if stage.parent else ()

@@ -44,10 +44,13 @@ def test_a_log_has_a_line_for_every_finished_stage_with_its_place_and_its_outcom
     assert isinstance(lines, Lines)
     with lines:
         lines.planned(PLAN, PENDING)
-        lines.finished(stage_of("evaluate"), stage_record(result=SCORED, seconds=1.25))
+        for stage in (stage for stage in PLAN.stages if stage.kind == "evaluate"):
+            lines.finished(stage, stage_record(result=SCORED, seconds=1.25))
+    network = "small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0"
     assert log.getvalue() == (
-        "1 trials in 6 stages: 6 pending.\n"
-        "[1/6] evaluate small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0: top-1 90.00 % (1.2 s)\n"
+        "1 trials in 7 stages: 7 pending.\n"
+        f"[1/7] evaluate {network} · validation: top-1 90.00 % (1.2 s)\n"
+        f"[2/7] evaluate {network}: top-1 90.00 % (1.2 s)\n"
     )
 
 
@@ -76,10 +79,10 @@ def test_a_terminal_shows_how_far_the_sweep_is_and_every_running_stage_with_its_
         shown = plain(screen)
         bar.finished(trained, stage_record(stage="train"))
         bar.live.refresh()
-    assert "0/6 stages · 2 running · 4 waiting · 0:00" in shown
+    assert "0/7 stages · 2 running · 5 waiting · 0:00" in shown
     assert "training small_cnn · digits · dense, from scratch · seed 0 · epoch 3/12 · val 50.0 % · spa" in shown
     assert "compressing small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0 · 0:00" in shown
-    assert "1/6 stages · 1 running · 4 waiting" in plain(screen)
+    assert "1/7 stages · 1 running · 5 waiting" in plain(screen)
 
 
 def test_networks_that_are_timed_together_have_one_line():
@@ -198,7 +201,7 @@ def test_the_time_left_is_unknown_until_each_kind_of_stage_has_run_once():
     course.end("compress", 1.0)
     assert course.left is None
     course.end("evaluate", 3.0)
-    assert course.left == pytest.approx(2 * 5 * 2.0 + 5 * 1.0 + 5 * 3.0)
+    assert course.left == pytest.approx(2 * 5 * 2.0 + 5 * 1.0 + (6 + 5) * 3.0)
 
 
 def test_networks_that_are_pruned_in_few_epochs_are_not_expected_to_take_as_long_as_the_dense_one():
@@ -214,7 +217,7 @@ def test_networks_that_are_pruned_in_few_epochs_are_not_expected_to_take_as_long
 def test_schemes_are_expected_to_take_as_long_as_their_own_did():
     course = Course(UNTIMED)
     course.end("train", 0.0, count=3)
-    course.end("evaluate", 0.0, count=6)
+    course.end("evaluate", 0.0, count=12)
     course.end("compress", 1.0, "fp32")
     course.end("compress", 20.0, "static")
     assert course.left == pytest.approx(2 * 1.0 + 2 * 20.0)
@@ -227,7 +230,7 @@ def test_a_checkpoint_that_was_loaded_says_nothing_of_how_long_training_takes():
     course.end("evaluate", 1.0)
     assert course.left is None
     course.end("train", 10.0)
-    assert course.left == pytest.approx(10.0 + 5 + 5)
+    assert course.left == pytest.approx(10.0 + 5 + (6 + 5))
 
 
 def test_what_failed_says_nothing_of_how_long_it_takes():
@@ -245,7 +248,7 @@ def test_several_jobs_share_the_time_left_but_for_timing_which_runs_alone():
     course.end("compress", 0.0, count=3)
     course.end("evaluate", 8.0)
     course.end("measure", 3.0)
-    assert course.left == pytest.approx((2 * 10.0 + 2 * 8.0) / 4 + 2 * 3.0)
+    assert course.left == pytest.approx((2 * 10.0 + (3 + 2) * 8.0) / 4 + 2 * 3.0)
 
 
 def test_timing_that_has_never_run_is_expected_to_last_as_long_as_it_may():
@@ -257,13 +260,13 @@ def test_timing_that_has_never_run_is_expected_to_last_as_long_as_it_may():
 
 def test_stages_are_counted_by_where_they_stand():
     tally = Tally()
-    states = dict(zip(PENDING, ["done", "failed", "skipped", "pending", "pending", "pending"], strict=True))
+    states = dict(zip(PENDING, ["done", "failed", "skipped", *["pending"] * 4], strict=True))
     tally.planned(PLAN.stages, states)
     tally.running.add(PLAN.stages[3].key)
-    assert str(tally) == "3/6 stages · 1 running · 2 waiting · 1 failed · 1 skipped"
+    assert str(tally) == "3/7 stages · 1 running · 3 waiting · 1 failed · 1 skipped"
     tally.finished(PLAN.stages[3], stage_record(status="failed"))
     tally.end(PLAN.stages[4], "skipped")
-    assert str(tally) == "5/6 stages · 1 waiting · 2 failed · 2 skipped"
+    assert str(tally) == "5/7 stages · 2 waiting · 2 failed · 2 skipped"
 
 
 def test_times_read_as_minutes_and_seconds():

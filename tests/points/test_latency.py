@@ -87,7 +87,7 @@ def test_seeds_must_agree_on_a_verdict():
 
 
 def test_the_fastest_is_found_by_pairs_with_eager_and_not_by_medians():
-    run = Bench(seeds=(0,), backends=("eager", "onnxruntime")).build()
+    run = Bench(seeds=(0,), backends=("eager", "onnxruntime"), samples=2000).build()
     # In a minute in which everything was slow its medians were the higher ones; its speedup over eager is the higher.
     slow = changed(run, ten_times_slower, lambda t: t.backend == "onnxruntime")
     (section,) = sections(slow)
@@ -101,14 +101,16 @@ def ten_times_slower(measured):
 
 
 def test_headline_table_figures_and_data_give_one_latency_for_one_network(tmp_path):
-    run = Bench(seeds=(0,), backends=("eager", "onnxruntime"), thresholds=(0.0, 0.5)).build()
+    run = Bench(seeds=(0,), backends=("eager", "onnxruntime"), thresholds=(0.0, 0.5), samples=2000).build()
     # Its session was slow, and its own medians are off from what its rounds found in pairs.
     run = changed(run, ten_times_slower, lambda t: t.backend == "onnxruntime")
     run = changed(run, lambda m: replace(m, median_ms=m.median_ms * 1.07), lambda t: t.scheme != "fp32")
     (section,) = sections(run)
     text = everything(write_report(run, tmp_path))
     assert "**dense · static · onnxruntime**, 0.400 ms (5.00×" in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| **dense · static · onnxruntime** (fastest)")]
+    (row,) = [
+        line for line in text.splitlines() if line.startswith("| **dense · static · onnxruntime** (fastest, PICKED)")
+    ]
     assert "| **0.400 (5.00×)** | .onnx |" in row
     rows = [line for line in text.splitlines() if line.startswith("| dense ")]
     # In the table of speeds, and in that of seeds.

@@ -39,7 +39,16 @@ def run_one_by_one(graph):
 def test_one_after_the_other_tasks_run_in_the_order_of_the_plan():
     found = plan("measure.batch_sizes=[]")
     order, _ = run_one_by_one(graph_of(found))
-    assert [task.key for task in order] == [stage.key for stage in found.stages]
+    assert [stage.key for task in order for stage in task.stages] == [stage.key for stage in found.stages]
+
+
+def test_a_network_is_evaluated_on_both_splits_by_one_task():
+    found = plan("measure.batch_sizes=[]")
+    order, _ = run_one_by_one(graph_of(found))
+    pairs = [task.stages for task in order if task.stages[0].kind == "evaluate"]
+    assert len(pairs) == 60
+    assert all([stage.settings["split"] for stage in stages] == ["val", "test"] for stages in pairs)
+    assert all(first.parent == second.parent for first, second in pairs)
 
 
 def test_networks_that_are_timed_together_are_one_task_when_the_last_of_them_is_there():
@@ -67,8 +76,9 @@ def test_what_builds_on_a_failed_stage_is_skipped_and_the_rest_is_run():
     graph.ended(records_of(first, "failed"))
     graph.ended(records_of(second))
     order, skipped = run_one_by_one(graph)
-    assert {stage.key for stage in skipped} == {s.key for s in found.stages if s.label.endswith("seed 0")} - {first.key}
-    assert {task.key for task in order} == {s.key for s in found.stages if s.label.endswith("seed 1")} - {second.key}
+    assert {stage.key for stage in skipped} == {s.key for s in found.stages if "seed 0" in s.label} - {first.key}
+    ran = {stage.key for task in order for stage in task.stages}
+    assert ran == {stage.key for stage in found.stages if "seed 1" in stage.label} - {second.key}
     assert graph.is_finished
 
 
@@ -90,10 +100,10 @@ def test_a_network_that_cannot_be_evaluated_is_timed_nevertheless():
     assert len(timed) == 1
 
 
-def test_a_limit_of_a_stage_is_multiplied_for_those_that_are_timed_together():
+def test_a_limit_of_a_stage_is_multiplied_for_those_that_run_together():
     order, _ = run_one_by_one(graph_of(plan("seeds=0", "measure.batch_sizes=1"), stage_seconds=10.0))
     assert {(task.stages[0].kind, task.limit_seconds) for task in order} == {
-        *(("train", 10.0), ("compress", 10.0), ("evaluate", 10.0), ("measure", 200.0))
+        *(("train", 10.0), ("compress", 10.0), ("evaluate", 20.0), ("measure", 200.0))
     }
 
 

@@ -34,7 +34,7 @@ def test_the_default_sweep_trains_each_network_once_and_shares_it_among_all_sche
     default = plan()
     assert len(default.trials) == 5 * 4 * 3
     # A dense network per seed to start from, and five thresholds that each continue from it.
-    assert kinds(default) == {"train": 3 + 5 * 3, "compress": 60, "evaluate": 60, "measure": 40}
+    assert kinds(default) == {"train": 3 + 5 * 3, "compress": 60, "evaluate": 2 * 60, "measure": 40}
 
 
 def test_every_stage_comes_after_its_parent_and_its_baselines():
@@ -257,7 +257,7 @@ def test_several_numbers_of_calibration_batches_are_an_axis_of_the_schemes_that_
     asked = Counter((trial.scheme, trial.calibration_batches) for trial in found.trials)
     once = {("fp32", None): 2, ("dynamic", None): 2}
     assert asked == {**once, **{(scheme, n): 2 for scheme in ("static", "both") for n in (10, 100)}}
-    assert kinds(found) == {"train": 3, "compress": 12, "evaluate": 12, "measure": 16}
+    assert kinds(found) == {"train": 3, "compress": 12, "evaluate": 2 * 12, "measure": 16}
 
 
 def test_each_number_of_calibration_batches_has_the_keys_it_would_have_alone():

@@ -1,7 +1,7 @@
 """Two evaluations of each network, one a split: what is chosen by is read from the validation split."""
 
-import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import quick
@@ -11,7 +11,7 @@ from sweeps import Recorder
 from sparsebench import Trainer, load_run, run_sweep
 from sparsebench.points.points import sections
 from sparsebench.runner.stages import Workbench
-from sparsebench.store.run_directory import Store
+from sparsebench.store.run_directory import Store, read_run
 
 CONFIG = quick.quick("thresholds=0")
 
@@ -108,12 +108,10 @@ def test_without_validation_results_a_trial_is_done_all_the_same_and_says_so(tmp
 
 def test_a_record_of_another_split_is_not_believed(finished, tmp_path):
     root = shutil.copytree(finished[0] / "quick", tmp_path / "quick")
-    path = root / "run.json"
-    content = json.loads(path.read_text())
-    first = content["trials"][0]
-    first["validate"], first["evaluate"] = first["evaluate"], first["validate"]
-    content.pop("digest")
-    path.write_text(json.dumps(content))
+    record = read_run(root)
+    first, *others = record.trials
+    swapped = replace(first, validate=first.evaluate, evaluate=first.validate)
+    Store(root).write_run(replace(record, trials=(swapped, *others)))
     found = load_run(root)
-    assert found.trials[0].validate is None
+    assert (found.trials[0].validate, found.trials[0].evaluate) == (None, None)
     assert {left.why for left in found.left_out} == {"run.json says another split of it"}
