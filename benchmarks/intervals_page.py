@@ -26,7 +26,7 @@ Cell = Mapping[str, Any]
 
 def page(pieces: Mapping[str, Pieces]) -> tuple[str, list[dict[str, Any]]]:
     """Return the page, and the rows that the page of all measurements shows of it."""
-    found = {part: _largest(own) for part, own in pieces.items()}
+    found = {part: _largest(pieces.get(part, ())) for part in ("drops", "gates", "picks")}
     parts = [
         "# Intervals of accuracy drops, gates and picks",
         "Simulated runs, whose truth is known. `" + COMMAND + "` makes this page; the intervals are those of "

@@ -20,7 +20,7 @@ from sparsebench.store.records import Run, RunRecord, StageKind, StageRecord, Tr
 from sparsebench.store.results import CompressResult, EvaluateResult, Result, SizeResult, pack_bits
 
 RUNS = 1000
-SAMPLES = (360, 1000, 3000, 10_000)
+SAMPLES = (360, 1000, 3000, 10_000, 30_000)
 DIFFER = (0.01, 0.03)
 """Share of samples at which a network and its dense one differ, beside those that it loses in the long run."""
 

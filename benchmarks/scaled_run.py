@@ -166,7 +166,12 @@ class _Templates:
         right = [self._dice.random() < network.top1 for _ in range(result.samples)]
         low, high = wilson_interval(sum(right), result.samples)
         return replace(
-            result, top1=sum(right) / result.samples, top1_low=low, top1_high=high, correct_bits=pack_bits(right)
+            result,
+            split=stage.settings["split"],
+            top1=sum(right) / result.samples,
+            top1_low=low,
+            top1_high=high,
+            correct_bits=pack_bits(right),
         )
 
     def _measured(self, result: MeasureResult, network: _Network, stage: Stage) -> MeasureResult:

@@ -4,13 +4,14 @@ A choice among many is made on the validation split, and the network that comes 
 set. PICKED is what keeps its limit there, all of its interval; what may or may not is OPEN, with the number of test
 samples that would settle it.
 
-Where a run has no validation split, both are done on the test set. As many networks as were chosen from had the chance
-to look better than they are there, so that the interval is as wide as it takes for all of them together (Bonferroni).
+Where a run has no validation results, both are done on the test set. As many networks as were chosen from had the
+chance to look better than they are there, so the interval is as wide as it takes for all of them together (Bonferroni).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from scipy.special import ndtri
@@ -18,6 +19,7 @@ from scipy.special import ndtri
 from sparsebench.decide.choosing import Choice, Question, choose
 from sparsebench.points.drops import Drop
 from sparsebench.points.points import Point, Section
+from sparsebench.points.shipping import Split, drop_on
 from sparsebench.statistics.verdicts import LEVEL
 from sparsebench.wording.numbers import rounded_up
 
@@ -101,28 +103,36 @@ class Answer:
 def answer(section: Section, question: Question) -> Answer:
     """Return the network to name.
 
-    It is the best of those that keep the limit on what they lose for sure, as far as the samples tell by which is
-    chosen; without such a one, the best of those that seem to keep it. One look at the test set makes it PICKED. If
-    that fails, the best of those that seem to keep the limit on both is named, and counted is how many these are.
+    By the samples by which is chosen, it is the best of those that keep the limit on what they lose, all of them
+    together; without such ones, of those that keep it each for itself; without these, of those that seem to keep it.
+    One look at the test set makes it PICKED. If that fails, the best of those that seem to keep the limit on both is
+    named, and counted is how many these are.
     """
     limit = question.limits.get("drop")
     if limit is None:
         choice = choose(section, question)
         return Answer(choice=choice, point=choice.winner)
-    sure, seeming = (choose(section, replace(question, sure=is_sure)) for is_sure in (True, question.strict))
-    first = sure if sure.winner and (_gains(sure) or not _gains(seeming)) else seeming
+    whole = choose(section, question)
+    others = max(1, sum(not point.is_baseline for point in whole.eligible))
+    on_validation = section.chosen_on == "val"
+    choices = [whole]
+    for looks in (1, others) if on_validation else (others,):
+        keeps = _both(question.eligible, partial(_keeps, split=section.chosen_on, limit_pp=limit, looks=looks))
+        choices.insert(0, choose(section, replace(question, eligible=keeps)))
+    gaining = [choice for choice in choices if _gains(choice)]
+    first = next(iter(gaining or [choice for choice in choices if choice.winner]), whole)
     if first.winner is None:
-        return Answer(choice=first)
-    proof = prove(first.winner, limit, 1 if section.chosen_on == "val" else len(first.eligible))
-    both = choose(section, replace(question, eligible=_seems_within(question.eligible, limit)))
+        return Answer(choice=whole)
+    proof = prove(first.winner, limit, 1 if on_validation else others)
+    both = choose(section, replace(question, eligible=_both(question.eligible, partial(_seems, limit_pp=limit))))
     if proof is None or proof.state is State.OPEN:
         if both.winner is None or both.winner is first.winner:
             return Answer(choice=first, point=first.winner, proof=proof)
-        return Answer(choice=both, point=both.winner, proof=prove(both.winner, limit, len(seeming.eligible)))
+        return Answer(choice=both, point=both.winner, proof=prove(both.winner, limit, others))
     better = both.winner
-    if better is None or first is seeming or any(first.winner is point for point in both.equals):
+    if better is None or any(first.winner is point for point in both.equals):
         return Answer(choice=first, point=first.winner, proof=proof)
-    told = prove(better, limit, len(seeming.eligible))
+    told = prove(better, limit, others)
     return Answer(choice=first, point=first.winner, proof=proof, better=better, better_proof=told)
 
 
@@ -140,12 +150,32 @@ def prove(point: Point, limit_pp: float, looks: int = 1) -> Proof | None:
     samples = ships.trial.evaluated.samples
     if point.is_baseline:
         return Proof(limit_pp, None, 0.0, 0.0, samples, looks)
-    drop = ships.drop
-    if drop is None:
+    if ships.drop is None:
         return None
+    return Proof(limit_pp, ships.drop, *_limits(ships.drop, looks), samples, looks)
+
+
+def _limits(drop: Drop, looks: int) -> tuple[float, float]:
+    """Return the interval for these networks, as wide as it takes for so many of them together."""
     middle = (drop.low_pp + drop.high_pp) / 2
     reach = (drop.high_pp - middle) * float(ndtri(1 - LEVEL / 2 / max(1, looks)) / ndtri(1 - LEVEL / 2))
-    return Proof(limit_pp, drop, middle - reach, middle + reach, samples, looks)
+    return middle - reach, middle + reach
+
+
+def _keeps(point: Point, split: Split, limit_pp: float, looks: int) -> bool:
+    """Whether the network that would ship keeps the limit on a split, all of its interval."""
+    drop = drop_on(point.ships, split) if point.ships else None
+    return point.is_baseline or (drop is not None and _limits(drop, looks)[1] <= limit_pp)
+
+
+def _seems(point: Point, limit_pp: float) -> bool:
+    """Whether the network that would ship does not seem to break the limit on test."""
+    drop = point.ships.drop if point.ships else None
+    return point.is_baseline or (drop is not None and drop.pp <= limit_pp)
+
+
+def _both(first: Callable[[Point], bool], second: Callable[[Point], bool]) -> Callable[[Point], bool]:
+    return lambda point: first(point) and second(point)
 
 
 def _gains(choice: Choice) -> bool:
@@ -154,15 +184,3 @@ def _gains(choice: Choice) -> bool:
         return False
     timed = choice.steps[-1].criterion.timed
     return choice.is_faster(choice.winner) if timed else not choice.winner.is_baseline
-
-
-def _seems_within(eligible: Callable[[Point], bool], limit_pp: float) -> Callable[[Point], bool]:
-    """Return which points may be named, and do not lose more than the limit on test either, as it seems."""
-
-    def seems(point: Point) -> bool:
-        if point.is_baseline:
-            return eligible(point)
-        drop = point.ships.drop if point.ships else None
-        return drop is not None and drop.pp <= limit_pp and eligible(point)
-
-    return seems

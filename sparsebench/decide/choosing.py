@@ -25,7 +25,6 @@ class Question:
         limits: the largest value allowed, by name: percentage points, bytes, milliseconds or MACs.
         strict: whether a limit must hold for the unfavourable end of the interval, or for every seed of what is exact,
             and not for the estimate or the mean alone.
-        sure: whether the limit on the drop alone must hold so.
         only_faster: whether the lowest latency must be one that was found FASTER than dense fp32.
         exportable_only: whether only networks may be chosen that can be written as a file for a runtime.
         eligible: which points may be chosen.
@@ -35,7 +34,6 @@ class Question:
     then: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     strict: bool = False
-    sure: bool = False
     only_faster: bool = False
     exportable_only: bool = False
     eligible: Callable[[Point], bool] = lambda _: True
@@ -120,10 +118,7 @@ def choose(section: Section, question: Question) -> Choice:
     candidates = tuple(
         point
         for point in eligible
-        if all(
-            meets(section, point, LIMITS[name], most, question.strict or (question.sure and name == "drop"))
-            for name, most in question.limits.items()
-        )
+        if all(meets(section, point, LIMITS[name], most, question.strict) for name, most in question.limits.items())
     )
     timed = [(p, p.timing(section.setting)) for p in candidates if question.timed]
     return Choice(

@@ -1,4 +1,4 @@
-"""The page on intervals and gates: what its simulations draw, what it says of them, and that it can be interrupted."""
+"""The page on intervals, gates and picks: what its simulations draw, what it says, and that it can be interrupted."""
 
 from pathlib import Path
 
@@ -14,7 +14,10 @@ def small(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import intervals_drops
     import intervals_gates
+    import intervals_picks
 
+    monkeypatch.setattr(intervals_picks, "SAMPLES", (1000,))
+    monkeypatch.setattr(intervals_picks, "DIFFER", (0.01,))
     monkeypatch.setattr(intervals_drops, "SAMPLES", (360,))
     monkeypatch.setattr(intervals_drops, "DEVIATIONS", (0.0, 0.007))
     monkeypatch.setattr(intervals_gates, "SAMPLES", (360,))
@@ -50,6 +53,28 @@ def test_gates_break_seldom_where_nothing_changed_and_find_what_is_large():
     assert cell["broken"] <= 0.06
     assert cell["found 0.01"] < cell["found 0.02"] < cell["found 0.04"]
     assert cell["contradictions"] == 0
+
+
+def test_picks_seldom_break_their_limit_and_choices_on_the_test_set_alone_did():
+    from intervals_picks import simulate
+
+    (many,) = simulate("many", True, runs=60)["cells"]
+    assert many["broken"] <= 0.05
+    assert many["broken before"] > 0.2
+    (edge,) = simulate("edge", True, runs=60)["cells"]
+    assert edge["picked"] == edge["broken"] <= 0.1
+    assert edge["broken before"] > 0.3
+
+
+def test_simulated_networks_lose_what_they_are_said_to():
+    from intervals_picks import _scored
+
+    random = np.random.default_rng(2)
+    dense = _scored(0.0, 0.0, 100_000, "test", random)
+    worse = _scored(0.01, 0.03, 100_000, "test", random)
+    assert dense.top1 - worse.top1 == pytest.approx(0.01, abs=0.002)
+    differ = np.mean(np.array(dense.correct) != np.array(worse.correct))
+    assert differ == pytest.approx(0.04, abs=0.002)
 
 
 def test_the_page_names_what_missed_its_target_and_pieces_are_not_made_twice():
