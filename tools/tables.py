@@ -4,7 +4,7 @@
     python -m tools.tables --check    # fail where one is not what it should be
 
 Such a table stands between ``<!-- table: KIND ARGUMENTS -->`` and ``<!-- end of table -->``. Numbers that were measured
-are never copied by hand: KIND ``results`` takes them from the data.json of a committed report.
+are never copied by hand: the KINDs ``front`` and ``hero`` take them from the data.json of a committed report.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, significant
+from sparsebench.wording.numbers import DASH
+from tools.fronts import front, hero
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,55 +44,35 @@ def rewritten(text: str, root: Path = ROOT) -> str:
 def table(what: str, root: Path = ROOT) -> str:
     """Return the table that a marker asks for."""
     kind, *words = shlex.split(what)
-    options = dict(word.split("=", 1) for word in words if "=" in word)
-    return _KINDS[kind](root, [word for word in words if "=" not in word], options)
+    return _KINDS[kind](root, words)
 
 
-_COLUMNS = ("pruner", "scheme", "backend")
+def file(root: Path, words: Sequence[str]) -> str:
+    """Return a file as a block of code, ``file FOLDER PATH``: the reader writes it to PATH, and it lies in FOLDER."""
+    folder, path = words
+    language = {"py": "python"}.get(ending := path.rpartition(".")[2], ending)
+    return f'```{language} title="{path}"\n{(root / folder / path).read_text(encoding="utf-8").rstrip()}\n```'
 
 
-def results(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
-    """Return operating points of a report: ``results REPORT/data.json thresholds=0,0.8 schemes=fp32,static``.
-
-    ``pruners=dense,magnitude`` and ``backends=eager`` leave out others.
-    """
-    data = json.loads((root / words[0]).read_text(encoding="utf-8"))
-    thresholds = [float(value) for value in options["thresholds"].split(",")]
-    wanted = {column: options[f"{column}s"].split(",") for column in _COLUMNS if f"{column}s" in options}
-    points = [
-        point
-        for point in data["points"]
-        if point["threshold"] in thresholds and all(point[column] in values for column, values in wanted.items())
-    ]
-    several = len({point["backend"] for point in points}) > 1
-    latency = points[0]["latency"][0]
-    heading = [
-        *("pruning", "scheme", *(("backend",) if several else ())),
-        *("top-1 %", "drop, pp [95 %]", "deflated kB", "latency ms", "speedup [95 %]", "verdict"),
-    ]
-    rows = [_point(point, several) for point in points]
-    return f"{grid(heading, rows, numbers_from=3 if several else 2)}\n\n{_made_on(data, points[0], several, latency)}"
-
-
-def config(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+def config(root: Path, words: Sequence[str]) -> str:
     """Return every key of the config, section by section: ``config``."""
-    del root, words, options
+    del root, words
     from sparsebench.config import SECTIONS
 
     return "\n\n".join(_section(name, model) for name, model in SECTIONS.items())
 
 
-def default(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+def default(root: Path, words: Sequence[str]) -> str:
     """Return the embedded default config: ``default``."""
-    del root, words, options
+    del root, words
     from sparsebench.config import default_toml
 
     return f"```toml\n{default_toml().rstrip()}\n```"
 
 
-def commands(root: Path, words: Sequence[str], options: Mapping[str, str]) -> str:
+def commands(root: Path, words: Sequence[str]) -> str:
     """Return every command with its arguments and options: ``commands``."""
-    del root, words, options
+    del root, words
     import typer
 
     from sparsebench.cli.app import app
@@ -105,63 +86,19 @@ def commands(root: Path, words: Sequence[str], options: Mapping[str, str]) -> st
     return "\n\n".join(parts)
 
 
-_KINDS: Mapping[str, Callable[[Path, Sequence[str], Mapping[str, str]], str]] = {
-    "results": results,
+_KINDS: Mapping[str, Callable[[Path, Sequence[str]], str]] = {
+    "front": front,
+    "hero": hero,
+    "file": file,
     "config": config,
     "default": default,
     "commands": commands,
 }
 
 
-def grid(heading: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
-    """Return a Markdown table; columns from ``numbers_from`` on are set to the right."""
-    right = len(heading) if numbers_from is None else numbers_from
-    rule = ["---:" if right <= place < len(heading) - 1 else "---" for place in range(len(heading))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heading, rule, *rows))
-
-
-def _point(point: Mapping[str, Any], with_backend: bool) -> list[str]:
-    top1, drop = point["top1"], point["drop"]
-    latency = next(iter(point["latency"]), None)
-    own = latency and latency["own"]
-    dense = point["pruner"] == "dense"
-    cells = [
-        "dense" if dense else f"{point['pruner']} {point['threshold']:g}",
-        point["scheme"],
-        *([point["backend"]] if with_backend else []),
-        f"{percent(top1['mean'])} ± {percent(top1['std'])}",
-        "baseline" if dense and point["scheme"] == "fp32" else _drop(drop),
-        kilobytes(point["deflated_file_bytes"]),
-        significant(latency["latency_ms"]["mean"]) if latency else DASH,
-        _speedup(own),
-        own["verdict"].replace("BASELINE", "baseline") if own else DASH,
-    ]
-    return [cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells]
-
-
-def _speedup(own: Mapping[str, Any] | None) -> str:
-    if not own or own["verdict"] == "BASELINE":
-        return DASH
-    return f"{decimal(own['speedup'], 3)}× {limits(own['low'], own['high'], 3)}"
-
-
-def _drop(drop: Mapping[str, Any] | None) -> str:
-    if not drop:
-        return DASH
-    # The interval that decides, as in the report. Reports of earlier versions have one.
-    found = drop.get("another_training") or drop.get("these_networks", drop)
-    return f"{decimal(drop['pp'])} {limits(found['low_pp'], found['high_pp'])}"
-
-
-def _made_on(data: Mapping[str, Any], point: Mapping[str, Any], several: bool, latency: Mapping[str, Any]) -> str:
-    environment, versions = data["run"]["environment"], data["run"]["environment"]["versions"]
-    seeds, cores, threads = len(data["run"]["seeds"]), environment["logical_cores"], latency["threads"]
-    where = "" if several else f", {point['backend']}"
-    return (
-        f"*{point['model']} on {point['data']}{where}, {seeds} seed"
-        f"{'s' * (seeds != 1)}; batch {latency['batch_size']}, {threads} thread{'s' * (threads != 1)}; "
-        f"{environment['cpu']}, {cores} cores; torch {versions['torch']}.*"
-    )
+def grid(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table of texts, without padding: some cells are long."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows))
 
 
 def _section(name: str, model: Any) -> str:
@@ -169,11 +106,11 @@ def _section(name: str, model: Any) -> str:
     heading = f"## {name}" if name else "## The axes"
     about = _text(model.__doc__ or "")
     rows = [
-        [f"`{key}`", _default(field), _allowed(field), _text(field.get("description", DASH))]
+        [f"`{key}`", _text(field.get("description", DASH)), _default(field), _allowed(field)]
         for key, field in schema["properties"].items()
         if not _is_section(field)
     ]
-    return f"{heading}\n\n{about}\n\n{grid(['key', 'default', 'allowed', 'meaning'], rows)}"
+    return f"{heading}\n\n{about}\n\n{grid(['key', 'meaning', 'default', 'allowed'], rows)}"
 
 
 def _is_section(field: Mapping[str, Any]) -> bool:

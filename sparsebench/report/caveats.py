@@ -97,7 +97,7 @@ def decisive(run: Run, sections: Sequence[Section]) -> list[str]:
 
 def _left_out(run: Run) -> Iterator[str]:
     for one in run.left_out:
-        yield f"The record of {escape(str(one))} is not believed and left out. Start the run again: it is made anew."
+        yield f"The record of {escape(str(one))} failed its checks and is left out. Start the run again to redo it."
 
 
 def trained_records(run: Run) -> dict[str, tuple[TrialResult, TrainResult]]:
@@ -168,7 +168,7 @@ def _dense_oddities(section: Section) -> Iterator[str]:
     if better:
         drop, best = min(better, key=lambda pair: pair[0].pp)
         yield (
-            f"{where}: {counted(len(better), 'network')} beat dense fp32 for sure, {escape(best.label)} by "
+            f"{where}: {counted(len(better), 'network')} beat dense fp32 significantly, {escape(best.label)} by "
             f"{decimal(-drop.pp)} points {limits(-drop.high_pp, -drop.low_pp)}. Was the dense network trained enough?"
         )
 
@@ -231,7 +231,7 @@ def _one_dense_network(section: Section) -> Iterator[str]:
         source = escape(shorten(next(iter(loaded.values())).source))
         yield (
             f"{subject(section)}: all {len(loaded)} seeds prune the same dense network, loaded from {source}, so "
-            "intervals leave out how another training of it would differ. Give a checkpoint for each seed to see that: "
+            "intervals do not cover another dense training. To cover it, give one checkpoint for each seed: "
             "model.weights = 'net-{seed}.pt'."
         )
 

@@ -19,23 +19,22 @@ def terms(sections: Sequence[Section]) -> list[str]:
     band = " or ".join(f"±{percent_text(one)} %" for one in bands) or "±1 %"
     return [
         "## Network",
-        "A network is named by its pruner and threshold, its scheme and its backend. The **threshold** is the share of "
-        "prunable weights that is zero at the end of training; dense is 0. The **scheme** is the numeric format, the "
-        "**backend** what runs it. The baseline is dense fp32 of the same seed and backend.",
+        "A network's name gives its pruner, threshold, scheme and backend. The **threshold** is the fraction of "
+        "prunable weights that are zero after training; dense is 0. The **scheme** is the numeric format, the "
+        "**backend** the runtime. The baseline is dense fp32 of the same seed and backend.",
         "## Loss",
         "Loss, or **drop**: top-1 of dense fp32 of the same seed and backend minus this one, in percentage points, "
         "pp. Positive is worse. It has two 95 % intervals. **These networks**: over other test samples like the "
         f"{read} read here, for the networks trained here. **Another training**: over other test samples and other "
-        "seeds, as you get them when you train again; one seed has none. Decide by the second where there is one.",
+        "seeds, as you get when you train again; one seed has none. Decide by the second if there is one.",
         "## Worst class",
-        "The share of its samples that is recognised, of the class that is recognised least. A network that never "
-        "predicts a rare class has 0 there, whatever its accuracy. A network that predicts one class only is never "
-        "named, nor picked.",
+        "The recall of the class with the lowest recall. A network that never predicts a rare class has 0 here, "
+        "whatever its accuracy. A network that predicts one class only is never named or picked.",
         "## Interaction",
         "Drop − (drop by pruning alone + drop by quantization alone), mean over seeds. Positive: together they cost "
-        "more than the sum. Its interval is over another training; with one seed, for these networks.",
+        "more than their sum. Its interval covers another training; with one seed, these networks only.",
         "## Size",
-        "**File**: the saved network. **Deflated**: the same file compressed, as a download is; zeros shrink only this "
+        "**File**: the saved network. **Deflated**: the same file compressed, as in a download; zeros shrink only this "
         "one. kB are 1000 bytes. **Compression ratio**: dense fp32 weights / (non-zero parameters × bits), without the "
         "cost of indices. Ratios are geometric means over seeds.",
         "## Compute",
@@ -48,20 +47,20 @@ def terms(sections: Sequence[Section]) -> list[str]:
         "mean over processes with a 95 % interval over them (Student's t). **Latency** is that of dense fp32 on eager "
         "/ the speedup over it, so the two always agree.",
         "## Verdicts",
-        "Read off the interval of a speedup, which holds for all networks of a session together (Bonferroni). FASTER, "
-        f"SLOWER: all of it lies beyond the band of differences that do not matter ({band}). EQUIVALENT: all of it "
-        "lies inside. INCONCLUSIVE: neither. TOO FEW ROUNDS: neither, and fewer than six processes were timed; raise "
-        "measure.seconds_cap.",
+        "Read off the interval of the speedup, which holds for all networks of a session together (Bonferroni). "
+        f"FASTER, SLOWER: the whole interval lies beyond the band of differences that do not matter ({band}). "
+        "EQUIVALENT: the whole interval lies inside. INCONCLUSIVE: neither. TOO FEW ROUNDS: neither, and fewer than "
+        "six processes were timed; raise measure.seconds_cap.",
         "## Timing states",
         "Each session times four copies of the baseline as controls, and fp32 networks with unstructured zeros, which "
         "run the same kernels. VALID: their intervals lie inside the band. NOISY: one reaches out of it; verdicts "
-        "hold, but small differences are not found. INVALID: one lies outside; nothing is said of any speedup.",
+        "hold, but small differences are missed. INVALID: one lies outside; ignore every speedup of that session.",
         "## Front",
         "The networks that no other beats in both accuracy and size, or in both accuracy and latency.",
         "## Named",
         "A network is named only if it can be exported, predicts more than one class, and stays within 1 point of "
-        "dense fp32, on average over seeds and in the seed that would ship (the one with the best validation "
-        "accuracy). Only a network found FASTER is named as the fastest. Of those that cannot be told apart, the one "
-        "that loses least is named, then the simplest. The choice is made on the test set, so expect them to lose "
-        "a little more elsewhere.",
+        "dense fp32. It is chosen on the validation split and judged once on the test set, in the seed that would "
+        "ship (the one with the best validation accuracy). PICKED: the whole 95 % interval of its loss is within the "
+        "limit. OPEN: it may lose more. Only a FASTER network is named as the fastest. Of equals, the one that loses "
+        "least is named, then the simplest.",
     ]

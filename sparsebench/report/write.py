@@ -22,17 +22,17 @@ _NEEDED = {"plotly": "plotly", "itables": "itables", "markdown-it-py": "markdown
 
 
 def write_report(run: Run, out: Path | str, benchmarks: Path | str | None = None, html: bool = False) -> Path:
-    """Write a report of ``run``: README.md, the pages behind it, data and figures, and where asked for index.html.
+    """Write the report of ``run``: README.md, the pages behind it, data and figures, and index.html if asked for.
 
     data.csv has one row a trial, latency.csv one a trial, batch size and number of threads, and data.json everything.
-    All numbers come from the records, so that the same records give the same bytes. A run without any finished trial
-    has a report as well, which says so. README.md is written last; figures of an earlier report that this one does
-    not have are removed, and so is its page where none is asked for.
+    All numbers come from the records, so the same records give the same bytes. A run without a finished trial gets a
+    report that says so. README.md is written last. Figures and the index.html of an earlier report are removed if this
+    one does not have them.
 
     Args:
         run: the records, as ``load_run`` or ``run_sweep`` return them.
-        out: the folder, made where it is missing.
-        benchmarks: a JSON of pytest-benchmark whose figures shall stand beside ours.
+        out: the folder; it is made if it is missing.
+        benchmarks: a JSON file of pytest-benchmark, to show its latencies beside ours.
         html: whether to write index.html too: one file with sortable tables and charts, which needs no network.
 
     Returns:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
+from sparsebench.errors import SparsebenchError
 from sparsebench.store.latencies import Latencies, latency_columns
 from sparsebench.store.layers import audited_layers, int8_share
 from sparsebench.store.results import CompressResult, EvaluateResult, LayerAudit, TrainResult
@@ -166,17 +167,32 @@ class Run:
     left_out: tuple[LeftOut, ...] = ()
 
     def frame(self) -> Any:
-        """Return the trials as a pandas data frame, one row each, as ``flat_row``; pandas must be installed."""
-        import pandas
+        """Return the trials as a pandas data frame with the columns of data.csv that one trial tells, one row a trial.
 
+        Raises:
+            SparsebenchError: where pandas, the extra ``sparsebench[pandas]``, is not installed.
+        """
         latencies = latencies_of(self.trials)
-        return pandas.DataFrame([flat_row(trial, latencies) for trial in self.trials])
+        return _pandas().DataFrame([flat_row(trial, latencies) for trial in self.trials])
 
     def latencies(self) -> Any:
-        """Return the latencies as a pandas data frame, one row each, as ``latency_rows``; pandas must be installed."""
-        import pandas
+        """Return the latencies as a pandas data frame with the columns of latency.csv, one row a latency.
 
-        return pandas.DataFrame(latency_rows(self))
+        Raises:
+            SparsebenchError: where pandas, the extra ``sparsebench[pandas]``, is not installed.
+        """
+        return _pandas().DataFrame(latency_rows(self))
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise SparsebenchError(
+            "A data frame needs pandas, which is not installed; run \"pip install 'sparsebench[pandas]'\". The report "
+            "has the same rows in data.csv and latency.csv."
+        ) from None
+    return pandas
 
 
 def flat_row(trial: TrialResult, latencies: Latencies | None = None) -> dict[str, Any]:

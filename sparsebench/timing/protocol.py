@@ -45,15 +45,15 @@ def compare(
     watch: Callable[[Step], None] | None = None,
     writes_to: str | None = None,
 ) -> Comparison:
-    """Compare latencies in pairs, so that they are right on a machine that does other things too.
+    """Compare latencies in pairs, which holds on a machine that does other things too.
 
-    Six fresh processes or more load all variants, each in a random order of its own, and time them in rounds: a block
-    of each variant and of four copies of the baseline, in random order. Within a process, a variant's speedup is the
-    median over rounds beside each copy, in the mean over copies. Intervals come from the spread of these speedups over
-    processes (Student's t) and hold for all variants together; verdicts are what one reads off them. The copies, each
-    beside the others, are the session's controls; see ``Comparison.validity``.
+    At least six fresh processes load all variants, each in its own random order, and time them in rounds: a block of
+    each variant and of four copies of the baseline, in random order. Within a process, a variant's speedup is the
+    median over rounds against each copy, averaged over the copies. Intervals come from the spread of these speedups
+    over processes (Student's t) and hold for all variants together; verdicts are read off them. The copies, each
+    against the others, are the session's controls; see ``Comparison.validity``.
 
-    Networks are timed on the CPU, or on one CUDA GPU: by its own events, and with a cold L2 cache.
+    Networks are timed on the CPU, or on one CUDA GPU with its own events and a cold L2 cache.
 
     Args:
         variants: functions without arguments, networks (in evaluation mode), or ``Built`` recipes, by name.
@@ -62,8 +62,8 @@ def compare(
         inputs: positional arguments of a network's forward pass; the same for all networks.
         batch: samples in one call; ``inputs`` are cut or repeated to it. None leaves them as they are.
         threads: threads of torch inside one operation. A worker stays on as many cores.
-        seconds_cap: how long it may last. Where six processes with two rounds each take longer, ``watch`` is told so
-            before they time, and it lasts that long.
+        seconds_cap: how long it may last. If six processes with two rounds each take longer, ``watch`` is told so
+            beforehand, and it takes that long.
         precision: half-width of the intervals at which it stops, as a fraction.
         band: differences up to this fraction do not matter: EQUIVALENT is inside it, FASTER and SLOWER are beyond it,
             and a copy of the baseline beyond it makes the session INVALID.
@@ -79,8 +79,8 @@ def compare(
         cuda_graphs: whether networks on a GPU are captured as CUDA graphs and replayed, so that the CPU's time for
             launching many small kernels does not count.
         footprint: whether workers also measure the memory that each variant takes; see ``Timing.peak_bytes``.
-        cache: "hot" where calls follow one another, so that a network finds its weights in the caches; "cold" where
-            other memory, as large as the largest cache, is touched before each call. A GPU's L2 cache is always cold.
+        cache: "hot": calls follow one another, so a network finds its weights in the caches; "cold": other memory, as
+            large as the largest cache, is touched before each call. A GPU's L2 cache is always cold.
         clock: returns nanoseconds that never run backwards; given, the calling process times.
         watch: told where the comparison stands, before each round.
         writes_to: the only folder in which worker processes can write, where the system sees to that (Linux, by

@@ -19,16 +19,16 @@ def session_text(state: Validity, controls: Limits, band: float, smallest: float
     """
     head = f"{state} ({of})" if of else str(state)
     if smallest is not None and smallest > UNKNOWN:
-        return f"{head}: fewer than two processes were timed, too few to say anything. Give it more time."
+        return f"{head}: fewer than two processes were timed, so nothing can be said. Give it more time."
     found = f"{head}: copies of the baseline differ by {reach_text(controls)}"
-    finds = "" if smallest is None else f" Differences above {percent_text(smallest)} % are found."
+    finds = "" if smallest is None else f" This session detects differences above {percent_text(smallest)} %."
     if state is Validity.VALID:
         return f"{found}, less than {100 * band:.3g} %.{finds}"
     if state is Validity.NOISY:
-        return f"{found}.{finds} A quieter machine or more time finds smaller ones."
+        return f"{found}.{finds} A quieter machine or more time detects smaller ones."
     return (
         f"{found}, though they are the same network. Ignore the verdicts of this session. "
-        "Time again with less other work on the machine, or with fewer threads."
+        "Time again on a quieter machine, or with fewer threads."
     )
 
 

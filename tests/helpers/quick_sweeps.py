@@ -7,7 +7,11 @@ from functools import wraps
 
 from sparsebench import config
 
-QUICK = ("seeds=0", "thresholds=0,0.8", "train.epochs=1", "qat.epochs=1", "measure.batch_sizes=[]")
+# Large batches: the data of the tutorial have 10,000 test samples.
+QUICK = (
+    *("seeds=0", "thresholds=0,0.8", "train.epochs=1", "train.batch_size=500", "qat.epochs=1"),
+    "measure.batch_sizes=[]",
+)
 
 _load_config = config.load_config
 

@@ -29,6 +29,9 @@ from sparsebench.timing import protocol
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = set(PYPROJECT["project"]["optional-dependencies"])
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+CPU_ONLY = ["torch", "torchvision", "--index-url", "https://download.pytorch.org/whl/cpu"]
+"""What PyTorch's own installation guide says for machines without a GPU."""
+
 BRIEF = {"workers": False, "block_ms": 1, "seconds_cap": 0.1}
 
 
@@ -139,6 +142,8 @@ class Reader:
 
     def pip(self, block, arguments):
         assert arguments[0] == "install", block.where
+        if arguments[1:] == CPU_ONLY:
+            return
         for wanted in arguments[1:]:
             named = re.fullmatch(r"(?:sparsebench|\.)(?:\[(.*)\])?", wanted)
             assert named or wanted == "-e", f"{block.where}: pip installs {wanted!r}"

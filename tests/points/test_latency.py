@@ -1,12 +1,14 @@
 """What a report says of latencies: one for each network, verdicts off intervals, and their state before all else."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 from handmade import ENVIRONMENT, INVALID, NOISY, Bench, session
 
 from reports import everything, page
+from sparsebench.errors import SparsebenchError
 from sparsebench.points.latency import PeakMemory
 from sparsebench.points.points import sections
 from sparsebench.report import write_report
@@ -149,6 +151,14 @@ def test_data_frames_have_the_rows_of_the_files():
     assert (len(frame), len(latencies)) == (8, 16)
     assert list(frame["latency_ms"]) == list(latencies["latency_ms"][::2])
     assert set(latencies["batch_size"]) == {1, 8}
+
+
+@pytest.mark.parametrize("asked", ["frame", "latencies"])
+def test_without_pandas_a_data_frame_names_the_extra_and_the_files_that_have_the_same(asked, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    run = Bench(seeds=(0,), thresholds=(0.0,), schemes=("fp32",)).build()
+    with pytest.raises(SparsebenchError, match=r"pip install 'sparsebench\[pandas\]'.* data\.csv and latency\.csv"):
+        getattr(run, asked)()
 
 
 def test_peak_memory_is_of_two_processes_at_least():

@@ -441,9 +441,8 @@ def loaded_from(*checkpoints):
 def test_seeds_that_prune_one_dense_network_are_told_from_those_that_prune_one_each():
     one = loaded_from(("net.pt", "ab12"), ("net.pt", "ab12"))
     assert findings(one, sections(one)) == [
-        "small_cnn on digits: all 2 seeds prune the same dense network, loaded from net.pt, so intervals leave out how "
-        "another training of it would differ. Give a checkpoint for each seed to see that: model.weights = "
-        "'net-{seed}.pt'."
+        "small_cnn on digits: all 2 seeds prune the same dense network, loaded from net.pt, so intervals do not cover "
+        "another dense training. To cover it, give one checkpoint for each seed: model.weights = 'net-{seed}.pt'."
     ]
     copied = loaded_from(("net-0.pt", "ab12"), ("net-1.pt", "ab12"))
     assert len(findings(copied, sections(copied))) == 1, "the content decides, not the name"

@@ -63,7 +63,7 @@ def test_a_session_that_is_not_precise_after_six_processes_takes_as_many_more_as
     text = str(result)
     assert "Stopped (cap): time or processes ran out before every interval reached less than 0.6 %" in text
     assert text.startswith("NOISY: copies of the baseline differ by −")
-    assert "A quieter machine or more time finds smaller ones." in text
+    assert "A quieter machine or more time detects smaller ones." in text
 
 
 def test_a_session_ends_after_eighteen_processes_however_much_time_is_left():
@@ -110,7 +110,8 @@ def test_the_table_says_first_whether_it_is_valid_and_aligns_its_columns():
     result = compared(Machine(7), {"fp32": 6, "int8 static": 3, "pruned": 7.5}, seed=3)
     lines = str(result).splitlines()
     assert lines[0] == (
-        "VALID: copies of the baseline differ by +0.0 to +0.0 %, less than 1 %. Differences above 1.0 % are found."
+        "VALID: copies of the baseline differ by +0.0 to +0.0 %, less than 1 %. "
+        "This session detects differences above 1.0 %."
     )
     assert lines[1] == (
         "Stopped (precise): every interval reaches less than 0.6 % to either side. "
@@ -136,7 +137,7 @@ def test_a_copy_that_is_slower_in_every_process_makes_the_session_invalid(monkey
     assert result.validity is Validity.INVALID
     assert str(result).startswith(
         "INVALID: copies of the baseline differ by −4.8 to +1.6 %, though they are the same network. "
-        "Ignore the verdicts of this session. Time again with less other work on the machine"
+        "Ignore the verdicts of this session. Time again on a quieter machine"
     )
 
 

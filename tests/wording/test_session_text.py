@@ -12,20 +12,20 @@ from sparsebench.wording.sessions import reach_text, session_text
         (
             Validity.VALID,
             (0.997, 1.004),
-            "VALID: copies of the baseline differ by −0.3 to +0.4 %, less than 1 %. Differences above 1.5 % are found.",
+            "VALID: copies of the baseline differ by −0.3 to +0.4 %, less than 1 %. "
+            "This session detects differences above 1.5 %.",
         ),
         (
             Validity.NOISY,
             (0.98, 1.02),
-            "NOISY: copies of the baseline differ by −2.0 to +2.0 %. Differences above 1.5 % are "
-            "found. A quieter machine or more time finds smaller ones.",
+            "NOISY: copies of the baseline differ by −2.0 to +2.0 %. "
+            "This session detects differences above 1.5 %. A quieter machine or more time detects smaller ones.",
         ),
         (
             Validity.INVALID,
             (1.02, 1.05),
             "INVALID: copies of the baseline differ by +2.0 to +5.0 %, though they are the same network. "
-            "Ignore the verdicts of this session. Time again with less other work on the machine, or with fewer "
-            "threads.",
+            "Ignore the verdicts of this session. Time again on a quieter machine, or with fewer threads.",
         ),
     ],
     ids=str,
@@ -46,7 +46,7 @@ def test_a_resolution_that_is_not_known_is_left_out():
 
 def test_intervals_of_a_single_process_say_nothing():
     assert session_text(Validity.NOISY, Limits(2e-9, 4e8), 0.01, 4.9e8) == (
-        "NOISY: fewer than two processes were timed, too few to say anything. Give it more time."
+        "NOISY: fewer than two processes were timed, so nothing can be said. Give it more time."
     )
     assert reach_text(Limits(2e-9, 4e8)) == "any amount"
 
