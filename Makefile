@@ -3,18 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench perf docs test test-all fuzz quick whole lint style types format clean
+.PHONY: bench reports perf docs test test-all fuzz quick whole lint style types format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make bench     run the default sweep, write reports/default/, time every trial with pytest-benchmark"
+	@echo "make bench     run the default sweep, write its report to build/reports/, time every trial with pytest-benchmark"
+	@echo "make reports   run the default sweep, renew its committed report in reports/ and the tables made from it"
 	@echo "make perf      measure our own speed against peers, write reports/performance/"
 	@echo "make docs      make the tables of the documentation anew and build it as a site, in site/"
 	@echo "make test      lint, types and tests"
 	@echo "make test-all  the same with the slow tests, which CI leaves out"
 	@echo "make fuzz      change configs, records and other inputs at random for as long as TIMES says: make fuzz TIMES=100"
 	@echo "make format    format the code"
-	@echo "make clean     remove the environment, caches and run directories"
+	@echo "make clean     remove the environment, caches, runs and their reports"
 
 # The stamp is made last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml
@@ -23,10 +24,15 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+# What git knows stays as it is: build/ and runs/ are ignored.
 bench: $(VENV)/.installed
-	$(BIN)/sparsebench run
+	$(BIN)/sparsebench run --report-dir build/reports
 	$(BIN)/python -m pytest benchmarks/test_latency.py --benchmark-only --sparsebench-run runs/default \
 		--benchmark-columns=median,iqr,rounds
+
+reports: $(VENV)/.installed
+	$(BIN)/sparsebench run
+	$(BIN)/python -m tools.tables
 
 perf: $(VENV)/.installed
 	set -e; for script in benchmarks/perf_*.py; do $(BIN)/python $$script --out reports/performance; done
@@ -68,4 +74,4 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs site .cache .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) runs build site .cache .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -67,7 +67,7 @@ assert "torch" not in sys.modules
     "report": """
 from sparsebench.cli.app import app
 begin()
-app(["report", str(folder / "scaled"), "--out", str(folder / "report")], standalone_mode=False)
+app(["report", str(folder / "scaled"), "--output", str(folder / "report")], standalone_mode=False)
 found["report_s"] = seconds()
 """,
 }

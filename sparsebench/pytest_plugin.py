@@ -32,7 +32,10 @@ _TRIAL = "_sparsebench_trial"
 _NOT_MACHINE = {"commit", "threads", "gpu"}
 """Parts of an environment that pytest-benchmark notes elsewhere, or that depend on whether torch is loaded yet."""
 
-Choice = TypeVar("Choice", float, str)
+_PARAMETERS = ("model", "data", "pruner", "threshold", "scheme", "backend", "seed")
+"""What of a trial benchmarks can be grouped by."""
+
+Choice = TypeVar("Choice", float, int, str)
 
 
 class Hooks:
@@ -63,6 +66,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "chosen from --sparsebench-run.")  # fmt: skip
     add("--quant-schemes", metavar="S,…", type=partial(_list, convert=str), help="Schemes, e.g. fp32,static.")
     add("--backends", metavar="B,…", type=partial(_list, convert=str), help="Backends, e.g. eager.")
+    add("--sparsebench-seeds", metavar="S,…", type=_seeds, help="Seeds, e.g. 0,1: of the sweep, or chosen from "
+        "--sparsebench-run.")  # fmt: skip
     add("--sparsebench-runs-dir", metavar="DIR", type=Path, help="Where the sweep's run directory lies, to be gone on "
         "with; pytest's cache by default.")  # fmt: skip
     add("--sparsebench-batch", metavar="N", type=_positive, help="Samples in one call; the config's first by default.")
@@ -87,6 +92,7 @@ def _suite(config: pytest.Config) -> "TrialSuite":
             "thresholds": config.getoption("prune_thresholds"),
             "schemes": config.getoption("quant_schemes"),
             "backends": config.getoption("backends"),
+            "seeds": config.getoption("sparsebench_seeds"),
         }
         config.stash[_SUITE] = TrialSuite(
             run_dir, source, wanted, partial(_runs_dir, config), partial(_announce, config)
@@ -218,6 +224,8 @@ def compressed_network(request: pytest.FixtureRequest, _sparsebench_trial: "Tria
             batch = f"batch {found.batch_size} · threads {found.threads}"
             benchmark.group = benchmark.group or " · ".join((trial.backend, trial.model, trial.data, batch))
             benchmark.extra_info.update(found.facts())
+            # What --benchmark-group-by=param:threshold asks for, and columns of --benchmark-csv.
+            benchmark.params = {**{name: getattr(trial, name) for name in _PARAMETERS}, **(benchmark.params or {})}
             found.warm_up()
         yield found
 
@@ -237,6 +245,12 @@ def _thresholds(text: str) -> tuple[float, ...]:
     if not all(0 <= threshold < 1 for threshold in found):
         raise argparse.ArgumentTypeError(f"{text!r}: a threshold is a fraction from 0 up to, not including, 1")
     return found
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    if not all(part.strip().isdecimal() for part in text.split(",") if part.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 0,1,2")
+    return _list(text, int)
 
 
 def _positive(text: str) -> int:

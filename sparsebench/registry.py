@@ -1,9 +1,7 @@
 """The names a config may use, and the one line each of them needs.
 
-A registry maps a name to ``"module:attribute"`` and imports it only when it is asked for, so that listing names and
-checking a config cost no import of torch. Installed packages add names through entry points; models, datasets and
-trainers are also accepted as ``package.module:callable``. A provider makes many names known at once: what follows its
-prefix, as in ``timm:resnet18``, is for it to find.
+A registry maps a name to ``"module:attribute"``, which is imported only when it is asked for. Installed packages add
+names through entry points. A provider knows many names: it is given what follows its prefix, as in ``timm:resnet18``.
 """
 
 import difflib
@@ -71,8 +69,7 @@ def is_reference(name: str) -> bool:
 def import_reference(reference: str) -> Any:
     """Import and return what ``package.module:attribute`` points to; the attribute may be dotted.
 
-    The current directory is searched last, after installed packages, so that ``trainer = "mine:MyTrainer"`` finds
-    ``mine.py`` beside the config from which the command is run.
+    The current directory is searched last, so that ``trainer = "mine:MyTrainer"`` finds ``mine.py`` in it.
 
     Raises:
         SparsebenchError: where the form is wrong, the module or the attribute cannot be imported, or the module raises.
@@ -265,7 +262,7 @@ MODELS = Registry(
     "sparsebench.models",
     _functions("models.resnet_cifar", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
     | _functions("models.mlperf_tiny", "resnet8", "ds_cnn", "mobilenet_v1_025")
-    | {name: Entry(f"models.{name}:{name}") for name in ("small_cnn", "gru_classifier", "lstm_classifier")},
+    | {name: Entry(f"models.{name}:{name}") for name in ("small_cnn", "mlp", "gru_classifier", "lstm_classifier")},
     references=True,
     builtin_providers={
         "torchvision": "sparsebench.models.libraries:TorchvisionNetwork",
@@ -281,7 +278,10 @@ DATASETS = Registry(
         "data.torchvision_sets", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "imagenet"
     ),
     references=True,
-    builtin_providers={"imagefolder": "sparsebench.data.imagefolder:ImageFolder"},
+    builtin_providers={
+        "imagefolder": "sparsebench.data.imagefolder:ImageFolder",
+        "npz": "sparsebench.data.arrays:Arrays",
+    },
     placeholder="PATH",
 )
 

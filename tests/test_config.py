@@ -37,6 +37,14 @@ def test_a_value_may_be_set_as_toml_or_as_bare_text():
     assert config.model[0].name == "gru_classifier"
 
 
+def test_a_bare_number_of_seeds_is_refused_for_it_reads_as_so_many_seeds():
+    assert only("seeds=3") == ("--set seeds=3: seeds = 3: it may mean 3 seeds or seed 3; write [0, 1, 2], or [3].")
+    assert "write [0], or [1]" in only("seeds=1")
+    assert "write [0, …, 41], or [42]" in only("seeds=42")
+    assert load_config(None, ["seeds=0"]).seeds == (0,), "which can mean one thing only"
+    assert load_config(None, ["seeds=[3]"]).seeds == (3,)
+
+
 def test_thresholds_are_swept_in_increasing_order():
     assert load_config(None, ["thresholds=0.9,0,0.5"]).thresholds == (0, 0.5, 0.9)
 

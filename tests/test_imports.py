@@ -55,7 +55,20 @@ ALLOWED = {
     "report": COMMON | {"decide", "points"},
     "export": COMMON | {"backends", "models", "points", "processes", "runner", "tensors", "timing", "training"},
     "tracking": COMMON | {"points", "report"},
-    "cli": COMMON | {"backends", "config", "decide", "export", "points", "report", "runner", "tracking", "training"},
+    "cli": COMMON
+    | {
+        "backends",
+        "config",
+        "data",
+        "decide",
+        "export",
+        "models",
+        "points",
+        "report",
+        "runner",
+        "tracking",
+        "training",
+    },
     "__main__": {"cli"},
 }
 
@@ -136,6 +149,11 @@ def test_the_hall_has_few_doors_and_no_room_bears_a_public_name():
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_TOP
     rooms = {room_of(module) for module in IMPORTS}
     assert not rooms & {*sparsebench.__all__, "sweep", "run_search"}
+
+
+def test_the_package_shows_its_public_names_and_no_helpers():
+    shown = {name for name in dir(sparsebench) if not name.startswith("__")}
+    assert shown == set(sparsebench.__all__)
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -9,12 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from handmade import stage_record
 from patience import LONG
+from plans import FACTS
 from plugin import PLUGIN
 from sweeps import TIMED, stage_files, tiny
 
-from sparsebench import load_run, run_sweep
+from sparsebench import load_config, load_run, run_sweep
+from sparsebench.runner.planner import make_plan
+from sparsebench.runner.trial_suite import _Announcer
 from sparsebench.store.records import Failure, flat_row
+from sparsebench.store.results import EpochRecord
 from sparsebench.store.run_directory import Store
 from sparsebench.store.written import stage_key
 
@@ -144,7 +149,7 @@ def test_options_choose_trials_of_a_run(pytester, suite, finished):
     chosen = ("--prune-thresholds", "0,0.8", "--quant-schemes", "post", "--backends=eager")
     result = suite("-v", "--sparsebench-run", finished, *chosen)
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*test_latency[[]small_cnn-digits-magnitude-0.8-static-eager-seed0[]]*PASSED*"])
+    result.stdout.fnmatch_lines(["*test_latency[[]magnitude-0.8-static-eager[]]*PASSED*"])
 
 
 def test_options_that_choose_nothing_of_a_run_say_what_it_has(pytester, suite, finished):
@@ -152,7 +157,10 @@ def test_options_that_choose_nothing_of_a_run_say_what_it_has(pytester, suite, f
     result = suite("--sparsebench-run", finished, "--prune-thresholds=0.7")
     assert result.ret != 0
     result.stdout.fnmatch_lines(
-        ["*has no trial with thresholds=0.7. It has threshold 0.0, 0.8; scheme fp32, static; backend eager."]
+        [
+            "*has no trial with thresholds=[[]0.7[]]. It has threshold 0.0, 0.8; scheme fp32, static; backend eager; "
+            "seed 0."
+        ]
     )
 
 
@@ -214,7 +222,7 @@ def test_the_sweep_can_be_named_in_the_ini_file_and_its_faults_are_told(pytester
     own_suite(pytester)
     pytester.makeini("[pytest]\nsparsebench_config = own.toml")
     result = suite("--collect-only", "-q")
-    result.stdout.fnmatch_lines(["*test_latency[[]own_network:build-digits-dense-fp32-eager-seed0[]]"])
+    result.stdout.fnmatch_lines(["*test_latency[[]dense-fp32-eager[]]"])
     wrong = suite("--quant-schemes=statc")
     assert wrong.ret != 0
     wrong.stdout.fnmatch_lines(["*--set schemes=statc: schemes = 'statc'*Did you mean 'static'*"])
@@ -223,7 +231,7 @@ def test_the_sweep_can_be_named_in_the_ini_file_and_its_faults_are_told(pytester
 def test_options_alone_sweep_the_default_network_with_one_seed(pytester, suite):
     pytester.makepyfile(LATENCY)
     result = suite("--collect-only", "-q", "--prune-thresholds=0,0.9", "--quant-schemes=fp32,static")
-    result.stdout.fnmatch_lines(["*small_cnn-digits-magnitude-0.9-static-eager-seed0*", "4 tests collected*"])
+    result.stdout.fnmatch_lines(["*[[]magnitude-0.9-static-eager[]]*", "4 tests collected*"])
 
 
 def test_without_a_sweep_the_test_is_skipped_and_says_how_to_name_one(pytester, suite):
@@ -247,6 +255,47 @@ def test_saved_benchmarks_are_compared_and_a_regression_fails(pytester, suite, f
     failed = suite(*chosen, "--benchmark-compare", "--benchmark-compare-fail=median:1000000%")
     assert failed.ret != 0
     assert "Performance has regressed" in failed.stdout.str() + failed.stderr.str()
+
+
+def test_benchmarks_can_be_grouped_by_threshold_and_scheme(pytester, suite, finished):
+    pytester.makepyfile(LATENCY)
+    grouped = suite("--sparsebench-run", finished, "--benchmark-group-by=param:threshold,param:scheme")
+    grouped.assert_outcomes(passed=4)
+    grouped.stdout.fnmatch_lines(["*benchmark 'threshold=0.8 scheme=static': 1 tests*"])
+
+
+def test_seeds_can_be_chosen_and_tests_are_called_as_in_the_whole_sweep(pytester, suite, finished):
+    pytester.makepyfile(LATENCY)
+    (pytester.path / "own.toml").write_text(OWN_CONFIG.replace("seeds = [0]", "seeds = [0, 3]"))
+    pytester.makepyfile(own_network=OWN_NETWORK)
+    result = suite("--collect-only", "-q", "--sparsebench-config=own.toml", "--sparsebench-seeds=3")
+    names = [line for line in result.outlines if "::" in line]
+    assert names
+    assert all(name.endswith("-fp32-eager-seed3]") for name in names)
+    nothing = suite("--sparsebench-run", finished, "--sparsebench-seeds=1,2")
+    nothing.stdout.fnmatch_lines(["*has no trial with seeds=[[]1,2[]]. It has *; seed 0."])
+
+
+def test_a_long_sweep_is_told_of_now_and_then(tmp_path):
+    now, told = [0.0], []
+    announcer = _Announcer(tmp_path, told.append, lambda: now[0])
+    config = load_config(None, ["seeds=0", "thresholds=0,0.5", "schemes=fp32", "measure.batch_sizes=32"])
+    stages = make_plan(config, FACTS).stages
+    announcer.planned(make_plan(config, FACTS), dict.fromkeys((stage.key for stage in stages), "pending"))
+    train, timed = stages[0], [stage for stage in stages if stage.kind == "measure"]
+    announcer.started(train)
+    now[0] = 11.0
+    announcer.started(train)
+    announcer.epoch(train, EpochRecord(epoch=2, train_loss=1, val_loss=1, val_accuracy=None, threshold=None), 12)
+    announcer.together(timed)
+    for stage in stages:
+        announcer.finished(stage, stage_record(stage="evaluate", status="done"))
+    assert [line.strip() for line in told] == [
+        f"sparsebench: running {len(stages)} of {len(stages)} stages in {tmp_path}",
+        f"sparsebench: 0 of {len(stages)} stages done, training small_cnn · digits · dense, from scratch · seed 0",
+        f"sparsebench: timing {len(timed)} networks together at batch 32, about 45 s",
+        f"sparsebench: all {len(stages)} stages have ended",
+    ]
 
 
 def test_a_group_chosen_by_the_test_stays(pytester, suite, finished):
@@ -313,6 +362,7 @@ def test_the_help_has_a_group_of_its_own_and_wrong_values_are_explained(pytester
     for option, text in (
         ("--prune-thresholds=a", "*'a' is no list of numbers such as 0,0.5,0.9*"),
         ("--prune-thresholds=1", "*a threshold is a fraction from 0 up to, not including, 1*"),
+        ("--sparsebench-seeds=a", "*'a' is no list of whole numbers such as 0,1,2*"),
         ("--quant-schemes=,", "*name at least one value, several with commas*"),
         ("--sparsebench-batch=0", "*'0' is no whole number of at least 1*"),
         ("--sparsebench-device=tpu", "*'tpu' is no device; write cpu, cuda or cuda:0*"),

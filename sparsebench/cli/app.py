@@ -14,19 +14,36 @@ from typing import Annotated, Literal
 
 import typer
 
-from sparsebench.cli.conventions import RUNS_DIR, TRIALS_FAILED, USAGE, RunArgument, RunsDir, directory_of
-from sparsebench.cli.finished import compare, export, pick, time_command, track
+from sparsebench.cli.conventions import (
+    REPORTS_DIR,
+    RUNS_DIR,
+    USAGE,
+    AsJson,
+    RunArgument,
+    RunsDir,
+    directory_of,
+    width_to_fill,
+)
+from sparsebench.cli.exported import export, time_command
+from sparsebench.cli.finished import compare, pick, track
+from sparsebench.cli.sweeps import run, sensitivity
 from sparsebench.cli.terminal import harmless_output
 from sparsebench.errors import SparsebenchError, printable
 from sparsebench.user_code import SHOWS_TRACEBACKS
 
+NAME = "sparsebench"
+COMPLETES = f"_{NAME.upper()}_COMPLETE"
+"""The environment variable by which a shell asks what may come next."""
+
 TRACEBACK = "--traceback"
 
 app = typer.Typer(
-    name="sparsebench",
+    name=NAME,
     help="Benchmark pruning × quantization of a PyTorch network: accuracy, sparsity, size and latency in one report.",
+    epilog="Begin with 'sparsebench init' in the folder of your network and data, or with 'sparsebench run', which "
+    "sweeps a small network on digits in three minutes.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # The command completion prints the script; no file of the user's is edited.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,11 +55,15 @@ def main() -> None:
     if TRACEBACK in arguments:  # Before the command or after it.
         arguments.remove(TRACEBACK)
         os.environ[SHOWS_TRACEBACKS] = "1"  # For worker processes too.
+    if COMPLETES in os.environ:
+        from typer.completion import get_completion_inspect_parameters
+
+        get_completion_inspect_parameters()  # It makes the shells known.
     # The last collection of garbage would go through all that torch brought, for seconds.
     atexit.register(gc.freeze)
     try:
         with harmless_output():
-            app(arguments)
+            app(arguments, prog_name=NAME)
     except SparsebenchError as error:
         if os.environ.get(SHOWS_TRACEBACKS):
             typer.echo(printable("".join(traceback.format_exception(error))), err=True)
@@ -50,97 +71,40 @@ def main() -> None:
         sys.exit(USAGE)
 
 
-Config = Annotated[Path | None, typer.Argument(help="TOML config; the embedded default sweep if none.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=20.")
-]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, help="Stages run at once, each with its share of the cores; 1.")
-]
-Where = Annotated[
-    Literal["local", "ray"], typer.Option("--executor", help="Where stages run: on this machine, or on Ray.")
-]
-ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where reports are written.")]
-
-
-@app.command(short_help="Run a sweep, or go on with one that was stopped.")
-def run(
-    config: Config = None,
-    overrides: Overrides = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and its state, and check one batch; run nothing.")
-    ] = False,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not train and evaluate one batch before any work.")
-    ] = False,
-    jobs: Jobs = None,
-    executor: Where = "local",
-    shard: Annotated[
-        str | None, typer.Option("--shard", metavar="I/N", help="Do one of N parts of the sweep: no timing, no report.")
-    ] = None,
-    retry_failed: RetryFailed = False,
-    runs_dir: RunsDir = RUNS_DIR,
-    report_dir: ReportDir = Path("reports"),
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write records only.")] = False,
+@app.command(short_help="Write a config for the network and the data in this folder.")
+def init(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The config to write; nothing is overwritten.")
+    ] = Path("sparsebench.toml"),
 ) -> None:
-    """Run a sweep, or go on with one that was stopped, and write its report.
+    """Look at what lies in this folder and write a commented config for it, to be changed as you like.
 
-    Several processes may run the same sweep in the same directory at once; they share the work.
+    It knows images in a folder for each class, arrays in a .npz file, functions and classes in Python files that make a
+    network, a data set or a trainer, and checkpoints. No code of yours is run for that. It says what it found, what it
+    took for granted and what to type next.
     """
-    from sparsebench.cli.foreground import command_line, watching
-    from sparsebench.cli.listing import plan_text
-    from sparsebench.config import load_config
-    from sparsebench.runner.executors import build_executor
-    from sparsebench.runner.sequencer import check_sweep, plan_sweep, run_sweep
-    from sparsebench.runner.sharing.shards import parse_shard, part_of, what_is_left
-    from sparsebench.store.run_directory import load_run
+    from sparsebench.cli.init.starter import write_starter
 
-    settings = load_config(config, overrides or ())
-    root = runs_dir / settings.name
-    part = parse_shard(shard) if shard is not None else None
-    if dry_run:
-        plan = plan_sweep(settings)
-        typer.echo(plan_text(part_of(plan, part) if part else plan, root))
-        if not no_check:
-            check_sweep(settings, root)
-        return
-    place = build_executor(executor, settings, jobs)
-    with watching(root) as watcher:
-        result = run_sweep(
-            settings,
-            runs_dir=runs_dir,
-            retry_failed=retry_failed,
-            watcher=watcher,
-            executor=place,
-            shard=part,
-            command=command_line(),
-            check=not no_check,
-        )
-    done = sum(trial.status == "done" for trial in result.trials)
-    whose = f"trials of shard {part}" if part else "trials"
-    typer.echo(f"{done} of {len(result.trials)} {whose} done in {root}.")
-    if part:
-        typer.echo(f"{what_is_left(load_run(root))}: {command_line(without='--shard')}")
-    else:
-        from sparsebench.cli.endings import end_with_answer
+    typer.echo(write_starter(Path(), output))
 
-        end_with_answer(result, root, None if no_report else report_dir / settings.name)
-    if failed := [trial for trial in result.trials if trial.status == "failed"]:
-        from sparsebench.cli.endings import failed_text
 
-        again = command_line() if retry_failed else f"{command_line()} --retry-failed"
-        typer.echo(f"sparsebench: {failed_text(failed, whose)} Fix the cause, then: {again}", err=True)
-        raise typer.Exit(TRIALS_FAILED)
+app.command(short_help="Run a sweep, or go on with one that was stopped.")(run)
 
 
 @app.command(short_help="Write the report of a run from its records.")
 def report(
     run: RunArgument,
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write; reports/<name> by default.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Where to write it; reports/<name of the run> by default."),
+    ] = None,
     benchmarks: Annotated[
         Path | None,
-        typer.Option("--pytest-benchmark", metavar="JSON", help="Put the figures of pytest-benchmark beside ours."),
+        typer.Option(
+            "--pytest-benchmark",
+            metavar="JSON",
+            help="A file of pytest --benchmark-json: its latencies stand beside ours.",
+        ),
     ] = None,
     html: Annotated[
         bool, typer.Option("--html", help="Also write index.html: sortable tables and charts in one file.")
@@ -155,54 +119,25 @@ def report(
     # Where it is written is said by who calls, never by a record.
     root = directory_of(run, runs_dir)
     found = load_run(root)
-    written = write_report(found, out or Path("reports") / root.resolve().name, benchmarks, html)
+    written = write_report(found, output or REPORTS_DIR / root.resolve().name, benchmarks, html)
     typer.echo(answer_text(found, root))
     typer.echo(f"\nReport: {written}")
     if html:
         typer.echo(f"Page: {written.with_name('index.html')}")
 
 
-@app.command(short_help="Prune one layer at a time and report what it costs.")
-def sensitivity(
-    config: Config = None,
-    overrides: Overrides = None,
-    jobs: Jobs = None,
-    executor: Where = "local",
-    retry_failed: RetryFailed = False,
-    runs_dir: RunsDir = RUNS_DIR,
-    report_dir: ReportDir = Path("reports"),
-) -> None:
-    """Prune each layer of the sweep's dense networks alone, without training, and report validation accuracy."""
-    from sparsebench.cli.endings import sensitivity_text
-    from sparsebench.cli.foreground import command_line, watching
-    from sparsebench.config import load_config
-    from sparsebench.report import write_sensitivity
-    from sparsebench.runner.executors import build_executor
-    from sparsebench.runner.sequencer import run_sensitivity
-
-    settings = load_config(config, overrides or ())
-    place = build_executor(executor, settings, jobs)
-    with watching(runs_dir / settings.name) as watcher:
-        records = run_sensitivity(
-            settings, runs_dir=runs_dir, retry_failed=retry_failed, watcher=watcher, executor=place
-        )
-    written = write_sensitivity(settings.name, records, report_dir / settings.name)
-    typer.echo(f"{sensitivity_text(settings.name, records)}\n\nReport: {written}")
-    failed = sum(record.status == "failed" for record in records)
-    wanted = len(settings.seeds) * len(settings.model) * len(settings.data)
-    if missing := wanted - len(records) + failed:
-        again = command_line() if retry_failed else f"{command_line()} --retry-failed"
-        typer.echo(f"sparsebench: {missing} of {wanted} networks failed. Fix the cause, then: {again}", err=True)
-        raise typer.Exit(TRIALS_FAILED)
-
-
-app.command(short_help="Write a trial as a file for its runtime, verified, with a model card.")(export)
+app.command(short_help="Name the trial to ship, given limits and an objective.")(pick)
+app.command(short_help="Write a trial as a file for its runtime, verified.")(export)
 app.command("time", short_help="Compare the latencies of exported networks in pairs.")(time_command)
+app.command(short_help="Compare two runs trial by trial, and gate on what changed.")(compare)
+app.command(short_help="Prune one layer at a time and report what it costs.")(sensitivity)
 
 
 @app.command("check-trainer", short_help="Check a trainer class of your own.")
 def check_trainer_command(
-    reference: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The trainer class to check.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="MODULE:CLASS", help="The class to check: my_project.training:MyTrainer.")
+    ],
 ) -> None:
     """Check the signatures of a trainer class of your own, and build one on eight samples."""
     from sparsebench.cli.foreground import prints_to_stderr
@@ -220,20 +155,37 @@ def check_trainer_command(
 @app.command("list", short_help="List what a config may name.")
 def list_command(
     kind: Annotated[
-        Literal["models", "datasets", "pruners", "schemes", "backends"], typer.Argument(help="What to list.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        Literal["models", "data", "pruners", "schemes", "backends"] | None,
+        typer.Argument(metavar="KIND", help="What to list; without it, what can be listed."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List what a config may name, and what this machine offers of it."""
-    from sparsebench.cli.listing import as_table, rows_of
+    from sparsebench.cli.listing import as_table, kinds_to_list, rows_of
 
-    rows = rows_of(kind)
-    typer.echo(json.dumps(rows, indent=1, ensure_ascii=False) if as_json else as_table(rows))
+    rows = rows_of(kind) if kind else kinds_to_list()
+    typer.echo(json.dumps(rows, indent=1, ensure_ascii=False) if as_json else as_table(rows, width_to_fill()))
 
 
-app.command(short_help="Name the trial to ship, given limits and an objective.")(pick)
-app.command(short_help="Compare two runs trial by trial, and gate on what changed.")(compare)
 app.command(short_help="Write a run's records to an experiment tracker.")(track)
+
+
+@app.command(short_help="Print the script by which a shell completes commands.")
+def completion(
+    context: typer.Context,
+    shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="Which shell it is for.")],
+) -> None:
+    """Print the script by which a shell completes commands, options and names of runs.
+
+    bash: put  eval "$(sparsebench completion bash)"  into ~/.bashrc.
+
+    zsh: put  eval "$(sparsebench completion zsh)"  into ~/.zshrc, below compinit.
+
+    fish: put  sparsebench completion fish | source  into ~/.config/fish/config.fish.
+    """
+    from typer.completion import show_callback
+
+    show_callback(context, context.command.params[0], shell)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands for what a run has left: ``pick`` a trial, ``export`` it, ``time`` such files, ``compare``, ``track``.
+"""The commands for what a run has left: ``pick`` a trial, ``compare`` two runs, ``track``.
 
 Thin over the library, and light: nothing heavy is imported before a command needs it.
 """
@@ -11,13 +11,16 @@ import typer
 from sparsebench.cli.conventions import (
     DONE,
     GATE_FAILED,
-    MOST,
     NO_VERDICT,
     RUNS_DIR,
     TRIALS_FAILED,
+    AsJson,
     RunArgument,
     RunsDir,
     directory_of,
+    runs_that_begin,
+    terminal_width,
+    whole_from,
 )
 from sparsebench.errors import SparsebenchError
 
@@ -25,13 +28,15 @@ from sparsebench.errors import SparsebenchError
 def pick(
     run: RunArgument,
     max_drop: Annotated[
-        str | None, typer.Option("--max-drop", metavar="1pp", help="Most top-1 that may be lost; 1pp by default.")
+        str | None,
+        typer.Option("--max-drop", metavar="1pp", help="Most top-1 accuracy that may be lost; 1pp by default."),
     ] = None,
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="100kB", help="Largest saved file. kB = 1000 bytes, KiB = 1024.")
     ] = None,
     max_deflated_size: Annotated[
-        str | None, typer.Option("--max-deflated-size", metavar="50kB", help="Largest saved file after DEFLATE.")
+        str | None,
+        typer.Option("--max-deflated-size", metavar="50kB", help="Largest saved file as a zip (DEFLATE) holds it."),
     ] = None,
     max_ram: Annotated[
         str | None,
@@ -48,19 +53,35 @@ def pick(
         typer.Option(
             "--minimize",
             metavar="CRITERION",
-            help="latency, size, deflated_size (the default), macs or memory.",
+            help="What to have least of: latency, size, deflated_size (the default), macs or memory.",
         ),
     ] = None,
-    maximize: Annotated[str | None, typer.Option("--maximize", metavar="accuracy", help="Instead: accuracy.")] = None,
+    maximize: Annotated[
+        str | None, typer.Option("--maximize", metavar="accuracy", help="Or what to have most of: accuracy.")
+    ] = None,
     then: Annotated[
         list[str] | None,
-        typer.Option("--then", metavar="CRITERION", help="What decides among those that cannot be told apart so far."),
+        typer.Option(
+            "--then", metavar="CRITERION", help="What decides among those that cannot be told apart; again for more."
+        ),
     ] = None,
-    backend: Annotated[str | None, typer.Option("--backend", help="Only trials of this backend.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Where the run has several networks.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Where the run has several data sets.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in one call, for latency.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads, for latency.")] = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", metavar="NAME", help="Only trials of this backend.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The network, where the run has several.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="The data, where the run has several sets.")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", metavar="N", parser=whole_from(1), help="The latency at so many samples in one call."),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", metavar="N", parser=whole_from(1), help="The latency on so many threads."),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Limits must hold at the far end of the 95 % interval, or for every seed."),
@@ -70,24 +91,28 @@ def pick(
         typer.Option("--accept-open", help="Name the best guess where the test set is too small to be sure."),
     ] = False,
     any_format: Annotated[bool, typer.Option("--any", help="Also name what cannot be exported.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Name the trial to ship, why, its runner-up, and the command that exports it.
 
     Networks are chosen on the validation split. The chosen one is PICKED if its 95 % interval on the test set keeps the
     limit on the drop, and OPEN if it may break it; then the number of test samples is given that would settle it. Of
-    networks that are equally good, the one that loses least is named. Exit codes: 0, a trial is named; 1, nothing meets
-    the limits, or the best guess is OPEN; 2, usage; 4, latency was asked for and was not measured, is INVALID, or may
-    be no better than that of dense fp32.
+    networks that are equally good, the one that loses least is named.
+
+    Exit codes: 0, a trial is named; 1, nothing meets the limits, or the best guess is OPEN; 2, usage; 4, latency was
+    asked for and was not measured, is INVALID, or may be no better than that of dense fp32.
+
+    Example: sparsebench pick mine --max-drop 0.5pp --minimize latency
     """
     from sparsebench.decide.pick import decide
-    from sparsebench.decide.pick_text import decision_json, decision_text
+    from sparsebench.decide.pick_text import WIDTH, decision_json, decision_text
     from sparsebench.decide.question import ask
     from sparsebench.points.points import sections
     from sparsebench.store.run_directory import load_run
 
-    found = load_run(directory_of(run, runs_dir))
+    root = directory_of(run, runs_dir)
+    found = load_run(root)
     asked = ask(
         sections(found),
         limits={
@@ -114,31 +139,42 @@ def pick(
     if decision.trial:
         from sparsebench.export import export_command
 
-        elsewhere = ("--runs-dir", str(runs_dir)) if not run.is_dir() and runs_dir != RUNS_DIR else ()
+        elsewhere = ("--runs-dir", str(runs_dir)) if root != run and runs_dir != RUNS_DIR else ()
         try:
             command, exportable = export_command((str(run), *elsewhere), decision.trial, found.trials), True
         except SparsebenchError as error:
             command = str(error)
-    typer.echo(decision_json(decision, command, exportable) if as_json else decision_text(decision, command))
+    width = min(WIDTH, terminal_width(WIDTH))
+    typer.echo(decision_json(decision, command, exportable) if as_json else decision_text(decision, command, width))
     codes = {"picked": DONE, "open": GATE_FAILED, "nothing fits": GATE_FAILED, "timing open": NO_VERDICT}
     raise typer.Exit(DONE if decision.trial else codes[decision.outcome])
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="The run before, or the name of one in --runs-dir.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run after.")],
+    run_a: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_A",
+            help="The run before: its name, or its directory. A bare name is looked for in --runs-dir first.",
+            autocompletion=runs_that_begin,
+        ),
+    ],
+    run_b: Annotated[
+        Path, typer.Argument(metavar="RUN_B", help="The run after, likewise.", autocompletion=runs_that_begin)
+    ],
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
             "--fail-on",
             metavar="METRIC>LIMIT",
-            help="Exit code 1 beyond that: accuracy_drop>0.5pp, latency_p50>5%, size>10kB; again for more gates.",
+            help="A gate: exit code 1 where a metric got worse by more, as in latency_p50>5%; again for more gates.",
         ),
     ] = None,
     evidence: Annotated[
         str,
         typer.Option(
             "--evidence",
+            metavar="KIND",
             help="What a gate asks for: significant (beyond the limit, and a change at 5 % over all rows), estimate "
             "(beyond the limit) or certain (the whole 95 % interval is).",
         ),
@@ -147,15 +183,22 @@ def compare(
         Literal["point", "trial"],
         typer.Option("--by", help="Rows, and what gates judge: an operating point over its seeds, or each trial."),
     ] = "point",
-    form: Annotated[Literal["table", "markdown", "json"], typer.Option("--format", help="How to print it.")] = "table",
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, as for the summary of a CI job.")
+    ] = False,
+    as_json: AsJson = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Compare two runs trial by trial, paired where possible, and fail where a gate is broken.
 
     Metrics that gates may name, each with > and a limit: accuracy_drop and sparsity_drop (pp), latency_p50, latency_p95
-    and macs (%), size, deflated_size, memory and peak_memory (% or kB). A gate is broken as soon as one row is. Exit
-    codes: 0, all gates are kept; 1, one is broken; 2, usage; 3, a trial was done in the first run and is not in the
-    second; 4, latency was asked for and cannot be told: beyond the limit but not proven, INVALID, or another machine.
+    and macs (%), size, deflated_size, memory and peak_memory (% or kB). A gate is broken as soon as one row is.
+
+    Exit codes: 0, all gates are kept; 1, one is broken; 2, usage; 3, a trial was done in the first run and is not in
+    the second; 4, latency was asked for and cannot be told: beyond the limit but not proven, INVALID, or another
+    machine.
+
+    Example: sparsebench compare before after --fail-on "accuracy_drop>0.5pp"
     """
     from sparsebench.decide.changes_text import json_text, markdown_text, table_text
     from sparsebench.decide.compare import compare_runs
@@ -166,10 +209,10 @@ def compare(
     compared = compare_runs(*(load_run(directory_of(run, runs_dir)) for run in (run_a, run_b)))
     each_trial = by == "trial"
     verdicts = [judge(gate, compared, each_trial=each_trial) for gate in gates]
-    if form == "json":
+    if as_json:
         typer.echo(json_text(compared, verdicts))
     else:
-        print_as = markdown_text if form == "markdown" else table_text
+        print_as = markdown_text if as_markdown else table_text
         typer.echo(print_as(compared, verdicts, each_trial))
     states = {verdict.state for verdict in verdicts}
     if "broken" in states:
@@ -183,10 +226,14 @@ def track(
     run: RunArgument,
     to: Annotated[Literal["mlflow"], typer.Option("--to", help="The tracker.")] = "mlflow",
     uri: Annotated[
-        str | None, typer.Option("--uri", help="Of the tracking store; the folder mlruns here by default.")
+        str | None,
+        typer.Option("--uri", metavar="URI", help="Where the tracking store is; the folder mlruns here by default."),
     ] = None,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Name of the experiment; sparsebench/<name of the run>.")
+        str | None,
+        typer.Option(
+            "--experiment", metavar="NAME", help="Name of the experiment; sparsebench/<name of the run> by default."
+        ),
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
@@ -203,93 +250,3 @@ def track(
         f"{done.created} trials added, {done.updated} brought up to date and {done.unchanged} left as they were in "
         f"experiment {done.experiment!r} of {done.uri}."
     )
-
-
-def export(
-    run: RunArgument,
-    trial: Annotated[
-        str,
-        typer.Argument(metavar="TRIAL", help="Beginning of its key, or parts of its label: 'static 0.8'."),
-    ],
-    to: Annotated[Literal["onnx", "openvino", "pt2", "safetensors"], typer.Option("--to", help="Format of the file.")],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="The file: .onnx, .xml, .pt2 or .safetensors; a card lands beside it.")
-    ],
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run the code, and use the folders, that the run's records name.")
-    ] = False,
-    runs_dir: RunsDir = RUNS_DIR,
-) -> None:
-    """Write a trial as a file for its runtime, reload it in a fresh process, compare, and write a model card.
-
-    Of fp32 trials, --to safetensors writes the weights alone: for code of one's own, or for model.weights of a sweep.
-    """
-    from sparsebench.export import export_trial
-
-    done = export_trial(directory_of(run, runs_dir), trial, to, out, force=force, trust=trust)
-    found = done.verification
-    bits = "same bits" if found.bit_equal else f"outputs within {found.max_abs_difference:.3g}"
-    typer.echo(
-        f"{', '.join(map(str, done.files))}: verified on {found.samples:,} test samples, {bits}, "
-        f"top-1 {100 * found.top1:.2f} % (recorded {100 * found.recorded_top1:.2f} %)."
-    )
-
-
-def time_command(
-    files: Annotated[list[Path], typer.Argument(metavar="A B …", help="Exported networks: .pt2, .onnx, .xml.")],
-    baseline: Annotated[str | None, typer.Option("--baseline", help="The file to compare with; the first.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, max=MOST, help="Samples in one call.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, max=MOST, help="Threads inside one operation.")] = 1,
-    seconds_cap: Annotated[
-        float, typer.Option("--seconds-cap", help="How long it may last, if the least fits.")
-    ] = 60.0,
-    precision: Annotated[float, typer.Option("--precision", help="Half-width of intervals at which it stops.")] = 0.006,
-    band: Annotated[float, typer.Option("--band", help="Differences up to this fraction do not matter.")] = 0.01,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST, help="Of the random order of the rounds.")] = 0,
-    cache: Annotated[
-        Literal["hot", "cold"],
-        typer.Option("--cache", help="hot: call follows call. cold: the caches are emptied before each call."),
-    ] = "hot",
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option("--input-shape", metavar="N,C,H,W", help="Shape of an input, where files leave it open."),
-    ] = None,
-    fail_unless: Annotated[
-        str | None,
-        typer.Option("--fail-unless", metavar="VERDICTS", help="Verdicts every file must have: FASTER,EQUIVALENT."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Compare the latencies of exported networks in pairs: interleaved, with 95 % intervals and verdicts.
-
-    A .pt2 is run by PyTorch as it is, without a compiler; .onnx by ONNX Runtime, .xml by OpenVINO. Exit code 4: the
-    session is INVALID, or a verdict was asked for with --fail-unless and there is none (INCONCLUSIVE, TOO FEW ROUNDS).
-    1: another verdict.
-    """
-    from sparsebench.cli.progress import SessionLine
-    from sparsebench.export.files import timed
-    from sparsebench.export.files.asked import parse_shapes, parse_verdicts
-
-    wanted, given = parse_verdicts(fail_unless), parse_shapes(shapes or ())
-    opened = timed.open_files(files, batch=batch, shapes=given)
-    for note in filter(None, (timed.differing_feeds(opened), timed.unconfined())):
-        typer.echo(f"sparsebench: {note}", err=True)
-    with SessionLine(f"timing {len(opened)} files, {seconds_cap:g} s at most") as line:
-        comparison = timed.compare_files(
-            opened,
-            baseline=baseline,
-            threads=threads,
-            seconds_cap=seconds_cap,
-            on_step=line.step,
-            on_note=line.note,
-            precision=precision,
-            band=band,
-            seed=seed,
-            cache=cache,
-        )
-    typer.echo(timed.json_text(comparison, opened, cache) if as_json else str(comparison))
-    judgement, why = timed.judge(comparison, wanted)
-    if why:
-        typer.echo(f"sparsebench: {why}", err=True)
-    raise typer.Exit({"as asked": DONE, "otherwise": GATE_FAILED, "open": NO_VERDICT}[judgement])

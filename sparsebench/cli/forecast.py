@@ -76,6 +76,11 @@ class Tally:
         parts = [f"{count} {name}" for name, count in counts.items() if count]
         return " · ".join([f"{self.settled}/{self.total} stages", *parts])
 
+    def in_short(self) -> str:
+        """Return the same without what follows from the rest, for a narrow terminal."""
+        problems = [f"{self.ended[name]} {name}" for name in ("failed", "skipped") if self.ended[name]]
+        return " · ".join([f"{self.settled}/{self.total} stages", *problems])
+
     def seconds_left(self) -> float | None:
         """Return the seconds left, None while a kind that is still to come has never run.
 

@@ -2,7 +2,7 @@
 
 import ast
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,21 +14,34 @@ from sparsebench.runner.graph import StageStatus, stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.store.records import STAGE_KINDS
 from sparsebench.store.run_directory import Store
+from sparsebench.wording.text import counted
 
 Row = dict[str, str]
 
-REGISTRIES: dict[str, Registry] = {
-    "models": MODELS,
-    "datasets": DATASETS,
-    "pruners": PRUNERS,
-    "schemes": SCHEMES,
-    "backends": BACKENDS,
+REGISTRIES: dict[str, tuple[Registry, str]] = {
+    "models": (MODELS, "networks"),
+    "data": (DATASETS, "data that networks are trained and tested on"),
+    "pruners": (PRUNERS, "how weights are chosen that become zero, or are removed"),
+    "schemes": (SCHEMES, "numeric formats, to which networks are quantized"),
+    "backends": (BACKENDS, "what runs the networks, with what this machine has of it"),
 }
+"""What can be listed, by the kind that a command names."""
+
+NARROWEST = 16
+"""Characters below which no column of a table is wrapped."""
+
+
+def kinds_to_list() -> list[Row]:
+    """Return one row for each kind of thing that can be listed."""
+    return [
+        {"kind": kind, "what it is": what, "known": str(len(registry) + len(registry.providers))}
+        for kind, (registry, what) in REGISTRIES.items()
+    ]
 
 
 def rows_of(kind: str) -> list[Row]:
     """Return one row for each name of a registry, with the first line of its documentation."""
-    registry = REGISTRIES[kind]
+    registry, _ = REGISTRIES[kind]
     aliases = {target: alias for alias, target in registry.aliases.items()}
     homes = {name: registry[name] for name in sorted(registry)}
     homes |= {f"{prefix}:{registry.placeholder}": home for prefix, home in sorted(registry.providers.items())}
@@ -44,19 +57,34 @@ def rows_of(kind: str) -> list[Row]:
     return rows
 
 
-def as_table(rows: Sequence[Row]) -> str:
-    """Return rows as a table for a terminal."""
-    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+def as_table(rows: Sequence[Row], width: int | None = None) -> str:
+    """Return rows as a table for a terminal.
+
+    Args:
+        rows: one mapping from headings to cells for each.
+        width: characters of a line, within which the longest columns are wrapped; None for as many as it takes.
+    """
+    # A heading has two blanks behind it, and so has each column but the last.
+    widths = [max(len(name) + 2, *(len(row[name]) for row in rows)) for name in rows[0]] if rows else []
+    natural = list(widths)
+    while width and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    # Wrapping is slow where there are many rows: only what has to be is wrapped.
+    wrapped = [most if most < was else None for most, was in zip(widths, natural, strict=True)]
+    most_each = wrapped if any(wrapped) else None
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, maxcolwidths=most_each)
 
 
-def plan_text(plan: Plan, root: Path) -> str:
+def plan_text(plan: Plan, root: Path, status: Mapping[str, StageStatus] | None = None, width: int | None = None) -> str:
     """Return the plan of a run as text: every trial with its state, and the stages counted by state.
 
     Args:
         plan: what would be run.
         root: the run's directory, which may not exist.
+        status: where each stage stands in it, where that is known already.
+        width: characters of a line; None for as many as it takes.
     """
-    status = stage_status(plan, Store(root, writable=False))
+    status = status or stage_status(plan, Store(root, writable=False))
     several = len({trial.calibration_batches for trial in plan.trials} - {None}) > 1
     rows = []
     for trial in plan.trials:
@@ -78,7 +106,11 @@ def plan_text(plan: Plan, root: Path) -> str:
     counts = Counter((kinds[key], state) for key, state in status.items())
     states: tuple[StageStatus, ...] = ("done", "pending", "failed", "skipped")
     stages = [{"stage": kind, **{state: str(counts[kind, state]) for state in states}} for kind in STAGE_KINDS]
-    return f"{as_table(rows)}\n\n{len(plan.trials)} trials in {root}\n\n{as_table(stages)}"
+    alike = {name: rows[0][name] for name in ("model", "data", "backend") if len({row[name] for row in rows}) == 1}
+    told = [{name: cell for name, cell in row.items() if name not in alike} for row in rows]
+    every = f"All: {', '.join(f'{name} {value}' for name, value in alike.items())}.\n\n" if alike else ""
+    count = f"{counted(len(plan.trials), 'trial')} in {root}"
+    return f"{as_table(told, width)}\n\n{every}{count}\n\n{as_table(stages, width)}"
 
 
 def _joint(states: Sequence[StageStatus]) -> str:
@@ -96,7 +128,8 @@ def _summary(reference: str) -> str:
     found = (node for node in tree.body if isinstance(node, kinds) and node.name == attribute)
     documented = next((ast.get_docstring(node) for node in found), None)
     text = documented or import_reference(reference).__doc__ or ""
-    return text.strip().partition("\n")[0].rstrip(".")
+    # Docstrings are reStructuredText, and a terminal shows none.
+    return text.strip().partition("\n")[0].rstrip(".").replace("``", "")
 
 
 def _source(module: str) -> Path | None:

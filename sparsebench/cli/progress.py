@@ -6,30 +6,34 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Self, TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from sparsebench.cli.forecast import Tally, clock
 from sparsebench.errors import printable
 from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Plan, Stage
-from sparsebench.runner.watcher import Watcher
+from sparsebench.runner.watcher import VERBS, Watcher
+from sparsebench.store.latencies import Latencies
 from sparsebench.store.records import StageRecord, failure_line
 from sparsebench.store.results import EpochRecord, EvaluateResult, TrainResult
 from sparsebench.store.timings import MeasureResult
-
-VERBS = {
-    "train": "training",
-    "compress": "compressing",
-    "evaluate": "evaluating",
-    "measure": "timing",
-    "sensitivity": "pruning layer by layer",
-}
+from sparsebench.wording.numbers import significant
+from sparsebench.wording.text import counted
 
 _MOST_LINES = 12
 """Of the stages that are run at once, so many are shown."""
+
+_MARGIN = 3
+"""Columns that live lines leave free: a terminal echoes ^C behind the last of them, and were it wrapped, what is drawn
+next would not lie over what was."""
+
+_LONGEST_BAR, _SHORTEST_BAR = 24, 6
+"""Characters of the bar; it is left out where there is room for less."""
 
 
 class Display(Watcher):
@@ -37,6 +41,16 @@ class Display(Watcher):
 
     def __init__(self) -> None:
         self.tally = Tally()
+        self._latencies = Latencies()
+
+    def _outcome(self, stage: Stage, record: StageRecord) -> str:
+        """Return one line on how a stage ended, with the latency that its report gives, as soon as that is known."""
+        ms = None
+        if isinstance(record.result, MeasureResult):
+            timed = record.environment.machine, stage.parent, record.result
+            self._latencies.add(timed)
+            ms = self._latencies.on_axis(timed[0], record.result)
+        return outcome(stage, record, ms)
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
         """Say what is done and what is left."""
@@ -54,7 +68,7 @@ class Display(Watcher):
 
     def noted(self, text: str) -> None:
         """Say what else there is to know."""
-        self._say(text, style="yellow")
+        self._say(text, style="yellow", whole_words=True)
 
     def skipped(self, stage: Stage) -> None:
         """Count a stage that cannot run."""
@@ -67,7 +81,7 @@ class Display(Watcher):
     def __exit__(self, *exception: object) -> None:
         """Leave the last state as it is."""
 
-    def _say(self, text: str, style: str | None = None) -> None:
+    def _say(self, text: str, style: str | None = None, whole_words: bool = False) -> None:
         raise NotImplementedError
 
     def _advance(self) -> None:
@@ -92,10 +106,10 @@ class Lines(Display):
         self.tally.finished(stage, record)
         left = self.tally.seconds_left()
         ahead = f", {clock(left)} left" if left is not None else ""
-        self._say(f"[{self.tally.settled}/{self.tally.total}{ahead}] {outcome(stage, record)}")
+        self._say(f"[{self.tally.settled}/{self.tally.total}{ahead}] {self._outcome(stage, record)}")
 
-    def _say(self, text: str, style: str | None = None) -> None:
-        del style  # a log has no colours
+    def _say(self, text: str, style: str | None = None, whole_words: bool = False) -> None:
+        del style, whole_words  # a log has no colours, and wraps nothing
         print(printable(text), file=self.stream, flush=True)
 
 
@@ -108,17 +122,11 @@ class Bar(Display):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.console = Console(file=stream)
-        self.bar = Progress(
-            SpinnerColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[counts]} ·"),
-            TimeElapsedColumn(),
-            _LeftColumn(),
-            console=self.console,
-        )
-        self.sweep = self.bar.add_task("sweep", total=None, counts="checking", end=None)
         self.lines: dict[str, tuple[float, str, str]] = {}
         self.live = Live(self, console=self.console, refresh_per_second=8)
+        self._spinner = Spinner("dots")
+        self._since = time.monotonic()
+        self._end: float | None = None
 
     def started(self, stage: Stage) -> None:
         """Give a stage a line of its own."""
@@ -146,7 +154,7 @@ class Bar(Display):
         if epoch.val_accuracy is not None:
             state += f" · val {100 * epoch.val_accuracy:.1f} %"
         if epoch.threshold is not None:
-            state += f" · sparsity {100 * epoch.threshold:.0f} %"
+            state += f" · threshold {epoch.threshold:.2f}"
         self.lines[stage.key] = since, label, state
 
     def finished(self, stage: Stage, record: StageRecord) -> None:
@@ -154,33 +162,51 @@ class Bar(Display):
         self.tally.finished(stage, record)
         self.lines.pop(stage.key, None)
         if record.status == "failed":
-            self._say(outcome(stage, record), style="red")
+            self._say(self._outcome(stage, record), style="red")
         self._advance()
 
-    def _say(self, text: str, style: str | None = None) -> None:
-        self.console.print(printable(text), style=style, highlight=False, markup=False, soft_wrap=True)
+    def _say(self, text: str, style: str | None = None, whole_words: bool = False) -> None:
+        self.console.print(printable(text), style=style, highlight=False, markup=False, soft_wrap=not whole_words)
 
     def _advance(self) -> None:
         left = self.tally.seconds_left()
-        end = None if left is None else time.monotonic() + left
-        settled, total = self.tally.settled, self.tally.total
-        self.bar.update(self.sweep, completed=settled, total=total, counts=str(self.tally), end=end)
+        self._end = None if left is None else time.monotonic() + left
 
     def __rich__(self) -> Group:
         # Drawn by a thread of its own; the copy is made at once.
-        lines = list(self.lines.values())
-        shown = [f"  {label}{state} · {clock(time.monotonic() - since)}" for since, label, state in lines[:_MOST_LINES]]
+        lines, now, width = list(self.lines.values()), time.monotonic(), self.console.width - _MARGIN
+        shown = [
+            f"  {fitted(label, f'{state} · {clock(now - since)}', width - 2)}"
+            for since, label, state in lines[:_MOST_LINES]
+        ]
         if len(lines) > _MOST_LINES:
             shown.append(f"  … and {len(lines) - _MOST_LINES} more")
-        return Group(self.bar, *(Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in shown))
+        return Group(self._head(now, width), *(Text(line, no_wrap=True, style="dim") for line in shown))
+
+    def _head(self, now: float, width: int) -> RenderableType:
+        """Return the first line: the bar gives way to the figures, and what is waiting to the time that is left."""
+        times = f" · {clock(now - self._since)}"
+        if self._end is not None:
+            times += f" · {clock(max(0.0, self._end - now))} left"
+        total, room = self.tally.total, width - 2  # for the spinner
+        counts = str(self.tally) if total else "checking"
+        if len(counts + times) > room:
+            counts = self.tally.in_short()
+        head = Table.grid(padding=(0, 1, 0, 0))
+        longest = min(_LONGEST_BAR, room - len(counts + times) - 1)
+        bars = [] if longest < _SHORTEST_BAR else [ProgressBar(total or None, self.tally.settled, width=longest)]
+        head.add_row(self._spinner, *bars, Text(counts + times, no_wrap=True))
+        return head
 
     def __enter__(self) -> Self:
         self.live.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object = None, *exception: object) -> None:
         self.lines.clear()
-        self.bar.update(self.sweep, end=None)
+        self._end = None
+        # Of a run that was stopped, what follows says how far it is; a bar that stood there would still seem to run.
+        self.live.transient = kind is not None
         self.live.stop()
 
 
@@ -205,8 +231,8 @@ class SessionLine:
             print(f"sparsebench: {text}", file=self._stream, flush=True)
 
     def __rich__(self) -> Text:
-        line = f"sparsebench: {self._words}{self._state} · {clock(time.monotonic() - self._since)}"
-        return Text(line, no_wrap=True, overflow="ellipsis")
+        state = f"{self._state} · {clock(time.monotonic() - self._since)}"
+        return Text(fitted(f"sparsebench: {self._words}", state, self._console.width - _MARGIN), no_wrap=True)
 
     def __enter__(self) -> Self:
         if self._stream.isatty():
@@ -220,12 +246,17 @@ class SessionLine:
             self._live.stop()
 
 
-class _LeftColumn(ProgressColumn):
-    """The time left, which runs down between two forecasts."""
+def fitted(label: str, state: str, width: int) -> str:
+    """Return what something is and where it stands on one line: what changes stays, of the label the middle goes.
 
-    def render(self, task: Task) -> Text:
-        end = task.fields["end"]
-        return Text("" if end is None else f"· {clock(max(0.0, end - time.monotonic()))} left")
+    A label begins with what is done, and ends with what tells it from its neighbours: ``training … · seed 2``.
+    """
+    room = width - len(state)
+    if len(label) <= room:
+        return f"{label}{state}"
+    verb, _, rest = label.partition(" ")
+    kept = room - len(verb) - 2
+    return f"{verb} …{rest[-kept:]}{state}" if kept > 0 else f"{label[: max(0, room - 1)]}…{state}"[:width]
 
 
 def opening(plan: Plan, status: Mapping[str, StageStatus]) -> str:
@@ -234,12 +265,12 @@ def opening(plan: Plan, status: Mapping[str, StageStatus]) -> str:
     parts = [f"{counts[state]} {state}" for state in ("done", "pending", "failed", "skipped") if counts[state]]
     missing = sum(trial.not_offered is not None for trial in plan.trials)
     note = f" ({missing} not offered)" if missing else ""
-    trials = f"{len(plan.trials)} trials{note} in " if plan.trials else ""
-    return f"{trials}{len(plan.stages)} stages: {', '.join(parts)}."
+    trials = f"{counted(len(plan.trials), 'trial')}{note} in " if plan.trials else ""
+    return f"{trials}{counted(len(plan.stages), 'stage')}: {', '.join(parts)}."
 
 
-def outcome(stage: Stage, record: StageRecord) -> str:
-    """Return one line on how a stage ended."""
+def outcome(stage: Stage, record: StageRecord, ms: float | None = None) -> str:
+    """Return one line on how a stage ended; ``ms`` is the latency that a report shows, where it is known."""
     head = f"{stage.kind} {stage.label}: "
     match record.result:
         case TrainResult() as result:
@@ -248,7 +279,8 @@ def outcome(stage: Stage, record: StageRecord) -> str:
         case EvaluateResult() as result:
             tail = f"top-1 {100 * result.top1:.2f} %"
         case MeasureResult() as result:
-            tail = f"{result.shown_ms:.3f} ms, {result.against.speedup:.2f}× {result.against.baseline}"
+            latency = "" if ms is None else f"{significant(ms)} ms, "
+            tail = f"{latency}{result.against.speedup:.3f}× {result.against.baseline}"
         case None:
             tail = failure_line(record)
         case _:

@@ -189,9 +189,9 @@ class DataConfig(Section):
     """A dataset by name or as ``package.module:callable``, and the arguments it is loaded with."""
 
     name: Annotated[str, named(DATASETS)] = Field(
-        "digits", description="The data: a name from 'sparsebench list datasets', or 'package.module:callable'."
+        "digits", description="The data: a name from 'sparsebench list data', or 'package.module:callable'."
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the dataset's loader.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for what loads the data.")
     collate: Annotated[CollateConfig, BeforeValidator(table)] | None = Field(
         None,
         description="What makes a batch (inputs, labels) of samples: 'package.module:callable', or a table of its name "

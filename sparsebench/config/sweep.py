@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from sparsebench.config.bounds import TOO_DEEP, TOO_LONG, excess
@@ -36,7 +36,7 @@ from sparsebench.config.sections import (
 from sparsebench.config.training import DistillConfig, LearningScheduleConfig, OptimizerConfig, QatConfig, TrainConfig
 from sparsebench.errors import ConfigError
 from sparsebench.registry import SCHEMES, nearest
-from sparsebench.wording.text import shorten
+from sparsebench.wording.text import counted, near_file, shorten
 
 _BELOW_ONE = "allowed is 0 up to, not including, 1"
 _UP_TO_ONE = "allowed is above 0, at most 1"
@@ -62,6 +62,15 @@ _RANGES = {
     "ray.gpus": "allowed is above 0, at most 64",
     "ray.retries": "allowed is 0 to 100",
 }
+
+
+def _no_number_of_seeds(value: Any) -> Any:
+    """Refuse ``seeds = 3``, which reads as three seeds and is one."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        several = f"[0, …, {value - 1}]" if value > 5 else list(range(value))
+        raise ValueError(f"it may mean {counted(value, 'seed')} or seed {value}; write {several}, or [{value}].")
+    return value
+
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -90,7 +99,7 @@ class SweepConfig(Section):
         min_length=1,
         description="Numeric formats; see 'sparsebench list schemes'.",
     )
-    seeds: Axis[Annotated[int, Field(ge=0, lt=2**32)]] = Field(
+    seeds: Annotated[Axis[Annotated[int, Field(ge=0, lt=2**32)]], BeforeValidator(_no_number_of_seeds)] = Field(
         (0, 1, 2), min_length=1, description="Each is a training of its own; three or more give error bars."
     )
     pruners: NamedTables[PrunerConfig] = Field(
@@ -196,8 +205,8 @@ def _read(path: Path) -> dict[str, Any]:
             raise _unusable(f"{path}: {problem}.")
         return found
     except FileNotFoundError:
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else None
-        hint = f" Did you mean {str(path.parent / near)!r}?" if near else " Give the path of an existing TOML file."
+        near = near_file(path, (".toml",))
+        hint = f" Did you mean {str(near)!r}?" if near else " Give the path of an existing TOML file."
         raise _unusable(f"{path}: there is no such file.{hint}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _unusable(f"{path}: this is not valid TOML: {error}.") from error

@@ -10,7 +10,7 @@ from sparsebench.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
-_SPLIT_FOLDERS = {
+SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -80,7 +80,7 @@ def list_images(root: Path) -> Listing:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     folders = [folder for folder in _folders(root) if _is_split(folder)]
-    found = {_SPLIT_FOLDERS[folder.name.lower()]: folder for folder in folders}
+    found = {SPLIT_FOLDERS[folder.name.lower()]: folder for folder in folders}
     if len(found) < len(folders):
         names = ", ".join(folder.name for folder in folders)
         raise DataError(f"{root} has several folders for one split ({names}); keep one of each.")
@@ -116,7 +116,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _is_split(folder: Path) -> bool:
-    return folder.name.lower() in _SPLIT_FOLDERS
+    return folder.name.lower() in SPLIT_FOLDERS
 
 
 def _holds_images(folder: Path) -> bool:

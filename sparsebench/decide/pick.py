@@ -150,11 +150,16 @@ def _limits_text(question: Question) -> str:
     return listing([f"{LIMITS[name].noun} ≤ {LIMITS[name].shown(most)}" for name, most in question.limits.items()])
 
 
-def _where(choice: Choice) -> str:
-    """Return at which batch size and number of threads latencies are, and beside what speedups, as text."""
+def _where(choice: Choice, best: Point | None = None) -> str:
+    """Return at which batch size and number of threads latencies are, and beside what speedups, as text.
+
+    Nothing is beside itself: where ``best``, of which it is said, is the baseline, that is left out.
+    """
     setting = choice.section.setting
+    own = best.timing(setting) if best else None
+    is_baseline = own is not None and own.reference.verdict is Verdict.BASELINE
     baselines = {t.reference.baseline for p in choice.eligible if (t := p.timing(setting))}
-    beside = f", beside {clean(baselines.pop())}" if len(baselines) == 1 else ""
+    beside = f", beside {clean(baselines.pop())}" if len(baselines) == 1 and not is_baseline else ""
     return f"{setting_text(setting)}{beside}" if setting else ""
 
 
@@ -190,7 +195,7 @@ def _why(found: Answer, winner: Point) -> Iterator[str]:
     for step in before:
         yield f"{of}, {1 + len(step.rivals)} are equal in {step.criterion.noun}."
         of = "Of these"
-    where = _where(choice) if last.criterion.timed else ""
+    where = _where(choice, winner) if last.criterion.timed else ""
     equals = len(choice.equals) - 1
     as_good = f" {counted(equals, 'other is', 'others are')} as good; it loses least." if equals else ""
     shown = _reading_text(section, winner, last.criterion)

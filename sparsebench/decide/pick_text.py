@@ -11,15 +11,16 @@ from sparsebench.points.rows import finite, point_row
 from sparsebench.wording.text import clean
 
 WIDTH = 110
-"""Characters of a line, but for commands, which stay whole."""
+"""Most characters of a line, but for commands, which stay whole."""
 
 
-def decision_text(decision: Decision, export: str) -> str:
+def decision_text(decision: Decision, export: str, width: int = WIDTH) -> str:
     """Return a decision for a terminal.
 
     Args:
         decision: the decision.
         export: how to export the trial, or why it cannot be; unused where none is named.
+        width: characters of a line, but for commands.
     """
     point, named = decision.found.point, decision.trial
     ships = point.ships.trial if point and point.ships else None
@@ -28,7 +29,7 @@ def decision_text(decision: Decision, export: str) -> str:
         "picked": f"{State.PICKED}: {network}",
         "open": f"{State.OPEN}: {network}",
     }.get(decision.outcome, "No network can be named.")
-    lines = [heading, "", *map(_wrapped, decision.reasons)]
+    lines = [heading, "", *(_wrapped(reason, width) for reason in decision.reasons)]
     if decision.settle:
         lines += ["", "To settle it:", *(f"  - {way}" for way in decision.settle)]
     if named:
@@ -36,10 +37,10 @@ def decision_text(decision: Decision, export: str) -> str:
     return "\n".join(lines)
 
 
-def _wrapped(sentence: str) -> str:
+def _wrapped(sentence: str, width: int) -> str:
     hanging = "    " if sentence.startswith("- ") else "  "
     return fill(
-        sentence, WIDTH, initial_indent="  ", subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+        sentence, width, initial_indent="  ", subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
     )
 
 

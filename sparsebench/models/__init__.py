@@ -20,6 +20,9 @@ from sparsebench.user_code import own_code, where_in_own_code
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+"""How the names of checkpoints end."""
+
 PRETRAINED = "pretrained"
 """Stands for the weights that a library publishes with a network."""
 

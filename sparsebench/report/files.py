@@ -61,7 +61,7 @@ def require_ours(out: Path, names: Iterable[str]) -> None:
         if (path.is_file() or path.is_symlink()) and not _is_ours(path):
             raise SparsebenchError(
                 f"{path} was not written by sparsebench, and is not written over. Choose another folder for the "
-                "report with --out, or move the file."
+                "report with --output, or move the file."
             )
 
 

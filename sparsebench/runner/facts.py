@@ -16,11 +16,12 @@ from sparsebench.backends import Offer, build_offer
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
-from sparsebench.models import published_as
-from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES, nearest
+from sparsebench.models import CHECKPOINT_SUFFIXES, published_as
+from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES
 from sparsebench.store.disk import file_digest
 from sparsebench.store.environment import machine_identity, versions_of
 from sparsebench.trust import own_of
+from sparsebench.wording.text import near_file
 
 EAGER, FP32 = "eager", "fp32"
 
@@ -155,9 +156,8 @@ def _weights(config: SweepConfig) -> dict[str, str]:
 
 
 def _near(path: Path) -> str:
-    found = nearest(path.name, [file.name for file in path.parent.glob("*")]) if path.parent.is_dir() else None
-    if found:
-        return f" Did you mean {str(path.parent / found)!r}?"
+    if found := near_file(path, CHECKPOINT_SUFFIXES):
+        return f" Did you mean {str(found)!r}?"
     return " Give the path of a checkpoint, 'pretrained', or 'torchvision:NAME'."
 
 

@@ -1,7 +1,7 @@
 """The stages of a run, each with a key that says all it depends on, and the trials made of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,19 @@ class Plan:
 
     stages: tuple[Stage, ...]
     trials: tuple[TrialRecord, ...]
+
+
+def missing_baselines(plan: Plan) -> Iterator[str]:
+    """Yield, for each network whose trials have no dense fp32 one beside them, what its report will lack."""
+    beside: dict[tuple[str, str, str], list[TrialRecord]] = {}
+    for trial in plan.trials:
+        beside.setdefault((trial.model, trial.data, trial.backend), []).append(trial)
+    for (model, data, backend), trials in beside.items():
+        if not any(trial.threshold == 0 and trial.scheme == "fp32" for trial in trials):
+            yield (
+                f"{model} on {data}, {backend}: no trial is dense fp32, so the report has no drops in accuracy there. "
+                'Add 0 to thresholds and "fp32" to schemes.'
+            )
 
 
 def training_of(stage: Stage, stages: Mapping[str, Stage]) -> str:

@@ -9,7 +9,7 @@ from sparsebench.models import build_model
 from sparsebench.pruning.per_layer import pruner_of_training
 from sparsebench.registry import TRAINERS
 from sparsebench.runner.machine_limits import batches_beyond_memory
-from sparsebench.runner.rehearsal import PREFIX, Rehearsal
+from sparsebench.runner.rehearsal import PREFIX, Pace, Rehearsal
 from sparsebench.runner.stages import Workbench
 from sparsebench.training.contract import check_trainer
 from sparsebench.training.loaders import training_device
@@ -21,13 +21,22 @@ _ANY_THRESHOLD = 0.5
 """What a pruner is and takes does not depend on it."""
 
 
-def check_all(config: SweepConfig, workbench: Workbench) -> None:
+def check_all(config: SweepConfig, workbench: Workbench, timed: bool = False) -> dict[tuple[str, str], Pace]:
     """Load the datasets, build the networks and check the trainer.
+
+    Args:
+        config: what is to be run.
+        workbench: makes trainers.
+        timed: whether a few batches are timed as well, with each network on each data.
+
+    Returns:
+        How fast each network on each data is, by their names; nothing unless ``timed``.
 
     Raises:
         ConfigError: with every problem found.
     """
     problems: list[str] = []
+    paces: dict[tuple[str, str], Pace] = {}
     try:
         check_trainer(TRAINERS.load(config.train.trainer))
     except SparsebenchError as error:
@@ -64,13 +73,15 @@ def check_all(config: SweepConfig, workbench: Workbench) -> None:
         for model in config.model:
             try:
                 if trains and config.train.batch_size <= samples:
-                    _check_model(model, data, splits, config, workbench)
+                    pace = _check_model(model, data, splits, config, workbench, timed)
+                    paces |= {(model.name, data.name): pace} if pace else {}
                 else:
                     build_model(model.name, splits.classes, splits.input_shape, model.options)
             except SparsebenchError as error:
                 problems.append(f"model.name = {model.name!r} on {data.name!r}: {error}")
     if problems:
         raise ConfigError("The run was not started:", problems)
+    return paces
 
 
 def _training_problems(train: TrainConfig) -> list[str]:
@@ -83,8 +94,10 @@ def _training_problems(train: TrainConfig) -> list[str]:
     return [f"{key}: {problem}" for key, problem in found.items() if problem]
 
 
-def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, config: SweepConfig, bench: Workbench) -> None:
-    """Build a network, load its checkpoints, and let one real batch go the whole way."""
+def _check_model(
+    model: ModelConfig, data: DataConfig, splits: Splits, config: SweepConfig, bench: Workbench, timed: bool
+) -> Pace | None:
+    """Build a network, load its checkpoints, let one real batch go the whole way, and time a few where asked to."""
     network = build_model(model.name, splits.classes, splits.input_shape, model.options)
     settings = {
         "model": {"name": model.name},
@@ -101,3 +114,4 @@ def _check_model(model: ModelConfig, data: DataConfig, splits: Splits, config: S
                 strict=model.strict,
             )
         rehearsal.run(network)
+        return rehearsal.pace(network) if timed else None

@@ -1,11 +1,14 @@
 """One real batch of each split goes the whole way before any long work: training, validation and evaluation."""
 
+import copy
+import math
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.utils.data import Dataset, Subset
@@ -18,12 +21,38 @@ from sparsebench.runner.stages import Workbench
 from sparsebench.runner.stages.inputs import few, first_call, seed_everything, unsteady
 from sparsebench.runner.stages.train import train_by
 from sparsebench.store.disk import raise_if_full
-from sparsebench.training.contract import apply_settings, check_evaluated
+from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 from sparsebench.trust import own_of
 from sparsebench.user_code import hard_exits_raised, own_code
 
 PREFIX = "sparsebench-check-"
 """With this begins the name of the folder in which a rehearsal saves what it trained."""
+
+
+_BATCHES = 8
+"""Batches of which a pace is told, where one of them is quick."""
+
+_TIMES = 4
+"""How often they are, where that is quick."""
+
+_QUICK = 2.0
+"""Seconds of training and evaluating one batch up to which more of them are timed."""
+
+
+class Pace(NamedTuple):
+    """How fast a network is trained and evaluated here, in seconds.
+
+    Attributes:
+        step: of one training step.
+        batch: of one batch that is evaluated.
+        start: of what a training takes beside its batches.
+        batches: how many each split has.
+    """
+
+    step: float
+    batch: float
+    start: float
+    batches: Mapping[str, int]
 
 
 class Rehearsal:
@@ -43,18 +72,12 @@ class Rehearsal:
     def __init__(self, bench: Workbench, settings: Mapping[str, Any], splits: Splits, seed: int, folder: str) -> None:
         # One batch has one step. Compiling takes longer than all else and changes what no step does.
         train = settings["train"] | {"steps_per_epoch": None, "epochs": 1}
-        size = train["batch_size"]
-        one = replace(
-            splits, train=_spread(splits.train, size), val=_spread(splits.val, size), test=_spread(splits.test, size)
-        )
         self._train, self._splits, self._seed = train, splits, seed
-        self._folder = Path(folder)
+        self._bench, self._settings, self._folder = bench, settings, Path(folder)
         self._own = own_of(train["trainer"], [settings["model"]["name"]], [settings["data"]])
         seed_everything(seed)
         with self._in_words("The trainer cannot be made of these data"):
-            dense = {"threshold": 0.0, "pruner": None, "prune": None}
-            self._trainer, _ = bench.trainer({**settings, "train": train, **dense}, Path(folder), splits=one)
-            apply_settings(self._trainer, {"compile": False, "checkpoint_seconds": None, "on_epoch": None})
+            self._trainer = self._built(1)
 
     def prepare(self, network: nn.Module) -> None:
         """Give a network's lazy layers their sizes, and look at its outputs for a few samples.
@@ -86,6 +109,58 @@ class Rehearsal:
                 check_evaluated(self._trainer.evaluate(net=trained, quant_mode=False))
         if problem := unsteady(trained, self._arguments):
             warnings.warn(problem, OutputsWarning, stacklevel=2)
+
+    def pace(self, network: nn.Module) -> Pace:
+        """Return how fast a network is that has been trained for a step before; it is left as it is.
+
+        Raises:
+            SparsebenchError: where it cannot be trained or evaluated.
+        """
+        size = self._train["batch_size"]
+        training, evaluation = self._seconds(self._trainer, network)
+        step, batch = training, evaluation
+        if training + evaluation < _QUICK:
+            more_training, more_evaluation = self._seconds(self._built(_BATCHES), network)
+            further = min(_BATCHES, len(self._splits.train) // size) - 1  # type: ignore[arg-type] # map-style
+            step = max(0.0, more_training - training) / further if further else training
+            further = min(_BATCHES, math.ceil(len(self._splits.test) / size)) - 1  # type: ignore[arg-type]
+            batch = max(0.0, more_evaluation - evaluation) / further if further else evaluation
+        batches = {name: math.ceil(samples / size) for name, samples in self._splits.samples.items()}
+        batches["train"] = self._splits.samples["train"] // size  # The last one is dropped unless it is whole.
+        return Pace(step, batch, max(0.0, training - step - batch), batches)
+
+    def _seconds(self, trainer: TrainerLike, network: nn.Module) -> tuple[float, float]:
+        """Return how long a trainer takes for an epoch of its data, and for evaluating a network on them.
+
+        What else the machine does only adds to it: of several times, where they are short, the least counts.
+        """
+        seed_everything(self._seed)
+        found: list[tuple[float, float]] = []
+        with warnings.catch_warnings(), self._in_words("One batch could not be timed"):
+            warnings.simplefilter("ignore")
+            while not found or (len(found) < _TIMES and sum(map(sum, found)) < _QUICK / 2):
+                began = time.perf_counter()
+                trained = train_by(trainer, copy.deepcopy(network), self._train)
+                between = time.perf_counter()
+                trainer.evaluate(net=trained, quant_mode=False)
+                found.append((between - began, time.perf_counter() - between))
+        training, evaluation = (min(times) for times in zip(*found, strict=True))
+        return training, evaluation
+
+    def _built(self, batches: int) -> TrainerLike:
+        """Return a trainer with so many batches of the training and the test split, and one of validation."""
+        size, splits = self._train["batch_size"], self._splits
+        few_samples = replace(
+            splits,
+            train=_spread(splits.train, batches * size),
+            val=_spread(splits.val, size),
+            test=_spread(splits.test, batches * size),
+        )
+        dense = {"threshold": 0.0, "pruner": None, "prune": None}
+        settings = {**self._settings, "train": self._train, **dense}
+        trainer, _ = self._bench.trainer(settings, self._folder, splits=few_samples)
+        apply_settings(trainer, {"compile": False, "checkpoint_seconds": None, "on_epoch": None})
+        return trainer
 
     @contextmanager
     def _in_words(self, problem: str) -> Iterator[None]:

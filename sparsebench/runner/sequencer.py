@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sparsebench import __version__
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig, load_config
@@ -13,7 +14,7 @@ from sparsebench.runner.driver import Driver
 from sparsebench.runner.executors import Executor, build_executor
 from sparsebench.runner.facts import gather_facts
 from sparsebench.runner.graph import stage_status
-from sparsebench.runner.plan import Plan
+from sparsebench.runner.plan import Plan, missing_baselines
 from sparsebench.runner.planner import make_plan, plan_sensitivity
 from sparsebench.runner.repair import UNREADABLE, set_aside, settle, still_open
 from sparsebench.runner.sharing.claims import clear_claims
@@ -23,6 +24,9 @@ from sparsebench.store.environment import describe_environment, moved
 from sparsebench.store.records import LeftOut, Run, RunRecord, StageRecord
 from sparsebench.store.run_directory import Store, note_start, read_back, read_trials, say_left_out
 from sparsebench.store.taking_over import take_over
+
+if TYPE_CHECKING:
+    from sparsebench.runner.rehearsal import Pace
 
 
 def plan_sweep(config: SweepConfig, machine: Mapping[str, str] | None = None) -> Plan:
@@ -91,8 +95,11 @@ def run_sweep(
     return Run(record=replace(run.record, trials=part.trials), trials=trials, left_out=left_out)
 
 
-def check_sweep(config: SweepConfig, root: Path) -> None:
+def check_sweep(config: SweepConfig, root: Path) -> "Mapping[tuple[str, str], Pace]":
     """Check what a run checks before any work, where the run directory ``root`` lacks trained networks.
+
+    Returns:
+        How fast each network on each data is trained and evaluated here, by their names; nothing where all are trained.
 
     Raises:
         ConfigError: with every problem found.
@@ -104,7 +111,8 @@ def check_sweep(config: SweepConfig, root: Path) -> None:
         from sparsebench.runner.stages import Workbench
 
         how = {key: getattr(config.train, key) for key in HOW_TRAINING_RUNS}
-        check_all(config, Workbench(store, config.train.device, how=how))
+        return check_all(config, Workbench(store, config.train.device, how=how), timed=True)
+    return {}
 
 
 def run_sensitivity(
@@ -196,7 +204,7 @@ def _write_run(
     Who runs the whole says on which machine it is timed; shards run on several, and time nothing.
 
     Returns:
-        What a person should know where it goes on elsewhere than it was begun.
+        What a person should know: what the report will lack, and where it goes on elsewhere than it was begun.
     """
     asked, here = config.model_dump(mode="json"), describe_environment(threads)
     before = store.read_run_if_any()
@@ -211,4 +219,4 @@ def _write_run(
                 environment=here,
             )
         )
-    return moved(before.environment, here) if before else ()
+    return (*missing_baselines(plan), *(moved(before.environment, here) if before else ()))

@@ -3,6 +3,7 @@
 Nothing here imports torch before a network is asked for, so that tests are collected in a blink.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +13,21 @@ from sparsebench.config import load_config
 from sparsebench.errors import SparsebenchError
 from sparsebench.registry import SCHEMES
 from sparsebench.runner.graph import StageStatus
-from sparsebench.runner.plan import Plan
+from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.sequencer import plan_sweep, run_sweep
-from sparsebench.runner.watcher import Watcher
-from sparsebench.store.records import Run, TrialRecord, TrialResult
+from sparsebench.runner.watcher import VERBS, Watcher
+from sparsebench.store.records import Run, StageRecord, TrialRecord, TrialResult, failure_line
+from sparsebench.store.results import EpochRecord
 from sparsebench.store.run_directory import Store, load_run, read_run
 from sparsebench.trust import require_trusted
+from sparsebench.wording.text import counted
 
 if TYPE_CHECKING:
     from sparsebench.runner.stages import Workbench
 
+
+EVERY_SECONDS = 10.0
+"""So often at most a test session is told how far its sweep is."""
 
 _MOST = 2**20
 """Samples in one call, or threads, that are taken from a record."""
@@ -33,7 +39,8 @@ class TrialSuite:
     Args:
         run_dir: a run that is there; None for a sweep that is run.
         source: the config of that sweep, as ``load_config`` takes it; None where nobody named one.
-        wanted: the points asked for, by their axis: thresholds, schemes and backends. None where one was left alone.
+        wanted: the points asked for, by their axis: thresholds, schemes, backends and seeds. None where one was left
+            alone.
         runs_dir: returns where the run directory of the sweep lies, or is made.
         announce: is told what is being run, for a sweep may take long.
 
@@ -53,11 +60,13 @@ class TrialSuite:
         self._wanted = {axis: values for axis, values in wanted.items() if values is not None}
         if "schemes" in self._wanted:
             self._wanted["schemes"] = tuple(map(SCHEMES.canonical, self._wanted["schemes"]))
-        self._overrides = [f"{axis}={','.join(map(str, values))}" for axis, values in self._wanted.items()]
+        self._overrides = [f"{axis}={_override(values)}" for axis, values in self._wanted.items()]
         # Of the default sweep, which is nobody's own, one seed will do.
-        one_seed = ["seeds=0"] if source is None else []
+        one_seed = ["seeds=0"] if source is None and "seeds" not in self._wanted else []
         asked = run_dir is None and (source is not None or self._overrides)
         self._config = load_config(source, [*self._overrides, *one_seed]) if asked else None
+        # Tests are called as in the whole sweep, whatever is chosen of it: their benchmarks are compared by name.
+        self._seeds = len(load_config(source).seeds) if asked and source is not None else 1
 
     @cached_property
     def trials(self) -> dict[str, TrialRecord]:
@@ -68,13 +77,13 @@ class TrialSuite:
         """
         if self._run_dir is None:
             trials = plan_sweep(self._config).trials if self._config else ()
-            return {_name(trial): trial for trial in trials}
+            return {_name(trial, trials, self._seeds > 1): trial for trial in trials}
         every = read_run(self._run_dir).trials
-        found = {_name(trial): trial for trial in every if self._is_wanted(trial)}
+        found = {_name(trial, every): trial for trial in every if self._is_wanted(trial)}
         if not found:
             there = "; ".join(
                 f"{axis} {', '.join(sorted({str(getattr(trial, axis)) for trial in every}))}"
-                for axis in ("threshold", "scheme", "backend")
+                for axis in ("threshold", "scheme", "backend", "seed")
             )
             raise SparsebenchError(f"{self._run_dir} has no trial with {', '.join(self._overrides)}. It has {there}.")
         return found
@@ -128,17 +137,73 @@ class TrialSuite:
         return all(getattr(trial, axis.removesuffix("s")) in values for axis, values in self._wanted.items())
 
 
+def _override(values: Sequence[Any]) -> str:
+    """Return values as an override of a config; numbers as a list, for one alone is no list of seeds."""
+    text = ",".join(map(str, values))
+    return text if isinstance(values[0], str) else f"[{text}]"
+
+
+def _name(trial: TrialRecord, every: Sequence[TrialRecord], several_seeds: bool = False) -> str:
+    """Return what the test of a trial is called; what all trials of its sweep have in common is left out."""
+    pruned = "dense" if trial.pruner is None else f"{trial.pruner}-{trial.threshold:g}"
+    parts = [getattr(trial, name) for name in ("model", "data") if len({getattr(one, name) for one in every}) > 1]
+    parts += [pruned, trial.scheme, trial.backend]
+    if several_seeds or len({one.seed for one in every}) > 1:
+        parts.append(f"seed{trial.seed}")
+    return "-".join(parts).replace(" ", "")
+
+
 class _Announcer(Watcher):
-    def __init__(self, root: Path, announce: Callable[[str], None]) -> None:
-        self._root, self._announce = root, announce
+    """Tells a test session how its sweep goes on: what is about to take long at once, all else now and then."""
+
+    def __init__(
+        self, root: Path, announce: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._root, self._announce, self._clock = root, announce, clock
+        self._done = self._total = 0
+        self._told = self._clock()
 
     def planned(self, plan: Plan, status: Mapping[str, StageStatus]) -> None:
         left = sum(one == "pending" for one in status.values())
+        self._total, self._done = len(plan.stages), len(plan.stages) - left
         if left:
-            self._announce(f"\nsparsebench: running {left} of {len(plan.stages)} stages in {self._root}")
+            self._announce(f"\nsparsebench: running {left} of {self._total} stages in {self._root}")
 
+    def together(self, stages: Sequence[Stage]) -> None:
+        batch, most = stages[0].settings["batch_size"], stages[0].settings["seconds_cap"]
+        self._say(f"timing {counted(len(stages), 'network')} together at batch {batch}, about {most:g} s")
 
-def _name(trial: TrialRecord) -> str:
-    pruned = "dense" if trial.pruner is None else f"{trial.pruner}-{trial.threshold:g}"
-    parts = (trial.model, trial.data, pruned, trial.scheme, trial.backend, f"seed{trial.seed}")
-    return "-".join(parts).replace(" ", "")
+    def epoch(self, stage: Stage, epoch: EpochRecord, epochs: int) -> None:
+        self._now_and_then(f"training {stage.label}, epoch {epoch.epoch} of {epochs}")
+
+    def timed(self, stages: Sequence[Stage], text: str) -> None:
+        self._now_and_then(f"timing {counted(len(stages), 'network')}, {text}")
+
+    def noted(self, text: str) -> None:
+        self._say(text)
+
+    def started(self, stage: Stage) -> None:
+        if stage.kind != "measure":
+            self._now_and_then(f"{VERBS[stage.kind]} {stage.label}")
+
+    def finished(self, stage: Stage, record: StageRecord) -> None:
+        self._ended()
+        if record.status == "failed":
+            self._say(f"{stage}: {failure_line(record)}")
+
+    def skipped(self, stage: Stage) -> None:
+        del stage
+        self._ended()
+
+    def _ended(self) -> None:
+        self._done += 1
+        if self._done == self._total:
+            self._say(f"all {self._total} stages have ended")
+
+    def _now_and_then(self, text: str) -> None:
+        if self._clock() - self._told >= EVERY_SECONDS:
+            self._say(f"{self._done} of {self._total} stages done, {text}")
+
+    def _say(self, text: str) -> None:
+        self._told = self._clock()
+        self._announce(f"sparsebench: {text}")

@@ -8,6 +8,15 @@ from sparsebench.runner.plan import Plan, Stage
 from sparsebench.store.records import StageRecord
 from sparsebench.store.results import EpochRecord
 
+VERBS: Mapping[str, str] = {
+    "train": "training",
+    "compress": "compressing",
+    "evaluate": "evaluating",
+    "measure": "timing",
+    "sensitivity": "pruning layer by layer",
+}
+"""What is done in each kind of stage."""
+
 
 class Watcher:
     """Is told how a run goes on. Its methods do next to nothing; a subclass overrides those that it needs."""

@@ -17,8 +17,15 @@ class Latencies:
     that all sessions share, dense fp32 on eager, in the session that has its record, divided by the speedup over it.
     """
 
-    def __init__(self, timed: Iterable[Timed]) -> None:
-        self._known = {(machine, key, m.batch_size, m.threads): m.shown_ms for machine, key, m in timed}
+    def __init__(self, timed: Iterable[Timed] = ()) -> None:
+        self._known: dict[tuple[str, str | None, int, int], float] = {}
+        for one in timed:
+            self.add(one)
+
+    def add(self, timed: Timed) -> None:
+        """Take a latency that was measured."""
+        machine, key, measured = timed
+        self._known[machine, key, measured.batch_size, measured.threads] = measured.shown_ms
 
     def ms(self, machine: str, measured: MeasureResult) -> float:
         """Return a latency in milliseconds.
@@ -26,9 +33,14 @@ class Latencies:
         Where eager was not timed along, the baseline is dense fp32 of its own backend; where that has no record of
         this machine, the latency is that of its own session.
         """
+        found = self.on_axis(machine, measured)
+        return measured.shown_ms if found is None else found
+
+    def on_axis(self, machine: str, measured: MeasureResult) -> float | None:
+        """Return a latency in milliseconds; None where the record of its baseline is not known."""
         beside = measured.against_eager or measured.against
         baseline_ms = self._known.get((machine, beside.compress, measured.batch_size, measured.threads))
-        return measured.shown_ms if baseline_ms is None else baseline_ms / beside.speedup
+        return None if baseline_ms is None else baseline_ms / beside.speedup
 
 
 def verdict_of(measured: MeasureResult, speedup: SpeedupResult, compress: str | None) -> Verdict:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from sparsebench.errors import ModelError
-from sparsebench.registry import nearest
+from sparsebench.models import CHECKPOINT_SUFFIXES
 from sparsebench.store.limits import memory_given
-from sparsebench.wording.text import first_of
+from sparsebench.wording.text import first_of, near_file
 
 _DEEPEST = 8
 """Mappings within mappings in which a state dict is looked for."""
@@ -96,8 +96,8 @@ def read_state_dicts(path: Path) -> list[StateDict]:
         ModelError: where the file cannot be read so, or holds no state dict.
     """
     if not path.is_file():
-        near = nearest(path.name, [file.name for file in path.parent.glob("*")]) if path.parent.is_dir() else None
-        hint = f"Did you mean {str(path.parent / near)!r}?" if near else "Give the path of an existing file."
+        near = near_file(path, CHECKPOINT_SUFFIXES)
+        hint = f"Did you mean {str(near)!r}?" if near else "Give the path of an existing file."
         raise ModelError(f"There is no checkpoint {str(path)!r}. {hint}")
     content = _read(path)
     found = list(_state_dicts(content, (), set()))

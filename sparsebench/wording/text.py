@@ -4,7 +4,10 @@ import html
 import re
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
+
+from sparsebench.registry import nearest
 
 Item = TypeVar("Item")
 
@@ -47,6 +50,15 @@ def shorten(text: str, limit: int = 240) -> str:
     """Return ``text`` on one line, with an ellipsis where it is longer than ``limit`` characters."""
     line = clean(text)
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def near_file(path: Path, suffixes: Container[str]) -> Path | None:
+    """Return the file beside ``path`` whose name is nearest to its, with one of these suffixes; None without any."""
+    beside = path.parent.glob("*") if path.parent.is_dir() else ()
+    # Of names without their endings, for endings alone make short names alike.
+    named = {file.stem: file for file in sorted(beside) if file.suffix in suffixes and file.is_file()}
+    found = nearest(path.stem, named)
+    return named[found] if found else None
 
 
 def slug(text: str, limit: int = 40) -> str:

@@ -163,7 +163,7 @@ def test_a_report_is_called_as_its_directory_and_leaves_a_readme_alone_that_is_n
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (place / "reports").iterdir()] == ["mine"]
     assert sparsebench("report", "runs/mine", cwd=place).returncode == 0, "its own it writes over"
-    done = sparsebench("report", "runs/mine", "--out", ".", cwd=place)
+    done = sparsebench("report", "runs/mine", "--output", ".", cwd=place)
     assert done.returncode == 2
     assert "README.md was not written by sparsebench, and is not written over. Choose another folder" in done.stderr
     assert (place / "README.md").read_text() == "mine"
@@ -181,7 +181,7 @@ def test_names_and_texts_of_records_drive_no_terminal(place):
         ("pick", "mine", "--model", "b"),
         ("pick", "mine", "--model", "b", "--json"),
         ("compare", "mine", "other"),
-        ("compare", "mine", "other", "--by", "trial", "--format", "json"),
+        ("compare", "mine", "other", "--by", "trial", "--json"),
         ("export", "mine", "nothing", "--to", "pt2", "-o", "x.pt2"),
     ):
         done = sparsebench(*arguments, cwd=place)

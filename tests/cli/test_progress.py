@@ -1,7 +1,9 @@
 """The progress display: what a person reads in a terminal, and in a log."""
 
+import contextlib
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from handmade import measured, stage_record
@@ -9,10 +11,11 @@ from plans import FACTS
 
 from sparsebench import load_config
 from sparsebench.cli.forecast import Tally, clock
-from sparsebench.cli.progress import Bar, Lines, SessionLine, watcher_for
+from sparsebench.cli.progress import Bar, Lines, SessionLine, fitted, watcher_for
 from sparsebench.runner.planner import make_plan
 from sparsebench.store.records import Failure
 from sparsebench.store.results import EpochRecord, EvaluateResult
+from sparsebench.wording.numbers import significant
 
 PLAN = make_plan(load_config(None, ["seeds=0", "thresholds=0.5", "schemes=fp32", "measure.batch_sizes=1"]), FACTS)
 PENDING = {stage.key: "pending" for stage in PLAN.stages}
@@ -48,20 +51,29 @@ def test_a_log_has_a_line_for_every_finished_stage_with_its_place_and_its_outcom
             lines.finished(stage, stage_record(result=SCORED, seconds=1.25))
     network = "small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0"
     assert log.getvalue() == (
-        "1 trials in 7 stages: 7 pending.\n"
+        "1 trial in 7 stages: 7 pending.\n"
         f"[1/7] evaluate {network} · validation: top-1 90.00 % (1.2 s)\n"
         f"[2/7] evaluate {network}: top-1 90.00 % (1.2 s)\n"
     )
 
 
-def test_a_network_that_was_timed_is_told_with_its_latency_and_its_speedup():
+def test_a_network_that_was_timed_is_told_with_its_speedup_and_the_latency_that_its_report_will_give():
+    key = "ab" * 32
+    m = measured("static", "openvino", 0, 1, 1, eager=key)
+    told = f"{m.against.speedup:.3f}× dense · fp32 · openvino (2.0 s)"
     log = io.StringIO()
     with watcher_for(log) as lines:
         lines.planned(PLAN, PENDING)
-        lines.finished(stage_of("measure"), stage_record(result=measured("static", "eager", 0, 1, 1), seconds=2.0))
-    m = measured("static", "eager", 0, 1, 1)
-    told = f": {m.latency_ms:.3f} ms, {m.against.speedup:.2f}× dense · fp32 · eager (2.0 s)\n"
-    assert log.getvalue().endswith(told)
+        # Beside a baseline that has no record yet there is no latency to agree with.
+        lines.finished(stage_of("measure"), stage_record(result=m, seconds=2.0))
+        base = replace(measured("fp32", "eager", 0, 1, 1, baseline=key, eager=key), latency_ms=8.0)
+        of_baseline = replace(stage_of("measure"), parent=key)
+        lines.finished(of_baseline, stage_record(result=base, seconds=2.0))
+        lines.finished(stage_of("measure"), stage_record(result=m, seconds=2.0))
+    first, second, third = [line.partition("thread: ")[2] for line in log.getvalue().splitlines()[1:]]
+    assert first == told
+    assert second.startswith("8.00 ms, 1.000× ")
+    assert third == f"{significant(8.0 / m.against_eager.speedup)} ms, {told}"
 
 
 def test_a_terminal_shows_how_far_the_sweep_is_and_every_running_stage_with_its_epoch():
@@ -80,9 +92,51 @@ def test_a_terminal_shows_how_far_the_sweep_is_and_every_running_stage_with_its_
         bar.finished(trained, stage_record(stage="train"))
         bar.live.refresh()
     assert "0/7 stages · 2 running · 5 waiting · 0:00" in shown
-    assert "training small_cnn · digits · dense, from scratch · seed 0 · epoch 3/12 · val 50.0 % · spa" in shown
+    assert (
+        "training small_cnn · digits · dense, from scratch · seed 0 · epoch 3/12 · val 50.0 % · threshold 0.25 ·"
+        in shown
+    )
     assert "compressing small_cnn · digits · magnitude 0.5 · fp32 · eager · seed 0 · 0:00" in shown
     assert "1/7 stages · 1 running · 5 waiting" in plain(screen)
+
+
+def test_on_a_narrow_terminal_what_changes_is_shown_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Terminal()
+    trained = replace(
+        stage_of("train"), label="torchvision:mobilenet_v3_large · imagefolder:photos.zip · random 0.5 · seed 2"
+    )
+    states = dict(zip(PENDING, ["pending", "failed", "skipped", "done", *["pending"] * 3], strict=True))
+    with watcher_for(screen) as bar:
+        bar.planned(PLAN, states)
+        bar.started(trained)
+        bar.epoch(trained, EpochRecord(epoch=13, train_loss=1, val_loss=1, val_accuracy=0.5, threshold=0.25), 120)
+        bar.live.refresh()
+        lines = plain(screen).replace("\r", "\n").splitlines()
+    # A terminal echoes ^C behind the last line, and must not have to wrap it.
+    assert max(map(len, lines)) <= 78
+    shown = next(line for line in reversed(lines) if "training" in line)
+    assert re.fullmatch(r"  training ….*0\.5 · seed 2 · epoch 13/120 · val 50\.0 % · threshold 0\.25 · 0:00 *", shown)
+    head = next(line for line in reversed(lines) if "stages" in line)
+    assert re.search(r"3/7 stages · 1 running · 3 waiting · 1 failed · 1 skipped · 0:00", head)
+
+
+def test_of_a_label_that_is_too_long_the_middle_goes():
+    assert fitted("timing a · b", " · 0:01", 30) == "timing a · b · 0:01"
+    assert fitted("training a-long-name · digits · seed 2", " · 0:01", 30) == "training …gits · seed 2 · 0:01"
+    assert fitted("training a-long-name", " · 0:01", 12) == "trai… · 0:01"
+
+
+def test_of_a_run_that_was_stopped_no_bar_is_left_that_seems_to_run():
+    stopped, ended = Terminal(), Terminal()
+    with contextlib.suppress(KeyboardInterrupt), watcher_for(stopped) as bar:
+        bar.planned(PLAN, PENDING)
+        raise KeyboardInterrupt
+    with watcher_for(ended) as bar:
+        bar.planned(PLAN, PENDING)
+    # The last that is written goes up and erases, line by line.
+    assert re.search(r"(\x1b\[1A\x1b\[2K)+$", stopped.getvalue())
+    assert not re.search(r"\x1b\[2K$", ended.getvalue()), "of a run that came to its end the last state stays"
 
 
 def test_networks_that_are_timed_together_have_one_line():

@@ -276,6 +276,12 @@ def test_of_networks_whose_latencies_overlap_the_one_is_named_that_loses_least()
     assert found.found.point.label == "dense · static · eager"
 
 
+def test_the_baseline_is_not_said_to_be_beside_itself():
+    found = decision(slower(ONE), minimize="latency")
+    assert found.found.point.is_baseline
+    assert "it has the lowest latency at batch 1, 1 thread: 2.00 ms (" in found.reasons[0]
+
+
 def test_it_says_how_long_to_time_where_the_fastest_may_be_no_faster_than_dense_fp32():
     # 0.98 ± 0.03 beside exactly 1: the gap of 2 % is two thirds of the half-width.
     run = each(slower(ONE), timed(0.97, 0.94, 1.00), at(0.5, "static"))

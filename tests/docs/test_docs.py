@@ -105,3 +105,17 @@ def test_contributing_names_every_group_of_entry_points():
     registries = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
     assert len(registries) > 8
     assert [known.group for known in registries if f"`{known.group}`" not in text] == []
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a git checkout")
+def test_make_bench_writes_where_git_does_not_look_and_make_reports_renews_what_is_committed():
+    recipes = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert "sparsebench run --report-dir build/reports\n" in recipes["bench"]
+    assert "sparsebench run\n" in recipes["reports"]
+    written = ["build/reports/default/README.md", "runs/default/run.json"]
+    command = ["git", "check-ignore", *written]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == written
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "writes build/reports/default/" in text
+    assert "`make reports`\nrenews the report" in text

@@ -169,6 +169,8 @@ def test_mlperf_tiny_networks_have_the_parameters_of_the_reference(name, classes
     ("name", "shape"),
     [
         ("small_cnn", (1, 8, 8)),
+        ("mlp", (12,)),
+        ("mlp", (1, 8, 8)),
         ("gru_classifier", (1, 8, 8)),
         ("gru_classifier", (8, 4)),
         ("lstm_classifier", (8, 4)),

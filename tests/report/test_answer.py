@@ -348,7 +348,7 @@ def test_nothing_within_the_limit_is_answered_by_a_limit_that_something_keeps():
 
 def test_the_command_prints_the_answer_before_it_says_where_the_report_lies(tmp_path):
     root = stored(SMALL.build(), tmp_path / "run")
-    done = CliRunner().invoke(app, ["report", str(root), "--out", str(tmp_path / "out")])
+    done = CliRunner().invoke(app, ["report", str(root), "--output", str(tmp_path / "out")])
     assert done.exit_code == 0
     shown = done.stdout.splitlines()
     assert shown[0].startswith("Smallest  magnitude 0.5")

@@ -354,7 +354,7 @@ def test_a_run_without_results_has_a_page_too(tmp_path):
 def test_the_command_writes_a_page_where_asked(tmp_path, monkeypatch):
     run = Bench(pairs=()).build()
     monkeypatch.setattr("sparsebench.store.run_directory.load_run", lambda path: run)
-    done = CliRunner().invoke(app, ["report", str(tmp_path), "--out", str(tmp_path / "out"), "--html"])
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--output", str(tmp_path / "out"), "--html"])
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert lines[-2:] == [f"Report: {tmp_path / 'out/README.md'}", f"Page: {tmp_path / 'out/index.html'}"]

@@ -8,6 +8,7 @@ from plans import FACTS, plan
 from sparsebench import load_config
 from sparsebench.errors import ConfigError
 from sparsebench.runner.facts import Facts
+from sparsebench.runner.plan import missing_baselines
 from sparsebench.runner.sequencer import plan_sweep
 from sparsebench.store.written import stage_key
 
@@ -221,7 +222,7 @@ def test_a_scheme_that_a_backend_does_not_offer_is_a_trial_with_its_reason_and_n
         "model.options={width=16}",
         "prune.hold=0.5",
         "prune.schedule=cubic",
-        "seeds=7",
+        "seeds=[7]",
     ],
 )
 def test_what_changes_training_changes_the_keys_of_training_and_of_all_that_follows(change):
@@ -234,6 +235,16 @@ def test_what_changes_training_changes_the_keys_of_training_and_of_all_that_foll
 def test_what_is_pruned_does_not_touch_the_keys_of_dense_training():
     before, after = plan("seeds=0"), plan("seeds=0", "prune.hold=0.5")
     assert keys(before, "train")[:2] == keys(after, "train")[:2]
+
+
+def test_networks_without_a_dense_fp32_trial_beside_them_are_named():
+    assert list(missing_baselines(plan())) == []
+    (why,) = missing_baselines(plan("thresholds=0.5,0.9"))
+    assert why == (
+        "small_cnn on digits, eager: no trial is dense fp32, so the report has no drops in accuracy there. "
+        'Add 0 to thresholds and "fp32" to schemes.'
+    )
+    assert len(list(missing_baselines(plan("schemes=static", "backends=eager,onnxruntime")))) == 2
 
 
 def test_the_machine_joins_only_the_keys_of_measure():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sparsebench.wording.numbers import decimal, significant
-from sparsebench.wording.text import escape, fence, shorten, slug
+from sparsebench.wording.text import escape, fence, near_file, shorten, slug
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,14 @@ def test_numbers_have_a_true_minus_and_no_negative_zero():
     assert decimal(-0.001) == "0.00"
     assert decimal(None) == "–"
     assert [significant(x) for x in (0.01234, 1.5, 123.4, 12345.6, 0.0)] == ["0.0123", "1.50", "123", "12,346", "0.00"]
+
+
+def test_the_nearest_file_is_one_of_its_kind_and_no_folder(tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "folder.pth").mkdir()
+    for name in ("dense.pth", "other.txt", "r.toml"):
+        (tmp_path / name).touch()
+    assert near_file(tmp_path / "r.pth", (".pth", ".pt")) is None
+    assert near_file(tmp_path / "dens.pth", (".pth", ".pt")) == tmp_path / "dense.pth"
+    assert near_file(tmp_path / "other.toml", (".pth", ".pt")) is None
+    assert near_file(tmp_path / "nowhere" / "a.pth", (".pth",)) is None
