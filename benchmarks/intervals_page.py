@@ -192,19 +192,18 @@ def _found(piece: Mapping[str, Any], cell: Cell) -> str:
 
 def _picks(pieces: Pieces) -> list[str]:
     heading = ["networks", "chosen on", "samples", "differ, %", "PICKED, %", "breaks in truth, %", "before, %"]
-    lines = []
-    for piece in pieces:
-        for cell in piece["cells"]:
-            lines.append(
-                [
-                    picks.KINDS[piece["kind"]],
-                    "validation" if piece["validated"] else "test",
-                    *(f"{cell['samples']:,}", f"{100 * cell['differ']:g}"),
-                    _percent(cell["picked"]),
-                    _percent(cell["broken"]) + MISSED * (cell["broken"] > BROKEN),
-                    f"{_percent(cell['broken before'])} of {_percent(cell['named before'])}",
-                ]
-            )
+    lines = [
+        [
+            picks.KINDS[piece["kind"]],
+            "validation" if piece["validated"] else "test",
+            *(f"{cell['samples']:,}", f"{100 * cell['differ']:g}"),
+            _percent(cell["picked"]),
+            _percent(cell["broken"]) + MISSED * (cell["broken"] > BROKEN),
+            f"{_percent(cell['broken before'])} of {_percent(cell['named before'])}",
+        ]
+        for piece in pieces
+        for cell in piece["cells"]
+    ]
     return [
         "## Picks",
         f"`pick --max-drop {100 * picks.LIMIT:g}pp`, {min(map(_size, pieces)):,} runs a row, read by the product's own "

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 
 import pytest
 from documents import PAGES, ROOT, blocks, links, tables
