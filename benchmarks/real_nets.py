@@ -3,7 +3,8 @@
 Weights are random, and never downloaded; running statistics are those of the random inputs.
 """
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -11,12 +12,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.ao import quantization as ao
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from sparsebench.quantization import settling
+from sparsebench.tensors import cloned
+
 CLASSES = 10
-SIZE = 224
+SIZE, WINDOWED_SIZE = 64, 224
+"""Of images. Layers and most weights are those of 224 × 224 pixels all the same, and a table of all networks takes half
+an hour. Windows of a Swin transformer are whole at 224 alone."""
 WORDS, LENGTH, PAD = 200, 24, 0
 SAMPLES_OF_AUDIO = 8000
+TOGETHER = 4
+"""Batches of which running statistics are taken at once, and with which a training step is made."""
+STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -139,14 +149,15 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 def _torchvision(name: str) -> nn.Module:
     import torchvision
 
-    options = {"init_weights": True} if name == "googlenet" else {}
+    options = {"googlenet": {"init_weights": True}, "vit_b_16": {"image_size": SIZE}}.get(name, {})
     return torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **options)
 
 
 def _timm(name: str) -> nn.Module:
     import timm
 
-    return timm.create_model(name, pretrained=False, num_classes=CLASSES)
+    options = {"img_size": SIZE} if name.startswith(("levit", "mixer")) else {}
+    return timm.create_model(name, pretrained=False, num_classes=CLASSES, **options)
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -154,12 +165,22 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _images(size: int, count: int, samples: int, seed: int) -> tuple[Tensor, ...]:
-    coarse = torch.randn(count * samples, 3, size // 16, size // 16, generator=_generator(seed))
-    return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear").chunk(count)
+    generator = _generator(seed)
+    coarse = torch.randn(count * samples, 3, size // 16, size // 16, generator=generator)
+    # Contrast and colour of their own, as photographs have: of mere noise, all images are the same to a network.
+    contrast = torch.rand(count * samples, 1, 1, 1, generator=generator) * 2
+    colour = torch.randn(count * samples, 3, 1, 1, generator=generator)
+    return nn.functional.interpolate(coarse * contrast + colour, size=(size, size), mode="bilinear").chunk(count)
+
+
+def _images_for(name: str) -> Callable[[int, int], tuple[Tensor, ...]]:
+    return partial(_images, WINDOWED_SIZE if name.startswith("swin") else SIZE, 1)
 
 
 def _sound(samples: int, seed: int) -> tuple[Tensor, ...]:
-    return (torch.randn(samples, 1, SAMPLES_OF_AUDIO, generator=_generator(seed)),)
+    generator = _generator(seed)
+    loudness = torch.rand(samples, 1, 1, generator=generator) * 2
+    return (torch.randn(samples, 1, SAMPLES_OF_AUDIO, generator=generator) * loudness,)
 
 
 def _words(samples: int, seed: int) -> tuple[Tensor, ...]:
@@ -191,10 +212,10 @@ NETS: Mapping[str, Net] = {
     "text transformer": Net(TextClassifier, _words),
     "packed LSTM": Net(PackedLSTM, _words_and_lengths),
     "M5": Net(M5, _sound),
-    "U-Net": Net(UNet, partial(_images, 64, 1)),
-    "siamese": Net(Siamese, partial(_images, 64, 2)),
-    **{name: Net(partial(_torchvision, name), partial(_images, SIZE, 1), "torchvision") for name in _OF_TORCHVISION},
-    **{name: Net(partial(_timm, name), partial(_images, SIZE, 1), "timm") for name in _OF_TIMM},
+    "U-Net": Net(UNet, partial(_images, SIZE, 1)),
+    "siamese": Net(Siamese, partial(_images, SIZE, 2)),
+    **{name: Net(partial(_torchvision, name), _images_for(name), "torchvision") for name in _OF_TORCHVISION},
+    **{name: Net(partial(_timm, name), _images_for(name), "timm") for name in _OF_TIMM},
 }
 """The small ones first."""
 
@@ -202,12 +223,78 @@ COMPILED = ("text transformer", "M5", "U-Net", "siamese", "mobilenet_v3_small", 
 """What inductor, which compiles each for a minute, is tried with."""
 
 
-def built(name: str) -> nn.Module:
-    """Return a network in evaluation mode, with running statistics that fit its inputs."""
+def built(name: str, batches: Sequence[tuple[Any, ...]]) -> nn.Module:
+    """Return a network in evaluation mode, with running statistics that are those of ``batches``."""
     torch.manual_seed(0)
     net = NETS[name].build().train()
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        # The mean over all passes. A momentum of 0.01, as MobileNetV3 has it, would leave next to nothing of a few, and
+        # a network whose activations fade from layer to layer until all samples are the same.
+        norm.momentum = None
+        norm.reset_running_stats()
+    if norms:
         with torch.no_grad():
-            for seed in range(3):
-                net(*NETS[name].inputs(8, 100 + seed))
+            # Of few samples at a time, many channels are the same in all, and anything else would explode in them.
+            for start in range(0, len(batches), TOGETHER):
+                net(*_together(batches[start : start + TOGETHER]))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return net.eval()
+
+
+def trained(prepared: nn.Module, batches: Sequence[tuple[Any, ...]]) -> nn.Module:
+    """Train a network that is prepared for int8, in place; return what it computes in float after that.
+
+    The same samples are in each of four steps: ranges are means over steps, and those of four samples that are unlike
+    any others would cut off what others have beyond them.
+    """
+    optimizer, fed = torch.optim.SGD(prepared.parameters(), lr=1e-5), _together(batches[:TOGETHER])
+    with settling(prepared, STEPS):
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            prepared(*cloned(fed)).square().mean().backward()
+            optimizer.step()
+    return copy.deepcopy(prepared).apply(ao.disable_fake_quant).apply(ao.disable_observer).eval()
+
+
+def _together(batches: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+
+
+@torch.no_grad()
+def rounded(net: nn.Module, batches: Sequence[tuple[Any, ...]]) -> nn.Module:
+    """Return a copy whose weights have 8 bits for each output channel, and the outputs of its layers 7 for each tensor.
+
+    These are the widths of torch's int8 kernels for x86 processors.
+    """
+    net, ranges = copy.deepcopy(net), dict[str, tuple[float, float]]()
+    layers = {name: layer for name, layer in net.named_modules() if isinstance(getattr(layer, "weight", None), Tensor)}
+
+    def watch(name: str, value: Any) -> None:
+        if isinstance(value, Tensor):
+            low, high = ranges.get(name, (0.0, 0.0))
+            ranges[name] = min(low, float(value.min())), max(high, float(value.max()))
+
+    def to_levels(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        low, high = ranges[name]
+        step = (high - low) / 127 or 1.0
+        return ((value.clamp(low, high) - low) / step).round() * step + low
+
+    watching = [layer.register_forward_hook(lambda _, __, out, n=name: watch(n, out)) for name, layer in layers.items()]
+    for batch in batches:
+        net(*cloned(batch))
+    for hook in watching:
+        hook.remove()
+    for name, layer in layers.items():
+        if layer.weight.dim() > 1:
+            step = (
+                layer.weight.flatten(1).abs().amax(1).clamp_min(1e-12).reshape(-1, *[1] * (layer.weight.dim() - 1))
+                / 127
+            )
+            layer.weight.copy_((layer.weight / step).round() * step)
+        layer.register_forward_hook(lambda _, __, out, n=name: to_levels(n, out))
+    return net

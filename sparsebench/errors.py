@@ -141,8 +141,9 @@ class LeftOutWarning(UserWarning):
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of what a library said, ended as a sentence."""
-    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    """Return the first line of what a library said, ended as a sentence; of a worker process of a loader, the last."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = lines[-1 if lines[0].startswith("Caught ") and "Traceback (most recent call last):" in str(error) else 0]
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 

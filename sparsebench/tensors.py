@@ -106,6 +106,21 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(part)
 
 
+def scores_in(outputs: Any) -> Tensor:
+    """Return the scores in outputs: the tensor itself, what is called ``logits``, or the first tensor.
+
+    Raises:
+        ModelError: where there is no tensor.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    named = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    found = named if isinstance(named, Tensor) else next(tensors_in(outputs), None)
+    if found is None:
+        raise ModelError(f"The network returns {type(outputs).__name__} without a tensor in it; return the logits.")
+    return found
+
+
 def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
     """Return the plain tensors that a tensor is made of, the one that holds its elements first.
 

@@ -1,4 +1,4 @@
-"""What is made sure of a converted network before it is believed: finite outputs that agree with the float ones."""
+"""What is made sure of a network before it is believed: finite outputs that agree with the float ones, and stay."""
 
 import warnings
 from typing import Any
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from sparsebench.errors import OutputsWarning, QuantizationError
 from sparsebench.quantization import float_copy
-from sparsebench.tensors import cloned, tensors_in
+from sparsebench.tensors import batch_of, cloned, samples_in, scores_in, tensors_in
+
+SAME = 1e-3
+"""Outputs that differ by less than this share of the largest are the same but for the order of sums."""
 
 SMALL = 0.1
 """Share of the outputs' size up to which a difference is rounding, however alike the outputs of all samples are."""
@@ -31,8 +34,11 @@ def check_converted(network: nn.Module, net: nn.Module, example: tuple[Any, ...]
             others in a second call.
     """
     with torch.inference_mode():
-        wanted = _outputs(float_copy(net)(*cloned(example)))
+        returned = float_copy(net)(*cloned(example))
         found, again = (_outputs(network(*cloned(example))) for _ in range(2))
+    wanted = _outputs(returned)
+    if len(wanted) != len(found) == 1:
+        wanted = _outputs(scores_in(returned))  # A runtime of exported networks returns them alone.
     if [value.shape for value in wanted] != [value.shape for value in found]:
         return  # What it returns is no row of tensors, or has others beside them.
     lost = sum(int((~torch.isfinite(f) & torch.isfinite(w)).sum()) for f, w in zip(found, wanted, strict=True))
@@ -46,7 +52,7 @@ def check_converted(network: nn.Module, net: nn.Module, example: tuple[Any, ...]
         told = "its outputs for the same samples are others in a second call"
         warnings.warn(f"{named}: {told}, so that its accuracy is one of many.", OutputsWarning, stacklevel=2)
         return
-    far = max((share for w, f in zip(wanted, found, strict=True) if (share := _apart(w, f))), default=0.0)
+    far = _farthest(wanted, found)
     if far:
         warnings.warn(
             f"{named}: its outputs differ from those of the float network by {far:.0%} of their size, which is more "
@@ -54,6 +60,40 @@ def check_converted(network: nn.Module, net: nn.Module, example: tuple[Any, ...]
             OutputsWarning,
             stacklevel=2,
         )
+
+
+def mixes_samples(net: nn.Module, example: tuple[Any, ...]) -> bool:
+    """Whether a network answers a sample otherwise where others are in its batch, as where it takes their statistics.
+
+    Args:
+        net: a float network in evaluation mode.
+        example: positional arguments of one forward pass, of two samples or more; of fewer nothing is told.
+    """
+    half = (samples_in(example) or 0) // 2
+    try:
+        few = batch_of(cloned(example), half)
+        with torch.no_grad():
+            whole, again, part = (_outputs(net(*fed)) for fed in (cloned(example), cloned(example), few))
+    except Exception:  # Whoever runs it, or takes these samples, says why it does not go.
+        return False
+    if any(one.shape != other.shape or not torch.equal(one, other) for one, other in zip(whole, again, strict=True)):
+        return False  # It differs from itself.
+    return any(
+        one.dim() > 0
+        and one[:half].shape == other.shape
+        and bool(((one[:half] - other).abs() > SAME * one.abs().max()).any())
+        for one, other in zip(whole, part, strict=True)
+    )
+
+
+def apart(network: nn.Module, net: nn.Module, example: tuple[Any, ...]) -> float:
+    """Return by which share of their size the outputs of two networks differ; 0 where samples differ by more."""
+    with torch.inference_mode():
+        return _farthest(_outputs(net(*cloned(example))), _outputs(network(*cloned(example))))
+
+
+def _farthest(wanted: list[Tensor], found: list[Tensor]) -> float:
+    return max((_apart(one, other) for one, other in zip(wanted, found, strict=True)), default=0.0)
 
 
 def _outputs(returned: Any) -> list[Tensor]:

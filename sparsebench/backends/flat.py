@@ -1,14 +1,15 @@
-"""Networks whose arguments are tensors in a row, which is all that graphs of torch.export and other runtimes take."""
+"""Networks that take and return tensors in a row, which is all that graphs of torch.export and other runtimes do."""
 
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import float_copy, plain_attention
-from sparsebench.tensors import flattened, mapped, rebuilt
+from sparsebench.tensors import cloned, flattened, mapped, rebuilt, scores_in
 
 __all__ = ["by_argument", "plain_attention", "require_tensors", "taking_tensors"]
 
@@ -16,8 +17,9 @@ __all__ = ["by_argument", "plain_attention", "require_tensors", "taking_tensors"
 def taking_tensors(backend: str, net: nn.Module, example: tuple[Any, ...]) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """Return a network that takes the tensors of a batch one after the other, and those of an example.
 
-    Where the arguments are tensors already it is the network itself; otherwise a copy of it, with the same names of
-    layers, that puts tuples, lists and mappings together again.
+    Where the arguments are tensors already, and so is what it returns, it is the network itself; otherwise a copy of
+    it, with the same names of layers, that puts tuples, lists and mappings together again. Of a mapping or an object
+    that it returns, the copy returns the scores of the classes.
 
     Args:
         backend: who asks, for the error.
@@ -28,12 +30,15 @@ def taking_tensors(backend: str, net: nn.Module, example: tuple[Any, ...]) -> tu
         QuantizationError: where an argument holds something else than tensors (N, …).
     """
     tensors = require_tensors(backend, example)
-    if all(isinstance(value, Tensor) for value in example):
+    adapters: list[type[nn.Module]] = [_GivesScores] if _holds_scores(net, example) else []
+    if not all(isinstance(value, Tensor) for value in example):
+        adapters.append(_TakesTensors)
+    if not adapters:
         return net, tensors
     copied = float_copy(net).to(tensors[0].device) if tensors else float_copy(net)
     kind = type(copied)
     members = {"structure": example, "__doc__": kind.__doc__, "__module__": kind.__module__}
-    copied.__class__ = type(kind.__name__, (_TakesTensors, kind), members)
+    copied.__class__ = type(kind.__name__, (*adapters, kind), members)
     return copied, tensors
 
 
@@ -44,6 +49,24 @@ class _TakesTensors(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Any:
         return super().forward(*rebuilt(self.structure, tensors))  # That of the network.
+
+
+class _GivesScores(nn.Module):
+    """Stands before the class of a network that returns a mapping or an object."""
+
+    def forward(self, *arguments: Any) -> Any:
+        return scores_in(super().forward(*arguments))
+
+
+def _holds_scores(net: nn.Module, example: tuple[Any, ...]) -> bool:
+    """Whether a network returns a mapping or an object with the scores of the classes in it."""
+    try:
+        with torch.no_grad():
+            returned = net(*cloned(example))
+        scores_in(returned)
+    except Exception:  # Whoever runs it is told.
+        return False
+    return not isinstance(returned, Tensor | tuple | list)
 
 
 def by_argument(net: nn.Module, each: tuple[Any, ...]) -> Any:

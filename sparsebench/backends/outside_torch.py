@@ -106,27 +106,34 @@ def parameters_of(operations: Iterable[tuple[Any, Sequence[Held]]]) -> tuple[Par
     return tuple(Parameter(held.elements, held.nonzero, held.bits) for held in seen.values())
 
 
-def layer_fact(name: str, used: Counter[str], weights: Sequence[Held], bits: int, why: str, **told: Any) -> LayerFact:
-    """Return the fact of a layer of an exported graph.
+class Met:
+    """What was met of a graph so far: names of layers, which it may have several times, and weights."""
 
-    Args:
-        name: its name; it is numbered where the graph has it several times.
-        used: how often each name was met so far.
-        weights: what it holds.
-        bits: the width in which they are multiplied or held.
-        why: why it is not int8, if it is not.
-        told: the other fields of the fact.
-    """
-    used[name] += 1
-    count = sum(held.elements for held in weights)
-    return LayerFact(
-        name=name if used[name] == 1 else f"{name} ({used[name]})",
-        weights=count,
-        zeros=count - sum(held.nonzero for held in weights),
-        bits=bits,
-        reason="" if bits <= 8 else why,
-        **told,
-    )
+    def __init__(self) -> None:
+        self._names, self._weights = Counter[str](), set[str]()
+
+    def layer_fact(self, name: str, weights: Sequence[Held], bits: int, why: str, **told: Any) -> LayerFact:
+        """Return the fact of a layer of an exported graph; what it shares with one before it is counted there.
+
+        Args:
+            name: its name; it is numbered where the graph has it several times.
+            weights: what it holds.
+            bits: the width in which they are multiplied or held.
+            why: why it is not int8, if it is not.
+            told: the other fields of the fact.
+        """
+        self._names[name] += 1
+        own = [held for held in weights if held.name not in self._weights]
+        self._weights.update(held.name for held in own)
+        count = sum(held.elements for held in own)
+        return LayerFact(
+            name=name if self._names[name] == 1 else f"{name} ({self._names[name]})",
+            weights=count,
+            zeros=count - sum(held.nonzero for held in own),
+            bits=bits,
+            reason="" if bits <= 8 else why,
+            **told,
+        )
 
 
 def require_own(backend: str, network: nn.Module, kind: type[Network]) -> Network:

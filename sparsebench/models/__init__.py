@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 """How the names of checkpoints end."""
 
+_SHAPES_SHOWN = 4
+
 PRETRAINED = "pretrained"
 """Stands for the weights that a library publishes with a network."""
 
@@ -98,7 +100,9 @@ def check_outputs(net: nn.Module, arguments: tuple[Any, ...], classes: int) -> N
     except Exception as error:  # Whatever a network of the user's own may raise.
         reason = str(error).strip().partition("\n")[0]
         where = where_in_own_code(error)
-        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors_in(arguments))
+        found = [str(tuple(tensor.shape)) for tensor in tensors_in(arguments)]
+        more = f" and {len(found) - _SHAPES_SHOWN} more" if len(found) > _SHAPES_SHOWN else ""
+        shapes = " and ".join(found[:_SHAPES_SHOWN]) + more
         several = f", as {len(arguments)} arguments," if len(arguments) > 1 else ""
         raise ModelError(
             f"{name} cannot take a batch of shape {shapes}{several} of these data "

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.errors import ModelError, reason
+from sparsebench.wording.text import first_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+_NAMES_SHOWN = 3
 
 
 def plain(net: nn.Module) -> nn.Module:
@@ -16,19 +19,55 @@ def plain(net: nn.Module) -> nn.Module:
     Wrappers of ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are taken off, wherever they are:
     they hide the layers from whatever prunes or quantizes, and the backend decides what is compiled. Weights in half or
     double precision are cast; the scheme decides what is computed in half.
+
+    Raises:
+        ModelError: where it is a TorchScript program, or has complex weights.
     """
+    import torch
+
     net = _unwrapped(net)
+    if isinstance(net, torch.jit.ScriptModule):
+        raise ModelError(
+            f"{net.original_name} is a TorchScript program, whose layers can be neither pruned nor quantized; give the "
+            "network that it was made of."
+        )
+    if complex_ones := [name for name, tensor in net.named_parameters() if tensor.is_complex()]:
+        raise ModelError(
+            f"{type(net).__name__} has complex weights ({first_of(complex_ones, _NAMES_SHOWN)}), which nothing here "
+            "prunes or quantizes; compute with the real and the imaginary part as channels."
+        )
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             if (inner := _unwrapped(child)) is not child:
                 setattr(module, name, inner)
         if module._compiled_call_impl is not None:
             module._compiled_call_impl = None
-    import torch
-
     if any(t.is_floating_point() and t.dtype != torch.float for t in (*net.parameters(), *net.buffers())):
         net = net.float()
     return net
+
+
+def unknown_layers(net: nn.Module) -> str | None:
+    """Return which layers a network keeps where torch does not look for any, a sentence; None where there are none."""
+    from torch import nn
+
+    known = {id(held) for held in (*net.modules(), *net.parameters())}
+    found = [
+        f"{path}.{name}" if path else name
+        for path, module in net.named_modules()
+        for name, value in vars(module).items()
+        if not name.startswith("_") and isinstance(value, list | tuple | dict)
+        for one in (value.values() if isinstance(value, dict) else value)
+        if isinstance(one, nn.Module | nn.Parameter) and id(one) not in known
+    ]
+    if not found:
+        return None
+    named = first_of([*dict.fromkeys(found)], _NAMES_SHOWN)
+    return (
+        f"{type(net).__name__} keeps layers in a list or mapping of Python's ({named}), where torch does not know of "
+        "them: they are neither trained nor pruned, quantized or saved. Keep them in an nn.ModuleList, nn.ModuleDict "
+        "or nn.ParameterList."
+    )
 
 
 def is_lazy(net: nn.Module) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.ao.nn.quantized import FloatFunctional, FXFloatFunctional
 from torch.fx import GraphModule
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _REFERENCES: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -20,6 +22,32 @@ def with_own_statistics(net: nn.Module) -> nn.Module:
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             module.__class__ = type(kind.__name__, (kind,), {"__module__": kind.__module__})
     return net
+
+
+def with_traceable_functions(net: nn.Module) -> nn.Module:
+    """Let additions and the like that an author marked for int8 be found in a graph, in place."""
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, FloatFunctional):
+                setattr(module, name, FXFloatFunctional())
+    return net
+
+
+def with_dropout_kept(graph: GraphModule) -> GraphModule:
+    """Keep torch.ao from dropouts that are called as functions and always on, in place.
+
+    Its int8 form of them leaves the samples as they are. It knows the function of ``torch.nn.functional`` alone.
+    """
+    for node in graph.graph.find_nodes(op="call_function", target=functional.dropout):
+        given = node.normalized_arguments(graph, normalize_to_only_use_kwargs=True)
+        if given is not None and given.kwargs["training"] is not False:
+            node.target, node.args, node.kwargs = (
+                torch.dropout,
+                tuple(given.kwargs[name] for name in ("input", "p", "training")),
+                {},
+            )
+    graph.recompile()
+    return graph
 
 
 def inside_layers(graph: GraphModule) -> Iterator[str]:

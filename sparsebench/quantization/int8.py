@@ -17,10 +17,10 @@ class Dynamic:
 
     name = "dynamic"
 
-    def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:  # noqa: ARG002 # nothing is traced
-        """Return a copy of ``net`` on the CPU, in evaluation mode."""
+    def prepare(self, net: nn.Module, example: tuple[Any, ...]) -> nn.Module:
+        """Return a copy of ``net`` on the CPU, in evaluation mode; layers whose weights others take are to stay."""
         int8_engine()
-        return float_copy(net)
+        return torch_ao.keep_uncalled(float_copy(net), example)
 
     def convert(self, prepared: nn.Module) -> nn.Module:
         """Return the network with every layer of ``torch_ao.DYNAMIC_LAYERS`` in its dynamic int8 form."""

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch.ao import quantization as ao
 from torch.ao.nn.intrinsic.qat import freeze_bn_stats, update_bn_stats
+from torch.nn.modules.batchnorm import _BatchNorm
 
 NORMS_HELD_AFTER = 0.5
 """Share of the training steps after which the running statistics of batch norms stay as they are, so that the weights
@@ -37,13 +38,27 @@ def settling(prepared: nn.Module, steps: int) -> Iterator[nn.Module]:
 
 
 class _Schedule:
-    """Counts the training steps of a network, and switches what is learned in them."""
+    """Counts the training steps of a network, and switches what is learned in them.
+
+    Torch's ranges are averages that each batch enters with a hundredth, the first with all the rest: a training of
+    some dozen steps would keep the ranges of its first batch, which was normalised by its own statistics. Here a range
+    is the mean over the steps so far until these are a hundred, and begins anew when the batch norms are held, for from
+    then on activations are what they will be. The range of a weight is its present one.
+    """
 
     def __init__(self, prepared: nn.Module, steps: int) -> None:
         self.norms_held_from = max(1, round(NORMS_HELD_AFTER * steps))
         self.ranges_held_from = max(1, round(RANGES_HELD_AFTER * steps))
-        self.step, self.learning = 0, True
+        self.step, self.seen, self.learning = 0, 0, True
         prepared.apply(update_bn_stats)
+        self._norms = [module for module in prepared.modules() if isinstance(module, _BatchNorm)]
+        observers = dict(_observers(prepared))
+        self._of_activations = {
+            one: one.averaging_constant for name, one in observers.items() if "weight_fake_quant" not in name
+        }
+        for one in observers.values():
+            if one not in self._of_activations:
+                one.averaging_constant = 1.0
 
     def __call__(self, net: nn.Module, inputs: Any) -> None:  # noqa: ARG002 # the signature of a hook
         learning = net.training and self.step < self.ranges_held_from
@@ -52,7 +67,23 @@ class _Schedule:
             for module in net.modules():
                 if isinstance(module, ao.FakeQuantizeBase):
                     module.enable_observer(learning)
-        if net.training:
-            if self.step == self.norms_held_from:
-                net.apply(freeze_bn_stats)
-            self.step += 1
+        if not net.training:
+            return
+        if self.step == self.norms_held_from and self._norms:
+            net.apply(freeze_bn_stats)
+            self.seen = 0
+            for one in self._of_activations:
+                one.reset_min_max_vals()
+        if self.step >= self.norms_held_from:
+            for norm in self._norms:  # Each epoch sets those that no convolution took in to training again.
+                norm.eval()
+        self.step, self.seen = self.step + 1, self.seen + 1
+        for one, constant in self._of_activations.items():
+            one.averaging_constant = max(constant, 1 / self.seen)
+
+
+def _observers(prepared: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the observers that average ranges over batches, by name."""
+    for name, module in prepared.named_modules():
+        if isinstance(module, ao.MovingAverageMinMaxObserver | ao.MovingAveragePerChannelMinMaxObserver):
+            yield name, module

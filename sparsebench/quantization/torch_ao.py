@@ -7,11 +7,13 @@ whose author marked what is to be quantized; any other is traced by torch.fx, wh
 from collections.abc import Callable
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic, quantized
 from torch.ao.nn.quantized.dynamic.modules.rnn import RNNBase, RNNCellBase
 from torch.ao.quantization import quantize_fx
+from torch.ao.quantization.fx.fuse import fuse
 from torch.ao.quantization.fx.prepare import prepare
 from torch.fx import GraphModule
 from torch.nn import functional
@@ -20,9 +22,16 @@ from sparsebench.errors import QuantizationError
 from sparsebench.quantization.attention import layer_by_layer, plain_attention
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, failing_as, int8_engine, quiet_libraries
 from sparsebench.quantization.following import followed
-from sparsebench.quantization.graphs import as_float, inside_layers, reshaping, with_own_statistics
+from sparsebench.quantization.graphs import (
+    as_float,
+    inside_layers,
+    reshaping,
+    with_dropout_kept,
+    with_own_statistics,
+    with_traceable_functions,
+)
 from sparsebench.quantization.observing import without_infinite, without_unfit
-from sparsebench.tensors import mapped
+from sparsebench.tensors import cloned, mapped
 
 Layers = tuple[type[nn.Module], ...]
 
@@ -58,6 +67,27 @@ def int8_weights(module: nn.Module) -> list[Tensor]:
     if isinstance(module, quantized.modules.utils.WeightedQuantizedModule | quantized.Embedding):
         return [module.weight()]  # type: ignore[operator]
     return []
+
+
+def keep_uncalled(net: nn.Module, example: tuple[Any, ...]) -> nn.Module:
+    """Keep the layers in float that are not called, in place, for their weights are taken from them; return ``net``.
+
+    Swin transformers, for example, hand the weights of their linear layers to a function, and an int8 layer has none.
+    """
+    layers, called = [module for module in net.modules() if type(module) in DYNAMIC_LAYERS], set[nn.Module]()
+    hooks = [layer.register_forward_pre_hook(lambda one, _: called.add(one)) for layer in layers]
+    try:
+        with torch.no_grad(), plain_attention():
+            net(*cloned(example))
+    except Exception:  # Whoever runs it is told.
+        return net
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in layers:
+        if layer not in called:
+            layer.qconfig = None  # type: ignore[assignment] # torch.ao reads it as a plain attribute
+    return net
 
 
 def quantize_dynamic_layers(net: nn.Module) -> nn.Module:
@@ -103,12 +133,10 @@ def prepare_traced(net: nn.Module, example: tuple[Any, ...], dynamic_layers: Lay
     with failing_as(problem), quiet_libraries(), plain_attention():
         # In evaluation mode: a functional dropout would otherwise be written into the graph as switched on for good.
         # These are the steps of prepare_fx, which traces by itself and stops at any branch.
-        quantize_fx._swap_ff_with_fxff(net)
-        graph, scopes = followed(with_own_statistics(net), example)
+        graph, scopes = followed(with_traceable_functions(with_own_statistics(net)), example)
         for path in inside_layers(graph):
             mapping.set_module_name(path, None)
-        quantize_fx._attach_meta_to_node_if_not_exist(graph)
-        fused = quantize_fx._fuse_fx(graph, trains)
+        fused = fuse(with_dropout_kept(graph), trains)
         prepared: GraphModule = prepare(fused, mapping, trains, scopes, example_inputs=example)
         prepared.apply(ao.disable_observer).apply(ao.disable_fake_quant)
         without_unfit(prepared, example, is_observer)

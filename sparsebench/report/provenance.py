@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sparsebench.points.latency import sessions
@@ -18,6 +18,8 @@ FLAGS = (
     *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
 )
 """Processor flags that decide how fast int8 and bf16 run, of x86 and of ARM."""
+
+_SPLITS = {"train": "train_samples", "validation": "val_samples", "test": "test_samples"}
 
 
 def provenance(run: Run) -> str:
@@ -41,12 +43,14 @@ def provenance(run: Run) -> str:
 class Facts:
     """What was trained on what, and when: trainers, samples of each data set's splits, first and last start.
 
+    ``read`` are the numbers of samples that were really read of these splits in one go, where they are known.
     ``checkpoints`` are the SHA-256 of what dense networks were loaded from, None for what a library publishes.
     """
 
     seeds: tuple[int, ...]
     trainers: tuple[str, ...]
     splits: dict[str, dict[str, int]]
+    read: dict[str, dict[str, list[int]]]
     checkpoints: dict[str, str | None]
     stages_started: tuple[str, ...]
 
@@ -54,15 +58,26 @@ class Facts:
 def facts(run: Run) -> Facts:
     """Return what a run's records say of themselves."""
     trained = trained_records(run).values()
+    read: defaultdict[str, defaultdict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for trial in run.trials:
+        record, scored = trial.trained, trial.evaluated
+        counts = (
+            record.epoch_samples if record else None,
+            record.validated_samples if record else None,
+            scored.samples if scored else None,
+        )
+        for split, count in zip(_SPLITS, counts, strict=True):
+            if count:
+                read[trial.trial.data][split].add(count)
     started = sorted(record.started_at for record in stages(run).values())
-    samples = {"train": "train_samples", "validation": "val_samples", "test": "test_samples"}
     return Facts(
         seeds=tuple(sorted({trial.trial.seed for trial in run.trials})),
         trainers=tuple(dict.fromkeys(record.trainer for _, record in trained)),
         splits={
-            trial.trial.data: {split: getattr(record, field) for split, field in samples.items()}
+            trial.trial.data: {split: getattr(record, field) for split, field in _SPLITS.items()}
             for trial, record in trained
         },
+        read={data: {split: sorted(counts) for split, counts in splits.items()} for data, splits in read.items()},
         checkpoints={weights.source: weights.sha256 for _, weights in loaded_weights(run.trials)},
         stages_started=tuple(started[:: max(1, len(started) - 1)]),
     )
@@ -77,12 +92,24 @@ def _facts(run: Run) -> str:
         ("trainer", ", ".join(map(escape, found.trainers)) or "none"),
     ]
     for data, counts in found.splits.items():
-        rows.append((f"samples of {escape(data)}", ", ".join(f"{count:,} {split}" for split, count in counts.items())))
+        told = (
+            f"{count:,} {split}{_read_text(count, found.read.get(data, {}).get(split, ()))}"
+            for split, count in counts.items()
+        )
+        rows.append((f"samples of {escape(data)}", ", ".join(told)))
     for source, sha256 in found.checkpoints.items():
         content = "as published" if sha256 is None else f"SHA-256 {sha256}"
         rows.append(("dense weights loaded from", f"{escape(shorten(source))}, {content}"))
     started = ("stages started", escape(" to ".join(found.stages_started)) or "none")
     return markdown_table(["", ""], [*rows, started], [False] * 2)
+
+
+def _read_text(count: int, read: Collection[int]) -> str:
+    """Return how many samples of a split were read at once, where that is not all of them."""
+    if not read or set(read) == {count}:
+        return ""
+    low, high = min(read), max(read)
+    return f" ({low:,} read)" if low == high else f" ({low:,} to {high:,} read)"
 
 
 def sessions_table(run: Run) -> str:

@@ -141,6 +141,12 @@ def source_digest(reference: str) -> str:
     return file_digest(Path(spec.origin))
 
 
+_FOLDER = (
+    "is a folder; give one file. Where the weights lie in several, as those of Hugging Face with an index do, load the "
+    "network and save it as one: torch.save(network.state_dict(), path)."
+)
+
+
 def _weights(config: SweepConfig) -> dict[str, str]:
     """Return the SHA-256 of each checkpoint file; what a library publishes is known by its name."""
     asked = [source for model in config.model for source in model.weights_of(config.seeds)]
@@ -149,7 +155,8 @@ def _weights(config: SweepConfig) -> dict[str, str]:
         try:
             digests[path] = file_digest(Path(path))
         except OSError as error:
-            problems.append(f"model.weights = {path!r} cannot be read: {error.strerror}.{_near(Path(path))}")
+            why = _FOLDER if Path(path).is_dir() else f"cannot be read: {error.strerror}.{_near(Path(path))}"
+            problems.append(f"model.weights = {path!r} {why}")
     if problems:
         raise ConfigError("The run was not started:", problems)
     return digests

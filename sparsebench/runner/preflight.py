@@ -1,13 +1,15 @@
 """What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
 
 import tempfile
+import warnings
 
 from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from sparsebench.data import Splits, load_collate
-from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.errors import ConfigError, NoEffectWarning, SparsebenchError
 from sparsebench.models import build_model
+from sparsebench.pruning import out_of_reach
 from sparsebench.pruning.per_layer import pruner_of_training
-from sparsebench.registry import TRAINERS
+from sparsebench.registry import PRUNERS, TRAINERS
 from sparsebench.runner.machine_limits import batches_beyond_memory
 from sparsebench.runner.rehearsal import PREFIX, Pace, Rehearsal
 from sparsebench.runner.stages import Workbench
@@ -97,7 +99,11 @@ def _training_problems(train: TrainConfig) -> list[str]:
 def _check_model(
     model: ModelConfig, data: DataConfig, splits: Splits, config: SweepConfig, bench: Workbench, timed: bool
 ) -> Pace | None:
-    """Build a network, load its checkpoints, let one real batch go the whole way, and time a few where asked to."""
+    """Build a network, load its checkpoints, let one real batch go the whole way, and time a few where asked to.
+
+    Warns:
+        NoEffectWarning: where weights are to be pruned, and many of the network's cannot be.
+    """
     network = build_model(model.name, splits.classes, splits.input_shape, model.options)
     settings = {
         "model": {"name": model.name},
@@ -113,5 +119,15 @@ def _check_model(
                 new_head=model.new_head,
                 strict=model.strict,
             )
+        if _prunes_weights(config) and (lost := out_of_reach(network)):
+            warnings.warn(f"{model.name}: {lost}", NoEffectWarning, stacklevel=2)
         rehearsal.run(network)
         return rehearsal.pace(network) if timed else None
+
+
+def _prunes_weights(config: SweepConfig) -> bool:
+    """Whether some training prunes weights; where channels are pruned, what holds them goes with them."""
+    return any(
+        any(pruner.thresholds or config.thresholds) and not getattr(PRUNERS.load(pruner.name), "structured", False)
+        for pruner in config.pruners
+    )

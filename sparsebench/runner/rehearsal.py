@@ -10,17 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from sparsebench.data import Splits
-from sparsebench.errors import OutputsWarning, SparsebenchError, TrainingError, reason
+from sparsebench.errors import NoEffectWarning, OutputsWarning, SparsebenchError, TrainingError, reason
 from sparsebench.models import check_outputs
-from sparsebench.models.as_built import is_lazy, materialise
+from sparsebench.models.as_built import is_lazy, materialise, unknown_layers
 from sparsebench.runner.stages import Workbench
-from sparsebench.runner.stages.inputs import few, first_call, seed_everything, unsteady
+from sparsebench.runner.stages.inputs import SAME, few, first_call, mixing, seed_everything, unsteady
 from sparsebench.runner.stages.train import train_by
 from sparsebench.store.disk import raise_if_full
+from sparsebench.tensors import cloned, scores_in
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 from sparsebench.trust import own_of
 from sparsebench.user_code import hard_exits_raised, own_code
@@ -84,9 +86,14 @@ class Rehearsal:
 
         Raises:
             SparsebenchError: where it does not take them, or has too few outputs.
+
+        Warns:
+            NoEffectWarning: where it keeps layers in a list of Python's.
         """
         with self._in_words("No batch could be read for the network"):
             self._arguments = first_call(self._trainer, network, self._seed)
+        if told := unknown_layers(network):
+            warnings.warn(told, NoEffectWarning, stacklevel=2)
         if is_lazy(network):
             materialise(network, self._arguments)
         check_outputs(network, few(self._arguments, 2), self._splits.classes)
@@ -98,7 +105,8 @@ class Rehearsal:
             SparsebenchError: where that fails; the text says why.
 
         Warns:
-            OutputsWarning: where two evaluations of the same samples differ.
+            OutputsWarning: where two evaluations of the same samples differ, answers depend on the batch, or are
+                probabilities where the loss takes logits.
         """
         seed_everything(self._seed)
         with warnings.catch_warnings():
@@ -107,7 +115,8 @@ class Rehearsal:
                 trained = train_by(self._trainer, network, self._train)
             with self._in_words("One batch could not be evaluated"):
                 check_evaluated(self._trainer.evaluate(net=trained, quant_mode=False))
-        if problem := unsteady(trained, self._arguments):
+        found = unsteady(trained, self._arguments), mixing(trained, self._arguments), self._probabilities(trained)
+        for problem in filter(None, found):
             warnings.warn(problem, OutputsWarning, stacklevel=2)
 
     def pace(self, network: nn.Module) -> Pace:
@@ -162,6 +171,20 @@ class Rehearsal:
         apply_settings(trainer, {"compile": False, "checkpoint_seconds": None, "on_epoch": None})
         return trainer
 
+    def _probabilities(self, trained: nn.Module) -> str | None:
+        """Return that a network gives probabilities to a loss of logits, as a sentence; None where it does not."""
+        if not isinstance(getattr(self._trainer, "criterion", None), nn.CrossEntropyLoss):
+            return None
+        with torch.inference_mode():
+            scores = scores_in(trained(*cloned(few(self._arguments))))
+        sums = scores.sum(-1) if scores.dim() == 2 else scores.new_zeros(1)
+        if bool((scores < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), atol=SAME):
+            return None
+        return (
+            f"{type(trained).__name__} returns probabilities, and CrossEntropyLoss takes logits, of which it makes "
+            "probabilities itself: training learns little by them. Leave the softmax at its end out."
+        )
+
     @contextmanager
     def _in_words(self, problem: str) -> Iterator[None]:
         """Turn what a network, a trainer or data raise into sentences; of the user's own, with its place."""
@@ -174,7 +197,9 @@ class Rehearsal:
             raise
         except Exception as error:
             raise_if_full(error, self._folder)
-            why = f"{type(error).__name__}: {reason(error)}"
+            why = reason(error)
+            if not why.startswith(f"{type(error).__name__}: "):  # As what a worker process raised does.
+                why = f"{type(error).__name__}: {why}"
             raise TrainingError(f"{problem}: {why} Mend that, or leave this check out with --no-check.") from error
 
 

@@ -99,8 +99,10 @@ class TrainResult:
     """A trained network: how it was trained and how sparse it came out.
 
     ``pruned_by`` is the pruner that the trainer used: its registered name, ``none`` for a dense network, or ``the
-    trainer's own way`` where the trainer declares no ``pruner``. ``epoch_samples`` are training samples read in an
-    epoch, None for all of them. ``macs`` are multiply-accumulates for one sample, of all that the network computes, and
+    trainer's own way`` where the trainer declares no ``pruner``. ``train_samples``, ``val_samples`` and
+    ``test_samples`` are the sizes of the splits; ``epoch_samples`` are the training samples that were read in an epoch,
+    ``validated_samples`` those of the validation split that were read at once; None where nothing was read or it is not
+    known, as in older records. ``macs`` are multiply-accumulates for one sample, of all that the network computes, and
     ``effective_macs`` those whose weight is not zero; None where they could not be counted. ``structured`` says whether
     channels were removed: weights and parameters are counted as in the dense network all the same, here and in
     ``layers``, and what was removed is among the zeros. ``removed_parameters`` are the prunable weights that went with
@@ -129,6 +131,7 @@ class TrainResult:
     layers: tuple[LayerSparsity, ...]
     samples_per_second: NotNegative
     epoch_samples: Count | None = None
+    validated_samples: Count | None = None
     macs: Count | None = None
     effective_macs: Count | None = None
     structured: Flag = False

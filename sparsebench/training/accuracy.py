@@ -5,7 +5,7 @@ before its loss is computed, for on a GPU a label out of range ends the process.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
 from sparsebench.errors import DataError, ModelError, OutputsWarning
-from sparsebench.tensors import tensors_in
+from sparsebench.tensors import scores_in, tensors_in
 from sparsebench.training.batches import Span
 
 AUXILIARY_WEIGHT = 0.3
@@ -107,7 +107,7 @@ class Judge:
         found, name = scores_in(outputs), _name(net)
         if not net.training and name not in self._told:
             self._told.add(name)
-            first = next(tensors_in(outputs))
+            first = next(tensors_in(outputs), None)
             which = "the first tensor in it is" if found is first else "its logits are"
             warnings.warn(
                 f"{name} returns a {type(outputs).__name__} in evaluation; {which} taken for the scores of classes, "
@@ -214,21 +214,6 @@ class Judge:
                 "the output below 0 for class 0 and above 0 for class 1. Use nn.BCEWithLogitsLoss, without a sigmoid "
                 "in the network, or evaluate in a trainer of your own."
             )
-
-
-def scores_in(outputs: Any) -> Tensor:
-    """Return the scores in outputs: the tensor itself, what is called ``logits``, or the first tensor.
-
-    Raises:
-        ModelError: where there is no tensor.
-    """
-    if isinstance(outputs, Tensor):
-        return outputs
-    named = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    found = named if isinstance(named, Tensor) else next(tensors_in(outputs), None)
-    if found is None:
-        raise ModelError(f"The network returns {type(outputs).__name__} without a tensor in it; return the logits.")
-    return found
 
 
 def ignored_index(criterion: object) -> int | None:

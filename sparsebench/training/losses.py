@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.errors import TrainingError
-from sparsebench.tensors import arguments_of
-from sparsebench.training.accuracy import scores_in
+from sparsebench.tensors import arguments_of, scores_in
 
 Criterion = Callable[[Any, Tensor], Tensor]
 

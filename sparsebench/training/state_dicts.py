@@ -146,7 +146,7 @@ def refuse_too_large(path: Path) -> None:
     """Refuse a checkpoint that takes more memory than this machine has to give, before anything of it is unpacked.
 
     Raises:
-        ModelError: where it, or what is in it, is too large, or it is compressed.
+        ModelError: where it, or what is in it, is too large, or it is compressed, or of another kind.
     """
     most = _SHARE_OF_MEMORY * memory_given()
     size = path.stat().st_size
@@ -154,6 +154,11 @@ def refuse_too_large(path: Path) -> None:
         if path.suffix != ".safetensors" and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 infos = archive.infolist()
+            names = [info.filename for info in infos]
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise _unreadable(path, "it is a TorchScript program")
+            if any(name.endswith(".npy") for name in names):
+                raise _unreadable(path, "it is an archive of NumPy's arrays")
             if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
                 raise _unreadable(path, "it is compressed, which torch.save never does")
             size = max(size, sum(info.file_size for info in infos))

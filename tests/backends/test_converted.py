@@ -1,5 +1,6 @@
 """Networks that are hard to convert agree with the float ones in int8, or are refused by a sentence that is true."""
 
+import re
 import warnings
 from functools import cache
 
@@ -149,6 +150,18 @@ def test_training_for_int8_is_not_upset_by_infinities(name):
     trained = build_backend("eager").compress(net, "qat", (words(8),), recorded(), train).network
     with torch.no_grad():
         assert float((trained(words()).argmax(1) == net(words()).argmax(1)).double().mean()) >= 0.9
+
+
+@pytest.mark.parametrize("method", ["entropy", "percentile"])
+def test_calibration_that_sorts_into_bins_names_what_is_infinite(method):
+    backend = build_backend("onnxruntime", {"calibration": method})
+    text = (
+        rf"calibration '{method}' sorts values into bins, and those of \S.* are not all finite, .*"
+        "Set calibration = 'minmax' of backend 'onnxruntime', which leaves such tensors in float"
+    )
+    with pytest.raises(QuantizationError, match=text) as raised:
+        backend.compress(made(OwnAttention), "static", (words(8),), recorded(words()))
+    assert re.search("those of [^ ]*(where|masked_fill|Where)", str(raised.value), re.IGNORECASE)
 
 
 def test_other_inputs_than_a_branch_was_followed_for_are_refused():

@@ -1,16 +1,18 @@
 """TorchInductor: what it offers, what it compiles, and what its audit finds in the compiled graph."""
 
+import copy
 import platform
 import warnings
 
 import pytest
 import torch
+from awkward_nets import BatchStatistics, GroupedUp, made, pictures
 from recordings import recorded, stored
 from small_nets import SmallCNN, Untraceable, built, images, sequences
 from torch import nn
 
 from sparsebench.backends import build_backend, probe
-from sparsebench.backends.inductor import offer
+from sparsebench.backends.inductor import network, offer
 from sparsebench.errors import NoEffectWarning, QuantizationError
 from sparsebench.pruning import all_weights, prune_net
 from sparsebench.quantization import warn_no_effect
@@ -50,6 +52,23 @@ def test_without_torchao_int8_is_not_offered_and_float_is(monkeypatch):
     assert backend.offers("static") == (
         "inductor offers static by torchao, which is not installed; run 'pip install sparsebench[torchao]'."
     )
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [(BatchStatistics, [8, 24, 3]), (GroupedUp, [8])])
+def test_a_network_of_batch_statistics_is_compiled_for_each_batch_size_and_no_other_is(monkeypatch, kind, sizes):
+    compiled = []
+
+    def instead(graph, inputs, *_):
+        compiled.append(len(inputs[0]))
+        return copy.deepcopy(graph)
+
+    monkeypatch.setattr(network, "_compile", instead)
+    net = made(kind)
+    found = build_backend("inductor").compress(net, "fp32", (pictures(8),), recorded()).network
+    with torch.inference_mode():
+        for samples in (24, 3, 24):
+            assert torch.allclose(found(pictures(samples)), net(pictures(samples)), atol=1e-5)
+    assert compiled == sizes
 
 
 def test_static_is_offered_on_x86_alone(monkeypatch):

@@ -133,6 +133,32 @@ def test_ranges_and_batch_norms_come_to_rest_before_training_ends():
     assert learned == [True, True, True, True, True, False, False], "held after three quarters"
 
 
+def test_a_range_is_the_mean_over_the_steps_since_the_batch_norms_are_held():
+    prepared = QAT().prepare(small_cnn(), (torch.rand(2, 1, 8, 8),))
+    batches = [torch.rand(8, 1, 8, 8) * (step + 1) for step in range(8)]
+    with settling(prepared, steps=8):
+        prepared.train()
+        for batch in batches:
+            prepared(batch)
+    # Norms are held from the fifth step on, and ranges from the seventh.
+    expected = (batches[4].max() + batches[5].max()) / 2
+    assert float(prepared.activation_post_process_0.activation_post_process.max_val) == pytest.approx(float(expected))
+
+
+def test_over_many_steps_a_range_is_the_moving_average_that_torch_makes():
+    observed = QAT().prepare(nn.Sequential(nn.Linear(4, 3)), (torch.rand(2, 4),))
+    expected, seen = 0.0, 0
+    with settling(observed, steps=400):
+        observed.train()
+        for step in range(300):
+            batch = torch.rand(8, 4) * (1 + step / 50)
+            observed(batch)
+            seen += 1
+            expected += max(0.01, 1 / seen) * (float(batch.max()) - expected)
+    found = float(observed.activation_post_process_0.activation_post_process.max_val)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_network_that_was_prepared_and_not_trained_is_not_converted():
     prepared = QAT().prepare(small_cnn(), (torch.rand(2, 1, 8, 8),))
     with pytest.raises(QuantizationError, match=r"calibrat|no batch"):

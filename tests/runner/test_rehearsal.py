@@ -1,6 +1,7 @@
 """What is fed and counted in a sweep, and the batch that goes the whole way before it."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from sparsebench import Trainer, load_config, run_sweep
 from sparsebench.errors import ConfigError
 from sparsebench.export import export_trial
+from sparsebench.report.provenance import provenance
 
 TESTS = {"PYTHONPATH": os.pathsep.join([str(HELPERS), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
 DATA = "data.name=test_rehearsal:load"
@@ -120,6 +122,38 @@ def test_samples_are_those_that_were_read(tmp_path):
     assert all(t.evaluated.top1_low < t.evaluated.top1 < t.evaluated.top1_high for t in run.trials)
 
 
+class DroppingMore(Trainer):
+    """Drops the last batch of its validation split too, and trains twice over."""
+
+    def load_dataloaders(self, batch_size, collate_fn):
+        super().load_dataloaders(batch_size, collate_fn)
+        self.dataloader["val"] = DataLoader(self.datasets[1], min(batch_size, len(self.datasets[1])), drop_last=True)
+
+
+def test_a_training_tells_which_samples_it_read_of_64_and_of_33(tmp_path):
+    run = swept(tmp_path, "train.trainer=test_rehearsal:DroppingMore", "train.batch_size=20", "train.epochs=2")
+    found = {(t.trained.epoch_samples, t.trained.validated_samples) for t in run.trials}
+    assert found == {(60, 20)}
+    assert {(t.trained.train_samples, t.trained.val_samples) for t in run.trials} == {(64, 33)}
+    told = next(line for line in re.sub(" +", " ", provenance(run)).splitlines() if "samples of" in line)
+    assert told.endswith("| 64 train (60 read), 33 validation (20 read), 48 test |")
+
+
+class OwnLoaders(Trainer):
+    """Trains on loaders that it makes by itself."""
+
+    def train(self, net, parameters, name, epochs, reload, old_net):
+        self.load_dataloaders(16, None)
+        return super().train(net, parameters, name, epochs, reload, old_net)
+
+
+def test_what_was_read_of_loaders_of_a_trainers_own_is_not_known(tmp_path):
+    run = swept(tmp_path, "train.trainer=test_rehearsal:OwnLoaders", "thresholds=0", "schemes=fp32")
+    (trial,) = run.trials
+    assert (trial.trained.epoch_samples, trial.trained.validated_samples) == (None, None)
+    assert trial.trained.train_samples == 64
+
+
 def test_results_of_other_samples_than_were_read_are_refused(tmp_path):
     run = swept(tmp_path, "train.trainer=test_rehearsal:Inventing", "thresholds=0", "schemes=fp32")
     assert "evaluate left 50 entries in correct, and read 48 samples; leave one for each" in reasons(run)[0]
@@ -157,6 +191,20 @@ def test_a_network_that_answers_otherwise_each_time_is_told_before_and_in_its_re
         run = swept(tmp_path, "model.name=test_rehearsal:Noisy", "thresholds=0", "schemes=fp32")
     (trial,) = run.trials
     assert any("Noisy draws random numbers in evaluation" in text for text in trial.evaluate.warnings)
+
+
+def mixing(num_classes):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 24), nn.BatchNorm1d(24, track_running_stats=False), nn.Linear(24, num_classes)
+    )
+
+
+def test_a_network_whose_answers_depend_on_the_batch_is_told_before_and_in_its_record(tmp_path):
+    text = "Sequential answers a sample otherwise where others are in its batch"
+    with pytest.warns(match=text):
+        run = swept(tmp_path, "model.name=test_rehearsal:mixing", "thresholds=0", "schemes=fp32", "train.batch_size=11")
+    (trial,) = run.trials
+    assert any(text in told for told in trial.train.warnings)
 
 
 def from_one():

@@ -184,6 +184,7 @@ def test_auxiliary_outputs_in_training_are_learned_too(tmp_path, form):
     [
         (lambda logits, aux, training: (logits, aux), "returns a tuple in evaluation; the first tensor in it is taken"),
         (lambda logits, aux, training: {"aux": aux, "logits": logits}, "a dict in evaluation; its logits are taken"),
+        (lambda logits, *_: type("Held", (), {"logits": logits})(), "a Held in evaluation; its logits are taken"),
     ],
 )
 def test_several_outputs_in_evaluation_are_told_once(tmp_path, form, text):

@@ -50,6 +50,18 @@ def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(path):
     assert refusal(path).startswith("cannot be read: it is compressed, which torch.save never does.")
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("net/constants.pkl", "it is a TorchScript program"), ("w.npy", "it is an archive of NumPy's arrays")],
+)
+def test_archives_of_other_kinds_are_called_by_their_kind(path, name, kind):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, b"")
+    assert refusal(path) == (
+        f"cannot be read: {kind}. Give a file of torch.save(network.state_dict(), path) or of safetensors."
+    )
+
+
 def test_one_larger_than_the_memory_can_hold_is_refused_with_the_limit(path, monkeypatch):
     torch.save({"w": torch.ones(1000)}, path)
     monkeypatch.setattr("sparsebench.training.state_dicts.memory_given", lambda: 2000.0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from sparsebench.backends.base import Compressed, Export, Parameter, offered
+from sparsebench.backends.checks import mixes_samples
 from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import taking_tensors
 from sparsebench.backends.in_torch import on_device, read, written
@@ -18,7 +19,15 @@ from sparsebench.backends.inductor import quantization
 from sparsebench.backends.inductor.network import Compiled, Lowered
 from sparsebench.backends.inductor.offer import InductorOffer
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization import LayerFact, Recording, audit, calibration_state, in_float, load_calibration_state
+from sparsebench.quantization import (
+    LayerFact,
+    Recording,
+    audit,
+    calibration_state,
+    float_copy,
+    in_float,
+    load_calibration_state,
+)
 from sparsebench.quantization.observing import kept_in_float
 from sparsebench.registry import SCHEMES
 from sparsebench.tensors import flattened, moved
@@ -36,10 +45,10 @@ class Inductor(InductorOffer):
             return self._compressed(net, scheme, example, batches)
 
     def _compressed(self, net: nn.Module, scheme: str, example: tuple[Any, ...], batches: Recording) -> Compressed:
-        lowered = Lowered()
+        lowered, whole = Lowered(), mixes_samples(float_copy(net), example)
         if scheme != "static":
             layered = self._layered(net, scheme, example)
-            network = self._compiled(layered, scheme, example, lowered)
+            network = self._compiled(layered, scheme, example, whole, lowered)
             return Compressed(network, layers=_confirmed(layered, lowered), layered=on_device(layered, self.device))
         net, inputs = taking_tensors(self.name, net, example)
         prepared = self._prepared(net, inputs)
@@ -47,7 +56,7 @@ class Inductor(InductorOffer):
             state = calibration_state(batches.feed(prepared))
         graph, weights = quantization.convert(prepared)
         return Compressed(
-            network=Compiled(graph, inputs, torch.get_num_threads(), lowered=lowered),
+            network=Compiled(graph, inputs, torch.get_num_threads(), lowered=lowered, whole=whole),
             files={_CALIBRATION: written(state)},
             layers=(
                 *quantization.audit_lowered(net, weights, lowered.int8_scales),
@@ -59,14 +68,14 @@ class Inductor(InductorOffer):
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:
         """Do the same again, with what calibration observed put back; inductor's cache makes it quick."""
-        scheme = self._offered(scheme)
+        scheme, whole = self._offered(scheme), mixes_samples(float_copy(net), example)
         if scheme != "static":
-            return self._compiled(self._layered(net, scheme, example), scheme, example)
+            return self._compiled(self._layered(net, scheme, example), scheme, example, whole)
         net, inputs = taking_tensors(self.name, net, example)
         prepared = self._prepared(net, inputs)
         load_calibration_state(prepared, read(files, _CALIBRATION))
         graph, _ = quantization.convert(prepared)
-        return Compiled(graph, inputs, torch.get_num_threads())
+        return Compiled(graph, inputs, torch.get_num_threads(), whole=whole)
 
     def specialise(self, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
         """Return the network compiled for inputs of exactly these shapes, and so many threads."""
@@ -95,11 +104,11 @@ class Inductor(InductorOffer):
         return cast("nn.Module", chosen.convert(chosen.prepare(net, example).to(self.device)))
 
     def _compiled(
-        self, layered: nn.Module, scheme: str, example: tuple[Any, ...], lowered: Lowered | None = None
+        self, layered: nn.Module, scheme: str, example: tuple[Any, ...], whole: bool, lowered: Lowered | None = None
     ) -> nn.Module:
         layered, inputs = taking_tensors(self.name, layered, moved(example, self.device))
         graph = quantization.export_graph(layered, inputs)
-        compiled = Compiled(graph, inputs, torch.get_num_threads(), scheme != "weight_only", lowered)
+        compiled = Compiled(graph, inputs, torch.get_num_threads(), scheme != "weight_only", lowered, whole)
         return on_device(compiled, self.device)
 
 

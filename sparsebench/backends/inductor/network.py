@@ -47,6 +47,8 @@ class Lowered(CustomGraphPass):
 class Compiled(nn.Module):
     """A network compiled for a fixed batch size that takes any: larger batches in parts, the last part filled up.
 
+    Where the answer to one sample depends on the others in its batch, it is compiled for each batch size instead.
+
     A fixed size is what a deployer compiles for, and it is what inductor's int8 kernels need. Compiled code is called
     directly, without torch.compile's guards, which would compile again, with other settings, for each way of calling.
 
@@ -57,6 +59,7 @@ class Compiled(nn.Module):
         freezing: whether weights are constants that may be folded and packed. int8 weights for float kernels must not
             be: they would be folded into float ones.
         lowered: looks at the graph that code is generated from; None takes the compiled network from a cache.
+        whole: whether batches must not be fed in parts.
 
     Raises:
         QuantizationError: where inductor cannot compile the graph.
@@ -69,11 +72,14 @@ class Compiled(nn.Module):
         threads: int,
         freezing: bool = True,
         lowered: Lowered | None = None,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         # In a tuple, so that it is no submodule: an exported graph refuses eval().
         self._graph, self.freezing, self.batch = (graph,), freezing, len(inputs[0])
+        self.threads, self.whole = threads, whole
         self._program = _compile(graph, inputs, threads, freezing, lowered)
+        self._of_other_sizes: dict[int, Any] = {}
         self.eval()
 
     def forward(self, *arguments: Any) -> Any:
@@ -87,6 +93,8 @@ class Compiled(nn.Module):
         with torch.no_grad():
             if size == self.batch:
                 return self._program(*inputs)
+            if self.whole:
+                return self._of_size(size, inputs)(*inputs)
             parts = [self._part(inputs, begin) for begin in range(0, size, self.batch)]
         return _joined(parts, size)
 
@@ -97,7 +105,12 @@ class Compiled(nn.Module):
 
     def for_inputs(self, inputs: tuple[Any, ...], threads: int) -> "Compiled":
         """Return the same network, compiled for inputs of exactly these shapes."""
-        return Compiled(self._graph[0], flattened(inputs), threads, self.freezing)
+        return Compiled(self._graph[0], flattened(inputs), threads, self.freezing, whole=self.whole)
+
+    def _of_size(self, size: int, inputs: tuple[Tensor, ...]) -> Any:
+        if size not in self._of_other_sizes:
+            self._of_other_sizes[size] = _compile(self.graph, inputs, self.threads, self.freezing, None)
+        return self._of_other_sizes[size]
 
     def _part(self, inputs: tuple[Tensor, ...], begin: int) -> Any:
         part = [value[begin : begin + self.batch] for value in inputs]

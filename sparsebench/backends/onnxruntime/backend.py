@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU, quantized by its own tools."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -23,8 +24,11 @@ from sparsebench.backends.outside_torch import (
     require_same,
 )
 from sparsebench.backends.probe import int8_saturates, is_x86
+from sparsebench.errors import QuantizationError
 from sparsebench.quantization import Recording, failing_as, float_copy, in_float, quiet_runtimes
+from sparsebench.quantization.observing import INFINITE
 from sparsebench.tensors import samples_in
+from sparsebench.wording.text import first_of
 
 with quiet_runtimes():
     import onnx
@@ -34,6 +38,10 @@ with quiet_runtimes():
 
 FILE = "model.onnx"
 
+_TAKES_INFINITE = "minmax"
+"""The way to calibrate that goes on where a value is infinite; its scale is told apart afterwards."""
+
+_NAMES_SHOWN = 3
 _METHODS = {method.name.lower(): method for method in quantization.CalibrationMethod}
 _DYNAMIC_OPERATORS = ["MatMul", "Gemm", "LSTM", "Attention"]
 """Linear and recurrent layers, as ``dynamic`` is everywhere; ONNX Runtime would add convolutions, which get slower."""
@@ -84,6 +92,23 @@ class ONNXRuntime(ONNXOffer):
         return ONNXNetwork(require_own(self.name, network, ONNXNetwork).file, threads, samples=samples_in(inputs))
 
     def _static(self, file: bytes, batches: Recording) -> tuple[bytes, dict[str, str]]:
+        try:
+            return self._calibrated(file, batches, self.calibration)
+        except QuantizationError as error:
+            # The others sort values into bins, and end in an error of NumPy where one has no place in any.
+            if self.calibration == _TAKES_INFINITE:
+                raise
+            _, kept = self._calibrated(file, batches, _TAKES_INFINITE)
+            infinite = [name for name, reason in kept.items() if reason == INFINITE]
+            if not infinite:
+                raise
+            raise QuantizationError(
+                f"ONNX Runtime's calibration {self.calibration!r} sorts values into bins, and those of "
+                f"{first_of(infinite, _NAMES_SHOWN)} are not all finite, as where a mask fills in −inf. Set "
+                f"calibration = {_TAKES_INFINITE!r} of backend 'onnxruntime', which leaves such tensors in float."
+            ) from error
+
+    def _calibrated(self, file: bytes, batches: Recording, method: str) -> tuple[bytes, dict[str, str]]:
         reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
         activations = self.activation_type or ("uint8" if is_x86() else "int8")
         return _quantized(
@@ -91,31 +116,35 @@ class ONNXRuntime(ONNXOffer):
             quantization.quantize_static,
             calibration_data_reader=reader,
             quant_format=quantization.QuantFormat.QDQ,
-            calibrate_method=_METHODS[self.calibration],
+            calibrate_method=_METHODS[method],
             activation_type=quantization.QuantType.QUInt8 if activations == "uint8" else quantization.QuantType.QInt8,
             # One batch at a time: otherwise the activations of all are in memory together.
             extra_options={"CalibStridedMinMax": 1, **self.extra},
-            **self._without_grouped(file),
+            **self._fit(file),
         )
 
     def _dynamic(self, file: bytes) -> tuple[bytes, dict[str, str]]:
         given = {"op_types_to_quantize": _DYNAMIC_OPERATORS} | self._given()
         return _quantized(file, quantization.quantize_dynamic, extra_options=dict(self.extra), **given)
 
-    def _without_grouped(self, file: bytes) -> dict[str, Any]:
-        """Return the options, with transposed convolutions in groups left in float where channels have own scales.
+    def _fit(self, file: bytes) -> dict[str, Any]:
+        """Return the options, with what cannot have a scale for each channel left in float where channels have theirs.
 
-        ONNX Runtime takes the scales of one group for those of all.
+        ONNX Runtime takes the scales of one group of a transposed convolution for those of all, and gives what an
+        embedding looks up the scales of its weights, which are for each word where a layer shares them.
         """
         given = self._given()
         if not given["per_channel"]:
             return given
-        grouped = [
+        nodes = onnx.load_model_from_string(file).graph.node
+        readers = Counter(name for node in nodes for name in node.input)
+        unfit = [
             node.name
-            for node in onnx.load_model_from_string(file).graph.node
-            if node.op_type == "ConvTranspose" and any(one.name == "group" and one.i > 1 for one in node.attribute)
+            for node in nodes
+            if (node.op_type == "ConvTranspose" and any(one.name == "group" and one.i > 1 for one in node.attribute))
+            or (node.op_type == "Gather" and readers[node.input[0]] > 1)
         ]
-        return {**given, "nodes_to_exclude": [*given.get("nodes_to_exclude", ()), *grouped]} if grouped else given
+        return {**given, "nodes_to_exclude": [*given.get("nodes_to_exclude", ()), *unfit]} if unfit else given
 
     def _given(self) -> dict[str, Any]:
         given = {key: value for key, value in self.options.items() if value is not None}

@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from sparsebench.backends.base import Export
 from sparsebench.backends.onnxruntime.network import profiled, session, session_options
-from sparsebench.backends.outside_torch import Held, layer_fact, parameters_of
+from sparsebench.backends.outside_torch import Held, Met, parameters_of
 from sparsebench.quantization import LayerFact
 
 # Inputs with weights, each with the input that holds its zero points.
@@ -80,7 +79,7 @@ def export_of(file: bytes) -> Export:
 
 
 def audit_onnx(file: bytes, example: tuple[Tensor, ...], why: str) -> tuple[LayerFact, ...]:
-    """List the layers of a file.
+    """List the layers of a file; weights that several share are counted in the first that runs.
 
     Args:
         file: the ONNX file as it is shipped.
@@ -90,7 +89,7 @@ def audit_onnx(file: bytes, example: tuple[Tensor, ...], why: str) -> tuple[Laye
     model = onnx.load_model_from_string(file)
     shapes = {event["name"]: event["args"] for event in profiled(file, tuple(x[:1] for x in example), optimise=False)}
     int8 = _computed_in_int8(file)
-    facts, used = [], Counter[str]()
+    facts, met = [], Met()
     for node, all_held in held_by(model):
         ports = dict(_LAYERS.get(node.op_type, ()))
         weights = [held for held in all_held if held.is_weight and (not ports or held.port in ports)]
@@ -99,9 +98,8 @@ def audit_onnx(file: bytes, example: tuple[Tensor, ...], why: str) -> tuple[Laye
         bits = max(held.bits for held in weights)
         in_int8 = any(held.name in int8 for held in weights)
         facts.append(
-            layer_fact(
+            met.layer_fact(
                 node.name.rpartition("/")[0] or node.name.strip("/"),
-                used,
                 weights,
                 bits,
                 why.format(kind=node.op_type),

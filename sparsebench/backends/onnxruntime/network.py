@@ -31,6 +31,7 @@ MAX_BYTES = 2**31 - 1
 
 _NO_LIMIT = 2**62
 _ERRORS_ONLY = 3
+_REMEDY = "Choose another scheme or backend, or compress the network again where its file may be damaged."
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _last: tuple[str, bytes] | None = None
 
@@ -224,8 +225,7 @@ def session(file: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.Inf
     Raises:
         QuantizationError: where ONNX Runtime cannot run the file.
     """
-    remedy = "Choose another scheme or backend, or compress the network again where its file may be damaged."
-    with failing_as("ONNX Runtime cannot run this network", remedy):
+    with failing_as("ONNX Runtime cannot run this network", _REMEDY):
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
@@ -249,9 +249,9 @@ def profiled(file: bytes, inputs: tuple[Tensor, ...], optimise: bool = True) -> 
         options.profile_file_prefix = str(Path(folder, "profile"))
         running = session(file, options)
         names = [value.name for value in running.get_inputs()]
-        running.run(
-            None, {name: value.detach().contiguous().numpy() for name, value in zip(names, inputs, strict=True)}
-        )
+        feed = {name: value.detach().contiguous().numpy() for name, value in zip(names, inputs, strict=True)}
+        with failing_as("ONNX Runtime cannot run this network", _REMEDY):
+            running.run(None, feed)
         events = json.loads(Path(running.end_profiling()).read_text(encoding="utf-8"))
     suffix = "_kernel_time"
     return [

@@ -2,14 +2,13 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from sparsebench.backends.outside_torch import Held, layer_fact
+from sparsebench.backends.outside_torch import Held, Met
 from sparsebench.quantization import LayerFact, quiet_runtimes
 
 # The one place where OpenVINO is imported: it reports its use from then on, unless it is kept from it.
@@ -78,7 +77,7 @@ def held_by(model: ov.Model) -> Iterator[tuple[Any, list[Held]]]:
 
 
 def audit_openvino(model: ov.Model, ran: Any, why: str) -> tuple[LayerFact, ...]:
-    """List the layers of a model.
+    """List the layers of a model; weights that several share are counted in the first that runs.
 
     Args:
         model: the model as it is shipped, with shapes for one sample.
@@ -86,7 +85,7 @@ def audit_openvino(model: ov.Model, ran: Any, why: str) -> tuple[LayerFact, ...]
         why: why a layer that the scheme left alone is not int8.
     """
     formats = _Formats(ran)
-    facts, used = [], Counter[str]()
+    facts, met = [], Met()
     for operation, all_held in held_by(model):
         kind = operation.get_type_name()
         ports = _RECURRENT.get(kind)
@@ -96,9 +95,8 @@ def audit_openvino(model: ov.Model, ran: Any, why: str) -> tuple[LayerFact, ...]
         computed = formats[operation]
         bits = max(held.bits for held in weights)
         facts.append(
-            layer_fact(
+            met.layer_fact(
                 _module_name(operation, weights[0]),
-                used,
                 weights,
                 16 if bits > 8 and computed in ("bf16", "fp16") else bits,
                 why.format(kind=kind),
@@ -110,12 +108,14 @@ def audit_openvino(model: ov.Model, ran: Any, why: str) -> tuple[LayerFact, ...]
     return tuple(facts)
 
 
-def working_memory_openvino(ran: Any) -> int:
+def working_memory_openvino(ran: Any) -> int | None:
     """Return the largest sum of an operation's activations in and out, in bytes, as they are when it runs.
 
     Args:
-        ran: the graph of a model that was compiled for one sample.
+        ran: the graph of a model that was compiled for one sample. Where its batch is open, None is returned.
     """
+    if any(value.get_partial_shape().is_dynamic for inputs in ran.get_parameters() for value in inputs.outputs()):
+        return None
     return max(
         (
             sum(_bytes(value) for value in (*_activations(operation), *operation.outputs()))

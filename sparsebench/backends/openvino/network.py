@@ -87,7 +87,7 @@ class OpenVINONetwork(ExportedNetwork):
         xml: the model's graph.
         weights: the model's weights.
         settings: properties with which it is compiled.
-        shapes: the only shapes that inputs will have; None leaves the number of samples open.
+        shapes: the only shapes that inputs will have, -1 for an open length; None leaves the number of samples open.
     """
 
     runtime = "OpenVINO"

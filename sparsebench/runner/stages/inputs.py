@@ -13,8 +13,10 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from sparsebench.backends.checks import mixes_samples
 from sparsebench.errors import ContractError, DataError, NoEffectWarning
 from sparsebench.runner.stages.by_class import ByClass, Predictions
+from sparsebench.runner.stages.reading import samples_of
 from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, samples_in, tensors_in
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 
@@ -100,9 +102,8 @@ class _Counted:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
-            labels = batch[-1] if isinstance(batch, tuple | list) and batch else None
-            self._given[0] += samples_in(batch if labels is None else labels) or 0
-            self._predictions.labels(labels)
+            self._given[0] += samples_of(batch)
+            self._predictions.labels(batch[-1] if isinstance(batch, tuple | list) and batch else None)
             yield batch
 
     def __getattr__(self, name: str) -> Any:
@@ -223,6 +224,17 @@ def unsteady(network: nn.Module, arguments: tuple[Any, ...]) -> str | None:
                     "many. A dropout called as a function needs training=self.training."
                 )
     return None
+
+
+def mixing(network: nn.Module, arguments: tuple[Any, ...]) -> str | None:
+    """Return that a network's answers depend on what else is in a batch, as a sentence; None where they do not."""
+    if not mixes_samples(network, few(arguments)):
+        return None
+    return (
+        f"{type(network).__name__} answers a sample otherwise where others are in its batch, as a batch normalisation "
+        "without running statistics does: its accuracy is that of batches of this size and order, and a latency of one "
+        "sample is that of another function."
+    )
 
 
 def if_measurable(

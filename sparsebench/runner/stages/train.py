@@ -12,10 +12,10 @@ from torch import nn
 
 from sparsebench.config import PruneConfig, PrunerConfig, TrainConfig
 from sparsebench.data import Splits
-from sparsebench.errors import ModelError, NoEffectWarning
+from sparsebench.errors import ModelError, NoEffectWarning, OutputsWarning
 from sparsebench.measure.compute import LayerCompute, count_macs
 from sparsebench.measure.size import count_zeros, parameter_counts
-from sparsebench.models.as_built import is_lazy, materialise
+from sparsebench.models.as_built import is_lazy, materialise, unknown_layers
 from sparsebench.pruning import all_weights, asked_zeros, out_of_reach, prunable_weights, rows_of_layers, write_out
 from sparsebench.pruning.structure import apply_structure, structure_of
 from sparsebench.registry import PRUNERS
@@ -25,9 +25,11 @@ from sparsebench.runner.stages.inputs import (
     EXAMPLE,
     first_call,
     if_measurable,
+    mixing,
     seed_everything,
     written_example,
 )
+from sparsebench.runner.stages.reading import Most, read_in_a_pass
 from sparsebench.runner.stages.workbench import (
     NETWORK,
     STRUCTURE,
@@ -55,6 +57,8 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
         arguments = first_call(trainer, network, settings["seed"])
         seed_everything(settings["seed"])
         materialise(network, arguments)
+    if told := unknown_layers(network):
+        warnings.warn(told, NoEffectWarning, stacklevel=2)
     fresh = {name: tensor.shape for name, tensor in network.state_dict().items()}
     built = structure_of(network)
     if parent:
@@ -66,22 +70,25 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     loaded = _load(network, settings, splits) if settings.get("weights") else None
-    if loaded and loaded.complete:
-        trained = network.eval()
-    else:
-        trained = train_by(trainer, network, settings["train"], settings["threshold"], old_net)
+    with read_in_a_pass(trainer) as read:
+        if loaded and loaded.complete:
+            trained = network.eval()
+        else:
+            trained = train_by(trainer, network, settings["train"], settings["threshold"], old_net)
     seconds = time.perf_counter() - started
     _check_shapes(fresh, trained, may_shrink="pruner" in declared and _is_structured(settings))
     artifacts = {
         NETWORK: bench.store.save_artifact("train", stage.key, NETWORK, lambda path: save_weights(trained, path))
     }
     arguments = first_call(trainer, trained, settings["seed"])
+    if problem := mixing(trained, arguments):
+        warnings.warn(problem, OutputsWarning, stacklevel=2)
     if example := written_example(arguments):
         artifacts[EXAMPLE] = bench.save("train", stage.key, EXAMPLE, example)
     structure = structure_of(trained).since(built)
     if structure:
         artifacts[STRUCTURE] = bench.store.save_artifact("train", stage.key, STRUCTURE, structure.save)
-    result = _result(settings, splits, trainer, trained, fresh, seconds, "pruner" in declared, loaded)
+    result = _result(settings, splits, trainer, trained, fresh, seconds, "pruner" in declared, loaded, read)
     return Outcome(result=_with_macs(result, trained, arguments), artifacts=artifacts)
 
 
@@ -178,6 +185,7 @@ def _result(
     seconds: float,
     declares_pruner: bool,
     loaded: LoadedWeights | None,
+    read: Most,
 ) -> TrainResult:
     """Return the record of a trained network: counts are taken from the network itself, never from the trainer.
 
@@ -203,7 +211,7 @@ def _result(
     best = best_epoch_of(trainer, history)
     epochs = 0 if loaded and loaded.complete else train["epochs"]
     steps = getattr(trainer, "steps_per_epoch", None)
-    epoch_samples = steps * train["batch_size"] if steps else None
+    epoch_samples = read.get("train") or (steps * train["batch_size"] if steps else None)
     label = PrunerConfig(**pruner).label if pruner else "none"
     return TrainResult(
         trainer=train["trainer"],
@@ -227,6 +235,7 @@ def _result(
         layers=layers,
         samples_per_second=epochs * (epoch_samples or splits.samples["train"]) / seconds,
         epoch_samples=epoch_samples,
+        validated_samples=read.get("val"),
         loaded=loaded,
     )
 
