@@ -42,7 +42,7 @@ def test_help_fits_a_terminal_and_is_plain_text(command, monkeypatch):
 def test_options_have_one_name_for_one_thing():
     names = {option for command in COMMANDS.values() for one in command.params for option in one.opts}
     assert {"--json", "--output", "-o", "--max-ram"} <= names
-    assert not names & {"--out", "--format", "--max-ram"}
+    assert not names & {"--out", "--format", "--max-memory"}
     options = [one for command in COMMANDS.values() for one in command.params if one.param_type_name == "option"]
     taking = [one for one in options if not (one.is_flag or one.type_descriptor.is_choice)]
     assert [one.opts for one in taking if not one.metavar] == [], "whatever takes a value says in a word what"

@@ -118,5 +118,5 @@ def test_make_bench_writes_where_git_does_not_look_and_make_reports_renews_what_
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.split() == written
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "writes build/reports/default/" in text
-    assert "`make reports`\nrenews the report" in text
+    assert "write build/reports/default/" in text
+    assert "`make reports` renews the report" in text
