@@ -11,7 +11,8 @@ from sparsebench import registry
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
 PATH = re.compile(r"(?<![\w/.-])(?:sparsebench|tests|benchmarks|examples|tools)/[\w./-]*")
-DOTTED = re.compile(r"(?<![\w/.-])sparsebench(?:\.[A-Za-z_]\w*)+")
+# sparsebench.toml is the file that init writes.
+DOTTED = re.compile(r"(?<![\w/.-])sparsebench(?!\.toml\b)(?:\.[A-Za-z_]\w*)+")
 
 GROUPS = {value.group for value in vars(registry).values() if isinstance(value, registry.Registry)}
 GROUPS |= {f"{group}.providers" for group in GROUPS}
