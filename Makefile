@@ -13,7 +13,7 @@ help:
 	@echo "make docs      make the tables of the documentation anew and build it as a site, in site/"
 	@echo "make test      lint, types and tests"
 	@echo "make test-all  the same with the slow tests, which CI leaves out"
-	@echo "make fuzz      change configs, records and other inputs at random for as long as TIMES says: make fuzz TIMES=100"
+	@echo "make fuzz      change configs, records, checkpoints, programs and images at random, as often as TIMES says: make fuzz TIMES=100"
 	@echo "make format    format the code"
 	@echo "make clean     remove the environment, caches, runs and their reports"
 
@@ -58,7 +58,7 @@ whole: $(VENV)/.installed
 
 TIMES ?= 20
 fuzz: $(VENV)/.installed
-	SPARSEBENCH_FUZZ=$(TIMES) $(BIN)/python -m pytest -q tests/test_mutated_*.py
+	SPARSEBENCH_FUZZ=$(TIMES) $(BIN)/python -m pytest -q $(sort $(wildcard tests/test_mutated_*.py tests/*/test_mutated_*.py))
 
 lint: style types
 

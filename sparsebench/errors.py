@@ -7,6 +7,10 @@ from collections.abc import Sequence
 class SparsebenchError(Exception):
     """Base of all errors raised on purpose; its text says what was found, what is allowed and what to do."""
 
+    def __str__(self) -> str:
+        """Return the text; of names that are none, such as bytes of file names, what they are."""
+        return super().__str__().encode(errors="backslashreplace").decode()
+
 
 class ProblemsError(SparsebenchError):
     """Several problems found in one check, reported together.

@@ -6,6 +6,7 @@ these functions, so that what one stage can be fed, all can.
 """
 
 import inspect
+import io
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -91,6 +92,27 @@ def _by_name(net: nn.Module, signature: inspect.Signature, inputs: Mapping[Any, 
     given = max(list(signature.parameters).index(name) for name in named) + 1
     bound.apply_defaults()
     return bound.args[:given]
+
+
+def read_tensors(content: bytes, what: str, classes: Sequence[Any] = ()) -> Any:
+    """Return what ``torch.save`` wrote, on the CPU: tensors and plain values, for nothing else is unpickled.
+
+    Args:
+        content: of the file.
+        what: names the file in an error.
+        classes: of which objects may be in it as well.
+
+    Raises:
+        ModelError: where there is anything else in it, or it is damaged.
+    """
+    try:
+        with torch.serialization.safe_globals(list(classes)):
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # What readers raise where bytes are not what they expect has no common base.
+        raise ModelError(
+            f"{what} cannot be read ({type(error).__name__}): it is damaged, or holds more than tensors and plain "
+            "values, which is not unpickled. Start the run again under another name."
+        ) from error
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -130,7 +130,7 @@ class Backend(Offer, Protocol):
             net: the float network that was given to ``compress``; it is left as it is.
             scheme: the scheme that was given to ``compress``.
             example: positional arguments of one forward pass, on the CPU.
-            files: where the artifacts of ``Compressed.files`` lie.
+            files: where the artifacts of ``Compressed.files`` lie for now; they are gone when this has returned.
 
         Raises:
             QuantizationError: where the files do not belong to this network and scheme.

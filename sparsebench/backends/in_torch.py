@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparsebench.tensors import moved, tensors_in
+from sparsebench.errors import ModelError
+from sparsebench.tensors import moved, read_tensors, tensors_in
 
 
 class OnDevice(nn.Module):
@@ -55,5 +56,14 @@ def written(tensors: Mapping[str, Any]) -> bytes:
 
 
 def read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
-    """Return the tensors in an artifact, none where there is no such file."""
-    return dict(torch.load(files[name], weights_only=True)) if name in files else {}
+    """Return the tensors in an artifact, none where there is no such file.
+
+    Raises:
+        ModelError: where it holds anything else.
+    """
+    if name not in files:
+        return {}
+    found = read_tensors(files[name].read_bytes(), f"The artifact {name}")
+    if not isinstance(found, Mapping):
+        raise ModelError(f"The artifact {name} holds {type(found).__name__}, not tensors by name. Start the run again.")
+    return dict(found)

@@ -5,15 +5,16 @@ import os
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from sparsebench.data.listing import is_image
 from sparsebench.data.unpacking import TooLargeError, unpacked
 from sparsebench.errors import DataError
+from sparsebench.store.scratch import scratch
 from sparsebench.wording.text import first_of
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -40,13 +41,20 @@ def extracted(archive: Path, cache: Path) -> Path:
         if _is_as_it_was(folder):
             return folder
         shutil.rmtree(folder, ignore_errors=True)  # Somebody has changed it.
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".extracting-", dir=cache))
-    except OSError as error:
-        raise DataError(
-            f"{cache} cannot be written to: {error.strerror}. Choose another folder as cache_dir."
-        ) from error
+    with ExitStack() as stack:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            partial = stack.enter_context(scratch(cache, ".extracting-"))
+        except OSError as error:
+            raise DataError(
+                f"{cache} cannot be written to: {error.strerror}. Choose another folder as cache_dir."
+            ) from error
+        _take_apart(archive, cache, partial, folder)
+    return folder
+
+
+def _take_apart(archive: Path, cache: Path, partial: Path, folder: Path) -> None:
+    """Take an archive apart in a folder for a while, which then becomes that of its images."""
     try:
         _extract(archive, partial)
         (partial / _MANIFEST).write_text(_state_of(partial), encoding="utf-8")
@@ -70,9 +78,6 @@ def extracted(archive: Path, cache: Path) -> Path:
         # Those who take archives apart raise what their decoders raise.
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(f"The archive {archive} cannot be read: {reason}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
 
 
 def _extract(archive: Path, folder: Path) -> None:

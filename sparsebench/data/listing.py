@@ -2,11 +2,14 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparsebench.errors import DataError
+from sparsebench.wording.text import counted, first_of
+
+_SHOWN = 3
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -62,6 +65,12 @@ def list_images(root: Path) -> Listing:
         if not files and not unread
     ]
     problems += [problem for split, classes in found.items() for problem in _same_but_for_case(parts[split], classes)]
+    if beside := [*_beside_classes(root, parts, unread)]:
+        shown = first_of([str(file.relative_to(root)) for file in sorted(beside)], _SHOWN)
+        problems.append(
+            f"{counted(len(beside), 'image')} in no class folder ({shown}) would not be used: move them into one, or "
+            "away"
+        )
     classes = tuple(sorted(found["train"]))
     for split, own in found.items():
         if strange := sorted(set(own) - set(classes)):
@@ -76,6 +85,16 @@ def list_images(root: Path) -> Listing:
         {split: [file for name in sorted(own) for file in own[name]] for split, own in found.items()},
         {split: [classes.index(name) for name in sorted(own) for _ in own[name]] for split, own in found.items()},
     )
+
+
+def _beside_classes(root: Path, parts: Mapping[str, Path], unread: list[str]) -> Iterator[Path]:
+    """Yield images that lie in no class folder of a split: beside classes, beside splits, or in other folders there."""
+    splits = {*parts.values()}
+    for folder in {root, *splits}:
+        yield from (path for path in folder.iterdir() if is_image(path.name) and not path.is_dir())
+    for folder in () if root in splits else _folders(root):
+        if folder not in splits:
+            yield from _images(folder, unread)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

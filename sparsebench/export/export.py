@@ -2,19 +2,16 @@
 
 import io
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.errors import QuantizationError, SparsebenchError, reason
 from sparsebench.export.formats import OPERATIONS, Content, find_trial, require_exportable
+from sparsebench.export.placing import CARD, move, require_free, written
 from sparsebench.points.baselines import FP32
 from sparsebench.points.exportable import FORMATS, WEIGHTS, Format, backend_of
 from sparsebench.registry import unknown_name
-from sparsebench.store.disk import disk
 from sparsebench.store.environment import describe_environment
 from sparsebench.store.records import StageRecord, TrialResult
 from sparsebench.store.run_directory import Store, load_run
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
     from sparsebench.export.verify import Verification
     from sparsebench.runner.stages import Workbench
-
-CARD = ".md"
 
 HOW_TO_TRUST = "give --trust, or trust=True from Python"
 
@@ -75,7 +70,7 @@ def export_trial(
     found = load_run(run)
     chosen = find_trial(found.trials, trial)
     require_exportable(chosen, kind, found.trials)
-    _require_free(path, kind, force)
+    require_free(path, kind, force)
     require_trusted(chosen.train.settings if chosen.train else {}, trust, HOW_TO_TRUST)
 
     # Only now is torch worth its import.
@@ -85,39 +80,14 @@ def export_trial(
 
     workbench = Workbench(Store(Path(run), writable=False), "cpu")
     made = content(workbench, chosen, kind)
-    with _written(path, made.files) as written:
-        verification = verify(workbench, chosen, to, written / path.name, made)
+    with written(path, made.files) as folder:
+        verification = verify(workbench, chosen, to, folder / path.name, made)
         example = workbench.example(chosen.trial.train)
         card = model_card(found, chosen, kind, path.name, example, made.settings, verification, describe_environment())
-        (written / path.with_suffix(CARD).name).write_text(card, encoding="utf-8")
+        (folder / path.with_suffix(CARD).name).write_text(card, encoding="utf-8")
         files = tuple(path.with_suffix(ending) for ending in (*made.files, CARD))
-        for file in files:
-            os.replace(written / file.name, file)
+        move(folder, files)
     return Exported(path, files, verification)
-
-
-def _require_free(path: Path, kind: Format, force: bool) -> None:
-    if path.suffix != kind.suffix:
-        raise SparsebenchError(
-            f"{path} has the wrong ending for {kind.name}; it must be {kind.suffix}: "
-            f"-o {path.with_suffix(kind.suffix)}."
-        )
-    if not path.parent.is_dir():
-        raise SparsebenchError(f"There is no folder {path.parent}; make it first, or choose another with -o.")
-    taken = [p for ending in (kind.suffix, *kind.companions, CARD) if (p := path.with_suffix(ending)).exists()]
-    if taken and not force:
-        names = ", ".join(str(p) for p in taken)
-        raise SparsebenchError(f"{names} already there; choose another path with -o, or replace with --force.")
-
-
-@contextmanager
-def _written(path: Path, files: dict[str, bytes]) -> Iterator[Path]:
-    """Write files into a folder beside their place, from which they can be moved there; it goes in any case."""
-    remedy = "Choose another path with -o."
-    with disk("write", path, remedy), tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
-        for ending, data in files.items():
-            Path(folder, path.with_suffix(ending).name).write_bytes(data)
-        yield Path(folder)
 
 
 def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
@@ -131,12 +101,11 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
     """
     record = trial.compress
     assert record is not None  # noqa: S101 - require_exportable has seen to it
-    own = _own_files(workbench, record, to) if to.backends else {}
+    own = _own_files(workbench, record, to) if backend_of(trial.trial) in to.backends else {}
     if own:
-        # torch compiles its graph where it runs; as it stands in the file, it computes a little otherwise.
         settings = getattr(workbench.restored(record.key), "settings", {})
         kept = {key: settings[key] for key in to.settings if key in settings}
-        return Content(own, exact=to.name != "pt2", settings=kept)
+        return Content(own, exact=True, settings=kept)
     parent = workbench.record("train", record.parent)
     from torch import Tensor
 
@@ -162,12 +131,33 @@ def content(workbench: "Workbench", trial: TrialResult, to: Format) -> Content:
 
 
 def _own_files(workbench: "Workbench", record: StageRecord, to: Format) -> dict[str, bytes]:
+    """Return the files that a trial's runtime runs, made anew of what computes; none where they are none of its own.
+
+    A run may be somebody else's, and what is exported goes to others.
+    """
     main = [name for name in record.artifacts if name.endswith(to.suffix)]
-    if len(main) != 1:
+    if len(main) != 1 or to.name not in _MADE_ANEW:
         return {}
     stem = main[0].removesuffix(to.suffix)
     endings = [ending for ending in (to.suffix, *to.companions) if f"{stem}{ending}" in record.artifacts]
-    return {ending: workbench.store.artifact(record, f"{stem}{ending}").read_bytes() for ending in endings}
+    files = {ending: workbench.store.artifact(record, f"{stem}{ending}") for ending in endings}
+    return {**files, to.suffix: _MADE_ANEW[to.name](files, main[0])}
+
+
+def _onnx_anew(files: dict[str, bytes], name: str) -> bytes:
+    from sparsebench.backends.onnxruntime.checking import artifact
+
+    return artifact(files[".onnx"], name)
+
+
+def _openvino_anew(files: dict[str, bytes], name: str) -> bytes:
+    from sparsebench.backends.openvino.checking import artifact
+
+    return artifact(files[".xml"], files.get(".bin", b""), name)
+
+
+_MADE_ANEW = {"onnx": _onnx_anew, "openvino": _openvino_anew}
+"""For formats that are artifacts of a run: what makes the main one of such files anew."""
 
 
 def _graph_of(net: "nn.Module") -> "nn.Module":

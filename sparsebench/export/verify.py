@@ -24,6 +24,7 @@ from sparsebench.processes.confinement import start_confined
 from sparsebench.runner.stages.inputs import seed_everything
 from sparsebench.runner.stages.workbench import Workbench
 from sparsebench.store.records import TrialResult
+from sparsebench.store.scratch import scratch
 from sparsebench.tensors import cloned, flattened, samples_in
 from sparsebench.training.contract import check_evaluated
 
@@ -63,13 +64,13 @@ class Verification:
         return self.max_abs_difference / self.max_abs_output if self.max_abs_output else self.max_abs_difference
 
 
-def _start(command: Sequence[str], errors: IO[bytes], scratch: str) -> "subprocess.Popen[bytes]":
+def _start(command: Sequence[str], errors: IO[bytes], folder: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603 - our own interpreter and script
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env={**os.environ, "TMPDIR": scratch},
+        env={**os.environ, "TMPDIR": folder},
     )
 
 
@@ -84,8 +85,8 @@ def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -
     command = [sys.executable, "-P", child.__file__, kind, str(file), str(threads), json.dumps(dict(settings))]
     with (
         tempfile.TemporaryFile() as errors,
-        tempfile.TemporaryDirectory(prefix="sparsebench-") as scratch,
-        start_confined(partial(_start, command, errors, scratch), scratch) as process,
+        scratch() as folder,
+        start_confined(partial(_start, command, errors, str(folder)), folder) as process,
     ):
 
         def call(*arguments: Any) -> Any:

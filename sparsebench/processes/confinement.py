@@ -70,8 +70,7 @@ def start_confined(start: Callable[[], Result], folder: os.PathLike[str] | str) 
 @cache
 def _works() -> bool:
     try:
-        with tempfile.TemporaryDirectory(prefix="sparsebench-") as folder:
-            _in_a_thread(lambda: _confine_this_thread(Path(folder)))
+        _in_a_thread(lambda: _confine_this_thread(Path(tempfile.gettempdir())))
     except OSError:
         return False
     return True

@@ -66,6 +66,8 @@ def require_ours(out: Path, names: Iterable[str]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
+    if not path.is_file():  # A link to what never ends, for one.
+        return False
     if path.suffix == ".html":
         with path.open("rb") as file:
             return PAGE_MARK.encode() in file.read(2000)

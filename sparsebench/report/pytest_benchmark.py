@@ -1,5 +1,6 @@
 """Figures of pytest-benchmark beside ours, joined by the key of a trial."""
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,10 +41,12 @@ def read_benchmarks(path: Path) -> tuple[Benchmark, ...]:
         SparsebenchError: where the file cannot be read or is something else; says what it lacks.
     """
     try:
+        if path.exists() and not path.is_file():  # Whoever opens a pipe waits for ever.
+            raise OSError(errno.EINVAL, "It is no plain file")
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SparsebenchError(f"{path} cannot be read: {error.strerror or error}. {_HOW}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SparsebenchError(f"{path} is no JSON: {error}. {_HOW}") from error
     listed = content.get("benchmarks") if isinstance(content, Mapping) else None
     if not isinstance(listed, list):
@@ -52,7 +55,7 @@ def read_benchmarks(path: Path) -> tuple[Benchmark, ...]:
     for place, one in enumerate(listed):
         try:
             found.append(_benchmark(one))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise SparsebenchError(
                 f"{path} is no JSON of pytest-benchmark: benchmarks[{place}] has no usable {error}. {_HOW}"
             ) from error

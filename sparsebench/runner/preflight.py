@@ -1,6 +1,5 @@
 """What can be known to be wrong before a run starts: it is reported at once, not as a hundred failed stages."""
 
-import tempfile
 import warnings
 
 from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
@@ -13,6 +12,7 @@ from sparsebench.registry import PRUNERS, TRAINERS
 from sparsebench.runner.machine_limits import batches_beyond_memory
 from sparsebench.runner.rehearsal import PREFIX, Pace, Rehearsal
 from sparsebench.runner.stages import Workbench
+from sparsebench.store.scratch import scratch
 from sparsebench.training.contract import check_trainer
 from sparsebench.training.loaders import training_device
 from sparsebench.training.optimizers import optimizer_problem, rates_problem
@@ -110,8 +110,8 @@ def _check_model(
         "data": data.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
     }
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        rehearsal = Rehearsal(bench, settings, splits, config.seeds[0], folder)
+    with scratch(begin=PREFIX) as folder:
+        rehearsal = Rehearsal(bench, settings, splits, config.seeds[0], str(folder))
         rehearsal.prepare(network)
         for checkpoint in model.weights_of(config.seeds):
             load_weights(

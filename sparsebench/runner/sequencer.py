@@ -1,7 +1,7 @@
 """The sequencer of stages: what is done is left alone, what failed is recorded, the rest is run as it is ready."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ from sparsebench.runner.watcher import Watcher
 from sparsebench.store.environment import describe_environment, moved
 from sparsebench.store.records import LeftOut, Run, RunRecord, StageRecord
 from sparsebench.store.run_directory import Store, note_start, read_back, read_trials, say_left_out
-from sparsebench.store.taking_over import take_over
+from sparsebench.store.taking_over import at_work, take_over
 
 if TYPE_CHECKING:
     from sparsebench.runner.rehearsal import Pace
@@ -179,16 +179,22 @@ def _drive(
     """
     watcher = watcher or Watcher()
     started_at = datetime.now(UTC)
-    take_over(store)
+    was_killed = take_over(store)
     settle(store)
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
-        with closing(Driver(config, plan, store, watcher, retry_failed and not number, executor, check)) as driver:
+        with (
+            closing(Driver(config, plan, store, watcher, retry_failed and not number, executor, check)) as driver,
+            ExitStack() as working,
+        ):
             driver.prepare()
-            if driver.is_needed and not number:
+            if (driver.is_needed or was_killed) and not number:
                 store.clear_parts()
                 clear_claims(store)
+            if driver.is_needed and not number:
                 note_start(store.root, started_at)
+            if driver.is_needed:
+                working.enter_context(at_work(store))
             driver.carry_out(() if number else (*begin(driver.threads), *driver.crowding))
         settle(store)
         before, left = left, still_open(plan, store)

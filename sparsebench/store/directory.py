@@ -24,12 +24,14 @@ from sparsebench.store.disk import (
     clear_parts,
     clear_the_way,
     content_of,
+    content_or_problem,
     disk,
     file_digest,
     inside,
     problem_of,
     replacing,
 )
+from sparsebench.store.limits import memory_given
 from sparsebench.store.sealing import (
     DONE,
     VERSION,
@@ -49,6 +51,9 @@ ASIDE = "aside"
 
 Standing = Literal["done", "failed", "unreadable"]
 """Where a stage that was committed stands."""
+
+_SHARE_OF_MEMORY = 0.5
+"""What an artifact may take while it is read."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -171,6 +176,8 @@ class Store:
     def prepared(self, kind: StageKind, key: str) -> Path:
         """Return the directory of a stage, made where it is missing and without links in it, which lead elsewhere.
 
+        Nor does it hold what killed processes left half-written.
+
         Raises:
             StoreError: where it cannot be made, or is itself reached through a link.
         """
@@ -182,6 +189,7 @@ class Store:
                 for entry in entries:
                     if not entry.is_file(follow_symlinks=False) and not entry.is_dir(follow_symlinks=False):
                         os.unlink(entry.path)
+        clear_parts(folder)
         return folder
 
     def save_artifact(self, kind: StageKind, key: str, name: str, write: Callable[[Path], None]) -> str:
@@ -191,18 +199,18 @@ class Store:
             write(temporary)
             return file_digest(temporary)
 
-    def artifact(self, record: StageRecord, name: str) -> Path:
-        """Return the path of an artifact after checking its digest.
+    def artifact(self, record: StageRecord, name: str) -> bytes:
+        """Return the content of an artifact: the very bytes of which the digest was taken.
 
         Raises:
             LostError: where the file is missing or differs from what was recorded.
         """
         path = self.directory(record.stage, record.key) / _plain(name)
-        problem = problem_of(path, record.artifacts.get(name))
-        if problem:
+        content, problem = content_or_problem(path, record.artifacts.get(name), _SHARE_OF_MEMORY * memory_given())
+        if content is None:
             text = f"{path} {problem}. {MADE_ANEW}"
             raise LostError(record.stage, record.key, f"{name} {problem}", text)
-        return path
+        return content
 
     def damage(self, record: StageRecord) -> str | None:
         """Return what is wrong with an artifact of a stage, None where all are as they were recorded."""

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -104,13 +104,36 @@ def _part_of(path: Path) -> tuple[Path, int]:
             os.close(handle)
 
 
-def clear_parts(folder: Path) -> None:
+@contextmanager
+def marked(folder: Path, name: str) -> Iterator[None]:
+    """Keep an empty file in a folder for a while; who is killed meanwhile leaves it behind, for ``clear_parts``.
+
+    Raises:
+        OSError: where it cannot be made.
+    """
+    temporary, handle = _part_of(folder / name)
+    try:
+        yield
+    finally:
+        if fcntl is None:  # Where there are no locks, a file that is open cannot be removed.
+            os.close(handle)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if fcntl is not None:
+            os.close(handle)
+
+
+def clear_parts(folder: Path) -> list[str]:
     """Remove temporary files that killed processes left in a folder; those that are being written stay.
 
     A lock tells which they are. The system lets go of it when its process ends, however it ends.
+
+    Returns:
+        Their names.
     """
+    removed: list[str] = []
     if fcntl is None:
-        return
+        return removed
     with suppress(OSError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries if _PART.fullmatch(entry.name)]:
             with suppress(OSError):
@@ -118,8 +141,10 @@ def clear_parts(folder: Path) -> None:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     (folder / name).unlink()
+                    removed.append(name)
                 finally:
                     os.close(handle)
+    return removed
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -228,13 +253,36 @@ def _open_plain(path: str) -> Any:
 
 def problem_of(path: Path, digest: str | None) -> str | None:
     """Return what is wrong with a file that should have this SHA-256, as a sentence goes on after its name."""
+    return _looked_at(path, digest, lambda file: (None, hashlib.file_digest(file, "sha256").hexdigest()))[1]
+
+
+def content_or_problem(path: Path, digest: str | None, most: float) -> tuple[bytes | None, str | None]:
+    """Return the content of a file that should have this SHA-256, read once; or None, and what is wrong with it.
+
+    Args:
+        path: of the file.
+        digest: as 64 hex digits.
+        most: bytes that are read.
+    """
+
+    def read(file: Any) -> tuple[bytes, str]:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it takes {size / 1e9:,.3g} GB, and at most {most / 1e9:,.3g} GB are read here")
+        content = bytes(file.read(size + 1))
+        return content, hashlib.sha256(content).hexdigest()
+
+    return _looked_at(path, digest, read)
+
+
+def _looked_at(path: Path, digest: str | None, read: Callable[[Any], tuple[Any, str]]) -> tuple[Any, str | None]:
     try:
         with _open_plain(os.fspath(path)) as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == digest
+            found, there = read(file)
     except FileNotFoundError:
-        return "is missing"
+        return None, "is missing"
     except _NotPlainError as error:
-        return f"is {error.strerror}"
+        return None, f"is {error.strerror}"
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None if same else "is not what was recorded: its SHA-256 differs"
+        return None, f"cannot be read ({error.strerror})"
+    return (found, None) if there == digest else (None, "is not what was recorded: its SHA-256 differs")

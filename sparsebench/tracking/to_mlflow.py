@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from sparsebench.points.points import sections
 from sparsebench.report import write_report
 from sparsebench.store.latencies import Latencies, latency_columns
 from sparsebench.store.records import Run, TrialResult, flat_row, latencies_of
+from sparsebench.store.scratch import scratch
 from sparsebench.wording.text import flat
 
 if TYPE_CHECKING:
@@ -206,9 +206,9 @@ class _Writer:
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()
         if self._client.get_run(run_id).data.tags.get("sparsebench.report") == digest:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            write_report(run, Path(folder) / "report")
-            self._client.log_artifacts(run_id, folder)
+        with scratch() as folder:
+            write_report(run, folder / "report")
+            self._client.log_artifacts(run_id, str(folder))
         self._client.set_tag(run_id, "sparsebench.report", digest)
 
 

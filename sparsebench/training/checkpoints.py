@@ -27,7 +27,7 @@ from sparsebench.errors import ModelError, SparsebenchError, TrainingError, reas
 from sparsebench.pruning.structure import Structure, apply_structure, changed_structure
 from sparsebench.store.disk import replacing
 from sparsebench.tensors import memory_of
-from sparsebench.training.state_dicts import refuse_too_large
+from sparsebench.training.checkpoint_files import read_checkpoint
 from sparsebench.training.steps import BestEpoch, Epoch
 
 _FORMAT = 1
@@ -76,14 +76,19 @@ def save_weights(net: nn.Module, path: Path) -> None:
     safetensors.torch.save_file(state, path)
 
 
-def load_saved(net: nn.Module, path: Path) -> None:
+def load_saved(net: nn.Module, content: bytes, path: Path) -> None:
     """Load what ``save_weights`` saved into a network of the same layers and sharing, in place.
+
+    Args:
+        net: the network.
+        content: of the file.
+        path: the file, for errors.
 
     Raises:
         ModelError: where a tensor is missing, or is of another network.
     """
     try:
-        state = safetensors.torch.load_file(path)
+        state = safetensors.torch.load(content)
     except Exception as error:
         raise ModelError(
             f"The saved network {str(path)!r} cannot be read: {reason(error)} Start the run again under another name."
@@ -195,8 +200,7 @@ class Checkpoints:
         if not self.path.is_file():
             return ()
         try:
-            refuse_too_large(self.path)
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            content = read_checkpoint(self.path)
             if (content["format"], content["of"]) != (_FORMAT, self._of):
                 return ()
             state = content["state"]

@@ -1,13 +1,13 @@
 """A trainer of a user's own built on a few samples, as a run builds it, and all that is wrong with it."""
 
 from collections.abc import Iterator, Mapping
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
 from sparsebench.errors import ContractError, SparsebenchError, UserCodeError
+from sparsebench.store.scratch import scratch
 from sparsebench.training.loaders import SPLITS
 from sparsebench.user_code import own_code
 
@@ -30,10 +30,10 @@ def build_on_eight(cls: Any, name: str) -> None:
         ContractError: with every fault found.
     """
     problems: list[str] = []
-    with TemporaryDirectory(prefix="sparsebench-") as folder:
+    with scratch() as folder:
         try:
             with own_code(("trainer", name)):
-                problems += _faults(cls, folder)
+                problems += _faults(cls, str(folder))
         except UserCodeError as error:
             problems.append(str(error))
         except SparsebenchError as error:

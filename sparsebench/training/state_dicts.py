@@ -3,31 +3,23 @@
 Files are read without running any code of theirs.
 """
 
-import argparse
-import pickle
 import re
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from sparsebench.errors import ModelError
 from sparsebench.models import CHECKPOINT_SUFFIXES
-from sparsebench.store.limits import memory_given
+from sparsebench.training.checkpoint_files import HARMLESS, read_checkpoint
 from sparsebench.wording.text import first_of, near_file
 
 _DEEPEST = 8
 """Mappings within mappings in which a state dict is looked for."""
-
-_SHARE_OF_MEMORY = 0.5
-"""What a checkpoint may take while it is read."""
 
 _WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts of names that stand for what torch wraps around a module to compile, distribute or average it."""
@@ -39,16 +31,6 @@ _COUNT = "n_averaged"
 """What ``torch.optim.swa_utils.AveragedModel`` has beside its network."""
 
 _HELPERS = ("_orig", "_mask", "_g", "_v", "_u")
-_SCALAR = np.float64(0).__reduce__()[0]
-# Classes without behaviour that training scripts often save beside the weights.
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    defaultdict,
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    (_SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
-]
 
 
 @dataclass(frozen=True)
@@ -99,7 +81,7 @@ def read_state_dicts(path: Path) -> list[StateDict]:
         near = near_file(path, CHECKPOINT_SUFFIXES)
         hint = f"Did you mean {str(near)!r}?" if near else "Give the path of an existing file."
         raise ModelError(f"There is no checkpoint {str(path)!r}. {hint}")
-    content = _read(path)
+    content = read_checkpoint(path, HARMLESS)
     found = list(_state_dicts(content, (), set()))
     if not found:
         names = first_of([str(name) for name in content], 8) if isinstance(content, Mapping) else ""
@@ -121,60 +103,6 @@ def _state_dicts(content: Any, where: tuple[str, ...], seen: set[int]) -> Iterat
         yield StateDict(state, where)
     for key, value in content.items() if len(where) < _DEEPEST else ():
         yield from _state_dicts(value, (*where, str(key)), seen)
-
-
-def _read(path: Path) -> Any:
-    refuse_too_large(path)
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = next((line for line in str(error).splitlines() if "GLOBAL" in line), "").strip()
-        why = (
-            f"it holds Python objects, which are not unpickled ({refused})"
-            if refused
-            else "it is damaged, or no such file"
-        )
-        raise _unreadable(path, why) from error
-    except Exception as error:  # What readers raise where bytes are not what they expect has no common base.
-        raise _unreadable(path, str(error).partition("\n")[0] or type(error).__name__) from error
-
-
-def refuse_too_large(path: Path) -> None:
-    """Refuse a checkpoint that takes more memory than this machine has to give, before anything of it is unpacked.
-
-    Raises:
-        ModelError: where it, or what is in it, is too large, or it is compressed, or of another kind.
-    """
-    most = _SHARE_OF_MEMORY * memory_given()
-    size = path.stat().st_size
-    try:
-        if path.suffix != ".safetensors" and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                infos = archive.infolist()
-            names = [info.filename for info in infos]
-            if any(name.endswith("/constants.pkl") for name in names):
-                raise _unreadable(path, "it is a TorchScript program")
-            if any(name.endswith(".npy") for name in names):
-                raise _unreadable(path, "it is an archive of NumPy's arrays")
-            if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-                raise _unreadable(path, "it is compressed, which torch.save never does")
-            size = max(size, sum(info.file_size for info in infos))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise _unreadable(path, str(error)) from error
-    if size > most:
-        raise _unreadable(
-            path, f"it takes {size / 1e9:,.3g} GB, and at most {most / 1e9:,.3g} GB, half of the memory, are read here"
-        )
-
-
-def _unreadable(path: Path, reason: str) -> ModelError:
-    return ModelError(
-        f"The checkpoint {str(path)!r} cannot be read: {reason}. Give a file of torch.save(network.state_dict(), path) "
-        "or of safetensors."
-    )
 
 
 def without_wrappers(names: Sequence[str]) -> dict[str, str]:

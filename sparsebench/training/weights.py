@@ -163,7 +163,13 @@ def fit_state(
     named = choose(state_dicts, {short: name in parameters for short, name in plain.items()}, what)
     what = f"{what}, {named.part}," if named.part else what
     refuse_unusual(named, what)
-    state = in_form_of(net, _seen_by_hooks(net, _own_names(named, plain)))
+    try:
+        state = in_form_of(net, _seen_by_hooks(net, _own_names(named, plain)))
+    except Exception as error:  # Hooks are the network's own, and parts of weights may be of any type and shape.
+        raise ModelError(
+            f"{what} cannot be brought into the form of {type(net).__name__}: {reason(error)} Save its weights as the "
+            "network has them."
+        ) from error
     head = _head(net, {*own, *state})
     left = head if new_head else set()
     given = {memory_of(own[name]): name for name in own if name in state}

@@ -47,6 +47,16 @@ def test_a_compressed_archive_is_unpacked_no_further_than_there_is_room_also_whe
     assert left_in(cache) == []
 
 
+def test_what_a_killed_process_took_apart_before_goes_with_the_next_archive(tmp_path, cache):
+    folder = write_images(tmp_path / "pets", samples=12)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        for file in folder.rglob("*.*"):
+            archive.write(file, file.relative_to(tmp_path))
+    (cache / ".extracting-abcdefgh.part" / "cat").mkdir(parents=True)
+    load_splits(f"imagefolder:{tmp_path / 'pets.zip'}", {})
+    assert [name for name in left_in(cache) if name.startswith(".")] == []
+
+
 def test_a_header_that_says_it_is_long_is_not_read_whole(tmp_path, cache):
     path = tmp_path / "bomb.tar.gz"
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 2 * 10**7}):

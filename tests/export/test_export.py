@@ -1,13 +1,16 @@
 """Export: the file computes what was measured, in a process that knows nothing of sparsebench, or it is not kept."""
 
+import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from archives import Marks
 from handmade import Bench
 from safetensors.torch import load_file, save
 from small_nets import packed
@@ -21,6 +24,9 @@ from sparsebench.export.formats import find_trial
 from sparsebench.export.model_card import model_card
 from sparsebench.export.verify import Verification
 from sparsebench.points.exportable import FORMATS, export_words, refusal
+from sparsebench.runner.stages import Workbench
+from sparsebench.store.directory import Store
+from sparsebench.store.written import digest_of
 
 EQUAL = Verification(
     samples=360,
@@ -136,8 +142,6 @@ def test_a_sweep_begins_with_exported_weights(run, tmp_path):
 
 
 def test_weights_that_compute_something_else_are_refused_and_not_kept(run, tmp_path, monkeypatch):
-    from sparsebench.runner.stages import Workbench
-
     def spoiled(self, record):
         network = self.trained(record)
         with torch.no_grad():
@@ -148,6 +152,30 @@ def test_weights_that_compute_something_else_are_refused_and_not_kept(run, tmp_p
     with pytest.raises(SparsebenchError, match=r"should have the same bits, and differ by up to .* Nothing was kept"):
         export_trial(run, "0.8 fp32", "safetensors", tmp_path / "net.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_somebody_added_to_a_trial_are_not_exported_nor_opened(run, tmp_path):
+    """Its digests agree; whoever deploys what is exported would load it."""
+    root, mark = shutil.copytree(run, tmp_path / "forged"), tmp_path / "ran"
+    store = Store(root)
+    trial = next(t for t in load_run(root).trials if (t.trial.threshold, t.trial.scheme) == (0.8, "fp32"))
+    evil = io.BytesIO()
+    torch.save(Marks(mark), evil)
+    added = {}
+    for name in ("net.pt2", "net.onnx", "net.xml"):
+        added[name] = store.save_artifact(
+            "compress", trial.compress.key, name, lambda path: path.write_bytes(evil.getvalue())
+        )
+    forged = replace(trial.compress, artifacts=added)
+    scores = (replace(one, built_on=digest_of(forged)) for one in (trial.validate, trial.evaluate))
+    for record in (forged, *scores):
+        store.write(record)
+    found = find_trial(load_run(root).trials, "0.8 fp32")
+    made = export.content(Workbench(store, "cpu"), found, FORMATS["pt2"])
+    assert found.compress.artifacts.keys() == added.keys()
+    assert made.files[".pt2"] != evil.getvalue()
+    assert torch.export.load(io.BytesIO(made.files[".pt2"])).module()(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    assert not mark.exists()
 
 
 def test_weights_of_int8_and_of_networks_with_channels_removed_are_refused(run, tmp_path):

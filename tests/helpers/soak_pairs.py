@@ -7,19 +7,19 @@ import os
 import signal
 import time
 
-from soak import SECONDS_TO_END, ended_within, soak, sweep
+from soak import SECONDS_TO_END, begun, ended_within, run, soak
 
 LIFE = 0.6
 """A process lives for up to this share of the time that a sweep takes, and longer the more were killed."""
 
 
-def killed_until_both_finished(folder, seconds, dice):
+def killed_until_both_finished(folder, dice, seconds):
     """Run one sweep by two drivers to its end and return how often one was killed."""
     folder.mkdir()
     kills, most = 0, time.monotonic() + SECONDS_TO_END
 
     def started():
-        return sweep(folder), time.monotonic() + dice.uniform(0, LIFE * seconds * (1 + kills / 10))
+        return begun(run, folder), time.monotonic() + dice.uniform(0, LIFE * seconds * (1 + kills / 10))
 
     drivers = [started(), started()]
     while drivers:

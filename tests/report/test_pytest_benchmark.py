@@ -1,6 +1,7 @@
 """Figures of pytest-benchmark beside ours."""
 
 import json
+import os
 
 import pytest
 from handmade import Bench
@@ -114,6 +115,28 @@ def test_a_file_that_is_something_else_is_an_error_that_says_what_it_lacks(tmp_p
         read_benchmarks(tmp_path / "b.json")
     assert why in str(caught.value)
     assert str(caught.value).endswith("and give that file.")
+
+
+HOSTILE = (
+    ("[" * 100_000, "is no JSON"),
+    (json.dumps({"benchmarks": [{"name": "x", "stats": {"median": 10**400, "iqr": 0, "rounds": 1}}]}), "no usable"),
+    (json.dumps({"benchmarks": [{"name": "x", "stats": [], "extra_info": [1]}]}), "no usable"),
+    (json.dumps({"benchmarks": ["x", None]}), "no usable"),
+)
+
+
+@pytest.mark.parametrize(("content", "why"), HOSTILE, ids=["deep", "large", "lists", "texts"])
+def test_a_file_that_somebody_else_made_up_is_an_error_and_no_traceback(tmp_path, content, why):
+    (tmp_path / "b.json").write_text(content)
+    with pytest.raises(SparsebenchError, match=why):
+        read_benchmarks(tmp_path / "b.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "b.json")
+    with pytest.raises(SparsebenchError, match="cannot be read: It is no plain file"):
+        read_benchmarks(tmp_path / "b.json")
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):

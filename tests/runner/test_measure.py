@@ -43,7 +43,7 @@ def measured(run):
 
 def samples(runs, trial):
     store = Store(runs / "tiny", writable=False)
-    return json.loads(store.artifact(trial.measure[0], "samples.json").read_text())
+    return json.loads(store.artifact(trial.measure[0], "samples.json"))
 
 
 def test_all_networks_of_a_setting_are_timed_in_one_session_beside_dense_fp32(finished):

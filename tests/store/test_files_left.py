@@ -11,6 +11,8 @@ from handmade import stage_record
 from sparsebench.store.commit import commit_of
 from sparsebench.store.directory import Store
 from sparsebench.store.disk import clear_parts, replacing
+from sparsebench.store.scratch import scratch
+from sparsebench.store.taking_over import at_work, take_over
 
 if sys.platform == "win32":
     pytest.skip("modes, locks and hooks are those of POSIX", allow_module_level=True)
@@ -54,6 +56,62 @@ def test_what_a_killed_process_left_half_written_goes_and_what_is_being_written_
         assert temporary.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".own.part", "other"]
     clear_parts(tmp_path / "nowhere")
+
+
+KILLED_IN_A_FOLDER = """
+import os, signal, sys
+from pathlib import Path
+from sparsebench.store.scratch import scratch
+with scratch(*map(Path, sys.argv[1:])) as folder:
+    (folder / "half").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_folder_of_a_killed_process_goes_with_the_next_and_those_in_use_and_of_others_stay(tmp_path, monkeypatch):
+    others = ["sparsebench-kept", "other-abcdefgh.part", "sparsebench-link_abcdefgh.part"]
+    (tmp_path / others[0]).mkdir()
+    (tmp_path / others[1]).mkdir()
+    (tmp_path / others[2]).symlink_to(tmp_path / others[0])
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", KILLED_IN_A_FOLDER], env=environment, check=False)
+    subprocess.run([sys.executable, "-c", KILLED_IN_A_FOLDER, str(tmp_path)], env=environment, check=False)
+    (left,) = {path.name for path in tmp_path.iterdir()} - {*others}
+    assert left.startswith("sparsebench-")
+    with scratch(tmp_path) as folder, scratch(tmp_path) as another:
+        assert {path.name for path in tmp_path.iterdir()} == {*others, folder.name, another.name}
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+WORKING = """
+import os, signal, sys
+from pathlib import Path
+from sparsebench.store.directory import Store
+from sparsebench.store.taking_over import at_work
+with at_work(Store(Path(sys.argv[1]))):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_whether_somebody_was_killed_at_work_is_known_once(tmp_path):
+    store = Store(tmp_path)
+    assert not take_over(store)
+    with at_work(store):
+        assert not take_over(store), "it works still"
+    assert not take_over(store), "it came to its end"
+    subprocess.run([sys.executable, "-c", WORKING, str(tmp_path)], check=False)
+    assert [take_over(store), take_over(store)] == [True, False]
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_record_is_committed_to_a_folder_without_what_killed_processes_left_there(tmp_path):
+    store, record = Store(tmp_path), stage_record()
+    folder = store.prepared("evaluate", record.key)
+    subprocess.run([sys.executable, "-c", KILLED, str(folder / "network.pth")], check=False)
+    assert len(list(folder.iterdir())) == 1
+    store.write(record)
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
 
 
 def test_a_run_directory_is_made_with_what_is_first_written_into_it(tmp_path):

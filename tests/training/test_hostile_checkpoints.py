@@ -3,20 +3,20 @@
 import json
 import os
 import pickle
-import random
 import struct
+import tarfile
+import warnings
 import zipfile
 
 import pytest
 import torch
 from archives import Marks
 from torch import nn
+from witness import nothing_done
 
 from sparsebench.errors import ModelError, TrainingError
 from sparsebench.training.checkpoints import Checkpoints, load_saved
 from sparsebench.training.state_dicts import read_state_dicts
-
-TIMES = int(os.environ.get("SPARSEBENCH_FUZZ", "1"))
 
 
 @pytest.fixture
@@ -50,21 +50,69 @@ def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(path):
     assert refusal(path).startswith("cannot be read: it is compressed, which torch.save never does.")
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("net/constants.pkl", "it is a TorchScript program"), ("w.npy", "it is an archive of NumPy's arrays")],
-)
-def test_archives_of_other_kinds_are_called_by_their_kind(path, name, kind):
+def test_an_archive_of_numpy_is_called_by_its_kind(path):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(name, b"")
+        archive.writestr("w.npy", b"")
     assert refusal(path) == (
-        f"cannot be read: {kind}. Give a file of torch.save(network.state_dict(), path) or of safetensors."
+        "cannot be read: it is an archive of NumPy's arrays. Give a file of torch.save(network.state_dict(), path) "
+        "or of safetensors."
     )
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["net/data/0", "net/DATA/0"])
+def test_an_archive_with_one_name_twice_is_refused_whatever_its_case(path, name):
+    """torch finds an entry whatever the case of its name, and would take either."""
+    torch.save({"w": torch.ones(2)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, bytes(8))
+    assert refusal(path).startswith("cannot be read: its archive holds one name twice.")
+
+
+def test_two_archives_one_after_the_other_are_refused(path, tmp_path):
+    for name, value in (("one", 1.0), ("two", 2.0)):
+        torch.save({"w": torch.full((2,), value)}, tmp_path / name)
+    path.write_bytes((tmp_path / "one").read_bytes() + (tmp_path / "two").read_bytes())
+    assert refusal(path).startswith("cannot be read: it is more than one archive, one after the other.")
+
+
+def test_an_archive_without_checksums_is_read(path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.ones(2)}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    (found,) = read_state_dicts(path)
+    assert torch.equal(found.state["w"], torch.ones(2))
+
+
+def test_a_network_of_torchscript_is_refused(path):
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.script(nn.Linear(2, 2)).save(path)
+        assert refusal(path).startswith("cannot be read: it is a network of TorchScript, which is code.")
+
+
+def test_an_archive_of_tar_is_refused_and_its_links_are_not_followed(path, tmp_path):
+    (tmp_path / "storages").symlink_to("/etc/passwd")
+    torch.save({"w": torch.ones(2)}, tmp_path / "tensors")
+    with tarfile.open(path, "w") as archive:
+        for name in ("storages", "tensors"):
+            archive.add(tmp_path / name, name)
+        archive.add(tmp_path / "tensors", "pickle")
+    with nothing_done():
+        assert refusal(path).startswith("cannot be read: it is in a format of torch before 1.0, which is not unpacked.")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_what_is_no_plain_file_is_no_checkpoint(path, kind):
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "device": lambda: path.symlink_to("/dev/zero")}[kind]()
+    with pytest.raises(ModelError, match="There is no checkpoint"):
+        read_state_dicts(path)
 
 
 def test_one_larger_than_the_memory_can_hold_is_refused_with_the_limit(path, monkeypatch):
     torch.save({"w": torch.ones(1000)}, path)
-    monkeypatch.setattr("sparsebench.training.state_dicts.memory_given", lambda: 2000.0)
+    monkeypatch.setattr("sparsebench.training.checkpoint_files.memory_given", lambda: 2000.0)
     assert "GB, and at most 1e-06 GB, half of the memory, are read here" in refusal(path)
 
 
@@ -112,6 +160,8 @@ def tensor(**changes):
         safetensors_of(tensor(dtype="__import__('os')")),
         safetensors_of({**tensor(), "v": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}),
         safetensors_of({"w": [tensor()]}),
+        safetensors_of(json.dumps(tensor())[:-1].encode() + b", " + json.dumps(tensor(dtype="I32"))[1:].encode()),
+        safetensors_of(b"\xef\xbb\xbf" + json.dumps(tensor()).encode()),
         safetensors_of(b"[" * 3000 + b"]" * 3000),
         safetensors_of(b'{"w": ' + b"9" * 5000 + b"}"),
         safetensors_of(b"\xff" * 40),
@@ -137,7 +187,7 @@ def test_a_saved_network_that_cannot_be_read_is_named(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(safetensors_of(tensor(), length=2**62))
     with pytest.raises(ModelError, match=r"The saved network '.*net.safetensors' cannot be read: "):
-        load_saved(nn.Linear(2, 2), path)
+        load_saved(nn.Linear(2, 2), path.read_bytes(), path)
 
 
 # -- within a training ------------------------------------------------------------------------------------------------
@@ -154,41 +204,3 @@ def test_a_checkpoint_of_this_training_with_something_else_in_it_is_named(path):
     torch.save({"format": 1, "of": "me", "state": {"model": 7}}, path)
     with pytest.raises(TrainingError, match=r"is not of what this training saves \(AttributeError: .*Delete it"):
         Checkpoints(path, "me", 0).resume(Refuses())
-
-
-# -- at random --------------------------------------------------------------------------------------------------------
-
-
-def test_changed_bytes_are_refused_by_a_sentence_or_are_tensors(tmp_path):
-    contents = {}
-    for suffix in (".pth", ".old.pth", ".safetensors"):
-        path = tmp_path / f"whole{suffix}"
-        state = {"state_dict": nn.Linear(3, 2).state_dict(), "epoch": 7, "lr": 0.5}
-        if suffix == ".safetensors":
-            path.write_bytes(safetensors_of(tensor()))
-        else:
-            torch.save(state, path, _use_new_zipfile_serialization=suffix == ".pth")
-        contents[path.name] = path.read_bytes()
-    refused = 0
-    for seed in range(300 * TIMES):
-        dice = random.Random(seed)
-        name, content = dice.choice(list(contents.items()))
-        made = bytearray(content)
-        for _ in range(dice.choice([1, 2, 8])):
-            place = dice.randrange(len(made))
-            match dice.randrange(3):
-                case 0:
-                    made[place] = dice.randrange(256)
-                case 1:
-                    del made[place : place + dice.randrange(1, 9)]
-                case _:
-                    made[place:place] = dice.randbytes(dice.randrange(1, 9))
-        path = tmp_path / f"changed{seed % 2}{name.removeprefix('whole')}"
-        path.write_bytes(made)
-        try:
-            found = read_state_dicts(path)
-        except ModelError as error:
-            refused += str(path) in str(error)
-        else:
-            assert all(isinstance(value, torch.Tensor) for one in found for value in one.state.values())
-    assert refused

@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU, quantized by its own tools."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import chdir
@@ -13,7 +12,7 @@ from torch import nn
 from sparsebench.backends.base import Compressed, offered
 from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
-from sparsebench.backends.onnxruntime import graph
+from sparsebench.backends.onnxruntime import checking, graph
 from sparsebench.backends.onnxruntime.finite import with_finite_scales
 from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx
 from sparsebench.backends.onnxruntime.offer import ONNXOffer
@@ -27,6 +26,7 @@ from sparsebench.backends.probe import int8_saturates, is_x86
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import Recording, failing_as, float_copy, in_float, quiet_runtimes
 from sparsebench.quantization.observing import INFINITE
+from sparsebench.store.scratch import scratch
 from sparsebench.tensors import samples_in
 from sparsebench.wording.text import first_of
 
@@ -83,7 +83,7 @@ class ONNXRuntime(ONNXOffer):
         """Read the file; the float network is not needed."""
         offered(self, scheme)
         (file,) = require_files(self.name, files, FILE)
-        network = _network(file)
+        network = _network(checking.artifact(file, FILE))
         network.require_inputs(require_tensors(self.name, example))
         return network
 
@@ -193,10 +193,10 @@ def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> t
     """Return what one of ONNX Runtime's quantizers makes of a file, and the activations that it finds no scale for."""
     remedy = "Change the options of backend 'onnxruntime', or choose another scheme."
     with (
-        tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder,
+        scratch() as folder,
         failing_as("ONNX Runtime cannot quantize the network", remedy),
     ):
-        exported, prepared, result = (Path(folder, f"{name}.onnx") for name in ("exported", "prepared", "result"))
+        exported, prepared, result = (folder / f"{name}.onnx" for name in ("exported", "prepared", "result"))
         exported.write_bytes(file)
         # The sessions that the quantizers make would print warnings.
         onnxruntime.set_default_logger_severity(3)

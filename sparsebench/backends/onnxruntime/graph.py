@@ -1,9 +1,7 @@
 """What an ONNX file holds, and which of its layers ONNX Runtime really computes in int8."""
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from sparsebench.backends.base import Export
 from sparsebench.backends.onnxruntime.network import profiled, session, session_options
 from sparsebench.backends.outside_torch import Held, Met, parameters_of
 from sparsebench.quantization import LayerFact
+from sparsebench.store.scratch import scratch
 
 # Inputs with weights, each with the input that holds its zero points.
 _LAYERS: Mapping[str, tuple[tuple[int, int | None], ...]] = {
@@ -126,8 +125,8 @@ def _is_scale(name: str, tensors: Mapping[str, onnx.TensorProto]) -> bool:
 
 
 def _computed_in_int8(file: bytes) -> set[str]:
-    with tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder:
-        optimised = Path(folder, "optimised.onnx")
+    with scratch() as folder:
+        optimised = folder / "optimised.onnx"
         options = session_options(threads=1)
         options.optimized_model_filepath = str(optimised)
         session(file, options)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from sparsebench.backends.flat import by_argument
 from sparsebench.backends.outside_torch import ExportedNetwork, other_batch
 from sparsebench.errors import QuantizationError, reason
 from sparsebench.quantization import failing_as, float_copy, plain_attention, quiet_runtimes
+from sparsebench.store.scratch import scratch
 from sparsebench.tensors import flattened
 
 with quiet_runtimes():
@@ -245,8 +245,8 @@ def profiled(file: bytes, inputs: tuple[Tensor, ...], optimise: bool = True) -> 
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_profiling = True
-    with tempfile.TemporaryDirectory(prefix="sparsebench-onnxruntime-") as folder:
-        options.profile_file_prefix = str(Path(folder, "profile"))
+    with scratch() as folder:
+        options.profile_file_prefix = str(folder / "profile")
         running = session(file, options)
         names = [value.name for value in running.get_inputs()]
         feed = {name: value.detach().contiguous().numpy() for name, value in zip(names, inputs, strict=True)}

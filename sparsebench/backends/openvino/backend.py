@@ -11,6 +11,7 @@ from torch import nn
 from sparsebench.backends.base import Compressed, Export, offered
 from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
+from sparsebench.backends.openvino import checking
 from sparsebench.backends.openvino.finite import without_infinite_ranges
 from sparsebench.backends.openvino.graph import audit_openvino, held_by, ov, working_memory_openvino
 from sparsebench.backends.openvino.network import BIN, XML, OpenVINONetwork, read, to_openvino, write
@@ -88,7 +89,7 @@ class OpenVINO(OpenVINOOffer):
         """Read the model; the float network is not needed."""
         scheme = offered(self, scheme)
         xml, weights = require_files(self.name, files, XML, BIN)
-        network = self._network(xml, weights, scheme)
+        network = self._network(checking.artifact(xml, weights, XML), weights, scheme)
         network.require_inputs(require_tensors(self.name, example))
         return network
 

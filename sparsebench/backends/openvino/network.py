@@ -1,7 +1,6 @@
 """Torch networks as OpenVINO models: converted, named after torch's modules, written, read and run."""
 
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from sparsebench.backends.openvino.graph import core, ov, weight_port
 from sparsebench.backends.outside_torch import ExportedNetwork
 from sparsebench.errors import reason
 from sparsebench.quantization import failing_as, plain_attention, quiet_runtimes
+from sparsebench.store.scratch import scratch
 from sparsebench.tensors import flattened
 
 XML, BIN = "model.xml", "model.bin"
@@ -62,8 +62,8 @@ def write(model: ov.Model, half: bool = False) -> tuple[bytes, bytes]:
         name = operation.get_friendly_name()
         if _COUNTED.match(name):
             operation.set_friendly_name(_COUNTED.sub(f"{operation.get_type_name()}.{number}", name))
-    with tempfile.TemporaryDirectory(prefix="sparsebench-openvino-") as folder:
-        xml, weights = Path(folder, XML), Path(folder, BIN)
+    with scratch() as folder:
+        xml, weights = folder / XML, folder / BIN
         ov.save_model(model, xml, compress_to_fp16=half)
         return xml.read_bytes(), weights.read_bytes()
 

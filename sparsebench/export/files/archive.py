@@ -1,6 +1,7 @@
 """Archives as PyTorch writes them, read strictly: what one reader could take otherwise than another is refused."""
 
 import re
+import stat
 import struct
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -12,6 +13,8 @@ _LOCAL_HEADER = b"PK\x03\x04"
 _LOCAL_HEADER_BYTES, _NAME_LENGTH_AT = 30, 26
 _END, _END_BYTES = b"PK\x05\x06", 22
 _ENCRYPTED, _HAS_TRAILER = 1, 1 << 3
+_MODE = 16
+"""From this bit on, the outside attributes of an entry hold its mode as POSIX has it."""
 _TRAILER = b"PK\x07\x08"
 _ROOT = re.compile(r"[\w.-]{1,200}")
 
@@ -69,6 +72,8 @@ def _problems(content: bytes, infos: list[ZipInfo], directory: int, allowed: re.
     for info in sorted(infos, key=lambda one: one.header_offset):
         if info.compress_type != ZIP_STORED or info.file_size != info.compress_size:
             yield f"{info.orig_filename[:80]!r} is compressed, which none of its entries is"
+        if stat.S_ISLNK(info.external_attr >> _MODE):
+            yield f"{info.orig_filename[:80]!r} is a link"
         if info.flag_bits & _ENCRYPTED:
             yield f"{info.orig_filename[:80]!r} is encrypted"
         if info.header_offset != end:

@@ -1,6 +1,6 @@
 """OpenVINO's intermediate representation, run by OpenVINO on the CPU.
 
-What is handed on is a graph written anew of operations of OpenVINO's own sets, and weights in memory.
+What is handed on is a graph written anew (``backends.openvino.checking``), and weights in memory.
 """
 
 import re
@@ -11,33 +11,11 @@ from xml.etree.ElementTree import Element
 
 import openvino
 
+from sparsebench.backends.openvino.checking import NUMBER, checked
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.files.inputs import Feed, Input
 from sparsebench.export.files.reading import content_beside, content_of, text_of
 
-_CHILDREN = {
-    "net": ("layers", "edges"),
-    "layers": ("layer",),
-    "layer": (
-        *("data", "input", "output", "rt_info", "port_map", "back_edges"),
-        *("body", "then_body", "else_body", "then_port_map", "else_port_map"),
-    ),
-    **dict.fromkeys(("body", "then_body", "else_body"), ("layers", "edges")),
-    **dict.fromkeys(("port_map", "then_port_map", "else_port_map"), ("input", "output")),
-    "back_edges": ("edge",),
-    "edges": ("edge",),
-    "input": ("port",),
-    "output": ("port",),
-    "port": ("dim", "rt_info"),
-    "rt_info": ("attribute",),
-    "attribute": ("dim",),
-}
-"""What may lie in what. All else, such as what wrote the file and with which settings, is left out."""
-
-_SET = re.compile(r"opset\d{1,2}")
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
-_NUMBER = re.compile(r"\d{1,18}")
-_DEEPEST = 64
 _TYPES = {
     **{f"f{bits}": f"float{bits}" for bits in (16, 32, 64)},
     **{f"{kind}{bits}": f"{name}{bits}" for kind, name in (("i", "int"), ("u", "uint")) for bits in (8, 16, 32, 64)},
@@ -95,7 +73,7 @@ def _input(layer: Element) -> Input:
     if "..." in shape:
         raise SparsebenchError(f"input {name!r} has no known number of dimensions.")
     sizes = [size.strip() for size in shape.split(",") if size.strip()]
-    return Input(name, _TYPES[kind], tuple(int(size) if _NUMBER.fullmatch(size) else None for size in sizes))
+    return Input(name, _TYPES[kind], tuple(int(size) if NUMBER.fullmatch(size) else None for size in sizes))
 
 
 def _rewritten(path: Path) -> tuple[Element, bytes]:
@@ -106,41 +84,4 @@ def _rewritten(path: Path) -> tuple[Element, bytes]:
     """
     content = text_of(content_of(path))
     weights = content_beside(path, path.with_suffix(".bin").name)
-    try:
-        text = content.decode()
-        if "<!" in text.replace("<!--", ""):
-            raise SparsebenchError("declares entities or a type of its own, which no such file does; export it again.")
-        found = ElementTree.fromstring(text.encode("utf-8"), ElementTree.XMLParser(encoding="utf-8"))  # noqa: S314
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise SparsebenchError(f"is no graph of OpenVINO ({error}); write it with openvino.save_model.") from error
-    if found.tag != "net":
-        raise SparsebenchError(f"is no graph of OpenVINO but <{found.tag[:40]}>; write it with openvino.save_model.")
-    return _copied(found, len(weights), _DEEPEST), weights
-
-
-def _copied(found: Element, weights: int, depth: int) -> Element:
-    if not depth:
-        raise SparsebenchError(f"has elements more than {_DEEPEST} deep in each other; export it again.")
-    if found.tag == "layer":
-        _refuse_others(found, weights)
-    made = Element(found.tag, dict(found.attrib))
-    # What stands between elements is space, but in a <dim>.
-    made.text = found.text if found.tag == "dim" else None
-    made.extend([_copied(one, weights, depth - 1) for one in found if one.tag in _CHILDREN.get(found.tag, ())])
-    return made
-
-
-def _refuse_others(layer: Element, weights: int) -> None:
-    kind, version, data = layer.get("type", ""), layer.get("version", ""), layer.find("data")
-    if not _WORD.fullmatch(kind) or not _SET.fullmatch(version):
-        raise SparsebenchError(
-            f"has the operation {kind[:60]!r} of {version[:60]!r}, which is none of OpenVINO's own sets; extensions "
-            "are not run. Export a network of PyTorch's own layers."
-        )
-    if kind == "Const" and data is not None:
-        offset, size = data.get("offset", ""), data.get("size", "")
-        if not _NUMBER.fullmatch(offset) or not _NUMBER.fullmatch(size) or int(offset) + int(size) > weights:
-            raise SparsebenchError(
-                f"says that {layer.get('name', '')[:60]!r} lies at {offset[:20]!r} of its weights with {size[:20]!r} "
-                f"bytes, and they have {weights:,}. Export it again."
-            )
+    return checked(content, len(weights)), weights

@@ -2,7 +2,9 @@
 
 None takes the name of a file, and none writes anywhere but into tensors of the program, which lie in its own memory.
 What is not listed is refused, whatever it does: a library that somebody has installed may register operators that run
-anything.
+anything. Nor are those listed that believe sizes and places without a look at the memory behind them, as
+``_reshape_alias`` does (the few that networks need are called by way of ``guarded``), and none of torchvision: no
+network that classifies calls one.
 """
 
 import re
@@ -31,7 +33,7 @@ unique_consecutive unique_dim var var_mean
 """
 
 _SHAPES = """
-_reshape_alias _to_copy _unsafe_view adjoint alias alias_copy as_strided atleast_1d atleast_2d atleast_3d block_diag
+_to_copy _unsafe_view adjoint alias alias_copy as_strided atleast_1d atleast_2d atleast_3d block_diag
 broadcast_tensors broadcast_to cat channel_shuffle chunk clone column_stack combinations concat concatenate
 constant_pad_nd contiguous copy detach diag diag_embed diagonal dstack expand expand_as expand_copy flatten flip
 fliplr flipud gather hsplit hstack index index_add index_copy index_fill index_put index_reduce index_select
@@ -52,22 +54,20 @@ tril_indices triu_indices zeros zeros_like
 """
 
 _LAYERS = """
-_adaptive_avg_pool2d _adaptive_avg_pool3d _conv_depthwise2d _convolution _embedding_bag _fft_c2c _fft_c2r _fft_r2c
-_native_batch_norm_legit _native_batch_norm_legit_functional _native_batch_norm_legit_no_training _safe_softmax
-_scaled_dot_product_attention_math _scaled_dot_product_flash_attention_for_cpu _upsample_bicubic2d_aa
-_upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _weight_int8pack_mm adaptive_avg_pool1d
+_adaptive_avg_pool2d _adaptive_avg_pool3d _convolution _native_batch_norm_legit_no_training _safe_softmax
+_scaled_dot_product_flash_attention_for_cpu _upsample_nearest_exact1d _upsample_nearest_exact2d adaptive_avg_pool1d
 adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d addbmm addmm
 addmv addr affine_grid_generator avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bilinear binary_cross_entropy
 binary_cross_entropy_with_logits bmm cdist chain_matmul col2im conv1d conv2d conv3d conv_tbc conv_transpose1d
-conv_transpose2d conv_transpose3d convolution cross_entropy_loss dot einsum embedding embedding_bag fft_fft fft_fft2
-fft_fftn fft_fftshift fft_hfft fft_ifft fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn fft_rfft
-fft_rfft2 fft_rfftn grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell huber_loss im2col inner
-instance_norm istft kl_div kron l1_loss layer_norm linalg_cross linalg_det linalg_inv linalg_matrix_norm
-linalg_solve linalg_vecdot linear local_response_norm lstm lstm_cell matmul matrix_exp max_pool1d max_pool2d
-max_pool2d_with_indices max_pool3d max_pool3d_with_indices max_unpool2d mm mse_loss multi_dot mv native_batch_norm
-native_group_norm native_layer_norm nll_loss outer rms_norm rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell
-scaled_dot_product_attention smooth_l1_loss stft tensor_dot tensordot trace upsample_bicubic2d upsample_bilinear2d
-upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d vdot
+conv_transpose2d conv_transpose3d convolution cross_entropy_loss dot einsum embedding fft_fft fft_fft2 fft_fftn
+fft_fftshift fft_hfft fft_ifft fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2
+fft_rfftn grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell huber_loss im2col inner instance_norm
+istft kl_div kron l1_loss layer_norm linalg_cross linalg_det linalg_inv linalg_matrix_norm linalg_solve
+linalg_vecdot linear local_response_norm lstm lstm_cell matmul matrix_exp max_pool1d max_pool2d
+max_pool2d_with_indices max_pool3d max_pool3d_with_indices max_unpool2d mm mse_loss multi_dot mv native_group_norm
+native_layer_norm nll_loss outer rms_norm rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell scaled_dot_product_attention
+smooth_l1_loss stft tensor_dot tensordot trace upsample_bicubic2d upsample_bilinear2d upsample_linear1d
+upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d vdot
 """
 
 _OF_SIZES = """
@@ -121,6 +121,9 @@ POWER = "_operator.pow"
 LARGEST_POWER = 8
 """A power of whole numbers grows without bound."""
 
+_OF_PACKED = {"lstm", "gru", "rnn_relu", "rnn_tanh"}
+"""Operators whose form for packed sequences believes what it is told of their lengths."""
+
 _OPERATOR = re.compile(r"torch\.ops\.([A-Za-z]\w*)\.(\w+)(?:\.(\w+))?")
 
 
@@ -130,6 +133,8 @@ def namespace_of(target: str) -> str | None:
         return ""
     found = _OPERATOR.fullmatch(target)
     if not found or found[2] not in ALLOWED.get(found[1], ()):
+        return None
+    if found[2] in _OF_PACKED and found[3] == "data":
         return None
     # An overload that writes into a tensor which it is given is one of those listed with an underscore.
     return None if (found[3] or "").endswith("out") else found[1]

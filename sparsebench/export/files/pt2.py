@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from sparsebench.errors import SparsebenchError
 from sparsebench.export.files import program
 from sparsebench.export.files.archive import entries
+from sparsebench.export.files.guarded import guard
 from sparsebench.export.files.inputs import Feed, Input
 from sparsebench.export.files.reading import content_of, text_of
 from sparsebench.export.files.rules import fields, refused, table, text, truth
@@ -81,6 +82,7 @@ def load(path: Path, feeds: tuple[Feed, ...], threads: int) -> Callable[[], obje
     """Return a call of the network; the timing process has set the threads of torch."""
     loaded = _program(path)
     module = loaded.module(check_guards=False)
+    guard(module)
     tensors = [torch.from_numpy(feed.values()).to(getattr(torch, feed.dtype)) for feed in feeds]
     arguments, keywords = pytree.tree_unflatten(tensors, loaded.call_spec.in_spec)
 

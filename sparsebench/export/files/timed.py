@@ -1,7 +1,7 @@
 """Exported files against each other in one timing session, and what that means for a script."""
 
 import json
-import tempfile
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +18,7 @@ from sparsebench.export.files.reading import refuse_too_much, too_many_threads
 from sparsebench.processes.confinement import is_offered
 from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.environment import describe_environment
+from sparsebench.store.scratch import scratch
 
 RUNTIMES = {
     ".pt2": ("pt2", "PyTorch", "torch"),
@@ -28,6 +29,8 @@ RUNTIMES = {
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 """Suffixes of files that only unpickling would read, which runs whatever code they hold."""
+
+_PLACE = re.compile(r"Exception from \S+:\d+:")
 
 _FIGURES = ("name", "verdict", "latency_ms", "median_ms", "p95_ms", "speedup", "low", "high")
 
@@ -118,8 +121,8 @@ def compare_files(
     if problems := too_many_threads(threads):
         raise ProblemsError("The command cannot be carried out:", problems)
     settings |= {"seconds_cap": seconds_cap, "threads": threads, "workers": True, "watch": watch}
-    with tempfile.TemporaryDirectory(prefix="sparsebench-") as scratch:
-        return timing.compare(variants, baseline=first, writes_to=scratch, **settings)
+    with scratch() as folder:
+        return timing.compare(variants, baseline=first, writes_to=str(folder), **settings)
 
 
 def unconfined() -> str | None:
@@ -202,7 +205,10 @@ def _explained() -> Iterator[None]:
     except SparsebenchError:
         raise
     except Exception as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # OpenVINO says first in which of its own files it was.
+        told = [line for line in lines if not _PLACE.fullmatch(line)]
+        first = next(iter(told or lines), "no reason given")
         raise SparsebenchError(f"{type(error).__name__}: {first}") from error
 
 

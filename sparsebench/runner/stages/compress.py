@@ -1,6 +1,5 @@
 """Bringing a trained network into a scheme on a backend: calibration, training it further, and the audit."""
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from sparsebench.runner.stages.train import train_by
 from sparsebench.runner.stages.workbench import Outcome, Workbench, backend_of
 from sparsebench.store.records import StageRecord
 from sparsebench.store.results import CompressResult, LayerAudit, SizeResult, TrainResult
+from sparsebench.store.scratch import scratch
 from sparsebench.training.contract import TrainerLike, steps_of_epoch
 
 
@@ -83,8 +83,8 @@ class Retraining:
             PruningError: where it returns one that has not the weights whose zeros are kept.
         """
         started = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="sparsebench-") as folder:
-            trainer = self._build_trainer(folder)
+        with scratch() as folder:
+            trainer = self._build_trainer(str(folder))
             steps = self._train["epochs"] * steps_of_epoch(trainer)
             with self._zeros.kept(prepared), settling(prepared, steps):
                 trained = train_by(trainer, prepared, self._train)

@@ -1,11 +1,9 @@
 """What a trainer feeds its networks: the first call, the example that is kept of it, and all for calibration."""
 
 import io
-import pickle
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -14,10 +12,10 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from sparsebench.backends.checks import mixes_samples
-from sparsebench.errors import ContractError, DataError, NoEffectWarning
+from sparsebench.errors import ContractError, DataError, ModelError, NoEffectWarning
 from sparsebench.runner.stages.by_class import ByClass, Predictions
 from sparsebench.runner.stages.reading import samples_of
-from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, samples_in, tensors_in
+from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, read_tensors, samples_in, tensors_in
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
 
 EXAMPLE = "example.pt"
@@ -196,16 +194,19 @@ def written_example(arguments: tuple[Any, ...]) -> bytes | None:
     written = io.BytesIO()
     torch.save(few(arguments), written)
     try:
-        read_example(io.BytesIO(written.getvalue()))
-    except pickle.UnpicklingError:
+        read_example(written.getvalue())
+    except ModelError:
         return None
     return written.getvalue()
 
 
-def read_example(file: Path | io.BytesIO) -> tuple[Any, ...]:
-    """Return the arguments of a call that were saved; of classes, packed sequences alone are allowed."""
-    with torch.serialization.safe_globals([PackedSequence]):
-        found = torch.load(file, weights_only=True)
+def read_example(content: bytes) -> tuple[Any, ...]:
+    """Return the arguments of a call that were saved; of classes, packed sequences alone are allowed.
+
+    Raises:
+        ModelError: where there is anything else in it.
+    """
+    found = read_tensors(content, f"The artifact {EXAMPLE}", [PackedSequence])
     # Older runs saved the only argument itself.
     return found if type(found) is tuple else (found,)
 

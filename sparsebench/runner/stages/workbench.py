@@ -1,6 +1,7 @@
 """What stages share: the trained network, its trainer, its example and the samples it calibrates on."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from sparsebench.runner.stages.inputs import (
 from sparsebench.store.records import StageKind, StageRecord
 from sparsebench.store.results import EpochRecord, Result, TrainResult
 from sparsebench.store.run_directory import Store
+from sparsebench.store.scratch import scratch
 from sparsebench.tensors import batch_of, signature_of
 from sparsebench.training.checkpoints import load_saved
 from sparsebench.training.contract import TrainerLike, apply_settings
@@ -156,7 +158,7 @@ class Workbench:
         """Return a saved network on the CPU, computed weights written out unless it is to train on; reads no data."""
         network = self._built(record)
         apply_structure(network, self.structure(record))
-        load_saved(network, self.store.artifact(record, NETWORK))
+        load_saved(network, self.store.artifact(record, NETWORK), self.store.directory("train", record.key) / NETWORK)
         # The key tells one network from all others, code and options included: what is made of it may be kept by it.
         network.built_of = record.key  # type: ignore[assignment] # a plain attribute
         return network.eval() if to_train_on else write_out(network.eval())
@@ -175,7 +177,7 @@ class Workbench:
         """Return what removing channels changed in the network of a training stage; empty where none were removed."""
         if STRUCTURE not in record.artifacts:
             return Structure()
-        return Structure.from_json(self.store.artifact(record, STRUCTURE).read_text(encoding="utf-8"))
+        return Structure.from_json(self.store.artifact(record, STRUCTURE).decode(errors="replace"))
 
     def fresh(self, record: StageRecord, weights: Path) -> nn.Module:
         """Return a network as it was before a training stage, but for its weights, which are read from a file.
@@ -190,15 +192,20 @@ class Workbench:
 
     def weights_of(self, record: StageRecord) -> bytes:
         """Return the weights that a training stage saved, as safetensors."""
-        return self.store.artifact(record, NETWORK).read_bytes()
+        return self.store.artifact(record, NETWORK)
 
     def restore(self, key: str | None) -> nn.Module:
         """Return the network that a compress stage made, rebuilt from its artifacts without calibrating again."""
         record = self.record("compress", key)
         parent = self.record("train", record.parent)
-        files = {name: self.store.artifact(record, name) for name in record.artifacts}
+        contents = {name: self.store.artifact(record, name) for name in record.artifacts}
         trained, example = self.trained(parent), self.example(parent.key)
-        network = backend_of(record.settings).restore(trained, record.settings["scheme"], example, files)
+        # What was checked is what is used: the files that a backend gets are its own, and nobody else changes them.
+        with scratch() if contents else nullcontext(Path()) as folder:
+            files = {name: folder / name for name in contents}
+            for name, content in contents.items():
+                files[name].write_bytes(content)
+            network = backend_of(record.settings).restore(trained, record.settings["scheme"], example, files)
         # It is fed as the network that it was made of, also where a runtime knows nothing of its parameters.
         network.takes = signature_of(trained)  # type: ignore[assignment] # a plain attribute
         return network
