@@ -55,8 +55,8 @@ def piped(path):
 @pytest.fixture(scope="module")
 def forged(tmp_path_factory):
     """A run with names that try to break out of wherever they are shown, and all that must agree in agreement."""
-    pairs = ((f"=1+1|net{ESCAPES}<script>", "@sum(1)"), ("../../../x", f"-2+3{ESCAPES}"))
-    bench = Bench(thresholds=(0.0, 0.5), schemes=("fp32", "static"), seeds=(0,), pairs=pairs, name="mine")
+    names = {"pairs": ((f"=1+1|net{ESCAPES}<script>", f"-2+3{ESCAPES}"),), "pruners": ("@sum(1)../../../x",)}
+    bench = Bench(thresholds=(0.0, 0.5), schemes=("fp32", "static"), seeds=(0,), name="mine", **names)
     return stored(bench.build(), tmp_path_factory.mktemp("forged") / "mine")
 
 
