@@ -186,7 +186,7 @@ def test_failed_and_unfinished_trials_and_those_not_offered_are_skipped_with_the
         [
             "SKIPPED*compress failed (attempt 1): ValueError: no such kernel",
             "SKIPPED*Not offered: eager does not offer it.",
-            "SKIPPED*This trial has not been run to its end; start the run again, and it goes on where it was.",
+            "SKIPPED*This trial is not finished; start the run again to resume it.",
         ]
     )
 

@@ -20,7 +20,7 @@ _IT_CHANGES = (
     "In torch, two calls with the same samples differ as well: what draws random numbers, or keeps a state between "
     "calls, cannot be exported."
 )
-_IT_STAYS = "Torch gives the same in two calls, so that what was exported is at fault, and not the network."
+_IT_STAYS = "Torch gives the same in two calls, so the exported file is at fault, not the network."
 
 Network = TypeVar("Network", bound="ExportedNetwork")
 

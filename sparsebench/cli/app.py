@@ -88,7 +88,7 @@ def init(
     typer.echo(write_starter(Path(), output))
 
 
-app.command(short_help="Run a sweep, or go on with one that was stopped.")(run)
+app.command(short_help="Run a sweep, or resume one that was stopped.")(run)
 
 
 @app.command(short_help="Write the report of a run from its records.")

@@ -61,9 +61,7 @@ def pick(
     ] = None,
     then: Annotated[
         list[str] | None,
-        typer.Option(
-            "--then", metavar="CRITERION", help="What decides among those that cannot be told apart; again for more."
-        ),
+        typer.Option("--then", metavar="CRITERION", help="What decides among equals; again for more."),
     ] = None,
     backend: Annotated[
         str | None, typer.Option("--backend", metavar="NAME", help="Only trials of this backend.")
@@ -195,7 +193,7 @@ def compare(
     and macs (%), size, deflated_size, memory and peak_memory (% or kB). A gate is broken as soon as one row is.
 
     Exit codes: 0, all gates are kept; 1, one is broken; 2, usage; 3, a trial was done in the first run and is not in
-    the second; 4, latency was asked for and cannot be told: beyond the limit but not proven, INVALID, or another
+    the second; 4, latency was asked for and is not settled: beyond the limit but not proven, INVALID, or another
     machine.
 
     Example: sparsebench compare before after --fail-on "accuracy_drop>0.5pp"

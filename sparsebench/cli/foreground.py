@@ -52,7 +52,7 @@ def watching(root: Path) -> Iterator[Display]:
         tally = watcher.tally
         done = f"{tally.ended['done']} of {tally.total} stages are done and kept"
         kept = done if tally.total else "What was done is kept"
-        typer.echo(f"\nsparsebench: {what}. {kept} in {root}. To go on: {command_line()}", err=True)
+        typer.echo(f"\nsparsebench: {what}. {kept} in {root}. To resume: {command_line()}", err=True)
         raise typer.Exit(code) from None
 
 

@@ -58,7 +58,7 @@ def run(
     report_dir: ReportDir = REPORTS_DIR,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write records, and no report.")] = False,
 ) -> None:
-    """Run a sweep, or go on with one that was stopped, and write its report.
+    """Run a sweep, or resume one that was stopped, and write its report.
 
     Every combination of thresholds, schemes, backends and seeds in the config is a trial: a network that is trained,
     pruned, quantized, evaluated and timed. Several processes may run the same sweep in the same directory at once; they

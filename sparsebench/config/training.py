@@ -112,7 +112,7 @@ class TrainConfig(Section):
     compile: bool = Field(False, description="Whether torch.compile compiles networks for their training.")
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         10.0,
-        description="Least time between two checkpoints of one training, from which a killed run goes on within it; "
+        description="Least time between two checkpoints of one training, from which a killed run resumes; "
         "0 for one after every epoch.",
     )
 

@@ -26,11 +26,11 @@ ACCURACY = (
     f"runs have. Both intervals are 95 %. {THESE_NETWORKS}: over other test samples, for the networks of these runs. "
 )
 SEVERAL_SEEDS = (
-    f"{ANOTHER_TRAINING}: over other test samples and other trainings, so that it also holds if you train again. p "
-    "belongs to it, and gates go by it."
+    f"{ANOTHER_TRAINING}: over other test samples and other trainings, so it also holds if you train again. p "
+    "belongs to it, and gates use it."
 )
 ONE_SEED = (
-    f"p belongs to it, and gates go by it. One seed says nothing about {ANOTHER_TRAINING}: for that, run both with two "
+    f"p belongs to it, and gates use it. One seed says nothing about {ANOTHER_TRAINING}: for that, run both with two "
     "seeds or more."
 )
 UNPAIRED_NOTE = f"{UNPAIRED} not paired: samples could not be compared one by one, so the interval is wider."
@@ -151,7 +151,7 @@ def _why(trial: TrialResult) -> str:
     return f"{clean(trial.trial.label)}: {shorten(reason)}"
 
 
-_STATES = {"kept": "kept", "broken": "broken", "open": "cannot be told"}
+_STATES = {"kept": "kept", "broken": "broken", "open": "not settled"}
 
 _MARKS = {"kept": "ok  ", "broken": "FAIL", "open": "OPEN"}
 

@@ -181,5 +181,5 @@ def no_answer(section: Section) -> str:
     if all(point.drop is None for point in section.shown):
         return "No answer: without a finished dense fp32 trial, nothing can be compared."
     if any(point.is_baseline and point.chance for point in section.shown):
-        return "No answer: the dense network cannot be told from guessing, so there is no accuracy to lose."
+        return "No answer: the dense network does no better than guessing, so there is no accuracy to lose."
     return ""

@@ -144,7 +144,7 @@ def judge(gate: Gate, comparison: RunComparison, *, each_trial: bool = False) ->
     """
     metric = gate.metric
     if gate.evidence == "certain" and not metric.tested and not metric.exact:
-        raise SparsebenchError(f"--fail-on {gate.text!r}: {metric.name} has no interval, so that nothing is certain.")
+        raise SparsebenchError(f"--fail-on {gate.text!r}: {metric.name} has no interval, so nothing is certain.")
     rows = tuple(
         _judge(gate, row, change) for row in comparison.shown(each_trial) for change in row.changes[metric.name]
     )

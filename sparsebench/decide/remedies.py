@@ -77,7 +77,7 @@ def _more_time(run: Run, choice: Choice, best: Point, rival: Point) -> Iterator[
     processes = min((m.session.processes for p in (best, rival) for s in p.seeds for m in s.trial.measured), default=1)
     if seconds > LONGEST or times > GAIN * MOST_PROCESSES / processes:
         yield (
-            f"No longer session would tell it from {clean(rival.label)} here: intervals have to be "
+            f"No session is long enough to tell it from {clean(rival.label)} here: intervals have to be "
             f"{width / gap:.1f} times as narrow. Time on a quieter machine."
         )
         return

@@ -48,8 +48,8 @@ def conditions(sections: Sequence[Section]) -> Iterator[str]:
     for name, session in _named_sessions(sections):
         if session.in_process_because:
             yield (
-                f"{name} was timed in the process of the sweep ({escape(session.in_process_because)}), so where it "
-                "lies in memory is not averaged out."
+                f"{name} was timed in the process of the sweep ({escape(session.in_process_because)}), so its "
+                "memory layout is not averaged out."
             )
         steal, foreign, throttled = (
             session.conditions.get(field) or 0.0 for field in ("steal_share", "foreign_cores", "throttle_events")

@@ -252,7 +252,7 @@ def _commit(
     except UnreadableRecordError as error:
         if failure:
             raise
-        told = f"What this stage brought forth cannot be recorded: {error.why}."
+        told = f"The result of this stage cannot be recorded: {error.why}."
         failure = Failure(error="ContractError", message=told[:MOST_TOLD], traceback="")
         record = replace(record, status="failed", artifacts={}, result=None, failure=failure)
         store.write(record)

@@ -117,7 +117,7 @@ def why_unusable(record: TrialResult) -> str | None:
     if failed is not None and failed.stage != "measure":
         return failure_line(failed)
     if record.evaluated is None or record.compressed is None:
-        return "This trial has not been run to its end; start the run again, and it goes on where it was."
+        return "This trial is not finished; start the run again to resume it."
     return None
 
 

@@ -36,7 +36,7 @@ _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) |
 MOST_BYTES = 2**28
 """No record is larger."""
 
-MADE_ANEW = "Start the run again: what is damaged is made anew."
+MADE_ANEW = "Start the run again: it makes what is damaged anew."
 
 
 @contextmanager

@@ -312,7 +312,7 @@ def test_settings_that_are_raised_take_the_place_of_those_that_the_run_had():
 def test_a_session_of_more_processes_than_there_can_be_is_not_advised():
     run = each(slower(ONE), timed(0.97, 0.10, 3.0), at(0.5, "static"))
     (way, _) = decision(run, minimize="latency").settle
-    assert way.startswith("No longer session would tell it from dense · fp32 · eager here: intervals have to be ")
+    assert way.startswith("No session is long enough to tell it from dense · fp32 · eager here: intervals have to be ")
     assert way.endswith(" times as narrow. Time on a quieter machine.")
 
 

@@ -235,7 +235,7 @@ def test_without_latencies_there_is_an_answer_on_size():
     [
         (Bench(thresholds=(0.5,)), "No answer", "Without a finished dense fp32 trial, nothing can be compared."),
         (Bench(thresholds=(0.0,), schemes=("fp32",)), "No answer", "Only the dense fp32 network has finished."),
-        (Bench(dense_accuracy=0.11), "No answer", "The dense network cannot be told from guessing, so there is no "),
+        (Bench(dense_accuracy=0.11), "No answer", "The dense network does no better than guessing, so there is "),
         (
             Bench(schemes=("fp32",), thresholds=(0.0, 0.8, 0.95)),
             "Smallest",

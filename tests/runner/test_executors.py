@@ -256,7 +256,7 @@ def test_a_run_that_is_told_to_end_does_so_within_seconds_with_all_its_workers(
     assert stdout == ""
     assert "Traceback" not in stderr
     if word:
-        told = re.search(rf"^sparsebench: {word}\. (.*) To go on: (.*)$", stderr, re.MULTILINE)
+        told = re.search(rf"^sparsebench: {word}\. (.*) To resume: (.*)$", stderr, re.MULTILINE)
         networks = max(1, workers)
         assert told[1] == f"{networks} of {5 * networks} stages are done and kept in runs/tiny."
         assert told[2] == shlex.join(["sparsebench", *command])

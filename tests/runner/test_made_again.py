@@ -103,6 +103,6 @@ def test_what_a_stage_brought_forth_and_cannot_be_recorded_is_its_failure(tmp_pa
     run, _ = again(tmp_path, "train.trainer=test_made_again:Odd", "schemes=fp32", "thresholds=0")
     failure = run.trials[0].failed_stage.failure
     assert failure.message.startswith(
-        "What this stage brought forth cannot be recorded: result.evaluate.top5 is 2.5: it should be less than"
+        "The result of this stage cannot be recorded: result.evaluate.top5 is 2.5: it should be less than"
     )
     assert load_run(tmp_path / "quick").trials[0].status == "failed"
