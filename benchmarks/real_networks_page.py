@@ -8,6 +8,11 @@ from sparsebench.registry import BACKENDS, SCHEMES
 
 WORKS = "works"
 COMMAND = "python benchmarks/real_networks.py --out reports/real_networks"
+SIZES = (
+    "Images have 64 × 64 pixels, and 224 × 224 for swin_t, whose windows are whole at that size alone: layers and most "
+    "weights are those of the full size, and the table takes half an hour in place of many."
+)
+"""As benchmarks/real_nets.py has them, which cannot be imported without torch."""
 
 Key = tuple[str, str, str]
 """A network, a backend and a scheme."""
@@ -40,6 +45,8 @@ def page(done: Mapping[Key, Mapping[str, Any]], missing: Mapping[str, str], abou
         "",
         f"Made by `{COMMAND}`: random weights, {about.data}; all cells by the code of digest `{about.code}`, with "
         f"{about.versions}.",
+        "",
+        SIZES,
         "",
         f"**{works} of {len(done)} cells work ({share})**. A number is the reason below, – was not tried.",
         "",
