@@ -30,7 +30,7 @@ class Counting(Trainer):
 
     def evaluate(self, net, quant_mode):
         if not quant_mode and PREFIX not in self.models_path:
-            note("test")
+            note("evaluation")
         return super().evaluate(net, quant_mode)
 
 

@@ -98,7 +98,7 @@ def test_two_drivers_at_once_both_finish_and_do_nothing_twice(folder, alone):
         assert f"{TRIALS} of {TRIALS} trials done" in ends_well(process)
     run = folder.run()
     assert untimed(rows(run)) == untimed(alone)
-    assert (folder.counts("train"), folder.counts("test")) == (TRAININGS, TRIALS)
+    assert (folder.counts("train"), folder.counts("evaluation")) == (TRAININGS, 2 * TRIALS)
     records = [record for trial in run.trials for record in (*trial.ancestors, *trial.stages)]
     assert {record.attempt for record in records} == {1}
     assert len({record.result.session.id for trial in run.trials for record in trial.measure}) == 1
@@ -153,7 +153,9 @@ def test_an_array_of_shards_does_the_sweep_and_a_last_job_reports_it(folder, sub
     assert "2 of 2 trials of shard 2/2 done in runs/tiny." in outputs[0]
     left = "sparsebench run sweep.toml --runs-dir runs --set run.threads=1"
     assert any(f"No trial of any shard is left to be done. What remains is the report: {left}" in o for o in outputs)
-    assert (folder.counts("train"), folder.counts("test")) == (TRAININGS, TRIALS), "the dense network was trained once"
+    assert (folder.counts("train"), folder.counts("evaluation")) == (TRAININGS, 2 * TRIALS), (
+        "the dense network was trained once"
+    )
     assert not (folder.path / "reports").exists()
 
     assert f"{TRIALS} of {TRIALS} trials done" in ends_well(submitted("slurm_timing.sh", CPUS="1"))
@@ -167,7 +169,7 @@ def test_a_shard_trains_what_it_needs_of_one_that_never_came(folder, monkeypatch
     config = load_config(folder.path / "sweep.toml", ["run.threads=1"])
     run = run_sweep(config, runs_dir=folder.path / "runs", shard=Shard(2, 2))
     assert [trial.status for trial in run.trials] == ["done"] * 2
-    assert (folder.counts("train"), folder.counts("test")) == (2, 2)
+    assert (folder.counts("train"), folder.counts("evaluation")) == (2, 2 * 2)
     assert what_is_left(folder.run()) == (
         "4 trials of other shards are still to be done. Once all shards have ended, the report is left to"
     )

@@ -71,8 +71,14 @@ def test_a_run_killed_while_a_result_is_written_is_finished_with_the_same_record
 
 
 def test_a_run_killed_while_a_session_is_recorded_times_the_rest_in_another(tmp_path):
-    # Three networks are trained, four compressed and evaluated; the second of four latencies is being written.
-    arguments = ["-c", DIE_WHILE_COMMITTING.format(nth=13), "run", *tiny_arguments(*TIMED), "--no-report"]
+    # Three networks are trained, four compressed and evaluated twice; the second of four latencies is being written.
+    arguments = [
+        "-c",
+        DIE_WHILE_COMMITTING.format(nth=3 + 4 + 2 * 4 + 2),
+        "run",
+        *tiny_arguments(*TIMED),
+        "--no-report",
+    ]
     killed = forked.run(arguments, tmp_path, environment())
     assert killed.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob("runs/tiny/measure/*/result.json"))) == 1

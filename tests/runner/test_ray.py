@@ -153,7 +153,7 @@ def test_a_cluster_finds_the_same_as_one_machine_and_times_on_the_node_of_the_ch
 
 def test_a_node_that_is_killed_in_the_middle_of_a_sweep_costs_nothing_but_time(cluster, local, notes, driver, tmp_path):
     running = driver()
-    until(lambda: any(where == "worker" for what, where, _ in notes() if what in ("train", "test")))
+    until(lambda: any(where == "worker" for what, where, _ in notes() if what in ("train", "evaluation")))
     cluster.remove_node(cluster.worker, allow_graceful=False)
     stdout, stderr = running.communicate(timeout=LONG)
     assert running.returncode == 0, stderr

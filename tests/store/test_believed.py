@@ -138,7 +138,7 @@ def test_what_is_impossible_is_not_believed_even_with_a_digest_of_its_own(root, 
     forged(path, change)
     found = left_out(root)
     assert re.search(why, found[kind, path.parent.name]), found
-    with pytest.raises(UnreadableRecordError, match=r"Start the run again: what is damaged is made anew\.$"):
+    with pytest.raises(UnreadableRecordError, match=r"Start the run again: it makes what is damaged anew\.$"):
         Store(root).read(kind, path.parent.name)
 
 
