@@ -110,6 +110,7 @@ def without(run, kind, key):
             trial,
             train=kept(trial.train),
             compress=kept(trial.compress),
+            validate=kept(trial.validate),
             evaluate=kept(trial.evaluate),
             measure=tuple(filter(None, map(kept, trial.measure))),
         )

@@ -563,7 +563,7 @@ def test_a_longer_tail_breaks_the_gate_of_the_95th_percentile():
     after = each(RUN, tail, is_static(0.9))
     assert gate("latency_p95>20%", RUN, after).state == "broken"
     assert gate("latency_p50>20%", RUN, after).state == "kept"
-    with pytest.raises(SparsebenchError, match="latency_p95 has no interval, so that nothing is certain"):
+    with pytest.raises(SparsebenchError, match="latency_p95 has no interval, so nothing is certain"):
         gate("latency_p95>20%", RUN, after, evidence="certain")
 
 

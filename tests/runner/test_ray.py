@@ -160,7 +160,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_sweep_costs_nothing_but_time(c
     assert stdout.splitlines()[0] == "4 of 4 trials done in runs/tiny.", "Ray is not heard of"
     assert "ray" not in stdout.lower()
     lines = stderr.splitlines()
-    ours = r"4 trials in |\[\d+/11|\w+ counting:.*: its (node was lost|worker died); it is tried again"
+    ours = r"4 trials in |\[\d+/15|\w+ counting:.*: its (node was lost|worker died); it is tried again"
     assert not [line for line in lines if not re.match(ours, line)]
     assert any("it is tried again (1 of 3 times)" in line for line in lines)
     assert rows(load_run(tmp_path / "runs/tiny")) == local

@@ -132,14 +132,14 @@ def test_parts_of_one_storage_are_saved_and_loaded_again(tmp_path):
     save_weights(net, path)
     saved = safetensors.torch.load_file(path)
     assert set(saved) == {"0.weight", "0.bias", "1.weight", "1.bias", "2.bias"}
-    load_saved(fresh, path)
+    load_saved(fresh, path.read_bytes(), path)
     assert all(torch.equal(own, value) for own, value in zip(fresh.parameters(), net.parameters(), strict=True))
     parted[2].weight = nn.Parameter(torch.randn(4, 4))  # as on its way to a GPU and back
     save_weights(parted, path)
-    load_saved(fresh, path)
+    load_saved(fresh, path.read_bytes(), path)
     assert all(torch.equal(own, value) for own, value in zip(fresh.parameters(), parted.parameters(), strict=True))
     save_weights(nn.Sequential(nn.Linear(4, 4)), path)
     with pytest.raises(
         ModelError, match=r"is not of what its factory builds now: 1\.weight, 1\.bias, 2\.weight, 2\.bias differ"
     ):
-        load_saved(storage_of_two(), path)
+        load_saved(storage_of_two(), path.read_bytes(), path)

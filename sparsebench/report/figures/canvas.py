@@ -114,7 +114,7 @@ def legend(figure: Figure, *groups: Sequence[Artist]) -> None:
 
 
 class Label(NamedTuple):
-    """A text for the point at (x, y), in data coordinates; a bold one is placed even where it covers something."""
+    """A text for the point at (x, y), in data coordinates; a bold one is placed even where it covers a point."""
 
     x: float
     y: float
@@ -140,17 +140,21 @@ def write_labels(axis: Axes, labels: Sequence[Label]) -> None:
     to_panel = axis.transData + axis.transAxes.inverted()
     at = [to_panel.transform((label.x, label.y)) * (panel.x1, panel.y1) for label in labels]
     taken = [Bbox.from_extents(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    written: list[Bbox] = []
     for label, (x, y), own in zip(labels, at, tuple(taken), strict=True):
         gap = 7.0 if label.bold else 4.0
         boxes = [(side, _box(x, y, label.text, side, gap)) for side in _SIDES]
         inside = [(side, box) for side, box in boxes if box.x0 >= panel.x0 and box.x1 <= panel.x1]
         inside = [(side, box) for side, box in inside if box.y0 >= panel.y0 and box.y1 <= panel.y1]
         free = [(s, box) for s, box in inside if not any(box.overlaps(other) for other in taken if other is not own)]
-        allowed = free or (inside if label.bold else [])
+        # A text over a point can be read, one over another text cannot.
+        legible = [(s, box) for s, box in inside if not any(box.overlaps(other) for other in written)]
+        allowed = free or (legible or inside if label.bold else [])
         if not allowed:
             continue
         (side_x, side_y), box = allowed[0]
         taken.append(box)
+        written.append(box)
         axis.annotate(
             label.text,
             (label.x, label.y),
