@@ -205,7 +205,8 @@ def _why(found: Answer, winner: Point) -> Iterator[str]:
     yield from _which_seed(section, winner)
     others = [CRITERIA[name] for name in ("accuracy", "latency", "size", "deflated_size", "memory")]
     known = [c for c in others if c is not last.criterion and c.read(section, winner)]
-    readings = "; ".join(f"{c.noun} {_reading_text(section, winner, c)}" for c in known)
+    nouns = {c.name: f"{c.noun} on {on}" if c.name == "accuracy" else c.noun for c in known}
+    readings = "; ".join(f"{nouns[c.name]} {_reading_text(section, winner, c)}" for c in known)
     yield f"{readings[:1].upper()}{readings[1:]}."
     second = choice.runner_up
     if second is not None:

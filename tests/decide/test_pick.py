@@ -76,8 +76,8 @@ def test_without_options_the_smallest_deflated_file_is_named_that_is_sure_to_los
         # 9 of 2000 samples and the two pseudo-samples of Bonett and Price: 9/2002 ± 1.96 √(11 − 81/2002) / 2002.
         "It loses 0.45 points on test [0.13, 0.77], within the limit of 1.00.",
         "Seed 2 ships: it has the best validation accuracy of 3.",
-        "Top-1 accuracy 94.60 %; latency 0.810 ms (2.482× [2.469, 2.494], FASTER); saved file 7.62 kB; working memory "
-        "4.10 kB.",
+        "Top-1 accuracy on validation 94.60 %; latency 0.810 ms (2.482× [2.469, 2.494], FASTER); saved file 7.62 kB; "
+        "working memory 4.10 kB.",
         "Runner-up: magnitude 0.5 · both · eager, 4.25 kB.",
         # 13 of 2000, and as wide as it takes for the 19 networks that it might have been.
         "Better, but open: magnitude 0.9 · both · eager, 2.35 kB; it loses 0.65 points on test [0.07, 1.23], and may "
