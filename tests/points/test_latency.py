@@ -185,8 +185,8 @@ def test_another_baseline_than_dense_fp32_and_an_uneasy_machine_are_warned_of():
     run = changed(run, lambda m: replace(m, session=uneasy))
     assert findings(run, sections(run)) == [
         "Timing of eager, batch 1, 1 thread is compared with magnitude 0.5 · fp32 · eager, not with dense fp32.",
-        "eager, batch 1, 1 thread was timed in the process of the sweep (asked for by workers=False), so where it lies "
-        "in memory is not averaged out.",
+        "eager, batch 1, 1 thread was timed in the process of the sweep (asked for by workers=False), so its memory "
+        "layout is not averaged out.",
         "Timing of eager, batch 1, 1 thread: a hypervisor took up to 20 % of the cores' time in a round.",
         "Timing of eager, batch 1, 1 thread: other processes kept 1.2 cores busy on average.",
         "Timing of eager, batch 1, 1 thread: heat slowed the cores down up to 12 times in a round.",
