@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import mutations
 import pytest
 from handmade import Bench, stored
 
@@ -53,24 +54,15 @@ def a_file(root, dice):
 
 
 def changed(content, dice):
-    """Bytes with some of them changed, taken out, put in or repeated, or cut off."""
-    made = bytearray(content)
-    for _ in range(dice.choice([1, 1, 2, 8])):
-        place = dice.randrange(len(made) or 1)
-        match dice.randrange(5):
-            case 0 if made:
-                made[place] = dice.choice([dice.randrange(256), made[place] ^ 1, *b"0123456789.-e"])
-            case 1:
-                del made[place : place + dice.randrange(1, 9)]
-            case 2:
-                made[place:place] = dice.choice(
-                    [dice.randbytes(3), b"0", b"9", b"-", b"e9", b"null", b"\n", b" ", b"["]
-                )
-            case 3:
-                made[place:place] = made[place : place + dice.randrange(1, 200)]
-            case _ if dice.random() < 0.3:
-                del made[place:]
-    return bytes(made)
+    """JSON with bytes of JSON, and others, at places where they do not belong."""
+
+    def another(dice, byte):
+        return dice.choice([dice.randrange(256), byte ^ 1, *b"0123456789.-e"])
+
+    def put_in(dice):
+        return dice.choice([dice.randbytes(3), b"0", b"9", b"-", b"e9", b"null", b"\n", b" ", b"["])
+
+    return mutations.changed(content, dice, another, put_in, longest=200)
 
 
 def places_in(value, path=()):

@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 
+import mutations
 import numpy as np
 import pytest
 import safetensors.torch
@@ -84,22 +85,15 @@ def _same(value, found):
 
 
 def changed(content, dice):
-    """Bytes with some of them changed, taken out, put in or repeated, or cut off."""
-    made = bytearray(content)
-    for _ in range(dice.choice([1, 1, 2, 8])):
-        place = dice.randrange(len(made) or 1)
-        match dice.randrange(5):
-            case 0 if made:
-                made[place] ^= 1 << dice.randrange(8)
-            case 1:
-                del made[place : place + dice.randrange(1, 9)]
-            case 2:
-                made[place:place] = dice.randbytes(dice.randrange(1, 9))
-            case 3:
-                made[place:place] = made[place : place + dice.randrange(1, 300)]
-            case _ if dice.random() < 0.3:
-                del made[place:]
-    return bytes(made)
+    """Bytes with flipped bits, and others at places where they do not belong."""
+
+    def another(dice, byte):
+        return byte ^ 1 << dice.randrange(8)
+
+    def put_in(dice):
+        return dice.randbytes(dice.randrange(1, 9))
+
+    return mutations.changed(content, dice, another, put_in, longest=300)
 
 
 @pytest.mark.parametrize("suffix", READERS)
