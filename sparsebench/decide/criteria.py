@@ -40,7 +40,6 @@ class Criterion:
         name: as the command line takes it.
         noun: as it stands in a sentence.
         superlative: what the best point by it has: ``the lowest latency``.
-        tie: why two points cannot be told apart by it.
         dimension: of a limit on it.
         read: the reading of a point, None where it was not measured.
         shown: the value with its unit.
@@ -52,7 +51,6 @@ class Criterion:
     name: str
     noun: str
     superlative: str
-    tie: str
     dimension: Dimension
     read: Callable[[Section, Point], Reading | None]
     shown: Callable[[float], str]
@@ -140,8 +138,7 @@ def _exact(name: str, noun: str, superlative: str, dimension: Dimension, shown: 
             return all(mine[seed] < theirs[seed] for seed in common)
         return bool(mine and theirs) and max(mine.values()) < min(theirs.values())
 
-    tie = "it is not better for every seed"
-    return Criterion(name, noun, superlative, tie, dimension, read, shown, apart)
+    return Criterion(name, noun, superlative, dimension, read, shown, apart)
 
 
 def _bytes(value: float) -> str:
@@ -155,7 +152,6 @@ CRITERIA = {
             "latency",
             "latency",
             "the lowest latency",
-            "their intervals overlap",
             MILLISECONDS,
             _latency,
             lambda value: f"{significant(value)} ms",
@@ -176,7 +172,6 @@ CRITERIA = {
             "accuracy",
             "top-1 accuracy",
             "the highest top-1 accuracy",
-            "the paired difference may be chance",
             POINTS,
             _accuracy,
             lambda value: f"{percent(value)} %",
@@ -191,7 +186,6 @@ DROP = Criterion(
     "drop",
     "drop",
     "the smallest drop",
-    "",
     POINTS,
     _drop,
     lambda value: f"{decimal(value)} pp",
