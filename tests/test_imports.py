@@ -32,7 +32,7 @@ ALLOWED = {
     "quantization": COMMON | {"tensors"},
     "measure": COMMON | {"tensors"},
     "timing": COMMON | {"processes", "tensors"},
-    "backends": COMMON | {"quantization", "tensors"},
+    "backends": COMMON | {"measure", "quantization", "tensors"},
     "training": COMMON | {"config", "models", "processes", "pruning", "tensors"},
     "testing": COMMON | {"config", "pruning", "training"},
     "runner": COMMON

@@ -56,8 +56,8 @@ class Compressed:
         layers: the audit of the graph that really runs; None where the network is a torch module that
             ``quantization.audit`` can look into.
         export: what the network's file holds; None where its state dict is what is stored.
-        working_memory_bytes: largest sum of a layer's input and output activations at batch 1; None where the network
-            is a torch module whose layers can be watched.
+        working_memory_bytes: peak of the activations that are live at the same time at batch 1, by the definition of
+            ``sparsebench.measure.liveness``; None where the network is a torch module that can be watched.
         layered: the network as PyTorch runs it layer by layer, where ``network`` is compiled and cannot be watched or
             looked into: its state dict is what is stored, and its activations are those of ``network``.
     """

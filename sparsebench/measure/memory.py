@@ -1,63 +1,131 @@
-"""How much memory the activations of a network need while it runs, and a forward pass that is watched."""
+"""How much memory the activations of a network need while torch runs it, and a forward pass that is watched."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparsebench.tensors import cloned, mapped, tensors_in
+from sparsebench.measure.liveness import Kind, Made, Step, peak_bytes
+from sparsebench.tensors import cloned, mapped, parts_of, tensors_in
 
 
-def working_memory(net: nn.Module, example: tuple[Any, ...], bits: int | Mapping[str, int] | None = None) -> int:
-    """Return the largest sum of a layer's input and output activations, in bytes.
+def working_memory(net: nn.Module, example: tuple[Any, ...]) -> int:
+    """Return the peak of the activations that are live at the same time in one pass, in bytes.
 
-    A layer is a module in whose forward no other module runs. Activations that share their memory, such as input and
-    output of a layer that works in place or only gives another view, count once. Weights are not activations.
+    What torch computes is watched operation by operation, so that skips and functional calls count as well, each tensor
+    in the width that it has. A recurrent layer is one operation. See ``liveness`` for what counts how.
 
     Args:
         net: a float or quantized network on the CPU; it runs once in evaluation mode and is left as it is.
         example: positional arguments of one forward pass of one sample, on the CPU. Packed sequences are cut down to
             the longest of them, which needs most.
-        bits: width of one activation. None takes the width that each tensor has, which is right for a network that
-            really runs in its scheme; a number is taken for all; a mapping gives widths by the name of the layer (the
-            network itself is the empty name), and layers that it lacks keep their own.
 
     Returns:
-        Bytes; 0 where no layer has a tensor.
+        Bytes; 0 where there is no tensor.
     """
-    most_bits, innermost = 0, [True]
-
-    def enter(*_: Any) -> None:
-        innermost[-1] = False
-        innermost.append(True)
-
-    def leave(name: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        nonlocal most_bits
-        if innermost.pop():
-            width = bits.get(name) if isinstance(bits, Mapping) else bits
-            most_bits = max(most_bits, _bits((args, kwargs, output), width))
-
     with torch.no_grad():
         arguments = cloned(mapped(example, _longest))
-    with watched(net, enter, leave):
-        net(*arguments)
-    return -(-most_bits // 8)
+    trace = _Trace(net, arguments)
+    with watched(net, trace.enter, trace.leave), trace:
+        outputs = net(*arguments)
+    return trace.peak_bytes(outputs)
 
 
-def _bits(activations: Any, width: int | None) -> int:
-    """Return the bits of all tensors in a nested structure; what shares its memory is counted once."""
-    memory: dict[int, tuple[int, int, int]] = {}
-    for tensor in filter(Tensor.numel, tensors_in(activations)):
-        storage = tensor.untyped_storage()
-        elements, _, _ = memory.get(storage.data_ptr(), (0, 0, 0))
-        held = storage.nbytes() // tensor.dtype.itemsize
-        memory[storage.data_ptr()] = elements + tensor.numel(), held, width or 8 * tensor.dtype.itemsize
-    # Two halves of one storage are counted with what they have, two views of the same elements not twice.
-    return sum(min(elements, held) * each for elements, held, each in memory.values())
+class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call] # it has no types
+    """Notes the operations of one pass by the memory that they read and make."""
+
+    def __init__(self, net: nn.Module, arguments: tuple[Any, ...]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._steps: list[Step] = []
+        self._indices: set[Hashable] = set()
+        self._held: list[Tensor] = []  # So that no memory is given to another tensor meanwhile.
+        self._weights = {_address(part) for tensor in _state(net) for part in parts_of(tensor)}
+        self._whole = 0
+        self._inputs = self._made(tensors_in(arguments))
+
+    def enter(self, _: str, module: nn.Module, __: Any) -> None:
+        self._whole += _is_recurrent(module)
+
+    def leave(self, _: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if _is_recurrent(module):
+            self._whole -= 1
+            if not self._whole:
+                self._note((args, kwargs), output)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not self._whole:
+            self._note((args, kwargs or {}), result, func)
+        return result
+
+    def peak_bytes(self, outputs: Any) -> int:
+        """Return the peak of what was live, where the network returned ``outputs``."""
+        returned = self._memories(outputs)
+        # Where the largest values stood, torch finds whether anybody asks for it or not; runtimes do not.
+        unread = self._indices.difference(returned, *(step.reads for step in self._steps))
+        steps = [
+            replace(step, makes={memory: one for memory, one in step.makes.items() if memory not in unread})
+            for step in self._steps
+        ]
+        return peak_bytes(self._inputs, steps, returned)
+
+    def _memories(self, value: Any) -> list[Hashable]:
+        return [_address(part) for tensor in tensors_in(value) for part in parts_of(tensor)]
+
+    def _note(self, given: Any, result: Any, operation: Any = None) -> None:
+        reads = dict.fromkeys(self._memories(given))
+        made = self._made(tensors_in(result))
+        # Views, and what works in place, make no memory.
+        new = {memory: one for memory, one in made.items() if memory not in reads and memory not in self._weights}
+        self._steps.append(Step(tuple(reads), new, "operation" if operation is None else kind_of(operation)))
+        if "with_indices" in str(operation):
+            self._indices |= set(self._memories(result[1]))
+
+    def _made(self, tensors: Iterable[Tensor]) -> dict[Hashable, Made]:
+        found: dict[Hashable, Made] = {}
+        for tensor in tensors:
+            for part in filter(Tensor.numel, parts_of(tensor)):
+                self._held.append(part)
+                width, held = part.dtype.itemsize, part.untyped_storage().nbytes()
+                # An expanded tensor has more elements than memory.
+                nbytes = min(part.numel() * width, held)
+                one = Made(nbytes // width, nbytes)
+                known = found.get(_address(part))
+                if known is None or known.nbytes < nbytes:
+                    found[_address(part)] = one
+        return found
+
+
+def _state(net: nn.Module) -> Iterator[Tensor]:
+    yield from net.parameters()
+    yield from net.buffers()
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    # Those that are quantized dynamically have a base of their own, of the same name.
+    return any(base.__name__ == "RNNBase" for base in type(module).__mro__)
+
+
+_ELEMENT_BY_ELEMENT = ("batch_norm", "relu", "hardtanh", "dropout", "leaky", "sigmoid", "hardswish", "elu", "tanh")
+"""Parts of the names of operations that work element by element and are not marked so: int8 ones, batch norms."""
+
+
+def kind_of(operation: Any) -> Kind:
+    """Return whether an operation of torch works element by element."""
+    name = str(operation)
+    marked = torch.Tag.pointwise in getattr(operation, "tags", ())
+    layer = any(part in name for part in ("conv", "linear"))
+    return "elementwise" if marked or (not layer and any(part in name for part in _ELEMENT_BY_ELEMENT)) else "operation"
 
 
 def _longest(value: Any) -> Any:

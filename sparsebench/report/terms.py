@@ -40,7 +40,7 @@ def terms(sections: Sequence[Section]) -> list[str]:
         "## Compute",
         "**Theoretical speedup (MACs)**: multiply-accumulates of the dense network / those with a non-zero weight, for "
         f"one sample. It is counted on the trained network and not measured. {UNSTRUCTURED} **Working memory**: the "
-        "largest sum of a layer's input and output activations at batch 1, without weights.",
+        "peak of the activations that are live at the same time at batch 1, skips included, without weights.",
         "## Speedup",
         "Latency of dense fp32 / latency; above 1 is faster. All networks of one backend, batch size and number of "
         "threads are timed together, by at least six fresh processes, in rounds of random order. The speedup is the "

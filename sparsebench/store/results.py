@@ -187,9 +187,10 @@ class SizeResult:
 class CompressResult:
     """A network after a scheme on a backend: what was really quantized and how large it is.
 
-    ``working_memory_bytes`` is the largest sum of a layer's input and output activations at batch 1, in the widths in
-    which the network runs, None where it could not be measured. ``training_epochs`` and ``training_seconds`` are those
-    for which the scheme trained the network further (``qat``).
+    ``live_activation_bytes`` is the peak of the activations that are live at the same time at batch 1, in the widths in
+    which the network runs; None where it could not be measured, and in records of earlier versions, which looked at one
+    layer at a time. ``training_epochs`` and ``training_seconds`` are those for which the scheme trained the network
+    further (``qat``).
     """
 
     kind: Literal["compress"] = "compress"
@@ -197,9 +198,14 @@ class CompressResult:
     calibration_seconds: NotNegative
     layers: tuple[LayerAudit, ...]
     size: SizeResult
-    working_memory_bytes: Count | None = None
+    live_activation_bytes: Count | None = None
     training_epochs: Small = 0
     training_seconds: NotNegative = 0.0
+
+    @property
+    def working_memory_bytes(self) -> int | None:
+        """Memory that the network needs to run, besides its weights."""
+        return self.live_activation_bytes
 
     @property
     def weights(self) -> int:

@@ -118,7 +118,7 @@ OVER = " by the interval over another training"
     [
         lambda t: losing(1)(t),
         lambda t: slower(1.0001)(t),
-        lambda t: replace(t, compress=replace(t.compress, result=replace(t.compress.result, working_memory_bytes=1))),
+        lambda t: replace(t, compress=replace(t.compress, result=replace(t.compress.result, live_activation_bytes=1))),
     ],
     ids=["accuracy", "latency", "memory"],
 )

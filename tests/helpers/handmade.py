@@ -257,7 +257,7 @@ class Bench:
             calibration_seconds=0.5 if batches else 0.0,
             layers=audits,
             size=size,
-            working_memory_bytes=4096 * min(audit.bits for audit in audits) // 8 if self.counted else None,
+            live_activation_bytes=4096 * min(audit.bits for audit in audits) // 8 if self.counted else None,
         )
 
     def _evaluated(self, threshold: float, seed: int, scheme: str, batches: int | None) -> EvaluateResult:

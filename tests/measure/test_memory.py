@@ -11,22 +11,25 @@ from sparsebench.measure import working_memory
 from sparsebench.registry import SCHEMES
 
 
-def test_the_largest_layer_decides():
+def test_what_a_layer_reads_and_makes_is_live_at_the_same_time():
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
     # 64 + 144, 144 (a view) and 144 + 10 activations.
     assert working_memory(net, (images(1),)) == 4 * (64 + 4 * 36)
 
 
-def test_a_layer_that_does_not_work_in_place_needs_both():
+def test_what_works_element_by_element_writes_over_what_it_reads():
     net = built(SmallCNN)
-    # The second batch norm: 16 × 8 × 8 values in and as many out.
-    assert working_memory(net, (images(1),)) == 4 * 2 * 16 * 64
+    # The second convolution: 8 × 8 × 8 values in and 16 × 8 × 8 out, on which batch norm and ReLU work.
+    assert working_memory(net, (images(1),)) == 4 * (8 + 16) * 64
+
+
+def test_inputs_are_never_written_over():
+    assert working_memory(nn.ReLU(), (torch.ones(1, 2, 3),)) == 4 * 12
 
 
 def test_a_layer_that_works_in_place_or_gives_a_view_needs_its_memory_once():
     for layer in (nn.ReLU(inplace=True), nn.Flatten(), nn.Identity()):
         assert working_memory(layer, (torch.ones(1, 2, 3),)) == 4 * 6
-    assert working_memory(nn.ReLU(), (torch.ones(1, 2, 3),)) == 4 * 12
 
 
 class Joined(nn.Module):
@@ -46,12 +49,12 @@ class Nested(nn.Module):
         return self.joined(x, second={"x": x * 2})["halves"]
 
 
-def test_nested_inputs_and_outputs_are_added_up():
-    assert working_memory(Nested(), (torch.ones(1, 6),)) == 4 * (6 + 6 + 6)
-
-
-def test_a_network_without_layers_is_a_layer():
+def test_nested_inputs_are_added_up():
     assert working_memory(Joined(), (torch.ones(1, 6), {"x": torch.ones(1, 6)})) == 4 * 18
+
+
+def test_a_sum_takes_the_place_of_what_nothing_reads_later():
+    assert working_memory(Nested(), (torch.ones(1, 6),)) == 4 * 12
 
 
 def test_a_recurrent_layer_counts_its_states():
@@ -65,14 +68,22 @@ def test_of_packed_sequences_the_longest_counts():
     assert working_memory(built(SmallGRU), (packed((5,)),)) == 4 * (40 + 30 + 6)
 
 
-def test_widths_are_the_tensors_own_or_given():
+def test_each_tensor_has_its_own_width():
     net = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 8))
-    example = (torch.ones(1, 8),)
-    assert working_memory(net, example) == 4 * 12
-    assert working_memory(net, example, 8) == 12
-    assert working_memory(net, example, {"0": 8}) == 4 * 12
-    assert working_memory(net, example, {"0": 8, "1": 16}) == 2 * 12
+    assert working_memory(net, (torch.ones(1, 8),)) == 4 * 12
     assert working_memory(net.half(), (torch.ones(1, 8).half(),)) == 2 * 12
+
+
+def test_what_depends_on_no_input_is_no_activation():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.ones(1, 6))
+
+        def forward(self, x):
+            return x + torch.cat([self.shift, torch.zeros(1000, 6)])[:1]
+
+    assert working_memory(Shifted(), (torch.ones(1, 6),)) == 4 * 12
 
 
 def quantized(kind, example):

@@ -32,8 +32,8 @@ def test_a_trained_network_is_recorded_with_its_macs(finished):
 
 def test_int8_activations_need_less_working_memory(finished):
     fp32, static = (finished[0.0, scheme].compressed.working_memory_bytes for scheme in ("fp32", "static"))
-    # The first batch norm: 8 channels of 8 × 8 floats in and out. In int8 the pooling after it: 64 and 16 of a byte.
-    assert (fp32, static) == (4 * 2 * 8 * 64, 8 * (64 + 16))
+    # The first pooling: 8 channels of 8 × 8 values in, and of 4 × 4 out.
+    assert (fp32, static) == (4 * 8 * (64 + 16), 8 * (64 + 16))
 
 
 class Uncountable(nn.Module):

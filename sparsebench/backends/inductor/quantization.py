@@ -1,6 +1,6 @@
 """Static int8 of exported graphs, by torchao's PT2E with the quantizer of inductor's x86 kernels, and their memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, cast
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 
 from sparsebench.backends.flat import by_argument
+from sparsebench.measure.liveness import Kind, Made, Step, peak_bytes
+from sparsebench.measure.memory import kind_of
 from sparsebench.quantization import (
     LayerFact,
     audit,
@@ -20,13 +22,11 @@ from sparsebench.quantization import (
     require_calibrated,
 )
 from sparsebench.quantization.observing import KEPT, kept_in_float, without_infinite, without_unfit
+from sparsebench.tensors import tensors_in
 
 _LIKE_FLOAT = "inductor has no int8 kernel for it here, so its int8 weights were turned back into float"
 _NOT_MARKED = "PT2E with X86InductorQuantizer has no int8 form of it"
 _QUANTIZE, _DEQUANTIZE = "quantize_per_tensor", "dequantize_per_tensor"
-_IN_PLACE_TOO = ("relu", "hardtanh", "hardswish", "silu")
-_FUSED = {"gelu", "sigmoid", "tanh", *_IN_PLACE_TOO, *(f"{name}_" for name in _IN_PLACE_TOO)}
-"""Activation functions that are computed inside the kernel of the layer before them."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,7 @@ def audit_lowered(
 
 
 def working_memory(graph: GraphModule, example: tuple[Tensor, ...]) -> int:
-    """Return the largest sum of an operation's input and output activations, in bytes.
-
-    An activation that is only read quantized is held quantized: the conversions between operations are part of their
-    kernels. So are the activation functions that follow a layer. Weights are not activations.
+    """Return the peak of the activations that are live at the same time in one pass, in bytes.
 
     Args:
         graph: a graph that ``pt2e.convert`` returned.
@@ -175,7 +172,7 @@ def working_memory(graph: GraphModule, example: tuple[Tensor, ...]) -> int:
     watcher = _Watcher(graph)
     with torch.no_grad():
         watcher.run(*example)
-    return watcher.most_bytes
+    return peak_bytes(watcher.inputs, watcher.steps, graph.graph.output_node().all_input_nodes)
 
 
 def _weight_names(prepared: GraphModule) -> Iterator[tuple[str, str]]:
@@ -198,40 +195,38 @@ def _quantized_weights(converted: GraphModule, names: Mapping[str, str]) -> Iter
 
 
 class _Watcher(Interpreter):
-    """Runs a graph in float and adds up the bytes that its activations have in int8."""
+    """Runs a graph in float and notes its operations as they are in int8."""
 
     def __init__(self, graph: GraphModule) -> None:
         super().__init__(graph)
-        self.bytes: dict[Node, int] = {}
-        self.weights: set[Node] = set()
-        self.most_bytes = 0
+        self.inputs: dict[Hashable, Made] = {}
+        self.steps: list[Step] = []
 
     def run_node(self, node: Node) -> Any:
         value = super().run_node(node)
-        sources = node.all_input_nodes
-        if node.op == "get_attr" or (sources and all(source in self.weights for source in sources)):
-            self.weights.add(node)
-            return value
-        if not isinstance(value, Tensor):
-            return value
-        if _operation(node) in (_QUANTIZE, _DEQUANTIZE):
-            # What is held between the two has the width of int8, on whichever side it is looked at.
-            self.bytes[node] = value.numel()
-            return value
-        self.bytes[node] = _width(node, value)
-        if node.op == "call_function" and _operation(node) not in _FUSED:
-            inputs = sum(self.bytes.get(source, 0) for source in dict.fromkeys(sources))
-            # What is written lies behind the activation function that is fused with the operation.
-            users = list(node.users)
-            last = users[0] if len(users) == 1 and _operation(users[0]) in _FUSED else node
-            self.most_bytes = max(self.most_bytes, inputs + _width(last, value))
+        tensors = [tensor for tensor in tensors_in(value) if tensor.numel()]
+        made: dict[Hashable, Made] = {
+            node: Made(sum(tensor.numel() for tensor in tensors), sum(tensor.nbytes for tensor in tensors))
+        }
+        if node.op == "placeholder":
+            self.inputs |= made
+        elif node.op == "call_function":
+            self.steps.append(Step(tuple(node.all_input_nodes), made, self._kind(node, tensors), _in_int8(node)))
         return value
 
+    def _kind(self, node: Node, made: list[Tensor]) -> Kind:
+        if (name := _operation(node)) in (_QUANTIZE, _DEQUANTIZE):
+            return "quantize" if name == _QUANTIZE else "dequantize"
+        read = self.env.get(node.all_input_nodes[0]) if node.all_input_nodes else None
+        memories = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(read)}
+        if all(tensor.untyped_storage().data_ptr() in memories for tensor in made):
+            return "view"
+        return kind_of(node.target)
 
-def _width(node: Node, value: Tensor) -> int:
-    """Return the bytes of what a node gives; what is only read quantized is held quantized."""
-    quantized = bool(node.users) and all(_operation(user) == _QUANTIZE for user in node.users)
-    return value.numel() if quantized else value.nbytes
+
+def _in_int8(node: Node) -> bool:
+    """Whether a layer reads both what was dequantized for it and dequantized weights."""
+    return sum(_operation(source).startswith("dequantize") for source in node.all_input_nodes) > 1
 
 
 def _operation(node: Node) -> str:

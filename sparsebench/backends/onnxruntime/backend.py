@@ -14,7 +14,7 @@ from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
 from sparsebench.backends.onnxruntime import checking, graph
 from sparsebench.backends.onnxruntime.finite import with_finite_scales
-from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx
+from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx, profiled
 from sparsebench.backends.onnxruntime.offer import ONNXOffer
 from sparsebench.backends.outside_torch import (
     calibration_arrays,
@@ -71,12 +71,13 @@ class ONNXRuntime(ONNXOffer):
             file, kept = self._static(file, batches)
         elif scheme == "dynamic":
             file, _ = self._dynamic(file)
+        told = profiled(file, tuple(value[:1] for value in inputs), optimise=False)
         return Compressed(
             network=_network(file),
             files={FILE: file},
-            layers=(*graph.audit_onnx(file, inputs, _WHY[scheme]), *in_float(kept)),
+            layers=(*graph.audit_onnx(file, told, _WHY[scheme]), *in_float(kept)),
             export=graph.export_of(file),
-            working_memory_bytes=graph.working_memory_onnx(file, inputs),
+            working_memory_bytes=graph.working_memory_onnx(file, told),
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:  # noqa: ARG002

@@ -1,17 +1,17 @@
 """What an ONNX file holds, and which of its layers ONNX Runtime really computes in int8."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from torch import Tensor
 
 from sparsebench.backends.base import Export
-from sparsebench.backends.onnxruntime.network import profiled, session, session_options
+from sparsebench.backends.onnxruntime.network import session, session_options
 from sparsebench.backends.outside_torch import Held, Met, parameters_of
+from sparsebench.measure.liveness import Kind, Made, Step, peak_bytes
 from sparsebench.quantization import LayerFact
 from sparsebench.store.scratch import scratch
 
@@ -33,6 +33,17 @@ _RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
 _INTEGER = {"ConvInteger", "ConvIntegerToFloat", "MatMulInteger", "MatMulIntegerToFloat"}
 _INT8_KERNELS = {"QLinearConv", "QGemm", "QLinearMatMul", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"} | _INTEGER
 _COMPUTED = {32: "fp32", 16: "fp16", 64: "fp64"}
+_BYTES = {"float16": 2, "bfloat16": 2, "double": 8, "int64": 8, "uint64": 8, "int8": 1, "uint8": 1, "bool": 1}
+_ELEMENT_BY_ELEMENT = (
+    "Add Sub Mul Div Pow Sqrt Exp Erf Neg Abs Max Min Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu "
+    "Celu Selu Gelu Mish Softplus BatchNormalization Cast"
+)
+_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(_ELEMENT_BY_ELEMENT.split(), "elementwise"),
+    **dict.fromkeys(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Split", "Slice"], "view"),
+    "QuantizeLinear": "quantize",
+    "DequantizeLinear": "dequantize",
+}
 
 
 def held_by(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, list[Held]]]:
@@ -77,16 +88,16 @@ def export_of(file: bytes) -> Export:
     return Export(file, parameters_of(held_by(model)), payload)
 
 
-def audit_onnx(file: bytes, example: tuple[Tensor, ...], why: str) -> tuple[LayerFact, ...]:
+def audit_onnx(file: bytes, told: Sequence[Mapping[str, Any]], why: str) -> tuple[LayerFact, ...]:
     """List the layers of a file; weights that several share are counted in the first that runs.
 
     Args:
         file: the ONNX file as it is shipped.
-        example: positional arguments of one forward pass, from which MACs for one sample are counted.
+        told: what ONNX Runtime tells of one pass of one sample, without optimisations; MACs are counted from it.
         why: why a layer that the scheme left alone is not int8, with ``{kind}`` for what it is.
     """
     model = onnx.load_model_from_string(file)
-    shapes = {event["name"]: event["args"] for event in profiled(file, tuple(x[:1] for x in example), optimise=False)}
+    shapes = {event["name"]: event["args"] for event in told}
     int8 = _computed_in_int8(file)
     facts, met = [], Met()
     for node, all_held in held_by(model):
@@ -110,10 +121,51 @@ def audit_onnx(file: bytes, example: tuple[Tensor, ...], why: str) -> tuple[Laye
     return tuple(facts)
 
 
-def working_memory_onnx(file: bytes, example: tuple[Tensor, ...]) -> int:
-    """Return the largest sum of an operation's activations in and out, in bytes, in one pass of one sample."""
-    told = [event["args"] for event in profiled(file, tuple(value[:1] for value in example))]
-    return max((int(args["activation_size"]) + int(args["output_size"]) for args in told), default=0)
+def working_memory_onnx(file: bytes, told: Sequence[Mapping[str, Any]]) -> int:
+    """Return the peak of the activations that are live at the same time in one pass of one sample, in bytes.
+
+    Args:
+        file: the ONNX file as it is shipped.
+        told: what ONNX Runtime tells of that pass, without optimisations.
+    """
+    graph = onnx.load_model_from_string(file).graph
+    args = {event["name"]: event["args"] for event in told}
+    held = {tensor.name for tensor in graph.initializer}
+    of_constants = {
+        node.output[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in held
+    }
+    dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    inputs: dict[Hashable, Made] = {}
+    steps = []
+    for node in graph.node:
+        if node.op_type == "Shape" or node.name not in args:  # Shapes are known before a runtime begins.
+            continue
+        if missing := [name for name in node.input if name not in inputs and name in _given(graph)]:
+            shapes = args[node.name]["input_type_shape"]
+            present = [name for name in node.input if name]
+            inputs |= {name: _made(shapes[present.index(name)]) for name in missing}
+        made = zip(filter(None, node.output), args[node.name]["output_type_shape"], strict=False)
+        steps.append(
+            Step(
+                tuple(node.input),
+                {name: _made(told) for name, told in made},
+                _KINDS.get(node.op_type, "operation"),
+                in_int8=node.op_type in _LAYERS
+                and bool(of_constants & set(node.input))
+                and node.input[0] in dequantized,
+            )
+        )
+    return peak_bytes(inputs, steps, {value.name for value in graph.output})
+
+
+def _given(graph: onnx.GraphProto) -> set[str]:
+    return {value.name for value in graph.input}
+
+
+def _made(told: Mapping[str, Sequence[int]]) -> Made:
+    kind, shape = next(iter(told.items()))
+    elements = math.prod(shape)
+    return Made(elements, elements * _BYTES.get(kind, 4))
 
 
 def _is_scale(name: str, tensors: Mapping[str, onnx.TensorProto]) -> bool:

@@ -74,15 +74,15 @@ class OpenVINO(OpenVINOOffer):
         one = read(xml, weights)
         one.reshape({number: [1, *value.shape[1:]] for number, value in enumerate(inputs)})
         ran = self.specialise(network, tuple(value[:1] for value in inputs), threads=1).graph()
+        facts = audit_openvino(one, ran, _WHY[scheme])
         return Compressed(
             network=network,
             files={XML: xml, BIN: weights},
-            layers=(
-                *(_with_width(fact, scheme) for fact in audit_openvino(one, ran, _WHY[scheme])),
-                *in_float(kept),
-            ),
+            layers=(*(_with_width(fact, scheme) for fact in facts), *in_float(kept)),
             export=Export(xml + weights, parameters_of(held_by(one)), len(weights)),
-            working_memory_bytes=working_memory_openvino(ran),
+            working_memory_bytes=working_memory_openvino(
+                one, in_half=any(fact.computed_in in ("bf16", "fp16") for fact in facts)
+            ),
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:  # noqa: ARG002

@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from sparsebench.backends.outside_torch import Held, Met
+from sparsebench.measure.liveness import Kind, Made, Step, peak_bytes
 from sparsebench.quantization import LayerFact, quiet_runtimes
 
 # The one place where OpenVINO is imported: it reports its use from then on, unless it is kept from it.
@@ -30,7 +31,15 @@ _FIRST_INPUT = {"Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Mult
 _COMPUTED = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 _LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell", "Gather"}
 _MODULE = re.compile(r"^__module\.([^/]+)/")
-_NOT_COMPUTED = {"Const", "Input", "Output", "Reshape"}
+_ELEMENT_BY_ELEMENT = (
+    "Add Subtract Multiply Divide Power Sqrt Exp Erf Negative Abs Maximum Minimum Relu PRelu Clamp Sigmoid HSigmoid "
+    "HSwish Swish Tanh Elu Selu Gelu Mish SoftPlus BatchNormInference Convert"
+)
+_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(_ELEMENT_BY_ELEMENT.split(), "elementwise"),
+    **dict.fromkeys(["Reshape", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "StridedSlice", "Slice"], "view"),
+    "FakeQuantize": "quantize",
+}
 
 
 @lru_cache(maxsize=1)
@@ -108,31 +117,42 @@ def audit_openvino(model: ov.Model, ran: Any, why: str) -> tuple[LayerFact, ...]
     return tuple(facts)
 
 
-def working_memory_openvino(ran: Any) -> int | None:
-    """Return the largest sum of an operation's activations in and out, in bytes, as they are when it runs.
+def working_memory_openvino(model: ov.Model, in_half: bool) -> int | None:
+    """Return the peak of the activations that are live at the same time in one pass of one sample, in bytes.
 
     Args:
-        ran: the graph of a model that was compiled for one sample. Where its batch is open, None is returned.
+        model: the model as it is shipped, with shapes for one sample. Where they are open, None is returned.
+        in_half: whether it runs in 16 bits.
     """
-    if any(value.get_partial_shape().is_dynamic for inputs in ran.get_parameters() for value in inputs.outputs()):
-        return None
-    return max(
-        (
-            sum(_bytes(value) for value in (*_activations(operation), *operation.outputs()))
-            for operation in ran.get_ordered_ops()
-            if _told(operation, "layerType") not in _NOT_COMPUTED
-        ),
-        default=0,
-    )
+    inputs: dict[Hashable, Made] = {}
+    outputs: list[Hashable] = []
+    steps = []
+    for operation in model.get_ordered_ops():
+        kind = operation.get_type_name()
+        if any(value.get_partial_shape().is_dynamic for value in operation.outputs()):
+            return None
+        made: dict[Hashable, Made] = {_name(value): _made(value, in_half) for value in operation.outputs()}
+        reads = tuple(_name(value) for value in operation.input_values())
+        if kind == "Parameter":
+            inputs |= made
+        elif kind == "Result":
+            outputs += reads
+        elif kind != "ShapeOf":  # Shapes are known before a runtime begins.
+            steps.append(Step(reads, made, _KINDS.get(kind, "operation")))
+    return peak_bytes(inputs, steps, outputs)
+
+
+def _name(value: Any) -> tuple[str, int]:
+    return value.get_node().get_friendly_name(), value.get_index()
+
+
+def _made(value: Any, in_half: bool) -> Made:
+    elements, kind = math.prod(value.get_shape()), value.get_element_type()
+    return Made(elements, elements * (2 if in_half and kind.is_real() else int(kind.size)))
 
 
 def _activations(operation: Any) -> list[Any]:
     return [value for value in operation.input_values() if _told(value.get_node(), "layerType") != "Const"]
-
-
-def _bytes(value: Any) -> int:
-    dynamic = value.get_partial_shape().is_dynamic
-    return 0 if dynamic else math.prod(value.get_shape()) * int(value.get_element_type().size)
 
 
 def _source(operation: Any, port: int) -> tuple[Any, Any | None] | None:

@@ -49,7 +49,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
         calibration_seconds=batches.seconds,
         layers=_audited(facts, parent, row_of),
         size=SizeResult(**asdict(_size(compressed))),
-        working_memory_bytes=if_measurable("Working memory", working_memory, layered, example)
+        live_activation_bytes=if_measurable("Working memory", working_memory, layered, example)
         if memory is None
         else memory,
         training_epochs=retraining.epochs if retraining else 0,
