@@ -35,7 +35,6 @@ NOT_OFFERED = {
         "sparse_2_4": "inductor does not offer sparse_2_4",
     },
     "onnxruntime": {
-        "both": "onnxruntime does not offer both",
         "qat": "onnxruntime does not offer qat",
         "weight_only": "onnxruntime does not offer weight_only",
         "bf16": "onnxruntime does not offer bf16",

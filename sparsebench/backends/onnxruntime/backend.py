@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU, quantized by its own tools."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ with quiet_runtimes():
     import onnx
     import onnxruntime
     from onnxruntime import quantization
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
 FILE = "model.onnx"
@@ -46,10 +47,14 @@ _METHODS = {method.name.lower(): method for method in quantization.CalibrationMe
 _DYNAMIC_OPERATORS = ["MatMul", "Gemm", "LSTM", "Attention"]
 """Linear and recurrent layers, as ``dynamic`` is everywhere; ONNX Runtime would add convolutions, which get slower."""
 
+_STATIC_OPERATORS = sorted({*QDQRegistry, *QLinearOpsRegistry})
+"""What ONNX Runtime quantizes statically where it is told nothing."""
+
 _WHY = {
     "fp32": "{kind} kept in float: the scheme quantizes nothing",
     "dynamic": "{kind} kept in float: ONNX Runtime quantizes Linear and LSTM dynamically, or was told to leave it",
     "static": "{kind} kept in float: ONNX Runtime quantizes it not statically, or was told to leave it",
+    "both": "{kind} kept in float: ONNX Runtime quantizes it in neither way, or was told to leave it",
 }
 
 
@@ -67,10 +72,10 @@ class ONNXRuntime(ONNXOffer):
         file = export_onnx(net, inputs)
         require_same(self.name, _network(file), float_copy(net), inputs)
         kept: dict[str, str] = {}
-        if scheme == "static":
-            file, kept = self._static(file, batches)
-        elif scheme == "dynamic":
-            file, _ = self._dynamic(file)
+        if scheme in ("static", "both"):
+            file, kept = self._static(file, batches, leaves=_DYNAMIC_OPERATORS if scheme == "both" else ())
+        if scheme in ("dynamic", "both"):
+            file = self._dynamic(file, prepared=scheme == "both")
         told = profiled(file, tuple(value[:1] for value in inputs), optimise=False)
         return Compressed(
             network=_network(file),
@@ -92,14 +97,14 @@ class ONNXRuntime(ONNXOffer):
         """Return the network optimised for exactly this number of samples and so many threads."""
         return ONNXNetwork(require_own(self.name, network, ONNXNetwork).file, threads, samples=samples_in(inputs))
 
-    def _static(self, file: bytes, batches: Recording) -> tuple[bytes, dict[str, str]]:
+    def _static(self, file: bytes, batches: Recording, leaves: Sequence[str]) -> tuple[bytes, dict[str, str]]:
         try:
-            return self._calibrated(file, batches, self.calibration)
+            return self._calibrated(file, batches, self.calibration, leaves)
         except QuantizationError as error:
             # The others sort values into bins, and end in an error of NumPy where one has no place in any.
             if self.calibration == _TAKES_INFINITE:
                 raise
-            _, kept = self._calibrated(file, batches, _TAKES_INFINITE)
+            _, kept = self._calibrated(file, batches, _TAKES_INFINITE, leaves)
             infinite = [name for name, reason in kept.items() if reason == INFINITE]
             if not infinite:
                 raise
@@ -109,7 +114,13 @@ class ONNXRuntime(ONNXOffer):
                 f"calibration = {_TAKES_INFINITE!r} of backend 'onnxruntime', which leaves such tensors in float."
             ) from error
 
-    def _calibrated(self, file: bytes, batches: Recording, method: str) -> tuple[bytes, dict[str, str]]:
+    def _calibrated(
+        self, file: bytes, batches: Recording, method: str, leaves: Sequence[str]
+    ) -> tuple[bytes, dict[str, str]]:
+        given = self._fit(file)
+        if leaves:
+            operators = given.get("op_types_to_quantize", _STATIC_OPERATORS)
+            given["op_types_to_quantize"] = [name for name in operators if name not in leaves]
         reader = _Reader(batches, [value.name for value in onnx.load_model_from_string(file).graph.input])
         activations = self.activation_type or ("uint8" if is_x86() else "int8")
         return _quantized(
@@ -121,12 +132,19 @@ class ONNXRuntime(ONNXOffer):
             activation_type=quantization.QuantType.QUInt8 if activations == "uint8" else quantization.QuantType.QInt8,
             # One batch at a time: otherwise the activations of all are in memory together.
             extra_options={"CalibStridedMinMax": 1, **self.extra},
-            **self._fit(file),
+            **given,
         )
 
-    def _dynamic(self, file: bytes) -> tuple[bytes, dict[str, str]]:
-        given = {"op_types_to_quantize": _DYNAMIC_OPERATORS} | self._given()
-        return _quantized(file, quantization.quantize_dynamic, extra_options=dict(self.extra), **given)
+    def _dynamic(self, file: bytes, prepared: bool) -> bytes:
+        given = self._given()
+        operators = given.get("op_types_to_quantize", _DYNAMIC_OPERATORS)
+        if prepared:  # The others were quantized before.
+            operators = [name for name in operators if name in _DYNAMIC_OPERATORS]
+        if not operators:
+            return file
+        given["op_types_to_quantize"] = operators
+        quantize = quantization.quantize_dynamic
+        return _quantized(file, quantize, prepared, extra_options=dict(self.extra), **given)[0]
 
     def _fit(self, file: bytes) -> dict[str, Any]:
         """Return the options, with what cannot have a scale for each channel left in float where channels have theirs.
@@ -190,7 +208,9 @@ def _prepare(source: Path, target: Path) -> None:
             quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
-def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> tuple[bytes, dict[str, str]]:
+def _quantized(
+    file: bytes, quantize: Callable[..., Any], prepared_before: bool = False, **arguments: Any
+) -> tuple[bytes, dict[str, str]]:
     """Return what one of ONNX Runtime's quantizers makes of a file, and the activations that it finds no scale for."""
     remedy = "Change the options of backend 'onnxruntime', or choose another scheme."
     with (
@@ -203,7 +223,10 @@ def _quantized(file: bytes, quantize: Callable[..., Any], **arguments: Any) -> t
         onnxruntime.set_default_logger_severity(3)
         try:
             with quiet_runtimes():
-                _prepare(exported, prepared)
+                if prepared_before:
+                    prepared = exported
+                else:
+                    _prepare(exported, prepared)
                 quantize(prepared, result, **arguments)
         finally:
             onnxruntime.set_default_logger_severity(2)

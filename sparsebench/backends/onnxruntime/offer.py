@@ -15,9 +15,9 @@ class ONNXOffer(RuntimeOffer):
     """What ONNX Runtime offers on the CPU.
 
     Args:
-        calibration: how ``static`` finds ranges: ``minmax``, ``entropy``, ``percentile`` or ``distribution``. In
-            ``entropy`` ONNX Runtime begins with as many bins as levels, and cuts nothing off unless a later batch has
-            a wider range than the first.
+        calibration: how ``static`` and ``both`` find ranges: ``minmax``, ``entropy``, ``percentile`` or
+            ``distribution``. In ``entropy`` ONNX Runtime begins with as many bins as levels, and cuts nothing off
+            unless a later batch has a wider range than the first.
         per_channel: whether each output channel of weights has its own scale.
         activation_type: ``uint8`` or ``int8``. None: ``uint8`` on processors of the x86 family, whose kernels want it;
             converting ``int8`` there, ONNX Runtime leaves layers after a branch in float.
@@ -30,9 +30,8 @@ class ONNXOffer(RuntimeOffer):
     name = "onnxruntime"
     runtime = ("onnxruntime",)
     packages = ("onnx", "onnxscript", "onnxruntime")
-    schemes = ("fp32", "dynamic", "static")
+    schemes = ("fp32", "dynamic", "static", "both")
     reasons: ClassVar = {
-        "both": "ONNX Runtime quantizes a network either statically or dynamically; choose one of them.",
         "qat": "ONNX Runtime does not train; choose static, or qat on backend 'eager'.",
         "weight_only": "its int8 weights come with int8 activations; choose dynamic, or weight_only on 'openvino'.",
         "bf16": _HALF,
