@@ -54,6 +54,7 @@ ALLOWED = {
     "decide": COMMON | {"points"},
     "report": COMMON | {"decide", "points"},
     "export": COMMON | {"backends", "models", "points", "processes", "runner", "tensors", "timing", "training"},
+    "explain": COMMON | {"backends", "export", "runner", "timing"},
     "tracking": COMMON | {"points", "report"},
     "cli": COMMON
     | {
@@ -61,6 +62,7 @@ ALLOWED = {
         "config",
         "data",
         "decide",
+        "explain",
         "export",
         "models",
         "points",

@@ -24,6 +24,7 @@ from sparsebench.cli.conventions import (
     directory_of,
     width_to_fill,
 )
+from sparsebench.cli.explained import explain
 from sparsebench.cli.exported import export, time_command
 from sparsebench.cli.finished import compare, pick, track
 from sparsebench.cli.sweeps import run, sensitivity
@@ -128,6 +129,7 @@ def report(
 
 app.command(short_help="Name the trial to ship, given limits and an objective.")(pick)
 app.command(short_help="Write a trial as a file for its runtime, verified.")(export)
+app.command(short_help="Say why a trial is slower or faster than another.")(explain)
 app.command("time", short_help="Compare the latencies of exported networks in pairs.")(time_command)
 app.command(short_help="Compare two runs trial by trial, and gate on what changed.")(compare)
 app.command(short_help="Prune one layer at a time and report what it costs.")(sensitivity)

@@ -13,7 +13,7 @@ from sparsebench.quantization.calibration import (
     load_trained_state,
     require_calibrated,
 )
-from sparsebench.quantization.settling import settling
+from sparsebench.quantization.torch_ao import settling
 
 __all__ = [
     "LayerFact",

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import nn
 
-from sparsebench.quantization import torch_ao
 from sparsebench.quantization.base import float_copy, int8_engine
 from sparsebench.quantization.calibration import require_calibrated
+from sparsebench.quantization.torch_ao import layers as torch_ao
 
 
 class Dynamic:

@@ -10,7 +10,7 @@ from small_nets import SmallCNN, built, images
 from sparsebench.quantization import calibration_state, load_calibration_state
 from sparsebench.quantization.int8 import Static
 from sparsebench.quantization.observing import NOT_FINITE, is_coarse
-from sparsebench.quantization.torch_ao import is_observer
+from sparsebench.quantization.torch_ao.layers import is_observer
 
 
 def rounds_to_zero(values):

@@ -1,10 +1,19 @@
 """What PyTorch without a compiler offers."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 from sparsebench.backends.probe import TorchOffer, cuda_capability
 from sparsebench.registry import SCHEMES
+
+_INSTEAD = {
+    "dynamic": "Choose backend 'onnxruntime', which quantizes Linear and LSTM dynamically",
+    "static": "Choose backend 'onnxruntime', 'openvino' or 'inductor'",
+    "both": "Choose backend 'onnxruntime'",
+    "qat": "Choose static on backend 'onnxruntime', 'openvino' or 'inductor'",
+}
+"""What is offered in place of the schemes of torch.ao."""
 
 
 class EagerOffer(TorchOffer):
@@ -36,8 +45,8 @@ class EagerOffer(TorchOffer):
         if _has_torch_ao():
             return None
         return (
-            f"eager does not offer {scheme}: the installed torch has no torch.ao.quantization any more. Install an "
-            "earlier torch that has it, or choose another backend."
+            f"eager does not offer {scheme}: the installed torch has no torch.ao.quantization any more. "
+            f"{_INSTEAD[scheme]}, or install an earlier torch."
         )
 
     def _by_sparse_tensor_cores(self, scheme: str) -> str | None:
@@ -51,6 +60,8 @@ class EagerOffer(TorchOffer):
 
 def _has_torch_ao() -> bool:
     """Whether the installed torch still has torch.ao.quantization; looks at its files, imports nothing."""
+    if "torch.ao.quantization" in sys.modules:
+        return sys.modules["torch.ao.quantization"] is not None
     found = find_spec("torch")
     places = found.submodule_search_locations if found else None
     return any(Path(place, "ao", "quantization", "__init__.py").is_file() for place in places or ())

@@ -14,8 +14,9 @@ from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
 from sparsebench.backends.onnxruntime import checking, graph
 from sparsebench.backends.onnxruntime.finite import with_finite_scales
-from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx, profiled
+from sparsebench.backends.onnxruntime.network import ONNXNetwork, export_onnx
 from sparsebench.backends.onnxruntime.offer import ONNXOffer
+from sparsebench.backends.onnxruntime.sessions import told_by_file
 from sparsebench.backends.outside_torch import (
     calibration_arrays,
     require_files,
@@ -76,7 +77,7 @@ class ONNXRuntime(ONNXOffer):
             file, kept = self._static(file, batches, leaves=_DYNAMIC_OPERATORS if scheme == "both" else ())
         if scheme in ("dynamic", "both"):
             file = self._dynamic(file, prepared=scheme == "both")
-        told = profiled(file, tuple(value[:1] for value in inputs), optimise=False)
+        told = told_by_file(file, tuple(value[:1] for value in inputs))
         return Compressed(
             network=_network(file),
             files={FILE: file},

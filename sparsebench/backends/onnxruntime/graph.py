@@ -9,7 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from sparsebench.backends.base import Export
-from sparsebench.backends.onnxruntime.network import session, session_options
+from sparsebench.backends.onnxruntime.sessions import session, session_options
 from sparsebench.backends.outside_torch import Held, Met, parameters_of
 from sparsebench.measure.liveness import Kind, Made, Step, peak_bytes
 from sparsebench.quantization import LayerFact

@@ -1,37 +1,30 @@
 """Torch networks as ONNX files, and such files as modules of torch, run by ONNX Runtime."""
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sparsebench.backends.flat import by_argument
+from sparsebench.backends.onnxruntime.sessions import BATCH, operator_times, session, session_options
 from sparsebench.backends.outside_torch import ExportedNetwork, other_batch
+from sparsebench.backends.profiling import OperatorTime
 from sparsebench.errors import QuantizationError, reason
 from sparsebench.quantization import failing_as, float_copy, plain_attention, quiet_runtimes
-from sparsebench.store.scratch import scratch
 from sparsebench.tensors import flattened
 
 with quiet_runtimes():
     import onnx
-    import onnxruntime
     from onnxscript import optimizer
-
-BATCH = "batch"
-"""Name of the dimension that is the number of samples."""
 
 MAX_BYTES = 2**31 - 1
 """Largest ONNX file: that of its container, protobuf."""
 
 _NO_LIMIT = 2**62
-_ERRORS_ONLY = 3
-_REMEDY = "Choose another scheme or backend, or compress the network again where its file may be damaged."
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _last: tuple[str, bytes] | None = None
 
@@ -206,56 +199,6 @@ class ONNXNetwork(ExportedNetwork):
             raise self.refused(inputs, error) from error
         return outputs if len(outputs) > 1 else outputs[0]
 
-
-def session_options(threads: int, samples: int | None = None) -> onnxruntime.SessionOptions:
-    """Return options for a session that optimises all it can."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    if samples is not None:
-        options.add_free_dimension_override_by_name(BATCH, samples)
-    return options
-
-
-def session(file: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    """Return a session on the CPU.
-
-    Raises:
-        QuantizationError: where ONNX Runtime cannot run the file.
-    """
-    with failing_as("ONNX Runtime cannot run this network", _REMEDY):
-        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
-
-def profiled(file: bytes, inputs: tuple[Tensor, ...], optimise: bool = True) -> list[dict[str, Any]]:
-    """Return what ONNX Runtime tells of each operation of one pass, in order.
-
-    Args:
-        file: the ONNX file.
-        inputs: positional arguments of one forward pass.
-        optimise: whether the graph that really runs is told of, or the one in the file.
-
-    Returns:
-        One dictionary an operation, with its ``name`` and the ``args`` of ONNX Runtime's profile: ``op_name``,
-        ``input_type_shape``, ``activation_size``, ….
-    """
-    options = session_options(threads=1)
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.enable_profiling = True
-    with scratch() as folder:
-        options.profile_file_prefix = str(folder / "profile")
-        running = session(file, options)
-        names = [value.name for value in running.get_inputs()]
-        feed = {name: value.detach().contiguous().numpy() for name, value in zip(names, inputs, strict=True)}
-        with failing_as("ONNX Runtime cannot run this network", _REMEDY):
-            running.run(None, feed)
-        events = json.loads(Path(running.end_profiling()).read_text(encoding="utf-8"))
-    suffix = "_kernel_time"
-    return [
-        {**event, "name": event["name"].removesuffix(suffix)}
-        for event in events
-        if event.get("cat") == "Node" and event["name"].endswith(suffix)
-    ]
+    def profile(self, inputs: tuple[Any, ...], calls: int) -> tuple[OperatorTime, ...]:
+        """Return where the time of one call goes, as ONNX Runtime's profiler tells it."""
+        return operator_times(self.file, session_options(self.threads, self.samples), flattened(inputs), calls)

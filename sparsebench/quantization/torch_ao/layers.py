@@ -22,7 +22,8 @@ from sparsebench.errors import QuantizationError
 from sparsebench.quantization.attention import layer_by_layer, plain_attention
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, failing_as, int8_engine, quiet_libraries
 from sparsebench.quantization.following import followed
-from sparsebench.quantization.graphs import (
+from sparsebench.quantization.observing import without_infinite, without_unfit
+from sparsebench.quantization.torch_ao.graphs import (
     as_float,
     inside_layers,
     reshaping,
@@ -30,7 +31,6 @@ from sparsebench.quantization.graphs import (
     with_own_statistics,
     with_traceable_functions,
 )
-from sparsebench.quantization.observing import without_infinite, without_unfit
 from sparsebench.tensors import cloned, mapped
 
 Layers = tuple[type[nn.Module], ...]
