@@ -19,6 +19,7 @@ from sparsebench.cli.conventions import (
     directory_of,
     whole_from,
 )
+from sparsebench.wording.scales import value_text
 
 
 def export(
@@ -58,7 +59,8 @@ def export(
     bits = "same bits" if found.bit_equal else f"outputs within {found.max_abs_difference:.3g}"
     typer.echo(
         f"{', '.join(map(str, done.files))}: verified on {found.samples:,} test samples, {bits}, "
-        f"top-1 {100 * found.top1:.2f} % (recorded {100 * found.recorded_top1:.2f} %)."
+        f"{found.scale.short} {value_text(found.scale, found.value)} (recorded "
+        f"{value_text(found.scale, found.recorded)})."
     )
 
 

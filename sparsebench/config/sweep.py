@@ -32,8 +32,17 @@ from sparsebench.config.sections import (
     Section,
     Tables,
     named,
+    table,
 )
-from sparsebench.config.training import DistillConfig, LearningScheduleConfig, OptimizerConfig, QatConfig, TrainConfig
+from sparsebench.config.training import (
+    DistillConfig,
+    LearningScheduleConfig,
+    MetricConfig,
+    OptimizerConfig,
+    QatConfig,
+    TrainConfig,
+    is_accuracy,
+)
 from sparsebench.errors import ConfigError
 from sparsebench.registry import SCHEMES, nearest
 from sparsebench.wording.text import counted, near_file, shorten
@@ -110,6 +119,7 @@ class SweepConfig(Section):
     )
     model: Tables[ModelConfig] = Field((ModelConfig(),), min_length=1, description="The network, or several.")
     data: Tables[DataConfig] = Field((DataConfig(),), min_length=1, description="The data, or several sets.")
+    metric: Annotated[MetricConfig, BeforeValidator(table), Field(exclude_if=is_accuracy)] = MetricConfig()
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()
     quantize: QuantizeConfig = QuantizeConfig()
@@ -135,6 +145,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "backends": BackendConfig,
     "data": DataConfig,
     "data.collate": CollateConfig,
+    "metric": MetricConfig,
     "train": TrainConfig,
     "train.optimizer": OptimizerConfig,
     "train.learning_schedule": LearningScheduleConfig,

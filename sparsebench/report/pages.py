@@ -27,6 +27,7 @@ from sparsebench.report.tables import (
 from sparsebench.report.terms import terms
 from sparsebench.report.trials import seeds_table, unfinished_table
 from sparsebench.store.records import Run
+from sparsebench.wording.scales import subject_of
 from sparsebench.wording.sessions import session_text
 from sparsebench.wording.text import counted, escape, folded
 
@@ -106,13 +107,16 @@ def _accuracy(material: Material) -> list[str]:
         yield _by_backend(section, accuracy_table)
         yield "±: sample standard deviation over n seeds. [Drop](terms.md#loss), [interaction](terms.md#interaction)."
         if any(point.drop and not point.drop.paired for point in section.shown):
-            yield f"{UNPAIRED}: unpaired, because the trainer does not tell which samples were right; it is wider."
+            told = "which samples were right" if section.scale.is_accuracy else "what each sample got"
+            yield f"{UNPAIRED}: unpaired, because the trainer does not tell {told}; it is wider."
         yield material.figure(place, "accuracy-sparsity")
         yield material.figure(place, "interaction")
         if len(section.calibrations) > 1:
             yield "**Calibration.** " + calibration_note(section)
             yield material.figure(place, "accuracy-calibration")
-            yield folded("Accuracy at every number of calibration batches", calibration_table(section))
+            yield folded(
+                f"{subject_of(section.scale)} at every number of calibration batches", calibration_table(section)
+            )
 
     return material.by_section(parts)
 

@@ -250,7 +250,8 @@ def _trial_entry(trial: TrialResult, compared: SeedResult | None, latencies: Lat
     tags = {f"sparsebench.{name}": row[name] for name in TEXTS}
     if compared and compared.drop:
         lost = compared.drop
-        metrics |= {"drop_pp": lost.pp, "drop_low_pp": lost.low_pp, "drop_high_pp": lost.high_pp}
+        end = lost.scale.suffix
+        metrics |= {f"drop{end}": lost.loss, f"drop_low{end}": lost.low, f"drop_high{end}": lost.high}
     for timing in compared.timings if compared else ():
         tags[f"sparsebench.verdict.batch_{timing.setting[0]}_threads_{timing.setting[1]}"] = timing.own.said
     status = "FINISHED" if trial.status == "done" else "FAILED"

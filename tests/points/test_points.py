@@ -40,8 +40,8 @@ def test_a_drop_is_positive_where_accuracy_is_lost():
     section = only_section(Bench().build())
     drop = point(section, 0.9, "fp32").drop
     assert drop is not None
-    assert drop.pp == pytest.approx(100 * lost_by_pruning(0.9) / SAMPLES)
-    assert drop.low_pp < drop.pp < drop.high_pp
+    assert drop.loss == pytest.approx(100 * lost_by_pruning(0.9) / SAMPLES)
+    assert drop.low < drop.loss < drop.high
     assert drop.paired
 
 
@@ -50,13 +50,13 @@ def test_seeds_that_lose_as_many_samples_are_sure_of_another_training_and_those_
     alike = point(only_section(run), 0.9, "static").drop
     assert alike is not None
     assert alike.another_training is not None
-    assert alike.another_training.low_pp == pytest.approx(alike.low_pp)
+    assert alike.another_training.low == pytest.approx(alike.low)
     worse = {1: 12, 2: 30}
     after = replace(run, trials=tuple(losing(t, worse.get(t.trial.seed, 0)) for t in run.trials))
     drop = point(only_section(after), 0.9, "static").drop
     assert drop is not None
     assert drop.another_training is not None
-    assert drop.another_training.low_pp < 0 < drop.low_pp
+    assert drop.another_training.low < 0 < drop.low
     assert drop.another_training.p_value > 0.05 > drop.these_networks.p_value
     assert drop.judged is drop.another_training
 
@@ -89,8 +89,8 @@ def test_the_interval_of_an_interaction_counts_samples_that_both_together_lose()
     section = only_section(Bench().build())
     found = point(section, 0.95, "static").interaction_drop
     assert found is not None
-    assert (found.pp, found.paired) == (pytest.approx(100 * 2 / SAMPLES), True)
-    assert found.low_pp < found.pp < found.high_pp
+    assert (found.loss, found.paired) == (pytest.approx(100 * 2 / SAMPLES), True)
+    assert found.low < found.loss < found.high
     assert point(section, 0.95, "fp32").interaction_drop is None
 
 
@@ -99,7 +99,7 @@ def test_without_per_sample_correctness_the_interval_is_unpaired_and_wider():
     assert paired is not None
     assert unpaired is not None
     assert not unpaired.paired
-    assert unpaired.high_pp - unpaired.low_pp > paired.high_pp - paired.low_pp
+    assert unpaired.high - unpaired.low > paired.high - paired.low
 
 
 def test_correctness_that_contradicts_the_accuracy_is_not_paired():
