@@ -255,14 +255,14 @@ TRAINERS = Registry("trainer", "sparsebench.trainers", {"default": Entry("traini
 METRICS = Registry(
     "metric",
     "sparsebench.metrics",
-    # Accuracy is what trainers return of themselves: it stands here for its name alone.
-    {"accuracy": Entry("store.scales:ACCURACY"), "auroc": Entry("metrics.ranking:AUROC")}
-    | _classes("metrics.classes", top5="TopFive", balanced_accuracy="BalancedAccuracy", f1="F1")
+    _classes("metrics.classes", accuracy="Accuracy", top5="TopFive", balanced_accuracy="BalancedAccuracy", f1="F1")
     | _classes("metrics.labels", multilabel_accuracy="MultilabelAccuracy", multilabel_f1="MultilabelF1")
     | _classes("metrics.labels", exact_match="ExactMatch")
     | _classes("metrics.regression", mean_absolute_error="MeanAbsoluteError", mean_squared_error="MeanSquaredError")
     | _classes("metrics.regression", root_mean_squared_error="RootMeanSquaredError", r2="R2")
-    | {"iou": Entry("metrics.segmentation:IoU"), "perplexity": Entry("metrics.language:Perplexity")},
+    | _classes("metrics.ranking", auroc="AUROC")
+    | _classes("metrics.segmentation", iou="IoU")
+    | _classes("metrics.language", perplexity="Perplexity"),
     aliases={"top1": "accuracy", "mae": "mean_absolute_error", "mse": "mean_squared_error"}
     | {"rmse": "root_mean_squared_error", "top_5": "top5", "miou": "iou", "mean_iou": "iou"},
     references=True,

@@ -8,7 +8,7 @@ from torch.nn.functional import one_hot
 from sparsebench.metrics.base import Floats, Metric
 from sparsebench.metrics.means import MeanMetric
 from sparsebench.metrics.resampled import SumsMetric, mean_of_known, quotient
-from sparsebench.store.scales import Scale
+from sparsebench.store.scales import ACCURACY, Scale
 
 
 def share(metric: str, title: str, short: str) -> Scale:
@@ -32,6 +32,18 @@ def _counts(outputs: Tensor, targets: Tensor) -> Tensor:
         classes, predicted = outputs.shape[1], outputs.argmax(1)
     mine, theirs = one_hot(predicted, classes), one_hot(wanted, classes)
     return torch.cat([mine * theirs, mine, theirs], dim=1).double()
+
+
+class Accuracy(_OfClasses, MeanMetric):
+    """Share of samples that are classified rightly: the metric where none is named."""
+
+    scale = ACCURACY
+
+    def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return 1 for each sample that is right, 0 for the others."""
+        if outputs.dim() == 1 or outputs.shape[1] == 1:
+            return (outputs.flatten() > 0) == (targets.flatten() > 0)
+        return outputs.argmax(1) == (targets.argmax(1) if targets.dim() == 2 else targets)
 
 
 class TopFive(_OfClasses, MeanMetric):
