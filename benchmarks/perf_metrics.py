@@ -162,7 +162,7 @@ def page(found: dict[str, list[dict[str, Any]]]) -> str:
             _shown(found["means"], ("value", "drop", "another_training")),
             "## Metrics over all samples",
             f"{DRAWS} draws each, so that a coverage is known to about 2 points. The interval of a value is the "
-            "percentile interval over 1,000 bootstrap resamples, that of a drop is from the spread of paired replicates.",
+            "percentile interval over 1,000 bootstrap resamples, that of a drop comes from paired replicates.",
             _shown(found["resampled"], ("value", "drop")),
             _from_when(found["resampled"]),
         ]

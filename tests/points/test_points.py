@@ -28,12 +28,12 @@ def test_points_join_the_seeds_of_one_setting_and_the_baseline_stands_first():
     section = only_section(Bench(schemes=("dynamic", "fp32")).build())
     assert [(p.threshold, p.scheme) for p in section.points[:3]] == [(0.0, "fp32"), (0.0, "dynamic"), (0.5, "fp32")]
     assert section.points[0].is_baseline
-    assert section.points[0].top1 == Spread(3, pytest.approx(381 / SAMPLES), pytest.approx(1 / SAMPLES))
+    assert section.points[0].value == Spread(3, pytest.approx(381 / SAMPLES), pytest.approx(1 / SAMPLES))
 
 
 def test_one_seed_has_no_deviation():
     section = only_section(Bench(seeds=(7,)).build())
-    assert section.points[0].top1 == Spread(1, 387 / SAMPLES, None)
+    assert section.points[0].value == Spread(1, 387 / SAMPLES, None)
 
 
 def test_a_drop_is_positive_where_accuracy_is_lost():
@@ -160,7 +160,7 @@ def test_theoretical_speedup_of_removed_channels_is_against_the_dense_network():
 
 def test_a_failed_seed_leaves_the_point_with_the_others():
     failed = point(only_section(with_faults()), 0.9, "static")
-    assert (failed.planned, failed.top1.n) == (3, 2)
+    assert (failed.planned, failed.value.n) == (3, 2)
 
 
 def test_ratios_are_averaged_geometrically():
