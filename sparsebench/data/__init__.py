@@ -243,7 +243,10 @@ def _label_problems(split: str, labels: Tensor | None, classes: int) -> list[str
     if labels is None:
         return []
     if labels.is_floating_point() or labels.is_complex():
-        return [f"the {split} split has labels of type {labels.dtype}; give whole numbers, the index of the class."]
+        return [
+            f"the {split} split has labels of type {labels.dtype}; give whole numbers, the index of the class, or name "
+            "a metric of numbers, such as metric.name = 'mean_absolute_error'."
+        ]
     low, high = (int(bound) for bound in labels.aminmax())
     problems = []
     if low == high:

@@ -124,10 +124,11 @@ def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -
 class Side(nn.Module):
     """Gives out what the exported file does, and compares it with the trial's own network on the way."""
 
-    def __init__(self, own: nn.Module, exported: Callable[..., Any]) -> None:
+    def __init__(self, own: nn.Module, exported: Callable[..., Any], has_classes: bool = True) -> None:
         super().__init__()
         # Held apart from the module, so that a trainer which moves or casts its network leaves it alone.
         self._pair = (own, exported)
+        self._has_classes = has_classes
         self.samples = 0
         self.same_class: int | None = 0
         self.bit_equal = True
@@ -157,7 +158,7 @@ class Side(nn.Module):
                 gap = float((a.double() - b.double()).abs().max())
                 self.difference = gap if math.isnan(gap) else max(self.difference, gap)
                 self.largest = max(self.largest, float(a.double().abs().max()))
-        if self.same_class is not None and first[0].dim() == 2:
+        if self.same_class is not None and self._has_classes and first[0].dim() == 2:
             self.same_class += int((first[0].argmax(1) == second[0].argmax(1)).sum())
         else:
             self.same_class = None
@@ -196,8 +197,9 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
             exported = workbench.fresh(parent, file)
         else:
             exported = stack.enter_context(_running(kind, file, workbench.threads, made.settings))
-        side = Side(workbench.restored(packed.key), exported)
-        value, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False), metric_of(trainer))
+        metric = metric_of(trainer)
+        side = Side(workbench.restored(packed.key), exported, metric is None or metric.of_classes)
+        value, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False), metric)
     found = Verification(
         samples=side.samples,
         bit_equal=side.bit_equal,

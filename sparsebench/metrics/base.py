@@ -48,7 +48,7 @@ class Metric(ABC):
     Attributes:
         scale: its direction and unit.
         targets: what targets are brought to before it sees them.
-        criterion: the loss that training takes where none is named: a name in ``CRITERIA`` of losses.
+        criterion: the loss that training takes where none is named: a name in ``LOSSES``.
         of_classes: whether it takes what accuracy takes: scores (N, C) with class indices (N,), or one logit for two
             classes. Outputs and targets are then checked as for accuracy.
         takes_structures: whether it takes what a network returns as it is. Others are given the scores in it.

@@ -211,9 +211,9 @@ class Judge:
             )
         if metric is ACCURACY and not _is_one_hot(labels):
             raise DataError(
-                f"The labels of a batch, {tuple(labels.shape)}, are not one-hot: they are multi-label or soft targets, "
-                "for which there is no metric yet. Give one label for each sample, the index of its class, or evaluate "
-                "in a trainer of your own."
+                f"The labels of a batch, {tuple(labels.shape)}, are not one-hot: they are multi-label or soft targets. "
+                "Give one label for each sample, the index of its class, or choose a metric of several labels, such as "
+                "metric.name = 'multilabel_f1'."
             )
         return metric
 
@@ -227,8 +227,8 @@ class Judge:
         if isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss):
             raise ModelError(
                 f"{name} has one output, and {type(criterion).__name__} takes one for each class. Build it with 2 "
-                "outputs, or set the trainer's criterion to nn.BCEWithLogitsLoss(): then the output is the logit of "
-                "class 1, and a sample is right where its sign is."
+                "outputs, or set train.criterion = 'bce', in a trainer nn.BCEWithLogitsLoss(): then the output is the "
+                "logit of class 1, and a sample is right where its sign is."
             )
         if id(criterion) not in self._binary:
             self._binary[id(criterion)] = _is_binary(criterion, scores, labels)
