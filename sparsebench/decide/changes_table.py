@@ -105,11 +105,15 @@ def _values(row: Row, scale: Scale) -> Cells:
     return {
         f"{heading(scale)} before": value_number(scale, found.before if found else None),
         "after": value_number(scale, found.after if found else None),
-        f"drop {unit}".rstrip(): loss_number(scale, found.change if found else None),
+        f"drop {unit}".rstrip(): loss_number(scale, found.change if found else None, _within(found)),
         f"{THESE_NETWORKS} [95 %]": limits_text(found.these_networks if found else None, is_paired, scale),
         f"{ANOTHER_TRAINING} [95 %]": limits_text(found.another_training if found else None, is_paired, scale),
         "p": p_text(found.p_value if found else None),
     }
+
+
+def _within(found: Change | None) -> tuple[float, float] | None:
+    return (found.these_networks.low, found.these_networks.high) if found and found.these_networks else None
 
 
 def _sizes(row: Row) -> Cells:

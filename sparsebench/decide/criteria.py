@@ -22,7 +22,7 @@ from sparsebench.wording.numbers import (
     kilobytes,
     significant,
 )
-from sparsebench.wording.scales import loss_dimension, loss_text, value_text, with_unit
+from sparsebench.wording.scales import loss_dimension, loss_number, value_text, with_unit
 
 
 class Reading(NamedTuple):
@@ -201,7 +201,7 @@ def drop_of(scale: Scale) -> Criterion:
         "the smallest drop",
         loss_dimension(scale),
         _drop,
-        lambda value: with_unit(scale, loss_text(scale, value)),
+        lambda value: with_unit(scale, loss_number(scale, value)),
         lambda *_: False,  # nothing is chosen by it: the metric is
     )
 

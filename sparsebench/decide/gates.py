@@ -184,7 +184,7 @@ def _judge(gate: Gate, row: Row, change: Change) -> Judged:
     return Judged(row, change, "broken" if proven else unproven, excess=True)
 
 
-def _loss_text(scale: Scale, rise: "_Rise") -> str:
+def _loss_number(scale: Scale, rise: "_Rise") -> str:
     sign = "+" if rise.amount > 0 else ""
     value = f"{sign}{with_unit(scale, loss_number(scale, rise.amount))}"
     if rise.low is None or rise.high is None:
@@ -217,7 +217,7 @@ def amount_text(gate: Gate, change: Change) -> str:
     if gate.dimension is BYTES:
         return f"{rise.amount:+,.0f} B".replace("-", "−")
     if not change.scale.share:
-        return _loss_text(change.scale, rise)
+        return _loss_number(change.scale, rise)
     scale, unit = (100.0, " %") if gate.dimension is PERCENT else (1.0, " pp")
     value = f"{scale * rise.amount:+.2f}{unit}"
     if rise.low is not None and rise.high is not None:

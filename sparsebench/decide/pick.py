@@ -13,7 +13,7 @@ from sparsebench.points.points import Point, Section
 from sparsebench.points.shipping import merit_in_validation
 from sparsebench.statistics.verdicts import Validity, Verdict
 from sparsebench.store.records import Run, TrialResult
-from sparsebench.wording.scales import in_points, loss_limits, loss_text
+from sparsebench.wording.scales import in_points, loss_limits, loss_number
 from sparsebench.wording.text import clean, counted, listing
 
 Outcome = Literal["picked", "open", "nothing fits", "timing open"]
@@ -141,10 +141,10 @@ def proof_text(proof: Proof | None) -> str:
     if proof.drop is None:
         return "it is the baseline, and loses nothing"
     scale, ends = proof.scale, loss_limits(proof.scale, proof.low, proof.high)
-    lost = f"it loses {in_points(scale, proof.loss)} on test {ends}"
+    lost = f"it loses {in_points(scale, proof.loss, (proof.low, proof.high))} on test {ends}"
     if proof.state is State.PICKED:
-        return f"{lost}, within the limit of {loss_text(scale, proof.limit)}"
-    return f"{lost}, and may lose more than {loss_text(scale, proof.limit)}"
+        return f"{lost}, within the limit of {loss_number(scale, proof.limit)}"
+    return f"{lost}, and may lose more than {loss_number(scale, proof.limit)}"
 
 
 def _limits_text(section: Section, question: Question) -> str:

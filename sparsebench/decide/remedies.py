@@ -10,7 +10,7 @@ from sparsebench.points.points import Point
 from sparsebench.store.records import Run
 from sparsebench.store.scales import Scale
 from sparsebench.wording.numbers import significant
-from sparsebench.wording.scales import in_points, loss_text
+from sparsebench.wording.scales import in_points, loss_number
 from sparsebench.wording.text import clean
 
 LONGEST = 3600
@@ -56,7 +56,7 @@ def showing(proof: Proof, accepted: bool) -> Iterator[str]:
     if needed is not None:
         yield (
             f"About {needed:,} test samples would show that it loses at most {allowed}, if it really loses "
-            f"{loss_text(scale, proof.loss)}; the test set has {proof.samples:,}."
+            f"{loss_number(scale, proof.loss)}; the test set has {proof.samples:,}."
         )
     else:
         yield f"It is too close to {allowed} for a larger test set to settle it."

@@ -166,7 +166,7 @@ def _results(trial: TrialResult, compared: SeedResult, verification: Verificatio
     drop = compared.drop
     if drop and (trial.trial.threshold or trial.trial.scheme != FP32):
         paired = "paired" if drop.paired else "unpaired"
-        lost = with_unit(drop.scale, loss_number(drop.scale, drop.loss))
+        lost = with_unit(drop.scale, loss_number(drop.scale, drop.loss, (drop.low, drop.high)))
         yield "drop", f"{lost} {loss_limits(drop.scale, drop.low, drop.high)}, {paired}"
     yield f"{verification.scale.title} of this file", value_text(verification.scale, verification.value)
     if trained:

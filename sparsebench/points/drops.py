@@ -19,7 +19,7 @@ from sparsebench.statistics.differences import Estimate, averaged, of_these, pai
 from sparsebench.store.results import EvaluateResult
 from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.wording.numbers import DASH
-from sparsebench.wording.scales import loss_limits, loss_text
+from sparsebench.wording.scales import loss_limits, loss_number
 
 UNPAIRED = "†"
 
@@ -101,7 +101,9 @@ def drop_text(drop: Drop | None) -> str:
     """Return a drop with its interval for these networks; a dagger marks an interval that is not paired."""
     if drop is None:
         return DASH
-    return f"{loss_text(drop.scale, drop.loss)} {limits_text(drop.these_networks, drop.paired, drop.scale)}"
+    sure = drop.these_networks
+    loss = loss_number(drop.scale, drop.loss, (sure.low, sure.high))
+    return f"{loss} {limits_text(sure, drop.paired, drop.scale)}"
 
 
 def limits_text(found: Limits | None, is_paired: bool = True, scale: Scale = ACCURACY) -> str:

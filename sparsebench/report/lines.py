@@ -92,7 +92,9 @@ def lost_text(point: Point) -> str:
         return "unknown"
     sure = drop.judged
     sure_text = loss_limits(drop.scale, sure.low, sure.high)
-    return f"{loss_number(drop.scale, drop.loss)} {sure_text}{'' if drop.paired else ' (unpaired)'}"
+    return (
+        f"{loss_number(drop.scale, drop.loss, (sure.low, sure.high))} {sure_text}{'' if drop.paired else ' (unpaired)'}"
+    )
 
 
 def _named(point: Point) -> str:
@@ -220,7 +222,8 @@ def _proved(proof: Proof | None) -> str:
         return "nothing, it is dense fp32"
     unpaired = "" if proof.drop.paired else " (unpaired)"
     scale = proof.scale
-    lost = f"{loss_number(scale, proof.loss)} {loss_limits(scale, proof.low, proof.high)}{unpaired}, {proof.state}"
+    loss = loss_number(scale, proof.loss, (proof.low, proof.high))
+    lost = f"{loss} {loss_limits(scale, proof.low, proof.high)}{unpaired}, {proof.state}"
     if proof.state is State.PICKED:
         return lost
     needed = proof.samples_needed

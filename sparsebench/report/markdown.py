@@ -11,7 +11,7 @@ from sparsebench.report.excerpt import in_front
 from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.lines import answer_markdown, subject
 from sparsebench.report.next_steps import facts_line, next_commands, run_words
-from sparsebench.report.pages import PAGES, image
+from sparsebench.report.pages import PAGES, about, image
 from sparsebench.report.tables import MOST_SETTINGS, front_table
 from sparsebench.store.records import Run
 from sparsebench.wording.scales import lost_words, subject_of
@@ -36,7 +36,7 @@ def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence
         parts.append(fence("\n".join(commands), "sh"))
     for place, section in enumerate(sections):
         parts += _section(section, figures.get(place, ()), len(sections))
-    parts += ["## More", "\n".join(f"- [{name}]({name}): {page.about}" for name, page in PAGES.items()), _DATA]
+    parts += ["## More", "\n".join(f"- [{name}]({name}): {about(run, page)}" for name, page in PAGES.items()), _DATA]
     return "\n\n".join(parts) + "\n"
 
 

@@ -104,7 +104,9 @@ def _another_training(drop: Drop | None) -> str:
 def _judged(drop: Drop | None) -> str:
     if drop is None:
         return DASH
-    return f"{loss_number(drop.scale, drop.loss)} {limits_text(drop.judged, drop.paired, drop.scale)}"
+    sure = drop.judged
+    loss = loss_number(drop.scale, drop.loss, (sure.low, sure.high))
+    return f"{loss} {limits_text(sure, drop.paired, drop.scale)}"
 
 
 def _seeds(point: Point) -> str:

@@ -41,19 +41,29 @@ def spread_number(scale: Scale, spread: Spread | None) -> str:
     return f"{mean} ± {significant(read, 2) if scale.digits is None else decimal(read, scale.digits)}"
 
 
-def loss_number(scale: Scale, loss: float | None) -> str:
-    """Return a loss without its unit."""
+def loss_number(scale: Scale, loss: float | None, within: tuple[float, float] | None = None) -> str:
+    """Return a loss without its unit, with as many decimals as its limits have where it has some."""
     if loss is None or not math.isfinite(loss):
         return DASH
-    return significant(loss, _OF_A_LOSS) if scale.digits is None else decimal(loss, scale.digits)
-
-
-loss_text = loss_number
+    if scale.digits is None and within is None:
+        return significant(loss, _OF_A_LOSS)
+    return decimal(loss, _decimals(scale, *within) if within else scale.digits or 0)
 
 
 def loss_limits(scale: Scale, low: float, high: float) -> str:
     """Return an interval of a loss, without its unit."""
-    return limits(low, high) if scale.digits == 2 else f"[{loss_number(scale, low)}, {loss_number(scale, high)}]"
+    return limits(low, high, _decimals(scale, low, high))
+
+
+def _decimals(scale: Scale, low: float, high: float) -> int:
+    """Return the decimals of limits: those of the scale, or as many as tell half their distance to two digits."""
+    if scale.digits is not None:
+        return scale.digits
+    half = (high - low) / 2
+    if not math.isfinite(half):
+        return _OF_A_LOSS
+    size = half or max(abs(low), abs(high))
+    return min(12, max(0, 1 - math.floor(math.log10(size)))) if size else 0
 
 
 def with_unit(scale: Scale, number: str) -> str:
@@ -84,9 +94,10 @@ def loss_dimension(scale: Scale) -> Dimension:
     return Dimension(f"a loss of {scale.title}", units, example, hint)
 
 
-def in_points(scale: Scale, loss: float) -> str:
+def in_points(scale: Scale, loss: float, within: tuple[float, float] | None = None) -> str:
     """Return a loss as sentences have it: ``1.00 points`` of shares, ``0.350 mm``."""
-    return f"{loss_number(scale, loss)} points" if scale.share else with_unit(scale, loss_number(scale, loss))
+    number = loss_number(scale, loss, within)
+    return f"{number} points" if scale.share else with_unit(scale, number)
 
 
 def lost_words(scale: Scale) -> str:

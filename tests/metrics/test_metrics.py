@@ -197,7 +197,7 @@ def test_a_metric_without_a_direction_says_what_to_add():
         ({"metric": "r2", "unit": "%"}, "'r2' is no share, so its unit cannot be %"),
         ({"metric": far_off, "options": {"k": 2}}, "cannot be called with outputs, targets and these options"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_a_metric_does_not_take_is_said(how, said):
     with pytest.raises(SparsebenchError) as raised:
@@ -237,7 +237,7 @@ def test_samples_without_a_value_and_values_that_are_no_numbers_are_errors():
         ("iou", SCORES, CLASSES, "(N, classes, H, W)"),
         ("perplexity", PREDICTED, TOKENS + 1, "Tokens are from 1 to 9, and there are outputs for 9"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_batches_that_do_not_fit_a_metric_are_described(name, outputs, targets, said):
     assert said in build_metric(name).problem(outputs, targets)

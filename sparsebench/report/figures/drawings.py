@@ -114,7 +114,7 @@ def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
 
 def _caption(section: Section, kind: Kind, left_out: int) -> str:
     scale = section.scale
-    unit = "Percentage points" if scale.share else scale.unit or scale.short
+    unit = "Percentage points" if scale.share else f"In {scale.unit or scale.short}"
     rounding = " Seeds that agree count as differing by the rounding to whole test samples." * scale.is_accuracy
     parts = [kind.caption.replace("{unit}", unit).replace("{rounding}", rounding)]
     if kind.error_bars:

@@ -31,8 +31,9 @@ def interaction(section: Section) -> HeatMap | None:
     rows = {(p.backend, p.scheme): f"{p.scheme} · {p.backend}" if several else p.scheme for p, _ in known}
     cells: defaultdict[str | None, dict[tuple[tuple[str, str], float], Cell]] = defaultdict(dict)
     for point, found in known:
-        text = loss_number(scale, found.mean)
-        text = text if found.std is None else f"{text} ± {loss_number(scale, found.std)}"
+        within = None if found.std is None else (found.mean - found.std, found.mean + found.std)
+        text = loss_number(scale, found.mean, within)
+        text = text if found.std is None else f"{text} ± {loss_number(scale, found.std, within)}"
         cell = Cell(found.mean, text, _excludes_zero(point, found))
         cells[point.pruner][(point.backend, point.scheme), point.threshold] = cell
     least = LEAST_SCALE_PP * default_limit(section) / MAX_DROP_PP

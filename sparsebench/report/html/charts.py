@@ -78,7 +78,7 @@ def hover(setting: Setting | None, point: Point) -> str:
         lines.append("baseline")
     elif point.drop:
         drop = point.drop
-        lost = with_unit(drop.scale, loss_number(drop.scale, drop.loss))
+        lost = with_unit(drop.scale, loss_number(drop.scale, drop.loss, (drop.low, drop.high)))
         lines.append(f"drop {lost} {loss_limits(drop.scale, drop.low, drop.high)}")
     if point.sparsity:
         lines.append(f"sparsity {decimal(100 * point.sparsity.mean)} %")
