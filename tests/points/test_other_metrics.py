@@ -173,6 +173,17 @@ def test_runs_of_different_metrics_are_not_compared_in_them():
     assert any(note.startswith("The metric differs, mean absolute error and top-1") for note in compared.notes)
 
 
+def test_trackers_get_the_value_and_the_drop_as_numbers_and_what_they_mean_as_tags():
+    pytest.importorskip("mlflow")
+    from sparsebench.tracking.to_mlflow import trial_entries
+
+    entry = list(trial_entries(RUN))[-1]
+    assert entry.metrics["value"] == RUN.trials[-1].evaluated.value
+    assert entry.metrics["drop"] > 0
+    assert (entry.tags["sparsebench.metric"], entry.tags["sparsebench.unit"]) == ("mean_absolute_error", "mm")
+    assert "metric" not in entry.metrics
+
+
 def test_records_of_another_metric_are_read_as_they_were_written(tmp_path):
     run = load_run(stored(RUN, tmp_path / "mae"))
     assert [t.evaluated.value for t in run.trials] == [t.evaluated.value for t in RUN.trials]

@@ -22,6 +22,10 @@ def numbers():
     return [torch.utils.data.Subset(parts, range(*ends)) for ends in ((0, 160), (160, 220), (220, 300))], 1
 
 
+def squared(outputs, targets):
+    return (outputs.flatten() - targets).square().mean()
+
+
 def off_by(outputs, targets):
     return (outputs.flatten() - targets.flatten()).abs()
 
@@ -99,6 +103,7 @@ def test_a_function_and_a_trainer_of_ones_own_leave_what_intervals_need(tmp_path
         assert other.evaluated.value == pytest.approx(one.evaluated.value, rel=1e-4)
         assert other.evaluated.values == pytest.approx(one.evaluated.values, rel=1e-4)
     assert not any("so the loss is" in text for text in first.trials[0].train.warnings)
+    own = (*own[:2], "train.criterion=test_metrics_in_runs:squared")
     third = sweep(tmp_path, "nothing", *own, "train.trainer=test_metrics_in_runs:LeavesNothing")
     record = third.trials[0].evaluate
     assert (record.result.low, record.result.values) == (None, None)
@@ -122,6 +127,16 @@ FACTS = Facts()
 
 def keys(*overrides):
     return [stage.key for stage in make_plan(tiny(*overrides), FACTS).stages]
+
+
+def test_the_keys_of_a_run_by_accuracy_are_what_they_were_before_there_were_other_metrics():
+    stages = make_plan(tiny(), FACTS).stages
+    assert [(stage.kind, stage.key[:16]) for stage in stages[:4]] == [
+        ("train", "22c636627c6ba93d"),
+        ("train", "ccc34232d4bcd47f"),
+        ("compress", "9b9325a8c00046f1"),
+        ("evaluate", "47fa209be49ddcba"),
+    ]
 
 
 def test_accuracy_by_name_is_no_part_of_any_key_or_record_of_a_run():
