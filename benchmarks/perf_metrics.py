@@ -211,7 +211,7 @@ def figure(found: dict[str, list[dict[str, Any]]], folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     mpl.rcParams.update({"svg.hashsalt": "metrics", "font.size": 8})
-    drawn, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    drawn, axes = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, layout="constrained")
     rows = found["means"] + found["resampled"]
     for panel, name in zip(axes, ("value", "drop"), strict=True):
         for place, kind in enumerate(dict.fromkeys(row["kind"] for row in rows)):
@@ -222,7 +222,7 @@ def figure(found: dict[str, list[dict[str, Any]]], folder: Path) -> None:
         panel.axhline(100 * COVER, color="#555555", lw=0.8, ls="--")
         panel.set(xscale="log", xlabel="samples", title=f"interval of the {name}")
     axes[0].set_ylabel("intervals that hold the truth, %")
-    axes[1].legend(fontsize=6, loc="lower right")
+    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
     folder.mkdir(parents=True, exist_ok=True)
     drawn.savefig(folder / "metrics-coverage.svg", metadata={"Date": None})
     plt.close(drawn)
