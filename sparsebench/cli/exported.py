@@ -19,7 +19,6 @@ from sparsebench.cli.conventions import (
     directory_of,
     whole_from,
 )
-from sparsebench.wording.scales import value_text
 
 
 def export(
@@ -53,6 +52,7 @@ def export(
     Example: sparsebench export mine "fp32 0.8" --to onnx -o net.onnx
     """
     from sparsebench.export import export_trial
+    from sparsebench.wording.scales import value_text
 
     done = export_trial(directory_of(run, runs_dir), trial, to, output, force=force, trust=trust)
     found = done.verification

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsebench.metrics.base import Floats, Metric, Targets
+from sparsebench.metrics.base import Floats, Metric
 from sparsebench.metrics.means import MeanMetric
 from sparsebench.metrics.resampled import SumsMetric, quotient
 from sparsebench.store.scales import Scale
@@ -15,7 +15,7 @@ from sparsebench.store.scales import Scale
 class _OfNumbers(Metric):
     """Takes outputs (N,), (N, 1) or (N, …) and as many targets."""
 
-    targets: Targets = "values"
+    targets = "values"
     criterion = "mse"
 
     def problem(self, outputs: Tensor, targets: Tensor) -> str | None:

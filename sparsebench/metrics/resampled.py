@@ -53,7 +53,9 @@ class Resampled(Metric):
             raise DataError("There is no sample to score; the split is empty. Give it at least one sample.")
         value = float(self.of_rows(rows, np.ones(len(rows))))
         if not np.isfinite(value):
-            raise DataError(f"The {self.scale.title} of these {len(rows):,} samples is {value}. {self.why_not_finite}")
+            raise NoValueError(
+                f"The {self.scale.title} of these {len(rows):,} samples is {value}. {self.why_not_finite}"
+            )
         return value
 
     why_not_finite = "Look for NaN in the outputs of the network and in the targets."

@@ -68,7 +68,10 @@ class Estimate(NamedTuple):
         distance = np.abs(self.centre)
         p = 2 * ndtr(-_quotient(distance, np.sqrt(self.variance)))
         if self.freedom:
-            p = np.maximum(p, 2 * stdtr(self.freedom, -self._deviations(distance)))
+            with np.errstate(invalid="ignore"):
+                over_trainings = 2 * stdtr(self.freedom, -self._deviations(distance))
+            # Where nothing is known, nothing is proved.
+            p = np.maximum(p, np.where(np.isfinite(self.variance), over_trainings, 1.0))
         # Rounding must not set the two against each other.
         above = np.maximum(np.minimum(p, 1.0), np.nextafter(LEVEL, 1))
         return np.asarray(np.where(distance > self.reach(), np.minimum(p, LEVEL), above))

@@ -23,6 +23,9 @@ AUXILIARY_WEIGHT = 0.3
 
 Criterion = Callable[[Any, Tensor], Tensor]
 
+_OF_EACH = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+"""Losses that compare each output with a target of its own."""
+
 _CLASSES_FOR_TOP5 = 10
 
 
@@ -135,6 +138,9 @@ class Judge:
             aligned, wanted = (one, labels) if metric is None else metric.for_loss(one, labels)
             if isinstance(criterion, nn.BCEWithLogitsLoss) and _is_one_logit(aligned):
                 aligned, wanted = aligned.flatten(), wanted.flatten().to(aligned.dtype)
+            elif isinstance(criterion, _OF_EACH) and aligned.numel() == wanted.numel():
+                # Torch would compare (N, 1) with (N,) each with each.
+                wanted = wanted.reshape(aligned.shape).to(aligned.dtype)
             found: Tensor = criterion(aligned, wanted)
             return found
 

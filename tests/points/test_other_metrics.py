@@ -53,6 +53,7 @@ def test_an_unpaired_interval_is_wider_and_without_one_nothing_is_proved():
     assert unknown.loss == pytest.approx(paired.loss)
     assert unknown.these_networks.p_value == 1.0
     assert unknown.high == float("inf")
+    assert unknown.another_training.p_value == 1.0
 
 
 def test_the_network_that_ships_has_the_lowest_error_in_validation():
@@ -114,7 +115,7 @@ def test_a_pick_keeps_its_limit_in_the_unit_of_the_metric():
     proof = json.loads(decision_json(decision, "export it", True))["proof"]
     assert proof["limit"] == 1.5
     assert proof["loss"] <= proof["high"] <= 1.5
-    assert "mean absolute error on validation" in text
+    assert "Mean absolute error on validation" in text
 
 
 def test_without_a_limit_it_is_one_percent_of_the_dense_network():
