@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsebench.errors import DataError
+from sparsebench.errors import DataError, NoValueError
 from sparsebench.metrics.base import Floats, Measured, Metric
 from sparsebench.statistics.resamples import RESAMPLES, counted, percentiles
 
