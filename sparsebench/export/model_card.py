@@ -137,7 +137,7 @@ def _description(run: Run, trial: TrialResult, example: tuple[Any, ...]) -> Iter
     shapes = [f"{_dtype(tensor)}, shape ({', '.join(map(str, ('batch', *tensor.shape[1:])))})" for tensor in tensors]
     yield "input" if len(shapes) == 1 else "inputs, in this order", escape("; ".join(shapes))
     if trained:
-        yield "classes", str(trained.classes)
+        yield "outputs" if trained.classes == 1 else "classes", str(trained.classes)
         nonzero = trained.parameters - trained.parameter_zeros
         yield "parameters", f"{trained.parameters:,}, of which {nonzero:,} not zero"
         samples = f"{trained.train_samples:,} train, {trained.val_samples:,} validation, {trained.test_samples:,} test"
