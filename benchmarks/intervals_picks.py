@@ -64,7 +64,7 @@ def _one(
     found = answer(section, question)
     picked = found.state is State.PICKED and found.point is not None
     # As it was before: the smallest of those that seem to keep the limit on the test set.
-    seeming = [p for p in section.shown if not p.is_baseline and p.drop and p.drop.pp <= 100 * LIMIT]
+    seeming = [p for p in section.shown if not p.is_baseline and p.drop and p.drop.loss <= 100 * LIMIT]
     earlier = min(seeming, key=lambda point: point.deflated_file_bytes or 0.0, default=None)
     return {
         "picked": picked,

@@ -1,7 +1,10 @@
 """Every exception and warning of the package, each a sentence with its remedy."""
 
+import difflib
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 
 class SparsebenchError(Exception):
@@ -39,6 +42,10 @@ class UnknownNameError(SparsebenchError):
 
 class DataError(SparsebenchError):
     """A dataset or a split that cannot be trained on or measured."""
+
+
+class NoValueError(DataError):
+    """Samples over which a metric has no value, as where they lack a class."""
 
 
 class ModelError(SparsebenchError):
@@ -161,3 +168,44 @@ def printable(text: str) -> str:
     The escapes are those of JSON as well as of Python.
     """
     return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """Return the valid name closest in spelling to ``name``, or None where nothing is near."""
+    spelled = {candidate.lower(): candidate for candidate in valid}
+    found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.5)
+    return spelled[found[0]] if found else None
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str], hint: str = "") -> str:
+    """Return the sentence for a name that is not among the valid ones."""
+    names = sorted(valid)
+    return f"{kind} {name!r} is not known.{suggestion(name, names)} Allowed: {', '.join(names)}.{hint}"
+
+
+def suggestion(name: str, valid: Iterable[str]) -> str:
+    """Return the nearest valid name as a question that follows a sentence; empty where nothing is near."""
+    guess = nearest(name, valid)
+    return f" Did you mean {guess!r}?" if guess else ""
+
+
+def options_problem(
+    kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any], hidden: Collection[str]
+) -> str | None:
+    """Return why a component does not take options, as a sentence that lists those it takes, or None where it does.
+
+    Args:
+        kind: what it is, as it reads at the beginning of a sentence ("Pruner").
+        name: its name.
+        function: what is called with the options by keyword.
+        options: the options.
+        hidden: the parameters that are no options, because they are always given.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**{**dict.fromkeys(hidden), **options})
+    except TypeError as error:
+        own = [key for key in signature.parameters if key not in hidden]
+        takes = f"It takes {', '.join(own)}." if own else "It takes no options."
+        return f"{kind} {name!r} cannot be built with these options: {error}. {takes}"
+    return None

@@ -4,59 +4,20 @@ A registry maps a name to ``"module:attribute"``, which is imported only when it
 names through entry points. A provider knows many names: it is given what follows its prefix, as in ``timm:resnet18``.
 """
 
-import difflib
 import importlib
-import inspect
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from sparsebench.errors import SparsebenchError, UnknownNameError
+from sparsebench.errors import SparsebenchError, UnknownNameError, suggestion
+from sparsebench.errors import nearest as nearest
+from sparsebench.errors import options_problem as options_problem
+from sparsebench.errors import unknown_name as unknown_name
 from sparsebench.user_code import own_code
-
-
-def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """Return the valid name closest in spelling to ``name``, or None where nothing is near."""
-    spelled = {candidate.lower(): candidate for candidate in valid}
-    found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.5)
-    return spelled[found[0]] if found else None
-
-
-def unknown_name(kind: str, name: str, valid: Iterable[str], hint: str = "") -> str:
-    """Return the sentence for a name that is not among the valid ones."""
-    names = sorted(valid)
-    return f"{kind} {name!r} is not known.{_suggestion(name, names)} Allowed: {', '.join(names)}.{hint}"
-
-
-def _suggestion(name: str, valid: Iterable[str]) -> str:
-    guess = nearest(name, valid)
-    return f" Did you mean {guess!r}?" if guess else ""
-
-
-def options_problem(
-    kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any], hidden: Collection[str]
-) -> str | None:
-    """Return why a component does not take options, as a sentence that lists those it takes, or None where it does.
-
-    Args:
-        kind: what it is, as it reads at the beginning of a sentence ("Pruner").
-        name: its name.
-        function: what is called with the options by keyword.
-        options: the options.
-        hidden: the parameters that are no options, because they are always given.
-    """
-    signature = inspect.signature(function)
-    try:
-        signature.bind(**{**dict.fromkeys(hidden), **options})
-    except TypeError as error:
-        own = [key for key in signature.parameters if key not in hidden]
-        takes = f"It takes {', '.join(own)}." if own else "It takes no options."
-        return f"{kind} {name!r} cannot be built with these options: {error}. {takes}"
-    return None
 
 
 def is_reference(name: str) -> bool:
@@ -91,7 +52,7 @@ def import_reference(reference: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             public = [name for name in vars(found) if not name.startswith("_")]
-            raise SparsebenchError(f"Module {module_name!r} has no {attribute!r}.{_suggestion(part, public)}")
+            raise SparsebenchError(f"Module {module_name!r} has no {attribute!r}.{suggestion(part, public)}")
         found = getattr(found, part)
     return found
 
@@ -212,6 +173,10 @@ def _functions(module: str, *names: str) -> dict[str, str | Entry]:
     return {name: Entry(f"{module}:{name}") for name in names}
 
 
+def _classes(module: str, **classes: str) -> dict[str, str | Entry]:
+    return {name: Entry(f"{module}:{kind}") for name, kind in classes.items()}
+
+
 PRUNERS = Registry(
     "pruner",
     "sparsebench.pruners",
@@ -286,6 +251,30 @@ DATASETS = Registry(
 )
 
 TRAINERS = Registry("trainer", "sparsebench.trainers", {"default": Entry("training.trainer:Trainer")}, references=True)
+
+METRICS = Registry(
+    "metric",
+    "sparsebench.metrics",
+    _classes("metrics.classes", accuracy="Accuracy", top5="TopFive", balanced_accuracy="BalancedAccuracy", f1="F1")
+    | _classes("metrics.labels", multilabel_accuracy="MultilabelAccuracy", multilabel_f1="MultilabelF1")
+    | _classes("metrics.labels", exact_match="ExactMatch")
+    | _classes("metrics.regression", mean_absolute_error="MeanAbsoluteError", mean_squared_error="MeanSquaredError")
+    | _classes("metrics.regression", root_mean_squared_error="RootMeanSquaredError", r2="R2")
+    | _classes("metrics.ranking", auroc="AUROC")
+    | _classes("metrics.segmentation", iou="IoU")
+    | _classes("metrics.language", perplexity="Perplexity"),
+    aliases={"top1": "accuracy", "mae": "mean_absolute_error", "mse": "mean_squared_error"}
+    | {"rmse": "root_mean_squared_error", "top_5": "top5", "miou": "iou", "mean_iou": "iou"},
+    references=True,
+    builtin_providers={"torchmetrics": "sparsebench.metrics.from_torchmetrics:TorchmetricsMetric"},
+)
+
+LOSSES = Registry(
+    "criterion",
+    "sparsebench.criteria",
+    _functions("training.named_losses", "cross_entropy", "bce", "mse", "l1", "huber"),
+    references=True,
+)
 
 SCHEDULES = Registry(
     "schedule", "sparsebench.schedules", _functions("pruning.schedules", "linear", "cubic", "constant", "one_shot")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sparsebench.errors import SparsebenchError
-from sparsebench.registry import DATASETS, MODELS, TRAINERS, is_reference
+from sparsebench.registry import DATASETS, LOSSES, METRICS, MODELS, TRAINERS, is_reference
 
 Trust = bool | Collection[str]
 """Whether all is trusted that records name, or what of it."""
@@ -18,20 +18,37 @@ _PLACES = ("root", "cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg
 """Options of components of this package and of libraries that name a folder, a file or a download."""
 
 
-def own_of(trainer: str, models: Iterable[str], data: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def own_of(
+    trainer: str,
+    models: Iterable[str],
+    data: Iterable[Mapping[str, Any]],
+    metric: str | None = None,
+    criterion: str | None = None,
+) -> list[tuple[str, str]]:
     """Return what of a user's own is among these: what it is, and its reference.
 
     Args:
         trainer: its name, or a reference.
         models: theirs.
         data: datasets as a config has them, with ``name`` and ``collate``.
+        metric: its name, or a reference; None for accuracy.
+        criterion: the loss likewise; None where none is named.
     """
     data = list(data)
     named = [("trainer", TRAINERS, trainer)]
+    named += [("metric", METRICS, metric)] if metric else []
+    named += [("criterion", LOSSES, criterion)] if criterion else []
     named += [("model", MODELS, name) for name in models]
     named += [("dataset", DATASETS, one["name"]) for one in data]
     own = [(kind, name) for kind, registry, name in named if registry.is_own(name)]
     return own + [("collate function", name) for one in data if (name := _collate(one["collate"]))]
+
+
+def own_of_settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the same of the settings of a training stage."""
+    train, metric = settings["train"], settings.get("metric")
+    name = metric["name"] if metric else None
+    return own_of(train["trainer"], [settings["model"]["name"]], [settings["data"]], name, train.get("criterion"))
 
 
 def _collate(collate: str | Mapping[str, Any] | None) -> str | None:
@@ -45,7 +62,7 @@ def named_by(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         SparsebenchError: where they are no such settings.
     """
     try:
-        own = own_of(settings["train"]["trainer"], [settings["model"]["name"]], [settings["data"]])
+        own = own_of_settings(settings)
         places = [*_places("model", settings["model"]["options"]), *_places("dataset", settings["data"]["options"])]
     except (KeyError, TypeError, AttributeError) as error:
         raise SparsebenchError(

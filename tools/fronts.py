@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from sparsebench.report.excerpt import unbeaten
+from sparsebench.store.scales import ACCURACY
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, significant
 from sparsebench.wording.text import counted, markdown_table
 
@@ -25,7 +26,11 @@ def front(root: Path, words: Sequence[str]) -> str:
         ValueError: where the report was written by a version that did not yet compute what the table shows.
     """
     data = _data(root / words[0])
-    points = [SimpleNamespace(top1=SimpleNamespace(**row["top1"]), row=row) for row in data["points"] if row["top1"]]
+    points = [
+        SimpleNamespace(value=SimpleNamespace(**row["top1"]), scale=ACCURACY, row=row)
+        for row in data["points"]
+        if row["top1"]
+    ]
     found = [point.row for cost in (_deflated, _latency_ms) for point in unbeaten(points, cost)]
     by_label = {_label(row, with_backend=True): row for row in found if not _is_baseline(row)}
     baselines = [point.row for point in points if _is_baseline(point.row)]

@@ -157,7 +157,7 @@ def check_trainer_command(
 @app.command("list", short_help="List what a config may name.")
 def list_command(
     kind: Annotated[
-        Literal["models", "data", "pruners", "schemes", "backends"] | None,
+        Literal["models", "data", "metrics", "pruners", "schemes", "backends"] | None,
         typer.Argument(metavar="KIND", help="What to list; without it, what can be listed."),
     ] = None,
     as_json: AsJson = False,

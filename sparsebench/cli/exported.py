@@ -52,13 +52,15 @@ def export(
     Example: sparsebench export mine "fp32 0.8" --to onnx -o net.onnx
     """
     from sparsebench.export import export_trial
+    from sparsebench.wording.scales import value_text
 
     done = export_trial(directory_of(run, runs_dir), trial, to, output, force=force, trust=trust)
     found = done.verification
     bits = "same bits" if found.bit_equal else f"outputs within {found.max_abs_difference:.3g}"
     typer.echo(
         f"{', '.join(map(str, done.files))}: verified on {found.samples:,} test samples, {bits}, "
-        f"top-1 {100 * found.top1:.2f} % (recorded {100 * found.recorded_top1:.2f} %)."
+        f"{found.scale.short} {value_text(found.scale, found.value)} (recorded "
+        f"{value_text(found.scale, found.recorded)})."
     )
 
 

@@ -29,7 +29,11 @@ def pick(
     run: RunArgument,
     max_drop: Annotated[
         str | None,
-        typer.Option("--max-drop", metavar="1pp", help="Most top-1 accuracy that may be lost; 1pp by default."),
+        typer.Option(
+            "--max-drop",
+            metavar="1pp",
+            help="Most accuracy that may be lost, 1pp by default; of a metric that is no share in its unit.",
+        ),
     ] = None,
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="100kB", help="Largest saved file. kB = 1000 bytes, KiB = 1024.")
@@ -57,7 +61,8 @@ def pick(
         ),
     ] = None,
     maximize: Annotated[
-        str | None, typer.Option("--maximize", metavar="accuracy", help="Or what to have most of: accuracy.")
+        str | None,
+        typer.Option("--maximize", metavar="accuracy", help="Or what to have most of: accuracy, or the run's metric."),
     ] = None,
     then: Annotated[
         list[str] | None,
@@ -201,10 +206,12 @@ def compare(
     from sparsebench.decide.changes_text import json_text, markdown_text, table_text
     from sparsebench.decide.compare import compare_runs
     from sparsebench.decide.gates import judge, parse_gates
+    from sparsebench.store.records import scale_of
     from sparsebench.store.run_directory import load_run
 
-    gates = parse_gates(fail_on or (), evidence)
-    compared = compare_runs(*(load_run(directory_of(run, runs_dir)) for run in (run_a, run_b)))
+    runs = [load_run(directory_of(run, runs_dir)) for run in (run_a, run_b)]
+    gates = parse_gates(fail_on or (), evidence, scale_of(runs[1]))
+    compared = compare_runs(*runs)
     each_trial = by == "trial"
     verdicts = [judge(gate, compared, each_trial=each_trial) for gate in gates]
     if as_json:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from sparsebench.backends import build_offer
-from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
+from sparsebench.registry import BACKENDS, DATASETS, METRICS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
 from sparsebench.runner.graph import StageStatus, stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.store.records import STAGE_KINDS
@@ -21,6 +21,7 @@ Row = dict[str, str]
 REGISTRIES: dict[str, tuple[Registry, str]] = {
     "models": (MODELS, "networks"),
     "data": (DATASETS, "data that networks are trained and tested on"),
+    "metrics": (METRICS, "what networks are judged by"),
     "pruners": (PRUNERS, "how weights are chosen that become zero, or are removed"),
     "schemes": (SCHEMES, "numeric formats, to which networks are quantized"),
     "backends": (BACKENDS, "what runs the networks, with what this machine has of it"),

@@ -23,6 +23,7 @@ from sparsebench.store.records import StageRecord, failure_line
 from sparsebench.store.results import EpochRecord, EvaluateResult, TrainResult
 from sparsebench.store.timings import MeasureResult
 from sparsebench.wording.numbers import significant
+from sparsebench.wording.scales import value_text
 from sparsebench.wording.text import counted
 
 _MOST_LINES = 12
@@ -153,6 +154,8 @@ class Bar(Display):
         state = f" · epoch {epoch.epoch}/{epochs}"
         if epoch.val_accuracy is not None:
             state += f" · val {100 * epoch.val_accuracy:.1f} %"
+        elif epoch.val_metric is not None:
+            state += f" · val {significant(epoch.val_metric)}"
         if epoch.threshold is not None:
             state += f" · threshold {epoch.threshold:.2f}"
         self.lines[stage.key] = since, label, state
@@ -275,9 +278,11 @@ def outcome(stage: Stage, record: StageRecord, ms: float | None = None) -> str:
     match record.result:
         case TrainResult() as result:
             reached = "" if result.val_accuracy is None else f"val {100 * result.val_accuracy:.2f} %, "
+            if result.val_metric is not None:
+                reached = f"val {significant(result.val_metric, 4)}, "
             tail = f"{reached}sparsity {100 * result.sparsity:.2f} %"
         case EvaluateResult() as result:
-            tail = f"top-1 {100 * result.top1:.2f} %"
+            tail = f"{result.scale.short} {value_text(result.scale, result.value)}"
         case MeasureResult() as result:
             latency = "" if ms is None else f"{significant(ms)} ms, "
             tail = f"{latency}{result.against.speedup:.3f}× {result.against.baseline}"

@@ -10,7 +10,7 @@ from sparsebench.config.sections import (
     RayConfig,
 )
 from sparsebench.config.sweep import SECTIONS, SweepConfig, default_toml, load_config
-from sparsebench.config.training import HOW_TRAINING_RUNS, TrainConfig
+from sparsebench.config.training import HOW_TRAINING_RUNS, MetricConfig, TrainConfig
 
 __all__ = [
     "HOW_TRAINING_RUNS",
@@ -18,6 +18,7 @@ __all__ = [
     "SECTIONS",
     "BackendConfig",
     "DataConfig",
+    "MetricConfig",
     "ModelConfig",
     "PruneConfig",
     "PrunerConfig",

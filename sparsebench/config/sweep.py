@@ -12,9 +12,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from sparsebench.config.bounds import TOO_DEEP, TOO_LONG, excess
+from sparsebench.config.bounds import RANGES, TOO_DEEP, TOO_LONG, excess
 from sparsebench.config.sections import (
-    MAX_CALIBRATION_BATCHES,
     Axis,
     BackendConfig,
     CollateConfig,
@@ -32,36 +31,20 @@ from sparsebench.config.sections import (
     Section,
     Tables,
     named,
+    table,
 )
-from sparsebench.config.training import DistillConfig, LearningScheduleConfig, OptimizerConfig, QatConfig, TrainConfig
+from sparsebench.config.training import (
+    DistillConfig,
+    LearningScheduleConfig,
+    MetricConfig,
+    OptimizerConfig,
+    QatConfig,
+    TrainConfig,
+    is_accuracy,
+)
 from sparsebench.errors import ConfigError
 from sparsebench.registry import SCHEMES, nearest
 from sparsebench.wording.text import counted, near_file, shorten
-
-_BELOW_ONE = "allowed is 0 up to, not including, 1"
-_UP_TO_ONE = "allowed is above 0, at most 1"
-_OF_A_DAY = "allowed is above 0, at most 86400"
-_FRACTION = "it is a fraction between 0 and 1, 0.01 for one percent"
-
-_RANGES = {
-    "thresholds": "a threshold is the fraction of prunable weights that is zero: 0 (the dense control) up to, not "
-    "including, 1",
-    "seeds": "a seed is a whole number from 0 to 4294967295",
-    "quantize.calibration_batches": f"allowed is 1 to {MAX_CALIBRATION_BATCHES}",
-    "prune.hold": _BELOW_ONE,
-    "train.learning_gamma": _UP_TO_ONE,
-    "measure.seconds_cap": _OF_A_DAY,
-    "measure.precision": _FRACTION,
-    "measure.band": _FRACTION,
-    "measure.block_ms": "allowed is above 0, at most 60000",
-    "measure.hang_seconds": _OF_A_DAY,
-    "train.learning_warmup": _BELOW_ONE,
-    "train.label_smoothing": _BELOW_ONE,
-    "train.distill.alpha": _UP_TO_ONE,
-    "train.checkpoint_seconds": "allowed is 0 and above",
-    "ray.gpus": "allowed is above 0, at most 64",
-    "ray.retries": "allowed is 0 to 100",
-}
 
 
 def _no_number_of_seeds(value: Any) -> Any:
@@ -110,6 +93,7 @@ class SweepConfig(Section):
     )
     model: Tables[ModelConfig] = Field((ModelConfig(),), min_length=1, description="The network, or several.")
     data: Tables[DataConfig] = Field((DataConfig(),), min_length=1, description="The data, or several sets.")
+    metric: Annotated[MetricConfig, BeforeValidator(table), Field(exclude_if=is_accuracy)] = MetricConfig()
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()
     quantize: QuantizeConfig = QuantizeConfig()
@@ -135,6 +119,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "backends": BackendConfig,
     "data": DataConfig,
     "data.collate": CollateConfig,
+    "metric": MetricConfig,
     "train": TrainConfig,
     "train.optimizer": OptimizerConfig,
     "train.learning_schedule": LearningScheduleConfig,
@@ -259,9 +244,9 @@ def _sentence(source: str, overridden: Mapping[str, str], fault: ErrorDetails) -
 
 def _what(fault: ErrorDetails, names: Sequence[str], key: str) -> str:
     found, context = fault["input"], fault.get("ctx", {})
-    allowed = _RANGES.get(key, "it must be above 0")
+    allowed = RANGES.get(key, "it must be above 0")
     match fault["type"]:
-        case "less_than_equal" if key not in _RANGES:
+        case "less_than_equal" if key not in RANGES:
             return f" = {shorten(repr(found), 40)} is out of range; at most {context['le']} is allowed."
         case "extra_forbidden":
             return f" is no key of {_known(names)}"

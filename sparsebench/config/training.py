@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from sparsebench.config.sections import AboveZero, Count, Fraction, Section, UpToOne, named, table
-from sparsebench.registry import LEARNING_SCHEDULES, OPTIMIZERS, TRAINERS
+from sparsebench.registry import LEARNING_SCHEDULES, LOSSES, METRICS, OPTIMIZERS, TRAINERS
+from sparsebench.store.fields import LEFT_OUT
+from sparsebench.wording.text import listing
 
 HOW_TRAINING_RUNS = ("channels_last", "compile", "checkpoint_seconds")
 """Keys of ``TrainConfig`` that the trainer is told but that make no other network, rounding aside."""
@@ -19,6 +21,12 @@ def _only_from_dense(value: Any, info: ValidationInfo) -> Any:
             "set start_from = 'dense', or leave distill out."
         )
     return value
+
+
+def _known_criterion(name: str | None) -> str | None:
+    if name is not None and (problem := LOSSES.problem(name)):
+        raise ValueError(problem)
+    return name
 
 
 class OptimizerConfig(Section):
@@ -42,6 +50,49 @@ class DistillConfig(Section):
         0.5, description="Weight of the teacher's part of the loss; that of the labels has the rest."
     )
     temperature: AboveZero = Field(4.0, description="What logits are divided by, so that unlikely classes count too.")
+
+
+class MetricConfig(Section):
+    """What networks are judged by, and what of it a function of your own does not say itself."""
+
+    name: Annotated[str, named(METRICS)] = Field(
+        "accuracy", description="The metric: a name from 'sparsebench list metrics', or 'package.module:callable'."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the metric.")
+    higher_is_better: bool | None = Field(
+        None, description="Which way is better; a metric of your own needs it here or as an attribute."
+    )
+    unit: Annotated[str, Field(max_length=20)] | None = Field(
+        None, description="Of its values, such as 'mm'; '%' where they are fractions that are read in percent."
+    )
+    digits: Annotated[int, Field(ge=0, le=12)] | None = Field(
+        None, description="Decimals of its values; three or four significant digits by default."
+    )
+
+    @property
+    def what_matters(self) -> dict[str, Any]:
+        """What a value of the metric depends on; empty of accuracy."""
+        own = self.model_dump(mode="json")
+        return {} if own == MetricConfig().model_dump(mode="json") else {"metric": own}
+
+    @property
+    def chooses(self) -> dict[str, Any]:
+        """What the choice of an epoch by the metric depends on, in which its unit has no part."""
+        return self.model_dump(mode="json") | {"unit": None, "digits": None}
+
+    @model_validator(mode="after")
+    def _accuracy_says_all(self) -> "MetricConfig":
+        given = [
+            key for key in ("options", "higher_is_better", "unit", "digits") if getattr(self, key) not in ({}, None)
+        ]
+        if self.name == "accuracy" and given:
+            raise ValueError(f"accuracy takes no {listing(given)}; leave that out, or name another metric.")
+        return self
+
+
+def is_accuracy(metric: MetricConfig) -> bool:
+    """Whether a metric is accuracy: records then say nothing of it, as they did before there were others."""
+    return not metric.what_matters
 
 
 class TrainConfig(Section):
@@ -72,6 +123,11 @@ class TrainConfig(Section):
     )
     optimizer: Annotated[OptimizerConfig, BeforeValidator(table)] = Field(
         OptimizerConfig(name="adam"), description="How weights are updated: 'adam', 'adamw' or 'sgd'."
+    )
+    criterion: Annotated[str | None, LEFT_OUT, AfterValidator(_known_criterion)] = Field(
+        None,
+        description="The loss: 'cross_entropy', 'bce', 'mse', 'l1', 'huber' or 'package.module:callable'; by default "
+        "what goes with the metric, cross-entropy for accuracy.",
     )
     label_smoothing: Fraction = Field(
         0.0, description="Share of each label that is spread evenly over all classes in training."

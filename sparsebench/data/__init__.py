@@ -66,12 +66,13 @@ class Splits:
         return {name: len(getattr(self, name)) for name in SPLIT_NAMES}
 
 
-def load_splits(name: str, options: Mapping[str, Any] | None = None) -> Splits:
+def load_splits(name: str, options: Mapping[str, Any] | None = None, of_classes: bool = True) -> Splits:
     """Load a dataset and check it.
 
     Args:
         name: a registered name, or ``package.module:callable``.
         options: keyword arguments for the loader.
+        of_classes: whether labels are classes; otherwise the number beside the splits is that of the network's outputs.
 
     Returns:
         The three splits.
@@ -97,7 +98,7 @@ def load_splits(name: str, options: Mapping[str, Any] | None = None) -> Splits:
         pass
     with own_code(("dataset", name if DATASETS.is_own(name) else None)):
         splits = _splits(name, loader(**options))
-        problems = _problems(splits)
+        problems = _problems(splits, of_classes)
     if problems:
         raise DataError("\n".join([f"Dataset {name!r} cannot be used:", *(f"  - {problem}" for problem in problems)]))
     return splits
@@ -220,9 +221,11 @@ def _splits(name: str, returned: object) -> Splits:
     return Splits(train, val, test, classes)
 
 
-def _problems(splits: Splits) -> list[str]:
+def _problems(splits: Splits, of_classes: bool) -> list[str]:
     problems = []
-    if splits.classes < 2:
+    if not of_classes and splits.classes < 1:
+        problems.append(f"it says it has {splits.classes} outputs; a network needs at least 1.")
+    elif of_classes and splits.classes < 2:
         problems.append(f"it says it has {splits.classes} classes; at least 2 are needed.")
     for name in SPLIT_NAMES:
         dataset = getattr(splits, name)
@@ -231,7 +234,7 @@ def _problems(splits: Splits) -> list[str]:
             problems.append(f"the {name} split has no length; give a map-style dataset with __len__ and __getitem__.")
         elif not samples:
             problems.append(f"the {name} split is empty; give it at least one sample.")
-        else:
+        elif of_classes:
             problems += _label_problems(name, labels_of(dataset), splits.classes)
     return problems
 
@@ -240,7 +243,10 @@ def _label_problems(split: str, labels: Tensor | None, classes: int) -> list[str
     if labels is None:
         return []
     if labels.is_floating_point() or labels.is_complex():
-        return [f"the {split} split has labels of type {labels.dtype}; give whole numbers, the index of the class."]
+        return [
+            f"the {split} split has labels of type {labels.dtype}; give whole numbers, the index of the class, or name "
+            "a metric of numbers, such as metric.name = 'mean_absolute_error'."
+        ]
     low, high = (int(bound) for bound in labels.aminmax())
     problems = []
     if low == high:

@@ -8,6 +8,7 @@ Where a run has no validation results, both are done on the test set. As many ne
 chance to look better than they are there, so the interval is as wide as it takes for all of them together (Bonferroni).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,6 +22,7 @@ from sparsebench.points.drops import Drop
 from sparsebench.points.points import Point, Section
 from sparsebench.points.shipping import Split, drop_on
 from sparsebench.statistics.verdicts import LEVEL
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.wording.numbers import rounded_up
 
 MOST_SAMPLES = 1_000_000
@@ -38,30 +40,32 @@ class Proof(NamedTuple):
     """What the test set says of the network that would ship.
 
     Attributes:
-        limit_pp: the most that it may lose, in percentage points.
+        limit: the most that it may lose, in the unit of a drop.
         drop: what it loses; None of dense fp32, which loses nothing.
-        low_pp: lower end of the interval by which it is judged.
-        high_pp: the upper end.
+        low: lower end of the interval by which it is judged.
+        high: the upper end.
         samples: test samples that were read.
         looks: how many networks it was chosen from on these very samples; 1 where it was chosen on others.
+        scale: of the metric that is lost.
     """
 
-    limit_pp: float
+    limit: float
     drop: Drop | None
-    low_pp: float
-    high_pp: float
+    low: float
+    high: float
     samples: int
     looks: int
+    scale: Scale = ACCURACY
 
     @property
-    def pp(self) -> float:
-        """What it loses, in percentage points."""
-        return self.drop.pp if self.drop else 0.0
+    def loss(self) -> float:
+        """What it loses, in the unit of a drop."""
+        return self.drop.loss if self.drop else 0.0
 
     @property
     def state(self) -> State:
         """PICKED where all of the interval keeps the limit."""
-        return State.PICKED if self.high_pp <= self.limit_pp else State.OPEN
+        return State.PICKED if self.high <= self.limit else State.OPEN
 
     @property
     def samples_needed(self) -> int | None:
@@ -69,8 +73,8 @@ class Proof(NamedTuple):
 
         Half an interval shrinks with the root of their number.
         """
-        room, reach = self.limit_pp - self.pp, self.high_pp - self.pp
-        if room <= 0:
+        room, reach = self.limit - self.loss, self.high - self.loss
+        if room <= 0 or not math.isfinite(reach):
             return None
         needed = rounded_up(self.samples * (reach / room) ** 2)
         return needed if needed <= MOST_SAMPLES else None
@@ -117,14 +121,14 @@ def answer(section: Section, question: Question) -> Answer:
     on_validation = section.chosen_on == "val"
     choices = [whole]
     for looks in (1, others) if on_validation else (others,):
-        keeps = _both(question.eligible, partial(_keeps, split=section.chosen_on, limit_pp=limit, looks=looks))
+        keeps = _both(question.eligible, partial(_keeps, split=section.chosen_on, limit=limit, looks=looks))
         choices.insert(0, choose(section, replace(question, eligible=keeps)))
     gaining = [choice for choice in choices if _gains(choice)]
     first = next(iter(gaining or [choice for choice in choices if choice.winner]), whole)
     if first.winner is None:
         return Answer(choice=whole)
     proof = prove(first.winner, limit, 1 if on_validation else others)
-    both = choose(section, replace(question, eligible=_both(question.eligible, partial(_seems, limit_pp=limit))))
+    both = choose(section, replace(question, eligible=_both(question.eligible, partial(_seems, limit=limit))))
     if proof is None or proof.state is State.OPEN:
         if both.winner is None or both.winner is first.winner:
             return Answer(choice=first, point=first.winner, proof=proof)
@@ -136,12 +140,12 @@ def answer(section: Section, question: Question) -> Answer:
     return Answer(choice=first, point=first.winner, proof=proof, better=better, better_proof=told)
 
 
-def prove(point: Point, limit_pp: float, looks: int = 1) -> Proof | None:
+def prove(point: Point, limit: float, looks: int = 1) -> Proof | None:
     """Return what the test set says of the network of a point that would ship; None where it has no baseline.
 
     Args:
         point: the point.
-        limit_pp: the most that it may lose, in percentage points.
+        limit: the most that it may lose, in the unit of a drop.
         looks: how many networks had their chance on these samples.
     """
     ships = point.ships
@@ -149,29 +153,31 @@ def prove(point: Point, limit_pp: float, looks: int = 1) -> Proof | None:
         return None
     samples = ships.trial.evaluated.samples
     if point.is_baseline:
-        return Proof(limit_pp, None, 0.0, 0.0, samples, looks)
+        return Proof(limit, None, 0.0, 0.0, samples, looks, point.scale)
     if ships.drop is None:
         return None
-    return Proof(limit_pp, ships.drop, *_limits(ships.drop, looks), samples, looks)
+    return Proof(limit, ships.drop, *_limits(ships.drop, looks), samples, looks, point.scale)
 
 
 def _limits(drop: Drop, looks: int) -> tuple[float, float]:
     """Return the interval for these networks, as wide as it takes for so many of them together."""
-    middle = (drop.low_pp + drop.high_pp) / 2
-    reach = (drop.high_pp - middle) * float(ndtri(1 - LEVEL / 2 / max(1, looks)) / ndtri(1 - LEVEL / 2))
+    if not math.isfinite(drop.high):
+        return drop.low, drop.high
+    middle = (drop.low + drop.high) / 2
+    reach = (drop.high - middle) * float(ndtri(1 - LEVEL / 2 / max(1, looks)) / ndtri(1 - LEVEL / 2))
     return middle - reach, middle + reach
 
 
-def _keeps(point: Point, split: Split, limit_pp: float, looks: int) -> bool:
+def _keeps(point: Point, split: Split, limit: float, looks: int) -> bool:
     """Whether the network that would ship keeps the limit on a split, all of its interval."""
     drop = drop_on(point.ships, split) if point.ships else None
-    return point.is_baseline or (drop is not None and _limits(drop, looks)[1] <= limit_pp)
+    return point.is_baseline or (drop is not None and _limits(drop, looks)[1] <= limit)
 
 
-def _seems(point: Point, limit_pp: float) -> bool:
+def _seems(point: Point, limit: float) -> bool:
     """Whether the network that would ship does not seem to break the limit on test."""
     drop = point.ships.drop if point.ships else None
-    return point.is_baseline or (drop is not None and drop.pp <= limit_pp)
+    return point.is_baseline or (drop is not None and drop.loss <= limit)
 
 
 def _both(first: Callable[[Point], bool], second: Callable[[Point], bool]) -> Callable[[Point], bool]:

@@ -12,6 +12,7 @@ from sparsebench.points.rows import exact_value
 from sparsebench.statistics.spread import geometric_mean, mean
 from sparsebench.statistics.verdicts import LEVEL, holm
 from sparsebench.store.records import TrialResult
+from sparsebench.store.scales import Scale
 from sparsebench.wording.numbers import BYTES, PERCENT, POINTS, Dimension
 
 
@@ -43,8 +44,10 @@ def _is_open(change: Change) -> bool:
 # -- accuracy, and what is known exactly or estimated once -------------------------------------------------------------
 
 
-def accuracy_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[Change]:
-    """Return top-1 lost, with its intervals for these networks and, from two seeds up, for another training.
+def metric_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[Change]:
+    """Return what is lost of the metric, with its intervals; nothing where it is another before than after.
+
+    They are for these networks and, from two seeds up, for another training.
 
     Seeds are paired where both runs hold the same trained networks, so that only what was made of them can differ.
     Otherwise the trainings of one run have nothing in common with those of the other but the numbers of their seeds.
@@ -52,7 +55,7 @@ def accuracy_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[C
     Args:
         group: the pairs of one operating point.
         tests: changes that are judged together.
-        band: not used; accuracies have none.
+        band: not used; metrics have none.
     """
     del band
     pairs = [
@@ -60,7 +63,7 @@ def accuracy_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[C
         for pair in group.pairs
         if scored(before := pair.before.evaluated) and scored(after := pair.after.evaluated)
     ]
-    if not pairs:
+    if not pairs or len({result.scale for *both, _ in pairs for result in both}) > 1:
         return ()
     reader, same_data = Correctness(), all(pair.same_data for *_, pair in pairs)
     if all(pair.same_training for *_, pair in pairs):
@@ -72,11 +75,11 @@ def accuracy_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[C
     same = drop.unchanged or all(before == after for before, after, _ in pairs)
     return (
         Change(
-            before=mean(before.top1 for before, *_ in pairs),
-            after=mean(after.top1 for _, after, _ in pairs),
-            change=drop.pp,
-            low=drop.judged.low_pp,
-            high=drop.judged.high_pp,
+            before=mean(before.value for before, *_ in pairs),
+            after=mean(after.value for _, after, _ in pairs),
+            change=drop.loss,
+            low=drop.judged.low,
+            high=drop.judged.high,
             p_value=drop.judged.p_value,
             same=same,
             paired=drop.paired,
@@ -84,7 +87,8 @@ def accuracy_drop(group: Group, tests: int = 1, band: float = 0.0) -> Sequence[C
             over=drop.over,
             these_networks=drop.these_networks,
             another_training=drop.another_training,
-            finds=None if same else 100.0 * float(found.judged.reach(LEVEL / tests)),
+            finds=None if same else drop.scale.factor * float(found.judged.reach(LEVEL / tests)),
+            scale=drop.scale,
         ),
     )
 
@@ -126,10 +130,19 @@ def _peak_memory(trial: TrialResult) -> float | None:
     return mean(measured.peak_memory_bytes for measured in trial.measured)
 
 
+METRIC_DROP = "accuracy_drop"
+"""What is lost of a run's metric, by the name that it has for accuracy."""
+
+
+def drop_name(scale: Scale) -> str:
+    """Return how gates call what is lost of a metric: ``mean_absolute_error_drop``."""
+    return METRIC_DROP if scale.is_accuracy else f"{scale.metric}_drop"
+
+
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy_drop", (POINTS,), accuracy_drop, tested=True, together=accuracy_drop),
+        Metric(METRIC_DROP, (POINTS,), metric_drop, tested=True, together=metric_drop),
         Metric("latency_p50", (PERCENT,), medians, tested=True, timed=True, together=medians),
         Metric("latency_p95", (PERCENT,), tails, timed=True),
         _exact("size", PERCENT, BYTES),

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tabulate import MIN_PADDING, tabulate
 
+from sparsebench.decide.changes import METRIC_DROP
 from sparsebench.decide.compare import Row, RunComparison
 from sparsebench.decide.metric import Change
 from sparsebench.points.drops import ANOTHER_TRAINING, THESE_NETWORKS, limits_text
 from sparsebench.points.latency import setting_text
-from sparsebench.wording.numbers import DASH, decimal, limits, percent, ratio
+from sparsebench.store.scales import Scale
+from sparsebench.wording.numbers import DASH, decimal, limits, ratio
+from sparsebench.wording.scales import heading, loss_number, value_number
 from sparsebench.wording.text import clean, counted, escape, rows_table
 
 COLUMNS = 100
@@ -16,8 +19,8 @@ COLUMNS = 100
 
 Cells = Mapping[str, str]
 
-_SPARED = ("top-1 % before", "speedup before")
-"""Columns that a table does without where it is too wide; what came after and the change tell them."""
+_SPARED = " before"
+"""How columns end that a table does without where it is too wide; what came after and the change tell them."""
 
 _TEXT = {"model", "data", "network", "scheme", "backend", "verdict"}
 
@@ -25,9 +28,10 @@ _TEXT = {"model", "data", "network", "scheme", "backend", "verdict"}
 def wide_table(comparison: RunComparison, each_trial: bool) -> str:
     """Return all of a comparison as a Markdown table."""
     rows = comparison.shown(each_trial)
-    names, times = _names(rows, each_trial, escape), _times(rows)
+    names, times, scale = _names(rows, each_trial, escape), _times(rows), comparison.scale
     cells = (
-        {**name, **_accuracy(row), **_sizes(row), **time} for name, row, time in zip(names, rows, times, strict=True)
+        {**name, **_values(row, scale), **_sizes(row), **time}
+        for name, row, time in zip(names, rows, times, strict=True)
     )
     return rows_table(list(cells), _TEXT)
 
@@ -40,15 +44,15 @@ def terminal_tables(comparison: RunComparison, each_trial: bool) -> list[str]:
     parts = []
     for (model, data), rows in sections.items():
         parts += [f"{clean(model)} on {clean(data)}"] if len(sections) > 1 else []
-        parts += _section(rows, each_trial)
+        parts += _section(rows, each_trial, comparison.scale)
     return parts
 
 
-def _section(rows: Sequence[Row], each_trial: bool) -> list[str]:
+def _section(rows: Sequence[Row], each_trial: bool, scale: Scale) -> list[str]:
     names, shared = _without_shared(_names(rows, each_trial, clean))
     sizes, times = [_sizes(row) for row in rows], _times(rows)
     parts = [f"All rows: {shared}."] if shared else []
-    parts.append(_fitted([{**name, **_accuracy(row)} for name, row in zip(names, rows, strict=True)]))
+    parts.append(_fitted([{**name, **_values(row, scale)} for name, row in zip(names, rows, strict=True)]))
     if any(text not in ("0.0", DASH) for size in sizes for text in size.values()):
         parts.append(_fitted([{**name, **size} for name, size in zip(names, sizes, strict=True)]))
     else:
@@ -94,17 +98,22 @@ def _names(rows: Sequence[Row], each_trial: bool, text: Callable[[str], str]) ->
     return found
 
 
-def _accuracy(row: Row) -> Cells:
-    found = row.first("accuracy_drop")
+def _values(row: Row, scale: Scale) -> Cells:
+    found = row.first(METRIC_DROP)
     is_paired = found is None or found.paired
+    unit = scale.loss_unit
     return {
-        "top-1 % before": percent(found.before if found else None),
-        "after": percent(found.after if found else None),
-        "drop pp": decimal(found.change if found else None),
-        f"{THESE_NETWORKS} [95 %]": limits_text(found.these_networks if found else None, is_paired),
-        f"{ANOTHER_TRAINING} [95 %]": limits_text(found.another_training if found else None, is_paired),
+        f"{heading(scale)} before": value_number(scale, found.before if found else None),
+        "after": value_number(scale, found.after if found else None),
+        f"drop {unit}".rstrip(): loss_number(scale, found.change if found else None, _within(found)),
+        f"{THESE_NETWORKS} [95 %]": limits_text(found.these_networks if found else None, is_paired, scale),
+        f"{ANOTHER_TRAINING} [95 %]": limits_text(found.another_training if found else None, is_paired, scale),
         "p": p_text(found.p_value if found else None),
     }
+
+
+def _within(found: Change | None) -> tuple[float, float] | None:
+    return (found.these_networks.low, found.these_networks.high) if found and found.these_networks else None
 
 
 def _sizes(row: Row) -> Cells:
@@ -170,7 +179,7 @@ def _fitted(rows: Sequence[Cells]) -> str:
     known = [name for name in rows[0] if any(row[name] != DASH for row in rows)]
     table = [{name: row[name] for name in known} for row in rows]
     if _width(_widths(table)) > COLUMNS:
-        table = [{name: cell for name, cell in row.items() if name not in _SPARED} for row in table]
+        table = [{name: cell for name, cell in row.items() if not name.endswith(_SPARED)} for row in table]
     widths, least = _widths(table), _widths([dict.fromkeys(table[0], "")])
     while _width(widths) > COLUMNS:
         widest = max((name for name in widths if name in _TEXT), key=lambda name: widths[name], default="")

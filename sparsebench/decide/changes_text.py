@@ -6,13 +6,17 @@ from dataclasses import asdict
 from textwrap import fill
 from typing import Any
 
+from sparsebench.decide.changes import METRIC_DROP, drop_name
 from sparsebench.decide.changes_table import COLUMNS, is_timed, p_text, terminal_tables, wide_table
 from sparsebench.decide.compare import Row, RunComparison
 from sparsebench.decide.gates import Verdicts, amount_text
+from sparsebench.decide.metric import Change
 from sparsebench.points.drops import ANOTHER_TRAINING, THESE_NETWORKS, UNPAIRED
 from sparsebench.points.rows import finite
 from sparsebench.store.records import TrialResult, failure_line
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.wording.numbers import decimal
+from sparsebench.wording.scales import loss_number, with_unit
 from sparsebench.wording.text import clean, counted, escape, folded, shorten
 
 MOST_NAMED = 10
@@ -21,9 +25,9 @@ MOST_NAMED = 10
 MOST_TRIAL_ROWS = 600
 """Trials up to which Markdown lists every one."""
 
-ACCURACY = (
-    "drop: top-1 of the first run − that of the second, in percentage points; above 0 is a loss. n: seeds that both "
-    f"runs have. Both intervals are 95 %. {THESE_NETWORKS}: over other test samples, for the networks of these runs. "
+RUNS = (
+    f"n: seeds that both runs have. Both intervals are 95 %. {THESE_NETWORKS}: over other test samples, for the "
+    "networks of these runs. "
 )
 SEVERAL_SEEDS = (
     f"{ANOTHER_TRAINING}: over other test samples and other trainings, so it also holds if you train again. p "
@@ -98,9 +102,9 @@ def json_text(comparison: RunComparison, verdicts: Sequence[Verdicts]) -> str:
                 "gate": found.gate.text,
                 "state": found.state,
                 "judged_over": found.over,
-                "finds_pp": found.finds,
+                f"finds{comparison.scale.suffix}": found.finds,
                 "rows": [
-                    {"row": one.where, "state": one.state, "beyond": one.excess, **asdict(one.change)}
+                    {"row": one.where, "state": one.state, "beyond": one.excess, **change_row(one.change)}
                     for one in found.rows
                 ],
             }
@@ -117,16 +121,37 @@ def json_text(comparison: RunComparison, verdicts: Sequence[Verdicts]) -> str:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    changes = {name: [asdict(change) for change in found] for name, found in row.changes.items()}
-    return {**row.group.spot._asdict(), "seeds": row.group.seeds, **changes}
+    changes = {name: [change_row(change) for change in found] for name, found in row.changes.items()}
+    drop = changes.pop(METRIC_DROP)
+    scale = next((change.scale for change in row.changes[METRIC_DROP]), ACCURACY)
+    return {**row.group.spot._asdict(), "seeds": row.group.seeds, drop_name(scale): drop, **changes}
+
+
+def change_row(change: Change) -> dict[str, Any]:
+    """Return a change as plain values; intervals of percentage points are named as such."""
+    told = {name: value for name, value in vars(change).items() if name != "scale"}
+    for name in ("these_networks", "another_training"):
+        told[name] = told[name] and told[name].row(change.scale)
+    return told if change.scale.is_accuracy else {**told, "metric": asdict(change.scale)}
 
 
 def _key(comparison: RunComparison, each_trial: bool) -> str:
-    changes = [c for row in comparison.shown(each_trial) for c in row.changes["accuracy_drop"]]
+    changes = [c for row in comparison.shown(each_trial) for c in row.changes[METRIC_DROP]]
     several = any(change.another_training for change in changes)
     unpaired = [UNPAIRED_NOTE] if any(not change.paired for change in changes) else []
     latency = [LATENCY] if is_timed(comparison.rows) else []
-    return "\n\n".join([ACCURACY + (SEVERAL_SEEDS if several else ONE_SEED), *unpaired, *latency, HOLM])
+    return "\n\n".join(
+        [_drop_in_words(comparison.scale) + RUNS + (SEVERAL_SEEDS if several else ONE_SEED), *unpaired, *latency, HOLM]
+    )
+
+
+def _drop_in_words(scale: Scale) -> str:
+    """Return which way a drop is, and in what unit."""
+    unit = "percentage points" if scale.share else scale.unit
+    counted_in = f", in {unit}" if unit else ""
+    if scale.higher_is_better:
+        return f"drop: {scale.short} of the first run − that of the second{counted_in}; above 0 is a loss. "
+    return f"drop: {scale.short} of the second run − that of the first{counted_in}; above 0 is a loss. "
 
 
 # -- what could not be compared, and gates -----------------------------------------------------------------------------
@@ -184,6 +209,7 @@ def _power(found: Verdicts) -> str:
         text += f"{rows} for {THESE_NETWORKS} only, since one seed says nothing about {ANOTHER_TRAINING}"
     if found.finds is None:
         return text
-    best, worst = (decimal(limit, 1) for limit in found.finds)
+    scale = next((row.change.scale for row in found.rows), ACCURACY)
+    best, worst = (decimal(limit, 1) if scale.share else loss_number(scale, limit) for limit in found.finds)
     limits = best if best == worst else f"{best} to {worst}"
-    return f"{text}; at these seeds and samples it finds drops above {limits} pp"
+    return f"{text}; at these seeds and samples it finds drops above {with_unit(scale, limits)}"

@@ -7,12 +7,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
+from sparsebench.decide.criteria import TIMED, Criterion, Reading, criteria_of, limits_of
 from sparsebench.points.baselines import FP32
 from sparsebench.points.points import Point, Section
 
 MAX_DROP_PP = 1.0
-"""Largest drop of top-1 accuracy, in percentage points, with which a network may be picked."""
+"""Largest drop of accuracy or another share, in percentage points, with which a network may be picked."""
+
+MAX_DROP_SHARE = 0.01
+"""The same of a metric that is no share, as a share of what dense fp32 has."""
+
+
+def default_limit(section: Section) -> float:
+    """Return the largest drop with which a network may be picked where none is said, in the unit of a drop.
+
+    That of a metric that is no share is rounded to two digits.
+    """
+    if section.scale.share:
+        return MAX_DROP_PP
+    dense = next((abs(p.value.mean) for p in section.shown if p.is_baseline and p.value), 0.0)
+    return float(f"{MAX_DROP_SHARE * dense:.2g}")
+
+
+def drop_reading(section: Section, point: Point) -> Reading | None:
+    """Return what the network of a point loses that would ship."""
+    return limits_of(section.scale)["drop"].read(section, point)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +41,7 @@ class Question:
     Attributes:
         objective: name of the criterion that matters most.
         then: names of those that decide among points that the ones before cannot tell apart, in this order.
-        limits: the largest value allowed, by name: percentage points, bytes, milliseconds or MACs.
+        limits: the largest value allowed, by name: a drop in its unit, bytes, milliseconds or MACs.
         strict: whether a limit must hold for the unfavourable end of the interval, or for every seed of what is exact,
             and not for the estimate or the mean alone.
         only_faster: whether the lowest latency must be one that was found FASTER than dense fp32.
@@ -41,7 +60,7 @@ class Question:
     @property
     def timed(self) -> bool:
         """Whether latency has a part in it."""
-        return any(LIMITS[name].timed for name in (self.objective, *self.then, *self.limits) if name in LIMITS)
+        return any(name in TIMED for name in (self.objective, *self.then, *self.limits))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +113,7 @@ class Choice:
         order = {id(point): place for place, point in enumerate(self.section.shown)}
 
         def loss_and_effort(point: Point) -> tuple[float, bool, bool, int]:
-            reading = LIMITS["drop"].read(self.section, point)
+            reading = drop_reading(self.section, point)
             lost = max(0.0, reading.value) if reading else float("inf")  # a gain this small is luck
             return lost, not point.dense, point.scheme != FP32, order[id(point)]
 
@@ -115,10 +134,11 @@ def choose(section: Section, question: Question) -> Choice:
     """Return the choice among the points shown of a section."""
     allowed = [point for point in section.shown if point.exports_to or not question.exportable_only]
     eligible = tuple(point for point in allowed if question.eligible(point))
+    limited = limits_of(section.scale)
     candidates = tuple(
         point
         for point in eligible
-        if all(meets(section, point, LIMITS[name], most, question.strict) for name, most in question.limits.items())
+        if all(meets(section, point, limited[name], most, question.strict) for name, most in question.limits.items())
     )
     timed = [(p, p.timing(section.setting)) for p in candidates if question.timed]
     return Choice(
@@ -140,7 +160,7 @@ def meets(section: Section, point: Point, criterion: Criterion, limit: float, st
 def best_of(section: Section, criterion: Criterion, points: Sequence[Point]) -> Point | None:
     """Return the point with the best estimate; of equals the one that loses less, of these the first."""
     ranked = [
-        (rank, reading.value if (reading := LIMITS["drop"].read(section, point)) else float("inf"), place)
+        (rank, reading.value if (reading := drop_reading(section, point)) else float("inf"), place)
         for place, point in enumerate(points)
         if (rank := criterion.rank(section, point)) is not None
     ]
@@ -150,7 +170,7 @@ def best_of(section: Section, criterion: Criterion, points: Sequence[Point]) -> 
 def _steps(section: Section, question: Question, candidates: tuple[Point, ...]) -> Iterator[Step]:
     group = candidates
     for name in (question.objective, *question.then):
-        step = _step(section, CRITERIA[name], group, question.only_faster)
+        step = _step(section, criteria_of(section.scale)[name], group, question.only_faster)
         yield step
         if step.best is None or not step.rivals:
             return

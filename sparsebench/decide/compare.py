@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sparsebench.decide.changes import METRICS, every_change
+from sparsebench.decide.changes import METRIC_DROP, METRICS, every_change
 from sparsebench.decide.matching import Group, differing, made_with, match
 from sparsebench.decide.metric import Change
 from sparsebench.errors import SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.store.records import Run, TrialResult
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.wording.text import clean, counted, first_of, flat, listing, shorten
 
 ALSO_NAMED = 8
@@ -25,6 +26,11 @@ class Row:
     label: str
     group: Group
     changes: Mapping[str, tuple[Change, ...]]
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether the metric that was compared is accuracy, or there is none."""
+        return all(change.scale.is_accuracy for change in self.changes[METRIC_DROP])
 
     def first(self, metric: str) -> Change | None:
         """Return how a metric changed, at the first batch size and number of threads; None where it is not known."""
@@ -58,6 +64,12 @@ class RunComparison:
     def shown(self, each_trial: bool) -> tuple[Row, ...]:
         """Return the rows by trial, or by operating point."""
         return self.trials if each_trial else self.rows
+
+    @property
+    def scale(self) -> Scale:
+        """Of the metric that was compared; accuracy where none was."""
+        found = (change for row in self.trials for change in row.changes[METRIC_DROP])
+        return next((change.scale for change in found), ACCURACY)
 
     @property
     def unchanged(self) -> bool:
@@ -124,6 +136,10 @@ def _label(group: Group, networks: bool, calibrated: bool) -> str:
 
 def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
     """Yield what else is different, for it may be the cause of what changed."""
+    metrics = [_metrics(run) for run in (before, after)]
+    if metrics[0] and metrics[1] and metrics[0] != metrics[1]:
+        names = [listing(sorted({scale.title for scale in found})) for found in metrics]
+        yield f"The metric differs, {names[0]} and {names[1]}, so that it cannot be compared."
     settings = differing(dict(flat(before.record.config)), dict(flat(after.record.config)), absent=None)
     settings.pop("name", None)
     if settings:
@@ -133,14 +149,17 @@ def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
     if versions := differing(made_with(before), made_with(after), absent="none"):
         shown = [f"{clean(name)} {clean(a)} → {clean(b)}" for name, (a, b) in versions.items()]
         yield f"What the runs were made with differs: {_some(shown)}."
-    unpaired = [row.label for row in rows if (change := row.first("accuracy_drop")) and not change.paired]
+    unpaired = [row.label for row in rows if (change := row.first(METRIC_DROP)) and not change.paired]
     if unpaired:
         why = (
             "the data, or the file that loads it, are not known to be the same"
             if any(not pair.same_data for row in rows for pair in row.group.pairs)
+            else "what each sample got is missing"
+            if not rows[0].is_accuracy
             else "per-sample correctness is missing"
         )
-        yield f"Accuracy is compared unpaired, with wider intervals, for {_some(unpaired)}: {why}."
+        subject = "Accuracy" if rows[0].is_accuracy else "The metric"
+        yield f"{subject} is compared unpaired, with wider intervals, for {_some(unpaired)}: {why}."
     noisy = [
         f"{row.label}{setting_text(change.setting)}"
         for row in rows
@@ -160,6 +179,10 @@ def _notes(before: Run, after: Run, rows: tuple[Row, ...]) -> Iterator[str]:
     for reason, labels in reasons.items():
         where = "any row" if len(labels) == timed else _some(labels)
         yield f"Latency is not compared for {where}: {clean(reason)}."
+
+
+def _metrics(run: Run) -> frozenset[Scale]:
+    return frozenset(trial.evaluated.scale for trial in run.trials if trial.evaluated)
 
 
 def _some(names: list[str]) -> str:

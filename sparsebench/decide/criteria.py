@@ -1,7 +1,8 @@
 """What points can be chosen by: how a criterion is read, limited and printed, and when it tells two points apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import NamedTuple
 
 from sparsebench.points.baselines import SeedResult
@@ -11,17 +12,17 @@ from sparsebench.points.rows import exact_value
 from sparsebench.points.shipping import drop_on
 from sparsebench.statistics.verdicts import LEVEL, Verdict
 from sparsebench.store.results import EvaluateResult
+from sparsebench.store.scales import Scale
 from sparsebench.wording.numbers import (
     BYTES,
     COUNT,
     MILLISECONDS,
-    POINTS,
     Dimension,
     decimal,
     kilobytes,
-    percent,
     significant,
 )
+from sparsebench.wording.scales import loss_dimension, loss_number, value_text, with_unit
 
 
 class Reading(NamedTuple):
@@ -74,7 +75,7 @@ def _latency(section: Section, point: Point) -> Reading | None:
 
 
 def advantage(section: Section, leader: Point, other: Point) -> Drop | None:
-    """Return how much more accurate a point is than another on the samples by which is chosen.
+    """Return how much better a point is than another by the metric, on the samples by which is chosen.
 
     They are compared over the seeds that they share.
     """
@@ -86,11 +87,14 @@ def _scored(section: Section, seed: SeedResult) -> EvaluateResult | None:
     return seed.trial.validated if section.chosen_on == "val" else seed.trial.evaluated
 
 
-def _accuracy(section: Section, point: Point) -> Reading | None:
+def _value(section: Section, point: Point) -> Reading | None:
     scored = [found for seed in point.seeds if (found := _scored(section, seed))]
     if not scored:
         return None
-    rows = ((found.top1, found.top1_low, found.top1_high) for found in scored)
+    ends = [
+        ((one.value if one.low is None else one.low), (one.value if one.high is None else one.high)) for one in scored
+    ]
+    rows = ((one.value, *both) for one, both in zip(scored, ends, strict=True))
     return Reading(*(sum(values) / len(scored) for values in zip(*rows, strict=True)))
 
 
@@ -99,7 +103,7 @@ def _drop(section: Section, point: Point) -> Reading | None:
     drop = drop_on(point.ships, section.chosen_on) if point.ships else None
     if drop and point.is_baseline:
         return Reading(0.0, 0.0, 0.0)  # against itself, for sure
-    return None if drop is None else Reading(drop.pp, drop.low_pp, drop.high_pp)
+    return None if drop is None else Reading(drop.loss, drop.low, drop.high)
 
 
 def _faster(section: Section, leader: Point, other: Point, _: int) -> bool:
@@ -115,10 +119,10 @@ def _faster(section: Section, leader: Point, other: Point, _: int) -> bool:
     return trusted and mine.reference.low > theirs.reference.high
 
 
-def _more_accurate(section: Section, leader: Point, other: Point, others: int) -> bool:
+def _better(section: Section, leader: Point, other: Point, others: int) -> bool:
     """Whether the paired difference holds; adjusted by Bonferroni, for the leader has to beat each of the others."""
     found = advantage(section, leader, other)
-    return found is not None and found.pp > 0 and found.these_networks.p_value * others <= LEVEL
+    return found is not None and found.loss > 0 and found.these_networks.p_value * others <= LEVEL
 
 
 def _exact(name: str, noun: str, superlative: str, dimension: Dimension, shown: Callable[[float], str]) -> Criterion:
@@ -145,7 +149,7 @@ def _bytes(value: float) -> str:
     return f"{kilobytes(value)} kB"
 
 
-CRITERIA = {
+MEASURED = {
     criterion.name: criterion
     for criterion in (
         Criterion(
@@ -168,29 +172,51 @@ CRITERIA = {
             lambda value: f"{decimal(value, 0)} MACs",
         ),
         _exact("memory", "working memory", "the smallest working memory", BYTES, _bytes),
-        Criterion(
-            "accuracy",
-            "top-1 accuracy",
-            "the highest top-1 accuracy",
-            POINTS,
-            _accuracy,
-            lambda value: f"{percent(value)} %",
-            _more_accurate,
-            most=True,
-        ),
     )
 }
-"""What a point may be chosen by, by name."""
+"""What a point may be chosen by, by name, and limited by, beside its metric."""
 
-DROP = Criterion(
-    "drop",
-    "drop",
-    "the smallest drop",
-    POINTS,
-    _drop,
-    lambda value: f"{decimal(value)} pp",
-    lambda *_: False,  # nothing is chosen by it: accuracy is
-)
 
-LIMITS = {criterion.name: criterion for criterion in (DROP, *(c for c in CRITERIA.values() if not c.most))}
-"""What may be limited, by name; a limit is the largest value allowed."""
+@cache
+def by_metric(scale: Scale) -> Criterion:
+    """Return the criterion that a metric is, by its name."""
+    return Criterion(
+        scale.metric,
+        scale.title,
+        f"the {'highest' if scale.higher_is_better else 'lowest'} {scale.title}",
+        loss_dimension(scale),
+        _value,
+        partial(value_text, scale),
+        _better,
+        most=scale.higher_is_better,
+    )
+
+
+@cache
+def drop_of(scale: Scale) -> Criterion:
+    """Return the criterion that a loss of a metric is."""
+    return Criterion(
+        "drop",
+        "drop",
+        "the smallest drop",
+        loss_dimension(scale),
+        _drop,
+        lambda value: with_unit(scale, loss_number(scale, value)),
+        lambda *_: False,  # nothing is chosen by it: the metric is
+    )
+
+
+@cache
+def criteria_of(scale: Scale) -> Mapping[str, Criterion]:
+    """Return what a point may be chosen by, by name, in a run of this metric."""
+    return {**MEASURED, scale.metric: by_metric(scale)}
+
+
+@cache
+def limits_of(scale: Scale) -> Mapping[str, Criterion]:
+    """Return what may be limited, by name; a limit is the largest value allowed."""
+    return {"drop": drop_of(scale), **MEASURED}
+
+
+TIMED = frozenset(name for name, criterion in MEASURED.items() if criterion.timed)
+"""Names of what needs a clock."""

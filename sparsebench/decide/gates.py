@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from sparsebench.decide.changes import METRICS
+from sparsebench.decide.changes import METRIC_DROP, METRICS, drop_name
 from sparsebench.decide.compare import Row, RunComparison
 from sparsebench.decide.metric import Change, Metric
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.points.latency import setting_text
 from sparsebench.registry import unknown_name
 from sparsebench.statistics.verdicts import LEVEL
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.wording.numbers import BYTES, PERCENT, Dimension, parse_quantity, ratio
+from sparsebench.wording.scales import loss_dimension, loss_limits, loss_number, with_unit
 
 EVIDENCE = ("significant", "estimate", "certain")
 """What a gate asks for before it fails, the default first."""
@@ -96,8 +98,13 @@ class Verdicts:
         return (min(found), max(found)) if found else None
 
 
-def parse_gates(texts: Sequence[str], evidence: str = EVIDENCE[0]) -> tuple[Gate, ...]:
+def parse_gates(texts: Sequence[str], evidence: str = EVIDENCE[0], scale: Scale = ACCURACY) -> tuple[Gate, ...]:
     """Return gates out of texts such as ``latency_p50>5%``. Nothing is evaluated: a name, a sign, a quantity.
+
+    Args:
+        texts: the gates.
+        evidence: what they ask for before they fail.
+        scale: of the metric of the runs; a gate on what is lost of it is called after it.
 
     Raises:
         ProblemsError: with every text that is no gate.
@@ -106,7 +113,7 @@ def parse_gates(texts: Sequence[str], evidence: str = EVIDENCE[0]) -> tuple[Gate
     gates, problems = [], []
     for text in texts:
         try:
-            gates.append(_gate(text, evidence))
+            gates.append(_gate(text, evidence, scale))
         except SparsebenchError as error:
             problems.append(f"--fail-on {text!r}: {error}")
     if problems:
@@ -116,14 +123,20 @@ def parse_gates(texts: Sequence[str], evidence: str = EVIDENCE[0]) -> tuple[Gate
     return tuple(gates)
 
 
-def _gate(text: str, evidence: str) -> Gate:
+def _gate(text: str, evidence: str, scale: Scale) -> Gate:
     found = _GATE.fullmatch(text)
+    dimension = loss_dimension(scale)
     if found is None:
-        raise SparsebenchError("write a metric, > and a limit, such as accuracy_drop>0.5pp.")
+        example = f"{drop_name(scale)}>{dimension.example}"
+        raise SparsebenchError(f"write a metric, > and a limit, such as {example}.")
     name, sign, quantity = found.groups()
-    if name.lower() not in METRICS:
-        raise SparsebenchError(unknown_name("metric", name, METRICS))
-    metric = METRICS[name.lower()]
+    # What is lost of the metric comes first, by the name of the metric.
+    metrics = {drop_name(scale) if key == METRIC_DROP else key: metric for key, metric in METRICS.items()}
+    if name.lower() not in metrics:
+        raise SparsebenchError(unknown_name("metric", name, metrics))
+    metric = metrics[name.lower()]
+    if metric.name == METRIC_DROP:
+        metric = replace(metric, dimensions=(dimension,))
     if sign != ">":
         raise SparsebenchError(f"a gate fails beyond its limit; write {name}>{quantity or '…'}.")
     limit, dimension = parse_quantity(quantity, *metric.dimensions)
@@ -171,6 +184,14 @@ def _judge(gate: Gate, row: Row, change: Change) -> Judged:
     return Judged(row, change, "broken" if proven else unproven, excess=True)
 
 
+def _loss_number(scale: Scale, rise: "_Rise") -> str:
+    sign = "+" if rise.amount > 0 else ""
+    value = f"{sign}{with_unit(scale, loss_number(scale, rise.amount))}"
+    if rise.low is None or rise.high is None:
+        return value
+    return f"{value} {loss_limits(scale, rise.low, rise.high)}"
+
+
 class _Rise(NamedTuple):
     """What is compared with a limit, with the limits of its interval where it has one; above 0 is worse."""
 
@@ -195,6 +216,8 @@ def amount_text(gate: Gate, change: Change) -> str:
     rise = _rise(gate, change)
     if gate.dimension is BYTES:
         return f"{rise.amount:+,.0f} B".replace("-", "−")
+    if not change.scale.share:
+        return _loss_number(change.scale, rise)
     scale, unit = (100.0, " %") if gate.dimension is PERCENT else (1.0, " pp")
     value = f"{scale * rise.amount:+.2f}{unit}"
     if rise.low is not None and rise.high is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sparsebench.decide.matching import Group
 from sparsebench.points.drops import Limits
 from sparsebench.points.latency import Setting
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.wording.numbers import Dimension
 
 
@@ -14,9 +15,9 @@ class Change:
     """How one metric of one group changed; None stands for what is not known.
 
     Attributes:
-        before: mean over seeds: a fraction, bytes, MACs, or a speedup over the baseline; ``after`` likewise.
-        change: percentage points lost, or the relative change as a fraction; that of a speedup is below 0 where the
-            network became slower.
+        before: mean over seeds: of a run's metric, bytes, MACs, or a speedup over the baseline; ``after`` likewise.
+        change: what is lost of the metric, in the unit of its loss, or the relative change as a fraction; that of a
+            speedup is below 0 where the network became slower.
         low: lower limit of its 95 % interval; ``high`` the upper one.
         p_value: of "nothing changed". It belongs to the interval: at most 5 % where that leaves 0 out, and only there.
         p_adjusted: the same, adjusted over all groups and settings of this metric (Holm; of speedups Bonferroni, as
@@ -32,7 +33,8 @@ class Change:
             for ``these networks`` where there is one seed.
         these_networks: the interval over other test samples alone.
         another_training: that over other trainings, too; None of one seed.
-        finds: the smallest loss that would be significant over all groups, in percentage points.
+        finds: the smallest loss that would be significant over all groups, in the unit of a loss.
+        scale: of the metric that is lost; accuracy for what is no metric.
     """
 
     before: float | None = None
@@ -53,6 +55,7 @@ class Change:
     these_networks: Limits | None = None
     another_training: Limits | None = None
     finds: float | None = None
+    scale: Scale = ACCURACY
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Literal
 
 from sparsebench.decide.answering import Answer, Proof, State, answer
 from sparsebench.decide.choosing import Choice, Question, best_of, meets, no_answer
-from sparsebench.decide.criteria import CRITERIA, LIMITS, Criterion
+from sparsebench.decide.criteria import MEASURED, Criterion, criteria_of, limits_of
 from sparsebench.decide.remedies import command_again, quieter, seconds_cap, settling, showing
 from sparsebench.points.latency import setting_text, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
-from sparsebench.points.shipping import validation_accuracy
+from sparsebench.points.shipping import merit_in_validation
 from sparsebench.statistics.verdicts import Validity, Verdict
 from sparsebench.store.records import Run, TrialResult
-from sparsebench.wording.numbers import decimal, limits
+from sparsebench.wording.scales import in_points, loss_limits, loss_number
 from sparsebench.wording.text import clean, counted, listing
 
 Outcome = Literal["picked", "open", "nothing fits", "timing open"]
@@ -60,7 +60,7 @@ def decide(run: Run, section: Section, question: Question, accept_open: bool = F
     choice = found.choice
     if reason := no_answer(section):
         return Decision(found=found, outcome="nothing fits", reasons=(reason,))
-    if question.timed and not any(LIMITS["latency"].read(section, point) for point in choice.eligible):
+    if question.timed and not any(MEASURED["latency"].read(section, point) for point in choice.eligible):
         again = f"Time them: {command_again(run, {'measure.batch_sizes': '1'})}"
         reason = f"No latency was measured{_where(choice)}."
         return Decision(found=found, outcome="timing open", reasons=(reason,), settle=(again,))
@@ -109,7 +109,7 @@ def _unsettled(run: Run, found: Answer) -> Decision | None:
 def _close(run: Run, found: Answer, winner: Point) -> Decision | None:
     """Return that the winner may be beyond the limit of latency, where its interval reaches over it."""
     choice = found.choice
-    latency, most = LIMITS["latency"], choice.question.limits.get("latency")
+    latency, most = MEASURED["latency"], choice.question.limits.get("latency")
     reading = latency.read(choice.section, winner)
     if most is None or reading is None or not reading.value <= most < reading.high:
         return None
@@ -140,14 +140,16 @@ def proof_text(proof: Proof | None) -> str:
         return "what it loses on test is not known"
     if proof.drop is None:
         return "it is the baseline, and loses nothing"
-    lost = f"it loses {decimal(proof.pp)} points on test {limits(proof.low_pp, proof.high_pp)}"
+    scale, ends = proof.scale, loss_limits(proof.scale, proof.low, proof.high)
+    lost = f"it loses {in_points(scale, proof.loss, (proof.low, proof.high))} on test {ends}"
     if proof.state is State.PICKED:
-        return f"{lost}, within the limit of {decimal(proof.limit_pp)}"
-    return f"{lost}, and may lose more than {decimal(proof.limit_pp)}"
+        return f"{lost}, within the limit of {loss_number(scale, proof.limit)}"
+    return f"{lost}, and may lose more than {loss_number(scale, proof.limit)}"
 
 
-def _limits_text(question: Question) -> str:
-    return listing([f"{LIMITS[name].noun} ≤ {LIMITS[name].shown(most)}" for name, most in question.limits.items()])
+def _limits_text(section: Section, question: Question) -> str:
+    known = limits_of(section.scale)
+    return listing([f"{known[name].noun} ≤ {known[name].shown(most)}" for name, most in question.limits.items()])
 
 
 def _where(choice: Choice, best: Point | None = None) -> str:
@@ -168,9 +170,9 @@ def _unmet(choice: Choice) -> Iterator[str]:
     if not choice.eligible:
         yield "There is no network to choose from: none can be exported. --any also names those that cannot."
         return
-    yield f"None of {counted(len(choice.eligible), 'network')} meets {_limits_text(question)}."
+    yield f"None of {counted(len(choice.eligible), 'network')} meets {_limits_text(section, question)}."
     for name, most in question.limits.items():
-        criterion = LIMITS[name]
+        criterion = limits_of(section.scale)[name]
         meeting = sum(meets(section, point, criterion, most, question.strict) for point in choice.eligible)
         best = best_of(section, criterion, choice.eligible)
         if best is None:
@@ -189,7 +191,7 @@ def _why(found: Answer, winner: Point) -> Iterator[str]:
     choice = found.choice
     section, question = choice.section, choice.question
     on = "validation" if section.chosen_on == "val" else "test"
-    limited = _limits_text(question)
+    limited = _limits_text(section, question)
     of = f"Of {counted(len(choice.candidates), 'network')}" + (f" with {limited} (drop on {on})" if limited else "")
     *before, last = choice.steps
     for step in before:
@@ -203,9 +205,11 @@ def _why(found: Answer, winner: Point) -> Iterator[str]:
     said = proof_text(found.proof)
     yield f"{said[0].upper()}{said[1:]}."
     yield from _which_seed(section, winner)
-    others = [CRITERIA[name] for name in ("accuracy", "latency", "size", "deflated_size", "memory")]
+    metric = section.scale.metric
+    criteria = criteria_of(section.scale)
+    others = [criteria[name] for name in (metric, "latency", "size", "deflated_size", "memory")]
     known = [c for c in others if c is not last.criterion and c.read(section, winner)]
-    nouns = {c.name: f"{c.noun} on {on}" if c.name == "accuracy" else c.noun for c in known}
+    nouns = {c.name: f"{c.noun} on {on}" if c.name == metric else c.noun for c in known}
     readings = "; ".join(f"{nouns[c.name]} {_reading_text(section, winner, c)}" for c in known)
     yield f"{readings[:1].upper()}{readings[1:]}."
     second = choice.runner_up
@@ -238,7 +242,8 @@ def _which_seed(section: Section, winner: Point) -> Iterator[str]:
     if winner.ships is None or len(done) < 2:
         return
     seed = winner.ships.trial.trial.seed
-    if len({validation_accuracy(trial, section.chosen_on) for trial in done}) == 1:
+    if len({merit_in_validation(trial, section.chosen_on) for trial in done}) == 1:
         yield f"Seed {seed} ships: the {len(done)} seeds are equally good on validation."
     else:
-        yield f"Seed {seed} ships: it has the best validation accuracy of {len(done)}."
+        short = "accuracy" if section.scale.is_accuracy else section.scale.short
+        yield f"Seed {seed} ships: it has the best validation {short} of {len(done)}."

@@ -84,8 +84,17 @@ def decision_json(decision: Decision, export: str, exportable: bool) -> str:
 def _proof_row(proof: Proof | None) -> dict[str, Any] | None:
     if proof is None:
         return None
-    told = {"state": proof.state, "pp": proof.pp, "samples_needed": proof.samples_needed}
-    return told | {name: value for name, value in proof._asdict().items() if name != "drop"}
+    suffix = proof.scale.suffix
+    return {
+        "state": proof.state,
+        "pp" if proof.scale.share else "loss": proof.loss,
+        "samples_needed": proof.samples_needed,
+        f"limit{suffix}": proof.limit,
+        f"low{suffix}": proof.low,
+        f"high{suffix}": proof.high,
+        "samples": proof.samples,
+        "looks": proof.looks,
+    }
 
 
 def _row(point: Point | None) -> dict[str, Any] | None:

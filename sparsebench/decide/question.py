@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from sparsebench.decide.choosing import MAX_DROP_PP, Question
-from sparsebench.decide.criteria import CRITERIA, LIMITS
+from sparsebench.decide.choosing import Question, default_limit
+from sparsebench.decide.criteria import criteria_of, limits_of
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.points.points import Point, Section
-from sparsebench.registry import unknown_name
+from sparsebench.registry import METRICS, unknown_name
+from sparsebench.store.scales import Scale
 from sparsebench.wording.numbers import parse_quantity
 from sparsebench.wording.text import counted, listing
 
@@ -24,6 +25,9 @@ OPTIONS = {
 
 DEFAULT_OBJECTIVE = "deflated_size"
 """What is minimized where nothing is said: the size that a report's first line gives."""
+
+
+_NONE = Section("", "", (), ())
 
 
 def ask(
@@ -50,11 +54,15 @@ def ask(
         ProblemsError: with all that is wrong with the options.
     """
     problems: list[str] = []
-    most = _limits(limits, problems)
-    objective = _objective(minimize, maximize, problems)
-    after = tuple(_criterion("--then", name, problems) for name in then)
-    section = _section(found, model, data, problems)
+    later: list[str] = []
+    section = _section(found, model, data, later)
+    scale = (section or next(iter(found), None) or _NONE).scale
+    most = _limits(limits, scale, problems)
+    objective = _objective(minimize, maximize, scale, problems)
+    after = tuple(_criterion("--then", name, scale, problems) for name in then)
+    problems += later
     if section:
+        most.setdefault("drop", default_limit(section))
         section = _timed_at(section, batch, threads, problems)
     eligible = _eligible(section, backend, problems) if section else None
     if problems or section is None or eligible is None:
@@ -63,11 +71,14 @@ def ask(
     return section, replace(question, exportable_only=exportable_only)
 
 
-def _limits(texts: Mapping[str, str | None], problems: list[str]) -> dict[str, float]:
-    limits = {}
-    for name, text in {"drop": f"{MAX_DROP_PP:g}pp", **{n: t for n, t in texts.items() if t is not None}}.items():
+def _limits(texts: Mapping[str, str | None], scale: Scale, problems: list[str]) -> dict[str, float]:
+    limits: dict[str, float] = {}
+    known = limits_of(scale)
+    for name, text in texts.items():
+        if text is None:
+            continue
         try:
-            value, _ = parse_quantity(text, LIMITS[name].dimension)
+            value, _ = parse_quantity(text, known[name].dimension)
         except SparsebenchError as error:
             problems.append(f"{OPTIONS[name]} {text}: {error}")
             continue
@@ -77,23 +88,26 @@ def _limits(texts: Mapping[str, str | None], problems: list[str]) -> dict[str, f
     return limits
 
 
-def _objective(minimize: str | None, maximize: str | None, problems: list[str]) -> str:
+def _objective(minimize: str | None, maximize: str | None, scale: Scale, problems: list[str]) -> str:
     if minimize and maximize:
         problems.append(
             "--minimize and --maximize: one of them is the objective; name what decides after it with --then."
         )
     most = bool(maximize)
     option, other, better = ("--maximize", "--minimize", "less") if most else ("--minimize", "--maximize", "more")
-    name = _criterion(option, maximize or minimize or DEFAULT_OBJECTIVE, problems)
-    if name in CRITERIA and CRITERIA[name].most is not most:
+    name = _criterion(option, maximize or minimize or DEFAULT_OBJECTIVE, scale, problems)
+    criteria = criteria_of(scale)
+    if name in criteria and criteria[name].most is not most:
         problems.append(f"{option} {name}: {better} of it is better; write {other} {name}.")
     return name
 
 
-def _criterion(option: str, name: str, problems: list[str]) -> str:
+def _criterion(option: str, name: str, scale: Scale, problems: list[str]) -> str:
     known = name.strip().lower().replace("-", "_")
-    if known not in CRITERIA:
-        problems.append(f"{option}: {unknown_name('criterion', name, CRITERIA)}")
+    known = METRICS.canonical(known)
+    criteria = criteria_of(scale)
+    if known not in criteria:
+        problems.append(f"{option}: {unknown_name('criterion', name, criteria)}")
     return known
 
 

@@ -8,7 +8,9 @@ from sparsebench.decide.answering import Proof
 from sparsebench.decide.choosing import Choice, best_of
 from sparsebench.points.points import Point
 from sparsebench.store.records import Run
-from sparsebench.wording.numbers import decimal, significant
+from sparsebench.store.scales import Scale
+from sparsebench.wording.numbers import significant
+from sparsebench.wording.scales import in_points, loss_number
 from sparsebench.wording.text import clean
 
 LONGEST = 3600
@@ -49,18 +51,27 @@ def settling(run: Run, choice: Choice) -> Iterator[str]:
 
 def showing(proof: Proof, accepted: bool) -> Iterator[str]:
     """Yield what to do where a network may lose more than its limit."""
-    needed = proof.samples_needed
+    needed, scale = proof.samples_needed, proof.scale
+    allowed = in_points(scale, proof.limit)
     if needed is not None:
         yield (
-            f"About {needed:,} test samples would show that it loses at most {decimal(proof.limit_pp)} points, if it "
-            f"really loses {decimal(proof.pp)}; the test set has {proof.samples:,}."
+            f"About {needed:,} test samples would show that it loses at most {allowed}, if it really loses "
+            f"{loss_number(scale, proof.loss)}; the test set has {proof.samples:,}."
         )
     else:
-        yield f"It is too close to {decimal(proof.limit_pp)} points for a larger test set to settle it."
-    allowed = math.ceil(10 * proof.high_pp) / 10
-    yield f"Allow a larger loss: --max-drop {allowed:g}pp"
+        yield f"It is too close to {allowed} for a larger test set to settle it."
+    if math.isfinite(proof.high):
+        yield f"Allow a larger loss: --max-drop {_allowing(scale, proof.high)}"
     if not accepted:
         yield "Take the best guess as it is: --accept-open"
+
+
+def _allowing(scale: Scale, loss: float) -> str:
+    """Return a limit that a loss keeps, as options have it: in tenths of a point, or with two digits."""
+    if scale.share:
+        return f"{math.ceil(10 * loss) / 10:g}pp"
+    step = 10.0 ** (math.floor(math.log10(abs(loss))) - 1) if loss else 1.0
+    return f"{float(f'{math.ceil(loss / step) * step:.6g}'):g}{scale.unit}"
 
 
 def _more_time(run: Run, choice: Choice, best: Point, rival: Point) -> Iterator[str]:

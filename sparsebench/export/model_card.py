@@ -14,8 +14,10 @@ from sparsebench.points.latency import speedup_text, verdict_text
 from sparsebench.statistics.verdicts import Verdict
 from sparsebench.store.environment import EnvironmentRecord
 from sparsebench.store.records import Run, TrialResult
+from sparsebench.store.scales import Scale
 from sparsebench.tensors import flattened
-from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, percent, ratio, significant
+from sparsebench.wording.numbers import DASH, kilobytes, percent, ratio, significant
+from sparsebench.wording.scales import loss_limits, loss_number, value_number, value_text, with_unit
 from sparsebench.wording.text import counted, escape, fence, markdown_table
 
 if TYPE_CHECKING:
@@ -106,8 +108,8 @@ def model_card(
         _table(_description(run, trial, example)),
         "## What it achieves",
         _table(_results(trial, compared, verification)),
-        "Accuracy is that on the test set, with Wilson's 95 % interval; the drop is against the dense fp32 network of "
-        "the same seed and backend, with its 95 % interval. Neither covers other training seeds.",
+        f"{_interval(verification.scale)}; the drop is against the dense fp32 network of the same seed and backend, "
+        "with its 95 % interval. Neither covers other training seeds.",
         "## How to run it",
         fence(_snippet(run, trial, kind, file, example, settings).rstrip(), "python"),
         *([_GO_ON.format(file=_code(file))] if kind.name == WEIGHTS else []),
@@ -121,6 +123,12 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
+def _interval(scale: Scale) -> str:
+    if scale.is_accuracy:
+        return "Accuracy is that on the test set, with Wilson's 95 % interval"
+    return f"{scale.title[:1].upper()}{scale.title[1:]} is that on the test set, with its 95 % interval"
+
+
 def _description(run: Run, trial: TrialResult, example: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
     t, trained, packed = trial.trial, trial.trained, trial.compressed
     options = ", ".join(f"{key}={value}" for key, value in sorted(_options(run, t.model).items()))
@@ -129,7 +137,7 @@ def _description(run: Run, trial: TrialResult, example: tuple[Any, ...]) -> Iter
     shapes = [f"{_dtype(tensor)}, shape ({', '.join(map(str, ('batch', *tensor.shape[1:])))})" for tensor in tensors]
     yield "input" if len(shapes) == 1 else "inputs, in this order", escape("; ".join(shapes))
     if trained:
-        yield "classes", str(trained.classes)
+        yield "outputs" if trained.classes == 1 else "classes", str(trained.classes)
         nonzero = trained.parameters - trained.parameter_zeros
         yield "parameters", f"{trained.parameters:,}, of which {nonzero:,} not zero"
         samples = f"{trained.train_samples:,} train, {trained.val_samples:,} validation, {trained.test_samples:,} test"
@@ -148,15 +156,19 @@ def _description(run: Run, trial: TrialResult, example: tuple[Any, ...]) -> Iter
 def _results(trial: TrialResult, compared: SeedResult, verification: Verification) -> Iterator[tuple[str, str]]:
     scored, packed, trained = trial.evaluated, trial.compressed, trial.trained
     if scored:
-        top1 = f"{percent(scored.top1)} % {limits(100 * scored.top1_low, 100 * scored.top1_high)}"
-        yield "top-1 accuracy", f"{top1}, {counted(scored.samples, 'test sample')}"
+        scale = scored.scale
+        value = value_text(scale, scored.value)
+        if scored.low is not None and scored.high is not None:
+            value += f" [{value_number(scale, scored.low)}, {value_number(scale, scored.high)}]"
+        yield scale.title, f"{value}, {counted(scored.samples, 'test sample')}"
         if scored.top5 is not None:
             yield "top-5 accuracy", f"{percent(scored.top5)} %"
     drop = compared.drop
     if drop and (trial.trial.threshold or trial.trial.scheme != FP32):
         paired = "paired" if drop.paired else "unpaired"
-        yield "drop", f"{decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}, {paired}"
-    yield "top-1 accuracy of this file", f"{percent(verification.top1)} %"
+        lost = with_unit(drop.scale, loss_number(drop.scale, drop.loss, (drop.low, drop.high)))
+        yield "drop", f"{lost} {loss_limits(drop.scale, drop.low, drop.high)}, {paired}"
+    yield f"{verification.scale.title} of this file", value_text(verification.scale, verification.value)
     if trained:
         total = percent(trained.total_sparsity, 2)
         yield "sparsity", f"{percent(trained.sparsity, 4)} % of prunable weights, {total} % of all"
@@ -209,11 +221,11 @@ def _verified(found: Verification, kind: Format) -> str:
         )
     if found.agreement is not None:
         text += f"{percent(found.agreement)} % of the samples got the same class. "
-    equal = found.top1 == found.recorded_top1
-    same = "which is the recorded one" if equal else f"against {percent(found.recorded_top1)} % recorded"
+    equal, name = found.value == found.recorded, "accuracy" if found.scale.is_accuracy else found.scale.title
+    same = "which is the recorded one" if equal else f"against {value_text(found.scale, found.recorded)} recorded"
     return (
-        f"{text}The accuracy is {percent(found.top1)} %, {same}. The test set was read again for this comparison "
-        "alone; nothing was chosen by it."
+        f"{text}The {name} is {value_text(found.scale, found.value)}, {same}. The test set was read again for this "
+        "comparison alone; nothing was chosen by it."
     )
 
 

@@ -24,9 +24,11 @@ from sparsebench.processes.confinement import start_confined
 from sparsebench.runner.stages.inputs import seed_everything
 from sparsebench.runner.stages.workbench import Workbench
 from sparsebench.store.records import TrialResult
+from sparsebench.store.scales import Scale
 from sparsebench.store.scratch import scratch
 from sparsebench.tensors import cloned, flattened, samples_in
-from sparsebench.training.contract import check_evaluated
+from sparsebench.training.contract import check_evaluated, metric_of
+from sparsebench.wording.scales import value_text
 
 FLOAT = (1e-3, 0.999)
 INT8 = (0.05, 0.99)
@@ -46,8 +48,9 @@ class Verification:
         agreement: fraction of samples with the same top-1 class; None where outputs are no scores of classes.
         max_abs_difference: largest absolute difference of an output.
         max_abs_output: largest absolute output of the trial's own network.
-        top1: accuracy of the exported file, by the trainer's own evaluation.
-        recorded_top1: accuracy in the trial's record.
+        value: accuracy, or the metric, of the exported file, by the trainer's own evaluation.
+        recorded: that in the trial's record.
+        scale: what they mean.
     """
 
     samples: int
@@ -55,8 +58,9 @@ class Verification:
     agreement: float | None
     max_abs_difference: float
     max_abs_output: float
-    top1: float
-    recorded_top1: float
+    value: float
+    recorded: float
+    scale: Scale
 
     @property
     def relative(self) -> float:
@@ -120,10 +124,11 @@ def _running(kind: str, file: Path, threads: int, settings: Mapping[str, str]) -
 class Side(nn.Module):
     """Gives out what the exported file does, and compares it with the trial's own network on the way."""
 
-    def __init__(self, own: nn.Module, exported: Callable[..., Any]) -> None:
+    def __init__(self, own: nn.Module, exported: Callable[..., Any], has_classes: bool = True) -> None:
         super().__init__()
         # Held apart from the module, so that a trainer which moves or casts its network leaves it alone.
         self._pair = (own, exported)
+        self._has_classes = has_classes
         self.samples = 0
         self.same_class: int | None = 0
         self.bit_equal = True
@@ -153,7 +158,7 @@ class Side(nn.Module):
                 gap = float((a.double() - b.double()).abs().max())
                 self.difference = gap if math.isnan(gap) else max(self.difference, gap)
                 self.largest = max(self.largest, float(a.double().abs().max()))
-        if self.same_class is not None and first[0].dim() == 2:
+        if self.same_class is not None and self._has_classes and first[0].dim() == 2:
             self.same_class += int((first[0].argmax(1) == second[0].argmax(1)).sum())
         else:
             self.same_class = None
@@ -165,8 +170,8 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
 
     It is loaded in a fresh process by its runtime alone; weights are loaded into a freshly built network.
 
-    The trainer's own ``evaluate`` reads the test set and computes the accuracy. Nothing is chosen by it: the test set
-    is read again to see that the file gives the accuracy that ``evaluate`` recorded.
+    The trainer's own ``evaluate`` reads the test set and computes the metric. Nothing is chosen by it: the test set
+    is read again to see that the file gives what ``evaluate`` recorded.
 
     Args:
         workbench: rebuilds the trial's network.
@@ -192,16 +197,18 @@ def verify(workbench: Workbench, trial: TrialResult, kind: str, file: Path, made
             exported = workbench.fresh(parent, file)
         else:
             exported = stack.enter_context(_running(kind, file, workbench.threads, made.settings))
-        side = Side(workbench.restored(packed.key), exported)
-        accuracy, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False))
+        metric = metric_of(trainer)
+        side = Side(workbench.restored(packed.key), exported, metric is None or metric.of_classes)
+        value, _ = check_evaluated(trainer.evaluate(net=side, quant_mode=False), metric)
     found = Verification(
         samples=side.samples,
         bit_equal=side.bit_equal,
         agreement=None if side.same_class is None else side.same_class / side.samples,
         max_abs_difference=side.difference,
         max_abs_output=side.largest,
-        top1=accuracy,
-        recorded_top1=scored.top1,
+        value=value,
+        recorded=scored.value,
+        scale=scored.scale,
     )
     problem = _problem(found, trial.trial.scheme, made.exact)
     if problem:
@@ -218,11 +225,13 @@ def _problem(found: Verification, scheme: str, exact: bool) -> str | None:
     same = 1.0 if found.agreement is None else found.agreement
     if same < agreement:
         return f"it puts {100 * (1 - same):.2f} % of the test samples into other classes"
-    # As many samples as changed class may be gained or lost, no more.
-    if abs(found.top1 - found.recorded_top1) > 1.0 - same + 1e-9:
+    # As many samples as changed class may be gained or lost, no more; another metric may move as outputs may.
+    room = 1.0 - same + 1e-9 if found.scale.is_accuracy else difference * max(abs(found.recorded), 1e-9)
+    if abs(found.value - found.recorded) > room:
+        name = "accuracy" if found.scale.is_accuracy else found.scale.title
         return (
-            f"its accuracy is {100 * found.top1:.2f} %, and {100 * found.recorded_top1:.2f} % was recorded; where "
-            "torch or the runtime has changed since, run the sweep again under another name"
+            f"its {name} is {value_text(found.scale, found.value)}, and {value_text(found.scale, found.recorded)} was "
+            "recorded; where torch or the runtime has changed since, run the sweep again under another name"
         )
     return None
 

@@ -42,9 +42,9 @@ class SeedResult:
     """A trial and what follows from its baselines; what cannot be compared is None.
 
     Attributes:
-        drop: top-1 lost against dense fp32 of the same seed and backend; ``drop_eager`` against that on eager.
+        drop: what is lost against dense fp32 of the same seed and backend; ``drop_eager`` against that on eager.
         val_drop: what ``drop`` is, on the validation split.
-        interaction_pp: joint drop − (drop by pruning alone + drop by quantization alone), in percentage points;
+        interaction: joint drop − (drop by pruning alone + drop by quantization alone), in the unit of a drop;
             positive where the two together cost more than the sum. None for a trial that does not do both.
         file_ratio: dense fp32 file size / file size; ``deflated_ratio`` the same of deflated files.
         compression_ratio: dense fp32 payload / (non-zero parameters × their bits).
@@ -56,7 +56,7 @@ class SeedResult:
     drop: Drop | None
     drop_eager: Drop | None
     val_drop: Drop | None
-    interaction_pp: float | None
+    interaction: float | None
     file_ratio: float | None
     deflated_ratio: float | None
     compression_ratio: float | None
@@ -125,7 +125,7 @@ class Comparer:
             drop=drop,
             drop_eager=drop_eager,
             val_drop=val_drop,
-            interaction_pp=100.0 * sum(sign * result.top1 for sign, result in interaction) if interaction else None,
+            interaction=_lost_together(interaction) if interaction else None,
             file_ratio=_quotient(full.file_bytes, size.file_bytes) if full and size else None,
             deflated_ratio=_quotient(full.deflated_file_bytes, size.deflated_file_bytes) if full and size else None,
             compression_ratio=_quotient(full.payload_bytes, size.flash_bytes) if full and size else None,
@@ -160,6 +160,10 @@ class Comparer:
         four = ((1, pruned), (1, quantized), (-1, self.baseline(trial)), (-1, trial))
         terms = tuple((sign, r) for sign, one in four if one is not None and scored(r := one.evaluated))
         return terms if len(terms) == len(four) else ()
+
+
+def _lost_together(terms: Sequence[Term]) -> float:
+    return terms[0][1].scale.loss_factor * sum(sign * result.value for sign, result in terms)
 
 
 def _drops(found: Sequence[Sequence[Joined | None]]) -> list[list[Drop | None]]:

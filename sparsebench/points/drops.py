@@ -1,17 +1,25 @@
-"""Accuracy lost from one evaluation to another, sample by sample where both left per-sample correctness."""
+"""What is lost from one evaluation to another, sample by sample where both left what each sample got.
+
+A loss is above 0 where the second is worse, whichever way the metric has. It is in the unit in which the metric is
+read: percentage points of accuracy and other shares.
+"""
 
 import base64
 import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
+from sparsebench.points.measured import Measurements, minus, other_scale, samples_of
+from sparsebench.points.measured import Term as Term
 from sparsebench.statistics.differences import Estimate, averaged, of_these, paired, unpaired
 from sparsebench.store.results import EvaluateResult
-from sparsebench.wording.numbers import DASH, decimal, limits
+from sparsebench.store.scales import ACCURACY, Scale
+from sparsebench.wording.numbers import DASH
+from sparsebench.wording.scales import loss_limits, loss_number
 
 UNPAIRED = "†"
 
@@ -22,34 +30,51 @@ ANOTHER_TRAINING = "another training"
 
 @dataclass(frozen=True)
 class Limits:
-    """A 95 % interval in percentage points, and the p-value of "there is no difference" that belongs to it.
+    """A 95 % interval of a loss, and the p-value of "there is no difference" that belongs to it.
 
     The p-value is at most 5 % where the interval leaves 0 out, and only there.
     """
 
-    low_pp: float
-    high_pp: float
+    low: float
+    high: float
     p_value: float
+
+    def row(self, scale: Scale) -> dict[str, float]:
+        """Return it as plain values, percentage points named as such."""
+        return {f"low{scale.suffix}": self.low, f"high{scale.suffix}": self.high, "p_value": self.p_value}
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Accuracy lost against a baseline, in percentage points, the mean over seeds; positive is a loss.
+    """What is lost against a baseline, the mean over seeds; positive is a loss.
 
     Attributes:
-        pp: the loss.
+        loss: the loss, in the unit of the scale: percentage points of shares.
         these_networks: the interval over other test samples, for the networks that were trained.
         another_training: that over other test samples and other trainings, which is what a new training of the same
             sweep may bring; None of one seed, which tells nothing of others.
         paired: whether all sides left per-sample correctness, so that samples were compared one by one.
         unchanged: whether not one sample is known to differ.
+        scale: of the metric that is lost.
     """
 
-    pp: float
+    loss: float
     these_networks: Limits
     another_training: Limits | None
     paired: bool
     unchanged: bool = False
+    scale: Scale = ACCURACY
+
+    def row(self) -> dict[str, Any]:
+        """Return it as plain values, percentage points named as such."""
+        other = self.another_training
+        return {
+            "pp" if self.scale.share else "loss": self.loss,
+            "these_networks": self.these_networks.row(self.scale),
+            "another_training": other and other.row(self.scale),
+            "paired": self.paired,
+            "unchanged": self.unchanged,
+        }
 
     @property
     def judged(self) -> Limits:
@@ -62,39 +87,46 @@ class Drop:
         return ANOTHER_TRAINING if self.another_training else THESE_NETWORKS
 
     @property
-    def low_pp(self) -> float:
+    def low(self) -> float:
         """Lower limit for these networks."""
-        return self.these_networks.low_pp
+        return self.these_networks.low
 
     @property
-    def high_pp(self) -> float:
+    def high(self) -> float:
         """Upper limit for these networks."""
-        return self.these_networks.high_pp
+        return self.these_networks.high
 
 
 def drop_text(drop: Drop | None) -> str:
     """Return a drop with its interval for these networks; a dagger marks an interval that is not paired."""
-    return DASH if drop is None else f"{decimal(drop.pp)} {limits_text(drop.these_networks, drop.paired)}"
+    if drop is None:
+        return DASH
+    sure = drop.these_networks
+    loss = loss_number(drop.scale, drop.loss, (sure.low, sure.high))
+    return f"{loss} {limits_text(sure, drop.paired, drop.scale)}"
 
 
-def limits_text(found: Limits | None, is_paired: bool = True) -> str:
+def limits_text(found: Limits | None, is_paired: bool = True, scale: Scale = ACCURACY) -> str:
     """Return an interval; a dagger marks one that is not paired, a dash stands for none."""
-    return DASH if found is None else f"{limits(found.low_pp, found.high_pp)}{'' if is_paired else UNPAIRED}"
-
-
-Term = tuple[int, EvaluateResult]
-"""What an evaluation counts with: 1, or −1 where it is subtracted."""
+    if found is None or not math.isfinite(found.low) or not math.isfinite(found.high):
+        return DASH
+    return f"{loss_limits(scale, found.low, found.high)}{'' if is_paired else UNPAIRED}"
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A difference over seeds as numbers: its value, and its error for these networks and for another training."""
+    """A difference over seeds as numbers: its value, and its error for these networks and for another training.
+
+    It is first − second, in the unit of records: of shares a fraction, and below 0 where the first is better of metrics
+    of which less is.
+    """
 
     value: float
     these_networks: Estimate
     another_training: Estimate | None
     paired: bool
     unchanged: bool
+    scale: Scale = ACCURACY
 
     @property
     def judged(self) -> Estimate:
@@ -103,23 +135,33 @@ class Joined:
 
 
 def drops_of(found: Sequence[Joined]) -> list[Drop]:
-    """Return differences in percentage points with their intervals, all at once, which is much faster."""
-    these = _limits([one.these_networks for one in found])
-    others = iter(_limits([one.another_training for one in found if one.another_training]))
+    """Return differences as losses with their intervals, all at once, which is much faster."""
+    these = _limits([(one.these_networks, one.scale) for one in found])
+    others = iter(_limits([(one.another_training, one.scale) for one in found if one.another_training]))
     return [
-        Drop(100.0 * one.value, limit, next(others) if one.another_training else None, one.paired, one.unchanged)
+        Drop(
+            one.scale.loss_factor * one.value,
+            limit,
+            next(others) if one.another_training else None,
+            one.paired,
+            one.unchanged,
+            one.scale,
+        )
         for one, limit in zip(found, these, strict=True)
     ]
 
 
-def _limits(found: Sequence[Estimate]) -> list[Limits]:
+def _limits(found: Sequence[tuple[Estimate, Scale]]) -> list[Limits]:
     placed: dict[int, Limits] = {}
-    for freedom in {one.freedom for one in found}:
-        places = [place for place, one in enumerate(found) if one.freedom == freedom]
-        parts = np.array([[float(part) for part in found[place][:4]] for place in places]).T
+    for freedom, scale in {(one.freedom, scale) for one, scale in found}:
+        places = [place for place, (one, own) in enumerate(found) if (one.freedom, own) == (freedom, scale)]
+        parts = np.array([[float(part) for part in found[place][0][:4]] for place in places]).T
         joined = Estimate(parts[0], parts[1], parts[2], parts[3], freedom)
-        # Two pseudo-samples may carry a limit beyond what accuracies can differ by.
-        low, high = (100.0 * np.clip(limit, -1.0, 1.0) for limit in joined.limits())
+        ends = joined.limits()
+        if scale.is_accuracy:
+            # Two pseudo-samples may carry a limit beyond what accuracies can differ by.
+            ends = np.clip(ends[0], -1.0, 1.0), np.clip(ends[1], -1.0, 1.0)
+        low, high = (scale.loss_factor * end for end in (ends if scale.higher_is_better else ends[::-1]))
         rows = np.column_stack([low, high, joined.p_value()]).tolist()
         placed |= {place: Limits(*row) for place, row in zip(places, rows, strict=True)}
     return [placed[place] for place in range(len(found))]
@@ -133,26 +175,27 @@ class Bits(NamedTuple):
 
 
 class Correctness:
-    """Reads and compares per-sample correctness; what was read once is kept."""
+    """Reads and compares per-sample correctness, or what another metric left; what was read once is kept."""
 
     def __init__(self) -> None:
         self._bits: dict[str, Bits] = {}
+        self._measured = Measurements()
 
     def lost(self, pairs: Sequence[tuple[EvaluateResult | None, EvaluateResult | None]]) -> Joined | None:
-        """Return top-1 lost from the first to the second, the mean over seeds, one pair each.
+        """Return the metric lost from the first to the second, the mean over seeds, one pair each.
 
-        Pairs of which one has no accuracy are left out; None where none is left.
+        Pairs of which one was not evaluated are left out; None where none is left.
         """
         columns = [((1, a), (-1, b)) for a, b in pairs if scored(a) and scored(b)]
         return self.joined(columns) if columns else None
 
     def drop(self, pairs: Sequence[tuple[EvaluateResult | None, EvaluateResult | None]]) -> Drop | None:
-        """Return the same in percentage points, with its intervals."""
+        """Return the same as a loss, with its intervals."""
         found = self.lost(pairs)
         return drops_of([found])[0] if found else None
 
     def joined(self, columns: Sequence[Sequence[Term]], sides: int = 1, same_data: bool = True) -> Joined:
-        """Return the mean over seeds of signed sums of accuracies, with its errors.
+        """Return the mean over seeds of signed sums of a metric, with its errors.
 
         Args:
             columns: the terms of each seed, all of which were scored; with two sides those of all seeds before and
@@ -160,15 +203,17 @@ class Correctness:
             sides: 2 where the trainings before have nothing in common with those after.
             same_data: whether all are known to have read the same samples in the same order.
         """
+        if scale := other_scale(columns):
+            return Joined(*self._measured.joined(columns, sides, same_data), scale)
         seeds = len(columns) // sides
         by_seed = columns
         if sides == 2:
-            by_seed = [_minus(*both) for both in zip(columns[:seeds], columns[seeds:], strict=True)]
-        means = [sum(sign * result.top1 for sign, result in terms) for terms in columns]
+            by_seed = [minus(*both) for both in zip(columns[:seeds], columns[seeds:], strict=True)]
+        means = [sum(sign * result.value for sign, result in terms) for terms in columns]
         value = (sum(means[:seeds]) - sum(means[seeds:])) / seeds
         known = [self._signed(terms) for terms in columns]
         bits = [one for one in known if one is not None]
-        samples = _samples(columns) if same_data and len(bits) == len(columns) else 0
+        samples = samples_of(columns) if same_data and len(bits) == len(columns) else 0
         if samples:
             sums, products = _products(bits)
             each = products if sides == 1 else [[_square(self._signed(terms) or [])] for terms in by_seed]
@@ -182,12 +227,12 @@ class Correctness:
 
     def _of_one(self, terms: Sequence[Term], same_data: bool) -> tuple[Estimate, bool]:
         """Return the difference of one seed, and whether it is paired."""
-        bits, samples = self._signed(terms), _samples([terms])
+        bits, samples = self._signed(terms), samples_of([terms])
         if same_data and bits is not None and samples:
             return paired(samples, *_products([bits]))[0], True
         signs, results = zip(*terms, strict=True)
         read = [result.samples for result in results]
-        return unpaired([result.top1 * result.samples for result in results], read, signs), False
+        return unpaired([result.value * result.samples for result in results], read, signs), False
 
     def _signed(self, terms: Sequence[Term]) -> list[tuple[int, Bits]] | None:
         found = [(sign, bits) for sign, result in terms if (bits := self.bits(result)) is not None]
@@ -207,17 +252,7 @@ class Correctness:
             bits = int.from_bytes(zlib.decompress(base64.b64decode(packed)), "big")
             self._bits[packed] = Bits(bits, bits.bit_count())
         found = self._bits[packed]
-        return found if abs(found.right - result.top1 * result.samples) < 0.5 else None
-
-
-def _minus(first: Sequence[Term], second: Sequence[Term]) -> Sequence[Term]:
-    return [*first, *((-sign, result) for sign, result in second)]
-
-
-def _samples(columns: Sequence[Sequence[Term]]) -> int:
-    """Return how many samples all of them read, 0 where they differ."""
-    read = {result.samples for terms in columns for _, result in terms}
-    return read.pop() if len(read) == 1 else 0
+        return found if abs(found.right - result.value * result.samples) < 0.5 else None
 
 
 def _products(columns: Sequence[Sequence[tuple[int, Bits]]]) -> tuple[list[int], list[list[int]]]:
@@ -247,5 +282,5 @@ def _square(terms: Sequence[tuple[int, Bits]]) -> int:
 
 
 def scored(result: EvaluateResult | None) -> TypeGuard[EvaluateResult]:
-    """Whether there is an accuracy."""
-    return result is not None and math.isfinite(result.top1) and result.samples > 0
+    """Whether there is an accuracy, or another metric."""
+    return result is not None and math.isfinite(result.value) and result.samples > 0

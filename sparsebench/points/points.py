@@ -15,6 +15,7 @@ from sparsebench.points.latency import Setting, Timing, joined_timings
 from sparsebench.points.shipping import Split, chosen_on, seed_to_ship
 from sparsebench.statistics.spread import Spread, geometric_mean, mean
 from sparsebench.store.records import Run, TrialResult, pruning_in_short
+from sparsebench.store.scales import ACCURACY, Scale
 
 Name = TypeVar("Name", str, str | None)
 
@@ -23,7 +24,8 @@ Name = TypeVar("Name", str, str | None)
 class Point:
     """One operating point over its seeds.
 
-    Accuracies and sparsities are fractions, drops and the interaction percentage points. Sizes and MACs (of the trained
+    ``value`` is the metric that ``scale`` describes, accuracy or another. Shares and sparsities are fractions, drops
+    and the interaction percentage points of shares, otherwise in the unit of the metric. Sizes and MACs (of the trained
     network, for one sample) are means over seeds, ratios geometric means. ``interaction`` is its spread over seeds,
     ``interaction_drop`` the same with its two intervals.
     """
@@ -37,12 +39,13 @@ class Point:
     calibration_batches: int | None
     seeds: tuple[SeedResult, ...]
     planned: int
-    top1: Spread | None
+    scale: Scale
+    value: Spread | None
     top5: Spread | None
     balanced_accuracy: Spread | None
     worst_class_recall: Spread | None
     drop: Drop | None
-    drop_std_pp: float | None
+    drop_std: float | None
     drop_eager: Drop | None
     interaction: Spread | None
     interaction_drop: Drop | None
@@ -92,8 +95,11 @@ class Point:
     @cached_property
     def chance(self) -> float | None:
         """Accuracy of guessing, 1 / classes, where it cannot be told from the accuracy of at least one seed."""
+        if not self.scale.is_accuracy:
+            return None
         classes = next((seed.trial.trained.classes for seed in self.seeds if seed.trial.trained), 0)
-        low = min((seed.trial.evaluated.top1_low for seed in self.seeds if seed.trial.evaluated), default=math.inf)
+        lows = [seed.trial.evaluated.low for seed in self.seeds if seed.trial.evaluated]
+        low = min((end for end in lows if end is not None), default=math.inf)
         return 1.0 / classes if classes >= 2 and low <= 1.0 / classes else None
 
     @property
@@ -135,7 +141,12 @@ class Section:
     @cached_property
     def measured(self) -> tuple[Point, ...]:
         """Points of which something was measured, at every number of calibration batches."""
-        return tuple(p for p in self.points if p.top1 or p.deflated_file_bytes is not None or p.timings)
+        return tuple(p for p in self.points if p.value or p.deflated_file_bytes is not None or p.timings)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """Of the metric that its points have; accuracy where nothing was evaluated."""
+        return next((point.scale for point in self.points if point.value), ACCURACY)
 
     @cached_property
     def chosen_on(self) -> Split:
@@ -251,14 +262,15 @@ def _point(seeds: Sequence[SeedResult], lost: Lost) -> Point:
         calibration_batches=first.calibration_batches,
         seeds=tuple(seeds),
         planned=len(seeds),
-        top1=Spread.of(result.top1 for result in scored),
+        scale=scored[0].scale if scored else ACCURACY,
+        value=Spread.of(result.value for result in scored),
         top5=Spread.of(result.top5 for result in scored),
         balanced_accuracy=Spread.of(result.balanced_accuracy for result in scored),
         worst_class_recall=Spread.of(result.worst_class_recall for result in scored),
         drop=lost.drop,
-        drop_std_pp=spread.std if (spread := Spread.of(drop.pp for drop in drops)) else None,
+        drop_std=spread.std if (spread := Spread.of(drop.loss for drop in drops)) else None,
         drop_eager=lost.drop_eager,
-        interaction=Spread.of(seed.interaction_pp for seed in seeds),
+        interaction=Spread.of(seed.interaction for seed in seeds),
         interaction_drop=lost.interaction,
         sparsity_asked=mean(result.asked_sparsity for result in trained),
         sparsity=Spread.of(result.sparsity for result in trained),

@@ -11,6 +11,7 @@ from sparsebench.points.latency import Timing
 from sparsebench.points.points import Point
 from sparsebench.statistics.spread import Spread
 from sparsebench.store.records import TrialResult
+from sparsebench.store.scales import ACCURACY, Scale
 
 
 def point_row(point: Point) -> dict[str, Any]:
@@ -18,10 +19,13 @@ def point_row(point: Point) -> dict[str, Any]:
     return {
         **identity(point),
         "seeds": [seed.trial.trial.seed for seed in point.seeds],
-        **_values(point, "planned", "top1", "top5", "balanced_accuracy", "worst_class_recall", "drop", "drop_std_pp"),
+        **_values(point, "planned"),
+        **value_row(point),
+        **_values(point, "top5", "balanced_accuracy", "worst_class_recall", "drop"),
+        f"drop_std{point.scale.suffix}": point.drop_std,
         "drop_vs_eager": _plain(point.drop_eager),
         "drop_by_seed": [{"seed": s.trial.trial.seed, **_plain(s.drop)} for s in point.seeds if s.drop],
-        "interaction_pp": interaction_row(point),
+        f"interaction{point.scale.suffix}": interaction_row(point),
         **_values(point, "sparsity_asked", "sparsity"),
         **_values(point, "file_bytes", "deflated_file_bytes", "payload_bytes", "flash_bytes"),
         **_values(point, "file_ratio", "deflated_ratio", "compression_ratio", "int8_fraction", "int8_mac_fraction"),
@@ -35,8 +39,17 @@ def _values(point: Point, *names: str) -> dict[str, Any]:
     return {name: _plain(getattr(point, name)) for name in names}
 
 
+def value_row(point: Point) -> dict[str, Any]:
+    """Return the metric of a point: ``top1``, or ``value`` with what it is of where it is another than accuracy."""
+    if point.scale.is_accuracy:
+        return {"top1": _plain(point.value)}
+    return {"metric": asdict(point.scale), "value": _plain(point.value)}
+
+
 def _plain(value: Any) -> Any:
-    return asdict(value) if isinstance(value, Drop | Spread) else value
+    if isinstance(value, Drop):
+        return value.row()
+    return asdict(value) if isinstance(value, Spread) else value
 
 
 def interaction_row(point: Point) -> dict[str, Any] | None:
@@ -45,20 +58,24 @@ def interaction_row(point: Point) -> dict[str, Any] | None:
     return {**_plain(point.interaction), **_plain(found)} if found else None
 
 
-def drop_columns(point: Point | None, seed: SeedResult | None) -> dict[str, Any]:
-    """Return drops as columns of data.csv: that of a trial, then that of its operating point over all seeds."""
+def drop_columns(point: Point | None, seed: SeedResult | None, scale: Scale = ACCURACY) -> dict[str, Any]:
+    """Return drops as columns of data.csv: that of a trial, then that of its operating point over all seeds.
+
+    ``scale`` is that of the run's metric; it names the columns.
+    """
     own, joined = seed.drop if seed else None, point.drop if point else None
     return {
-        "drop_pp": own.pp if own else None,
-        **_limits_columns("drop", own.these_networks if own else None),
-        "mean_drop_pp": joined.pp if joined else None,
-        **_limits_columns("mean_drop_these_networks", joined.these_networks if joined else None),
-        **_limits_columns("mean_drop_another_training", joined.another_training if joined else None),
+        f"drop{scale.suffix}": own.loss if own else None,
+        **_limits_columns("drop", own.these_networks if own else None, scale),
+        f"mean_drop{scale.suffix}": joined.loss if joined else None,
+        **_limits_columns("mean_drop_these_networks", joined.these_networks if joined else None, scale),
+        **_limits_columns("mean_drop_another_training", joined.another_training if joined else None, scale),
     }
 
 
-def _limits_columns(name: str, found: Limits | None) -> dict[str, Any]:
-    values = asdict(found) if found else {"low_pp": None, "high_pp": None, "p_value": None}
+def _limits_columns(name: str, found: Limits | None, scale: Scale) -> dict[str, Any]:
+    keys = (f"low{scale.suffix}", f"high{scale.suffix}", "p_value")
+    values = found.row(scale) if found else dict.fromkeys(keys)
     return {f"{name}_{key}": value for key, value in values.items()}
 
 

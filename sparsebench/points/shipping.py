@@ -21,21 +21,26 @@ def chosen_on(trials: Iterable[TrialResult]) -> Split:
 
 
 def seed_to_ship(seeds: Sequence[SeedResult]) -> SeedResult | None:
-    """Return the seed with the best validation accuracy, of equals the first; the test set has no part in it.
+    """Return the seed with the best accuracy, or metric, in validation, of equals the first; not by the test set.
 
-    It is the accuracy of the compressed network, or, where a run has none of it, that of the network as it was trained.
+    It is that of the compressed network, or, where a run has none of it, that of the network as it was trained.
     """
     done = [seed for seed in seeds if seed.trial.evaluated]
     split = chosen_on(seed.trial for seed in done)
-    return max(done, key=lambda seed: validation_accuracy(seed.trial, split), default=None)
+    return max(done, key=lambda seed: merit_in_validation(seed.trial, split), default=None)
 
 
-def validation_accuracy(trial: TrialResult, split: Split) -> float:
-    """Return the accuracy by which a seed is chosen; −∞ where it is not known."""
+def merit_in_validation(trial: TrialResult, split: Split) -> float:
+    """Return the accuracy by which a seed is chosen, or another metric, negative where less is better; −∞ for none."""
+    found: float | None = None
     if split == "val":
-        return trial.validated.top1 if trial.validated else -math.inf
-    accuracy = trial.trained.val_accuracy if trial.trained else None
-    return accuracy if accuracy is not None and math.isfinite(accuracy) else -math.inf
+        found = trial.validated.value if trial.validated else None
+    elif trial.trained:
+        found = trial.trained.val_accuracy if trial.trained.val_metric is None else trial.trained.val_metric
+    scored = trial.validated or trial.evaluated
+    if found is None or scored is None or not math.isfinite(found):
+        return -math.inf
+    return scored.scale.merit(found)
 
 
 def drop_on(seed: SeedResult, split: Split) -> Drop | None:

@@ -10,8 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from sparsebench.decide.answering import Answer, Proof, State, answer
-from sparsebench.decide.choosing import MAX_DROP_PP, Question, choose, meets
-from sparsebench.decide.criteria import LIMITS
+from sparsebench.decide.choosing import Question, choose, default_limit, drop_reading
 from sparsebench.points.latency import Setting
 from sparsebench.points.points import Point, Section
 from sparsebench.points.rows import identity
@@ -100,7 +99,7 @@ class Named:
 
 
 @lru_cache(maxsize=32)
-def named(section: Section, max_drop_pp: float = MAX_DROP_PP) -> Named:
+def named(section: Section, max_drop: float | None = None) -> Named:
     """Return the networks of a section that an answer names.
 
     A network may be named that can be exported, that predicts more than one class and better than by guessing, and
@@ -109,10 +108,11 @@ def named(section: Section, max_drop_pp: float = MAX_DROP_PP) -> Named:
 
     Args:
         section: where to look.
-        max_drop_pp: the largest drop of top-1 accuracy, in percentage points.
+        max_drop: the largest drop, in its unit; the usual one where it is None.
     """
+    limit = default_limit(section) if max_drop is None else max_drop
     reference = next(iter(section.backends), None)
-    limits = {"drop": max_drop_pp}
+    limits = {"drop": limit}
 
     def wanted(point: Point) -> bool:
         return not (point.is_baseline and point.backend == reference) and not is_useless(point)
@@ -126,7 +126,7 @@ def named(section: Section, max_drop_pp: float = MAX_DROP_PP) -> Named:
         size=found,
         smaller=_beaten_by(section, size, found),
         fastest=tuple(_fastest(section, setting, limits, wanted) for setting in section.settings),
-        candidates=sum(meets(section, p, LIMITS["drop"], max_drop_pp, False) for p in candidates),
+        candidates=sum((lost := drop_reading(section, p)) is not None and lost.value <= limit for p in candidates),
     )
 
 
@@ -142,10 +142,10 @@ def answer_rows(section: Section) -> list[dict[str, Any]]:
         trial = point.ships.trial.trial
         told = proof and {
             "state": proof.state,
-            "drop_pp": proof.pp,
-            "low_pp": proof.low_pp,
-            "high_pp": proof.high_pp,
-            "limit_pp": proof.limit_pp,
+            f"drop{proof.scale.suffix}": proof.loss,
+            f"low{proof.scale.suffix}": proof.low,
+            f"high{proof.scale.suffix}": proof.high,
+            f"limit{proof.scale.suffix}": proof.limit,
             "looks": proof.looks,
             "test_samples": proof.samples,
             "test_samples_needed": proof.samples_needed,

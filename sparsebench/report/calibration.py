@@ -4,7 +4,8 @@ from collections import defaultdict
 
 from sparsebench.points.points import Point, Section
 from sparsebench.statistics.spread import mean
-from sparsebench.wording.numbers import DASH, mean_percent
+from sparsebench.wording.numbers import DASH
+from sparsebench.wording.scales import heading, spread_number
 from sparsebench.wording.text import counted, escape, listing, markdown_table
 
 
@@ -33,13 +34,13 @@ def calibration_note(section: Section) -> str:
 
 
 def calibration_table(section: Section) -> str:
-    """Return top-1 accuracy at every number of calibration batches; one row a network and scheme that calibrates."""
+    """Return the metric at every number of calibration batches; one row a network and scheme that calibrates."""
     rows: defaultdict[tuple[str, ...], dict[int, str]] = defaultdict(dict)
     for point in section.measured:
         if point.calibration_batches is not None:
             row = (escape(point.pruning), escape(point.scheme), escape(point.backend))
-            rows[row][point.calibration_batches] = mean_percent(point.top1)
+            rows[row][point.calibration_batches] = spread_number(point.scale, point.value)
     asked = section.calibrations
-    headings = ["network", "scheme", "backend", *(f"top-1 %, {number:,} asked" for number in asked)]
+    headings = ["network", "scheme", "backend", *(f"{heading(section.scale)}, {number:,} asked" for number in asked)]
     cells = [[*row, *(found.get(number, DASH) for number in asked)] for row, found in rows.items()]
     return markdown_table(headings, cells, [False] * 3 + [True] * len(asked))

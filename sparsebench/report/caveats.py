@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
+from sparsebench.decide.choosing import MAX_DROP_PP, default_limit
 from sparsebench.points.baselines import EAGER, FP32
 from sparsebench.points.points import Section
 from sparsebench.report.answer import named
@@ -21,7 +22,8 @@ from sparsebench.report.timing_caveats import (
 )
 from sparsebench.store.records import Run, StageRecord, TrialResult
 from sparsebench.store.results import LoadedWeights, TrainResult
-from sparsebench.wording.numbers import decimal, limits, percent
+from sparsebench.wording.numbers import decimal, percent
+from sparsebench.wording.scales import in_points, loss_limits, loss_number, points_of
 from sparsebench.wording.text import counted, escape, first_of, listing, shorten
 
 ASKED_TOLERANCE = 1e-3
@@ -135,7 +137,7 @@ def _unfinished(run: Run) -> Iterator[str]:
 
 def _without_control(sections: Sequence[Section]) -> Iterator[str]:
     for section in sections:
-        lacking = [b for b in section.backends if not any(p.is_baseline and p.top1 for p in section.on(b))]
+        lacking = [b for b in section.backends if not any(p.is_baseline and p.value for p in section.on(b))]
         if lacking:
             where = listing([escape(name) for name in lacking])
             planned = any(t.trial.threshold == 0 and t.trial.scheme == FP32 for t in section.trials)
@@ -152,24 +154,27 @@ def _one_class(section: Section) -> Iterator[str]:
 
 
 def _dense_oddities(section: Section) -> Iterator[str]:
-    where = subject(section)
-    for point in (p for p in section.shown if p.is_baseline and p.top1):
+    where, scale = subject(section), section.scale
+    tolerance = BACKEND_TOLERANCE_PP * default_limit(section) / MAX_DROP_PP
+    of_metric = points_of(scale).removeprefix("percentage ")
+    for point in (p for p in section.shown if p.is_baseline and p.value):
         if point.chance is not None:
             yield (
                 f"{where}: the dense network on {escape(point.backend)} does no better than guessing "
                 f"({percent(point.chance)} %) for at least one seed, so drops against it mean nothing."
             )
-        if point.backend != EAGER and point.drop_eager and abs(point.drop_eager.pp) > BACKEND_TOLERANCE_PP:
+        if point.backend != EAGER and point.drop_eager and abs(point.drop_eager.loss) > tolerance:
             yield (
                 f"{where}: dense fp32 on {escape(point.backend)} differs from eager by "
-                f"{decimal(-point.drop_eager.pp)} points of top-1, with nothing compressed."
+                f"{loss_number(scale, -point.drop_eager.loss)} {of_metric}, with nothing compressed."
             )
-    better = [(p.drop, p) for p in section.shown if p.drop and p.drop.high_pp < 0]
+    better = [(p.drop, p) for p in section.shown if p.drop and p.drop.high < 0]
     if better:
-        drop, best = min(better, key=lambda pair: pair[0].pp)
+        drop, best = min(better, key=lambda pair: pair[0].loss)
         yield (
             f"{where}: {counted(len(better), 'network')} beat dense fp32 significantly, {escape(best.label)} by "
-            f"{decimal(-drop.pp)} points {limits(-drop.high_pp, -drop.low_pp)}. Was the dense network trained enough?"
+            f"{in_points(scale, -drop.loss)} {loss_limits(scale, -drop.high, -drop.low)}. Was the dense network "
+            "trained enough?"
         )
 
 

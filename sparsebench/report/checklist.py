@@ -14,6 +14,7 @@ from sparsebench.report.lines import subject
 from sparsebench.statistics.verdicts import Validity
 from sparsebench.store.records import Run
 from sparsebench.store.results import TrainResult
+from sparsebench.store.scales import ACCURACY
 from sparsebench.wording.text import counted, escape, listing
 
 LOW_RATIO, HIGH_RATIO = 2.0, 32.0
@@ -37,7 +38,7 @@ TOY_SAMPLES = 10_000
 
 def checklist(run: Run, sections: Sequence[Section]) -> list[Check]:
     """Return every point of practice with what the records say to it, and what is missing where it is not kept."""
-    points = [point for section in sections for point in section.shown if point.top1]
+    points = [point for section in sections for point in section.shown if point.value]
     found = [record for _, record in trained_records(run).values()]
     return [
         *_subjects(run, sections, points),
@@ -63,11 +64,12 @@ def _check(kept: bool, practice: str, evidence: str, otherwise: str = "", hint: 
 
 def _subjects(run: Run, sections: Sequence[Section], points: list[Point]) -> Iterator[Check]:
     pairs = [subject(section) for section in sections if section.shown]
-    metrics = "top-1 and top-5" if any(point.top5 for point in points) else "top-1"
+    scale = next((point.scale for point in points), ACCURACY)
+    metrics = "top-1 and top-5 accuracy" if any(point.top5 for point in points) else scale.title
     yield _check(
         bool(pairs),
         "architectures, data sets and metrics are named",
-        f"{listing(pairs[:6])}; {metrics} accuracy",
+        f"{listing(pairs[:6])}; {metrics}",
         "nothing has finished",
     )
     yield _check(
@@ -108,7 +110,7 @@ def _operating_points(sections: Sequence[Section], points: list[Point]) -> Itera
 
 
 def _seeds(points: list[Point]) -> Iterator[Check]:
-    fewest = min((point.top1.n for point in points if point.top1), default=0)
+    fewest = min((point.value.n for point in points if point.value), default=0)
     yield _check(
         fewest >= 3,
         "at least 3 seeds for every point",
@@ -133,7 +135,9 @@ def _metrics(points: list[Point], trained: list[TrainResult]) -> Iterator[Check]
     yield _check(
         bool(points) and not missing, "compression ratio and theoretical speedup", "both given", none or missing
     )
-    if points and not any(record.classes >= 10 for record in trained):
+    if points and not points[0].scale.is_accuracy:
+        pass  # Top-5 goes with top-1.
+    elif points and not any(record.classes >= 10 for record in trained):
         yield Check(True, "top-1 and top-5", "top-1; with fewer than 10 classes top-5 says little")
     else:
         without = sum(point.top5 is None for point in points)

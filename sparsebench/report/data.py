@@ -30,7 +30,9 @@ from sparsebench.store.records import (
     latencies_of,
     latency_row,
     latency_rows,
+    scale_of,
 )
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.store.timings import MeasureResult
 
 Row = dict[str, Any]
@@ -42,13 +44,17 @@ _NOBODY = TrialRecord(model="", data="", pruner=None, threshold=0.0, seed=0, sch
 LATENCY_COLUMNS = tuple(latency_row(_NOBODY, None, None))
 """Columns of latency.csv; they stand there even where nothing was timed."""
 
-COLUMNS = (*flat_row(TrialResult(trial=_NOBODY)), *zeros_row(None), *drop_columns(None, None))
-"""Columns of data.csv; they stand there even where a run has no trial."""
+_NONE = TrialResult(trial=_NOBODY)
+
+
+def columns(scale: Scale = ACCURACY) -> tuple[str, ...]:
+    """Return the columns of data.csv, which stand there even where a run has no trial."""
+    return (*flat_row(_NONE, scale=scale), *zeros_row(None), *drop_columns(None, None, scale))
 
 
 def csv_text(run: Run, sections: Sequence[Section], rows: Sequence[Row] | None = None) -> str:
     """Return one row a trial, with a heading; what was not measured is empty. ``rows`` are those of ``trial_rows``."""
-    return _csv(COLUMNS, rows or trial_rows(run, sections))
+    return _csv(columns(scale_of(run)), rows or trial_rows(run, sections))
 
 
 def latency_csv_text(run: Run) -> str:
@@ -74,14 +80,14 @@ class _Rows(io.StringIO):
 
 
 def trial_rows(run: Run, sections: Sequence[Section]) -> list[Row]:
-    """Return one row a trial with ``COLUMNS``, with what only a comparison with the dense network tells."""
+    """Return one row a trial with ``columns``, with what only a comparison with the dense network tells."""
     compared = {id(seed.trial): (p, seed) for section in sections for p in section.points for seed in p.seeds}
-    latencies = latencies_of(run.trials)
+    latencies, scale = latencies_of(run.trials), scale_of(run)
     rows = []
     for trial in run.trials:
         point, seed = compared.get(id(trial), (None, None))
-        known = {**zeros_row(seed.zeros if seed else None), **drop_columns(point, seed)}
-        rows.append(finite({**flat_row(trial, latencies), **known}))
+        known = {**zeros_row(seed.zeros if seed else None), **drop_columns(point, seed, scale)}
+        rows.append(finite({**flat_row(trial, latencies, scale), **known}))
     return rows
 
 

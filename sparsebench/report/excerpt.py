@@ -53,7 +53,7 @@ def in_front(section: Section, most: int = MOST_IN_FRONT) -> tuple[Point, ...]:
     front = {id(point): point for cost in costs for point in unbeaten(section.shown, cost)}
     others = [point for point in front.values() if all(point is not other for other in (*chosen, *baselines))]
     room = max(0, most - len(chosen) - len(baselines))
-    kept = sorted(others, key=lambda point: -point.top1.mean if point.top1 else 0.0)[:room]
+    kept = sorted(others, key=lambda point: -point.scale.merit(point.value.mean) if point.value else 0.0)[:room]
     kept.sort(key=lambda point: point.deflated_file_bytes or 0.0)
     rows = (*chosen, *kept, *(point for point in baselines if all(point is not other for other in chosen)))
     return rows[:most]
@@ -65,8 +65,12 @@ def _latency_at(section: Section, setting: Setting) -> Callable[[Point], float |
 
 
 def unbeaten(points: Iterable[Point], cost: Callable[[Point], float | None]) -> list[Point]:
-    """Return the points than which no other is both cheaper and more accurate."""
-    placed = [(found, -point.top1.mean, point) for point in points if point.top1 and (found := cost(point)) is not None]
+    """Return the points than which no other is both cheaper and better by the metric."""
+    placed = [
+        (found, -point.scale.merit(point.value.mean), point)
+        for point in points
+        if point.value and (found := cost(point)) is not None
+    ]
     best: list[tuple[float, Point]] = []
     for _, loss, point in sorted(placed, key=lambda one: one[:2]):
         if not best or loss < best[-1][0]:

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from sparsebench.decide.answering import Answer, Proof, State
-from sparsebench.decide.choosing import MAX_DROP_PP, no_answer
+from sparsebench.decide.choosing import default_limit, no_answer
 from sparsebench.points.baselines import EAGER
 from sparsebench.points.latency import GRAVITY, SessionRow, Speed, sessions
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import Fastest, Named, named, setting_name
 from sparsebench.statistics.verdicts import Validity, Verdict
 from sparsebench.store.records import TrialRecord
+from sparsebench.store.scales import Scale
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, limits, ratio, significant
+from sparsebench.wording.scales import loss_limits, loss_number, points_of
 from sparsebench.wording.sessions import UNKNOWN, percent_text
 from sparsebench.wording.text import counted, escape, listing
 
@@ -82,14 +84,17 @@ def session_name(row: SessionRow, found: Sequence[Section]) -> str:
 
 
 def lost_text(point: Point) -> str:
-    """Return what a point loses, in percentage points, with its interval."""
+    """Return what a point loses, with its interval."""
     if point.is_baseline:
         return "nothing, it is dense fp32"
     drop = point.drop
     if drop is None:
         return "unknown"
     sure = drop.judged
-    return f"{decimal(drop.pp)} {limits(sure.low_pp, sure.high_pp)}{'' if drop.paired else ' (unpaired)'}"
+    sure_text = loss_limits(drop.scale, sure.low, sure.high)
+    return (
+        f"{loss_number(drop.scale, drop.loss, (sure.low, sure.high))} {sure_text}{'' if drop.paired else ' (unpaired)'}"
+    )
 
 
 def _named(point: Point) -> str:
@@ -187,15 +192,26 @@ def _loss(section: Section, found: Named) -> Iterator[str]:
     if lost:
         yield f"{'; '.join(lost)}."
     else:
-        yield f"{counted(found.candidates, 'network')} within {MAX_DROP_PP:g} point of dense fp32, and nothing gained."
+        yield f"{counted(found.candidates, 'network')} within {_limit(section)} of dense fp32, and nothing gained."
     yield _how_sure(section, found)
-    twice = named(section, 2 * MAX_DROP_PP).size
+    limit = 2 * default_limit(section)
+    twice = named(section, limit).size
     if twice.point is not None and twice.point not in (found.smallest, found.size.better):
         size = kilobytes(twice.point.deflated_file_bytes)
         yield (
-            f"With {2 * MAX_DROP_PP:g} points to lose: {escape(twice.point.label)}, {size} kB, loses "
+            f"With {_amount(section.scale, limit)} to lose: {escape(twice.point.label)}, {size} kB, loses "
             f"{_proved(twice.proof)}."
         )
+
+
+def _amount(scale: Scale, loss: float) -> str:
+    """Return a round loss in words: ``2 points``, ``0.5 mm``."""
+    return f"{loss:g} point{'s' * (loss != 1)}" if scale.share else f"{loss:g} {scale.unit or scale.short}"
+
+
+def _limit(section: Section) -> str:
+    """Return the loss within which networks are named: ``1 point``, ``0.43 mm``."""
+    return _amount(section.scale, default_limit(section))
 
 
 def _proved(proof: Proof | None) -> str:
@@ -205,7 +221,9 @@ def _proved(proof: Proof | None) -> str:
     if proof.drop is None:
         return "nothing, it is dense fp32"
     unpaired = "" if proof.drop.paired else " (unpaired)"
-    lost = f"{decimal(proof.pp)} {limits(proof.low_pp, proof.high_pp)}{unpaired}, {proof.state}"
+    scale = proof.scale
+    loss = loss_number(scale, proof.loss, (proof.low, proof.high))
+    lost = f"{loss} {loss_limits(scale, proof.low, proof.high)}{unpaired}, {proof.state}"
     if proof.state is State.PICKED:
         return lost
     needed = proof.samples_needed
@@ -220,18 +238,19 @@ def _how_sure(section: Section, found: Named) -> str:
     samples = sorted({e.samples for trial in ships if (e := trial.evaluated) is not None})
     read = " or ".join(f"{count:,}" for count in samples) or "no"
     of = f"seed {listing([str(seed) for seed in seeds])}" if seeds else "no network"
-    text = f"Points of top-1 that the network of {of} loses on {read} test samples, with 95 % intervals."
+    what = points_of(section.scale).removeprefix("percentage ")
+    text = f"{what[:1].upper()}{what[1:]} that the network of {of} loses on {read} test samples, with 95 % intervals."
     if found.candidates > 1 and section.chosen_on == "test":
         text += f" Without validation results, the best of {found.candidates:,} was chosen on the test set itself."
     return text
 
 
 def _nothing(section: Section) -> list[Line]:
-    lossy = [(p.drop.pp, place, p) for place, p in enumerate(section.shown) if p.drop and not p.is_baseline]
+    lossy = [(p.drop.loss, place, p) for place, p in enumerate(section.shown) if p.drop and not p.is_baseline]
     if not lossy:
         return [Line("No answer", f"Only the dense fp32 network has finished. {timing_state(section)}")]
-    within = [p for _, _, p in lossy if p.drop and p.drop.pp <= MAX_DROP_PP]
-    limit = f"within {MAX_DROP_PP:g} point of dense fp32"
+    within = [p for _, _, p in lossy if p.drop and p.drop.loss <= default_limit(section)]
+    limit = f"within {_limit(section)} of dense fp32"
     why = f"nothing stays {limit}."
     if within:
         why = f"nothing {limit} can be exported."
@@ -241,5 +260,5 @@ def _nothing(section: Section) -> list[Line]:
     return [
         Line("Smallest", f"{why} {timing_state(section)}"),
         Line("Fastest", "none, for the same reason."),
-        Line("Loss", f"the least is that of {escape(least.label)}, {lost_text(least)} percentage points of top-1."),
+        Line("Loss", f"the least is that of {escape(least.label)}, {lost_text(least)} {points_of(section.scale)}."),
     ]

@@ -11,9 +11,10 @@ from sparsebench.report.excerpt import in_front
 from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.lines import answer_markdown, subject
 from sparsebench.report.next_steps import facts_line, next_commands, run_words
-from sparsebench.report.pages import PAGES, image
+from sparsebench.report.pages import PAGES, about, image
 from sparsebench.report.tables import MOST_SETTINGS, front_table
 from sparsebench.store.records import Run
+from sparsebench.wording.scales import lost_words, subject_of
 from sparsebench.wording.text import counted, escape, fence, folded
 
 FIRST_FIGURES = ("pareto-size", "pareto-latency")
@@ -35,7 +36,7 @@ def readme(run: Run, sections: Sequence[Section], figures: Mapping[int, Sequence
         parts.append(fence("\n".join(commands), "sh"))
     for place, section in enumerate(sections):
         parts += _section(section, figures.get(place, ()), len(sections))
-    parts += ["## More", "\n".join(f"- [{name}]({name}): {page.about}" for name, page in PAGES.items()), _DATA]
+    parts += ["## More", "\n".join(f"- [{name}]({name}): {about(run, page)}" for name, page in PAGES.items()), _DATA]
     return "\n\n".join(parts) + "\n"
 
 
@@ -71,7 +72,7 @@ def _section(section: Section, drawings: Sequence[Drawing], sections: int) -> li
     parts = [title, front_table(section, points), _under_the_table(section, len(points))]
     shown = [image(drawing) for drawing in drawings if drawing.kind in FIRST_FIGURES]
     if shown and sections > MOST_OPEN:
-        return [*parts, folded("Accuracy against size and latency", "\n\n".join(shown))]
+        return [*parts, folded(f"{subject_of(section.scale)} against size and latency", "\n\n".join(shown))]
     return [*parts, *shown]
 
 
@@ -80,7 +81,7 @@ def _under_the_table(section: Section, rows: int) -> str:
     text = f"{rows} of {counted(len(section.shown), 'network')}{where}: named, [front](terms.md#front), baseline."
     if rows == len(section.shown):
         text = f"All {counted(rows, 'network')}{where}."
-    text += " [Loss](terms.md#loss): percentage points of top-1 below dense fp32."
+    text += f" [Loss](terms.md#loss): {lost_words(section.scale)} dense fp32."
     if section.settings:
         text += (
             " In brackets the [speedup](terms.md#speedup) over dense fp32"

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from sparsebench.decide.choosing import MAX_DROP_PP, no_answer
+from sparsebench.decide.choosing import default_limit, no_answer
 from sparsebench.points.exportable import export_words
 from sparsebench.points.points import Section
 from sparsebench.report.answer import named
@@ -69,11 +69,14 @@ def _of_section(section: Section, words: Words, several: int) -> Iterator[str]:
         return
     which = ("--model", clean(section.model), "--data", clean(section.data)) if several > 1 else ()
     chosen = named(section)
-    losses = [point.drop.pp for point in section.shown if point.drop and not point.is_baseline]
+    losses = [point.drop.loss for point in section.shown if point.drop and not point.is_baseline]
     if not losses:
         return
-    limit = MAX_DROP_PP if chosen.candidates else max(MAX_DROP_PP, math.ceil(min(losses)))
-    yield shlex.join(["sparsebench", "pick", *words, *which, "--max-drop", f"{limit:g}pp"])
+    usual, scale = default_limit(section), section.scale
+    least = math.ceil(min(losses)) if scale.share else float(f"{1.05 * min(losses):.2g}")
+    limit = usual if chosen.candidates else max(usual, least)
+    unit = "pp" if scale.share else scale.unit
+    yield shlex.join(["sparsebench", "pick", *words, *which, "--max-drop", f"{limit:g}{unit}"])
     roles = chosen.roles(section)
     for point in chosen.points:
         role = roles[id(point)].partition(",")[0].partition(" ")[0]

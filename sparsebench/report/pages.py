@@ -26,7 +26,9 @@ from sparsebench.report.tables import (
 )
 from sparsebench.report.terms import terms
 from sparsebench.report.trials import seeds_table, unfinished_table
-from sparsebench.store.records import Run
+from sparsebench.store.records import Run, scale_of
+from sparsebench.store.scales import Scale
+from sparsebench.wording.scales import subject_of
 from sparsebench.wording.sessions import session_text
 from sparsebench.wording.text import counted, escape, folded
 
@@ -70,11 +72,20 @@ class Page(NamedTuple):
 
 def pages(material: Material) -> dict[str, str]:
     """Return every page behind the first one as Markdown, by its file name."""
-    name = escape(material.run.record.name)
+    name, scale = escape(material.run.record.name), scale_of(material.run)
     return {
-        file: "\n\n".join([f"# {name}: {page.heading}", _BACK, *filter(None, page.text(material))]) + "\n"
+        file: "\n\n".join([f"# {name}: {_of(scale, page.heading)}", _BACK, *filter(None, page.text(material))]) + "\n"
         for file, page in PAGES.items()
     }
+
+
+def about(run: Run, page: Page) -> str:
+    """Return what stands on a page, in a run of its metric."""
+    return _of(scale_of(run), page.about)
+
+
+def _of(scale: Scale, words: str) -> str:
+    return words if scale.is_accuracy else words.replace("accuracy", scale.short)
 
 
 _BACK = "[Back to the answer](README.md)"
@@ -106,13 +117,16 @@ def _accuracy(material: Material) -> list[str]:
         yield _by_backend(section, accuracy_table)
         yield "±: sample standard deviation over n seeds. [Drop](terms.md#loss), [interaction](terms.md#interaction)."
         if any(point.drop and not point.drop.paired for point in section.shown):
-            yield f"{UNPAIRED}: unpaired, because the trainer does not tell which samples were right; it is wider."
+            told = "which samples were right" if section.scale.is_accuracy else "what each sample got"
+            yield f"{UNPAIRED}: unpaired, because the trainer does not tell {told}; it is wider."
         yield material.figure(place, "accuracy-sparsity")
         yield material.figure(place, "interaction")
         if len(section.calibrations) > 1:
             yield "**Calibration.** " + calibration_note(section)
             yield material.figure(place, "accuracy-calibration")
-            yield folded("Accuracy at every number of calibration batches", calibration_table(section))
+            yield folded(
+                f"{subject_of(section.scale)} at every number of calibration batches", calibration_table(section)
+            )
 
     return material.by_section(parts)
 

@@ -7,6 +7,7 @@ from sparsebench.points.latency import PeakMemory, Setting, speedup_text, verdic
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import named, setting_name
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, mean_percent, percent, ratio, significant
+from sparsebench.wording.scales import heading, loss_number, spread_number, value_number
 from sparsebench.wording.text import escape, rows_table
 
 TOGETHER = "‡"
@@ -29,8 +30,8 @@ def who(section: Section, point: Point) -> Row:
 
 def front_table(section: Section, points: Sequence[Point]) -> str:
     """Return the table beside the answer: eight columns at most, the named networks first and in bold."""
-    chosen = named(section)
-    roles = chosen.roles(section)
+    chosen, scale = named(section), section.scale
+    roles, lost = chosen.roles(section), "points" if scale.share else scale.unit or scale.short
     rows = []
     for point in points:
         cells = escape(point.label if len(section.backends) > 1 else f"{point.pruning} · {point.scheme}")
@@ -41,8 +42,8 @@ def front_table(section: Section, points: Sequence[Point]) -> str:
         rows.append(
             {
                 "network": name,
-                "top-1 %": percent(point.top1.mean if point.top1 else None),
-                "loss, points [95 %]": "baseline" if point.is_baseline else _judged(point.drop),
+                heading(scale): value_number(scale, point.value.mean if point.value else None),
+                f"loss, {lost} [95 %]": "baseline" if point.is_baseline else _judged(point.drop),
                 "deflated kB": kilobytes(point.deflated_file_bytes),
                 **{
                     f"ms, {setting_name(setting, section)}": _latency_cell(point, setting)
@@ -71,22 +72,24 @@ def _exports_to(point: Point) -> str:
 
 
 def accuracy_table(section: Section, points: Sequence[Point]) -> str:
-    """Return accuracies and what is lost; columns that would be empty are left out."""
+    """Return the metric and what is lost; columns that would be empty are left out."""
+    scale = section.scale
+    drop, interaction = (f"{name} {scale.loss_unit}".rstrip() for name in ("drop", "interaction"))
     optional = {
         "top-5 %": any(point.top5 for point in section.shown),
         "worst class %": any(point.worst_class_recall for point in section.shown),
         "another training [95 %]": any(p.drop and p.drop.another_training for p in section.shown),
-        "interaction pp [95 %]": any(point.interaction for point in section.shown),
+        f"{interaction} [95 %]": any(point.interaction for point in section.shown),
     }
     rows = [
         {
             **who(section, point),
-            "top-1 % (mean ± std)": mean_percent(point.top1),
+            f"{heading(scale)} (mean ± std)": spread_number(scale, point.value),
             "top-5 %": mean_percent(point.top5),
             "worst class %": mean_percent(point.worst_class_recall),
-            "drop pp, these networks [95 %]": "baseline" if point.is_baseline else drop_text(point.drop),
+            f"{drop}, these networks [95 %]": "baseline" if point.is_baseline else drop_text(point.drop),
             "another training [95 %]": DASH if point.is_baseline else _another_training(point.drop),
-            "interaction pp [95 %]": _judged(point.interaction_drop),
+            f"{interaction} [95 %]": _judged(point.interaction_drop),
             "n": _seeds(point),
         }
         for point in points
@@ -95,15 +98,19 @@ def accuracy_table(section: Section, points: Sequence[Point]) -> str:
 
 
 def _another_training(drop: Drop | None) -> str:
-    return limits_text(drop.another_training, drop.paired) if drop else DASH
+    return limits_text(drop.another_training, drop.paired, drop.scale) if drop else DASH
 
 
 def _judged(drop: Drop | None) -> str:
-    return f"{decimal(drop.pp)} {limits_text(drop.judged, drop.paired)}" if drop else DASH
+    if drop is None:
+        return DASH
+    sure = drop.judged
+    loss = loss_number(drop.scale, drop.loss, (sure.low, sure.high))
+    return f"{loss} {limits_text(sure, drop.paired, drop.scale)}"
 
 
 def _seeds(point: Point) -> str:
-    evaluated = point.top1.n if point.top1 else 0
+    evaluated = point.value.n if point.value else 0
     return str(evaluated) if evaluated == point.planned else f"{evaluated} of {point.planned}"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sparsebench.points.points import Section
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.wording.sessions import percent_text
 
 UNSTRUCTURED = (
@@ -13,20 +14,23 @@ UNSTRUCTURED = (
 
 def terms(sections: Sequence[Section]) -> list[str]:
     """Return the words with what they mean, as Markdown."""
+    scale = next((section.scale for section in sections), ACCURACY)
     samples = sorted({e.samples for section in sections for t in section.trials if (e := t.evaluated) is not None})
     read = " or ".join(f"{count:,}" for count in samples) or "no"
     bands = sorted({m.session.band for section in sections for t in section.trials for m in t.measured})
     band = " or ".join(f"±{percent_text(one)} %" for one in bands) or "±1 %"
+    value = "accuracy" if scale.is_accuracy else scale.short
+    limit = "1 point" if scale.share else "1 %"
     return [
         "## Network",
         "A network's name gives its pruner, threshold, scheme and backend. The **threshold** is the fraction of "
         "prunable weights that are zero after training; dense is 0. The **scheme** is the numeric format, the "
         "**backend** the runtime. The baseline is dense fp32 of the same seed and backend.",
         "## Loss",
-        "Loss, or **drop**: top-1 of dense fp32 of the same seed and backend minus this one, in percentage points, "
-        "pp. Positive is worse. It has two 95 % intervals. **These networks**: over other test samples like the "
-        f"{read} read here, for the networks trained here. **Another training**: over other test samples and other "
-        "seeds, as you get when you train again; one seed has none. Decide by the second if there is one.",
+        f"Loss, or **drop**: {_lost(scale)}. Positive is worse. It has two 95 % intervals. **These networks**: over "
+        f"other test samples like the {read} read here, for the networks trained here. **Another training**: over "
+        "other test samples and other seeds, as you get when you train again; one seed has none. Decide by the second "
+        "if there is one.",
         "## Worst class",
         "The recall of the class with the lowest recall. A network that never predicts a rare class has 0 here, "
         "whatever its accuracy. A network that predicts one class only is never named or picked.",
@@ -56,11 +60,20 @@ def terms(sections: Sequence[Section]) -> list[str]:
         "run the same kernels. VALID: their intervals lie inside the band. NOISY: one reaches out of it; verdicts "
         "hold, but small differences are missed. INVALID: one lies outside; ignore every speedup of that session.",
         "## Front",
-        "The networks that no other beats in both accuracy and size, or in both accuracy and latency.",
+        f"The networks that no other beats in both {value} and size, or in both {value} and latency.",
         "## Named",
-        "A network is named only if it can be exported, predicts more than one class, and stays within 1 point of "
+        f"A network is named only if it can be exported, predicts more than one class, and stays within {limit} of "
         "dense fp32. It is chosen on the validation split and judged once on the test set, in the seed that would "
-        "ship (the one with the best validation accuracy). PICKED: the whole 95 % interval of its loss is within the "
+        f"ship (the one with the best validation {value}). PICKED: the whole 95 % interval of its loss is within the "
         "limit. OPEN: it may lose more. Only a FASTER network is named as the fastest. Of equals, the one that loses "
         "least is named, then the simplest.",
     ]
+
+
+def _lost(scale: Scale) -> str:
+    """Return what a loss is of a metric, in words."""
+    unit = "percentage points, pp" if scale.share else scale.unit
+    counted_in = f", in {unit}" if unit else ""
+    if scale.higher_is_better:
+        return f"{scale.short} of dense fp32 of the same seed and backend minus this one{counted_in}"
+    return f"{scale.short} of this one minus that of dense fp32 of the same seed and backend{counted_in}"

@@ -7,7 +7,9 @@ from sparsebench.points.drops import drop_text
 from sparsebench.points.points import Section
 from sparsebench.report.tables import TEXT, who
 from sparsebench.store.records import Run, TrialResult, failure_line
-from sparsebench.wording.numbers import decimal, percent, significant
+from sparsebench.store.scales import Scale
+from sparsebench.wording.numbers import decimal, significant
+from sparsebench.wording.scales import heading, value_number
 from sparsebench.wording.text import escape, rows_table, shorten
 
 WAITING = "not run yet"
@@ -16,13 +18,13 @@ _NAMES = ("status", "model", "data", "scheme", "backend")
 
 
 def seeds_table(section: Section) -> str:
-    """Return one row a trial that has an accuracy, with its own drop and interval."""
+    """Return one row a trial that was evaluated, with its own drop and interval."""
     rows = [
         {
             **who(section, point),
             "seed": str(seed.trial.trial.seed),
-            "top-1 %": percent(scored.top1),
-            "drop pp [95 %]": "baseline" if point.is_baseline else drop_text(seed.drop),
+            heading(section.scale): value_number(section.scale, scored.value),
+            _drop_heading(section.scale): "baseline" if point.is_baseline else drop_text(seed.drop),
             "sparsity reached": decimal(trained.sparsity if (trained := seed.trial.trained) else None, 4),
             # The latency in data.csv, where it is of the batch size and number of threads that are shown.
             "latency ms": significant(
@@ -34,6 +36,10 @@ def seeds_table(section: Section) -> str:
         if (scored := seed.trial.evaluated) is not None
     ]
     return rows_table(rows, TEXT)
+
+
+def _drop_heading(scale: Scale) -> str:
+    return f"drop {scale.loss_unit} [95 %]" if scale.loss_unit else "drop [95 %]"
 
 
 def unfinished_table(run: Run) -> str:

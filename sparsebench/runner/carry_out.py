@@ -27,7 +27,7 @@ from sparsebench.store.environment import describe_environment
 from sparsebench.store.records import PARENTS, Failure, StageRecord
 from sparsebench.store.run_directory import Store
 from sparsebench.store.written import digest_of
-from sparsebench.trust import own_of
+from sparsebench.trust import own_of_settings
 from sparsebench.user_code import own_code
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _own_of(stage: Stage, store: Store) -> list[tuple[str, str]]:
         if record is None:
             return []
         parent, settings = record.parent, record.settings
-    return own_of(settings["train"]["trainer"], [settings["model"]["name"]], [settings["data"]])
+    return own_of_settings(settings)
 
 
 def _commit(

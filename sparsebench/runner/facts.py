@@ -171,4 +171,5 @@ def _near(path: Path) -> str:
 def own_of_config(config: SweepConfig) -> list[tuple[str, str]]:
     """Return what of a user's own a config names; see ``own_of``."""
     data = [data.model_dump(mode="json") for data in config.data]
-    return own_of(config.train.trainer, [model.name for model in config.model], data)
+    models = [model.name for model in config.model]
+    return own_of(config.train.trainer, models, data, config.metric.name, config.train.criterion)

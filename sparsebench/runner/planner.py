@@ -70,7 +70,7 @@ class _Planner:
         for seed, model, data in product(config.seeds, config.model, config.data):
             train = self._train(_Site(model, data, seed), pruner, 0.0, None)
             settings = {"thresholds": thresholds, "model": model.name, "data": data.name, "seed": seed}
-            self._add("sensitivity", settings, train.key, train.label)
+            self._add("sensitivity", settings | config.metric.what_matters, train.key, train.label)
         return Plan(stages=tuple(self.stages.values()), trials=())
 
     def _line(self, site: _Site, pruner: PrunerConfig) -> list[TrialRecord]:
@@ -164,8 +164,17 @@ class _Planner:
             "threshold": threshold,
             "seed": seed,
             **({"weights": weights} if weights else {}),
+            **self._metric(),
         }
         return self._add("train", settings, parent, f"{model.name} · {data.name} · {how} · seed {seed}")
+
+    def _metric(self) -> dict[str, Any]:
+        """Return the metric, by which epochs are chosen, and the code of what is a user's own; nothing of accuracy."""
+        found, sources = self.config.metric, self.facts.sources
+        own: dict[str, Any] = {"metric": found.chooses} if found.what_matters else {}
+        for key, name in (("metric_source", found.name), ("criterion_source", self.config.train.criterion or "")):
+            own |= {key: sources[name]} if name in sources else {}
+        return own
 
     def _trial(
         self, train: Stage, pruner: PrunerConfig, scheme: str, backend: BackendConfig, batches: int | None
@@ -189,8 +198,9 @@ class _Planner:
         several = batches and len(self.config.quantize.calibration_batches) > 1
         label = f"{trial.label} · {batches} calibration batches" if several else trial.label
         compress = self._compress(train.key, scheme, backend, label, batches)
-        validate = self._add("evaluate", {"split": "val"}, compress, f"{label} · validation")
-        evaluate = self._add("evaluate", {"split": "test"}, compress, label)
+        judged = self.config.metric.what_matters
+        validate = self._add("evaluate", {"split": "val", **judged}, compress, f"{label} · validation")
+        evaluate = self._add("evaluate", {"split": "test", **judged}, compress, label)
         return replace(trial, compress=compress, validate=validate.key, evaluate=evaluate.key)
 
     def _ancestors(self, stage: Stage) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import warnings
 from sparsebench.config import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from sparsebench.data import Splits, load_collate
 from sparsebench.errors import ConfigError, NoEffectWarning, SparsebenchError
+from sparsebench.metrics import metric_of
 from sparsebench.models import build_model
 from sparsebench.pruning import out_of_reach
 from sparsebench.pruning.per_layer import pruner_of_training
@@ -15,6 +16,7 @@ from sparsebench.runner.stages import Workbench
 from sparsebench.store.scratch import scratch
 from sparsebench.training.contract import check_trainer
 from sparsebench.training.loaders import training_device
+from sparsebench.training.named_losses import build_criterion
 from sparsebench.training.optimizers import optimizer_problem, rates_problem
 from sparsebench.training.steps import amp_problem
 from sparsebench.training.weights import load_weights
@@ -43,6 +45,11 @@ def check_all(config: SweepConfig, workbench: Workbench, timed: bool = False) ->
         check_trainer(TRAINERS.load(config.train.trainer))
     except SparsebenchError as error:
         problems.append(f"train.trainer = {config.train.trainer!r}: {error}")
+    metric = None
+    try:
+        metric = metric_of(config.metric.model_dump(mode="json"))
+    except SparsebenchError as error:
+        problems.append(f"metric.name = {config.metric.name!r}: {error}")
     problems += _training_problems(config.train)
     trains = not problems
     for pruner in config.pruners:
@@ -54,7 +61,7 @@ def check_all(config: SweepConfig, workbench: Workbench, timed: bool = False) ->
             problems.append(f"pruners: {error}")
     for data in config.data:
         try:
-            splits = workbench.splits(data.model_dump(mode="json"))
+            splits = workbench.splits(data.model_dump(mode="json"), metric)
             load_collate(data.model_dump(mode="json")["collate"])
         except SparsebenchError as error:
             problems.append(f"data.name = {data.name!r}: {error}")
@@ -93,6 +100,11 @@ def _training_problems(train: TrainConfig) -> list[str]:
         "train.learning_schedule": rates_problem(schedule.name, schedule.options, train.learning_warmup),
         "train.amp": amp_problem(train.amp, training_device(train.device)),
     }
+    if train.criterion is not None:
+        try:
+            build_criterion(train.criterion)
+        except SparsebenchError as error:
+            found["train.criterion"] = str(error)
     return [f"{key}: {problem}" for key, problem in found.items() if problem]
 
 
@@ -109,6 +121,7 @@ def _check_model(
         "model": {"name": model.name},
         "data": data.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
+        **config.metric.what_matters,
     }
     with scratch(begin=PREFIX) as folder:
         rehearsal = Rehearsal(bench, settings, splits, config.seeds[0], str(folder))

@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from sparsebench.data import Splits
-from sparsebench.errors import NoEffectWarning, OutputsWarning, SparsebenchError, TrainingError, reason
+from sparsebench.errors import NoEffectWarning, NoValueError, OutputsWarning, SparsebenchError, TrainingError, reason
 from sparsebench.models import check_outputs
 from sparsebench.models.as_built import is_lazy, materialise, unknown_layers
 from sparsebench.runner.stages import Workbench
@@ -23,8 +23,8 @@ from sparsebench.runner.stages.inputs import SAME, few, first_call, mixing, seed
 from sparsebench.runner.stages.train import train_by
 from sparsebench.store.disk import raise_if_full
 from sparsebench.tensors import cloned, scores_in
-from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
-from sparsebench.trust import own_of
+from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated, metric_of
+from sparsebench.trust import own_of_settings
 from sparsebench.user_code import hard_exits_raised, own_code
 
 PREFIX = "sparsebench-check-"
@@ -76,7 +76,7 @@ class Rehearsal:
         train = settings["train"] | {"steps_per_epoch": None, "epochs": 1}
         self._train, self._splits, self._seed = train, splits, seed
         self._bench, self._settings, self._folder = bench, settings, Path(folder)
-        self._own = own_of(train["trainer"], [settings["model"]["name"]], [settings["data"]])
+        self._own = own_of_settings(settings)
         seed_everything(seed)
         with self._in_words("The trainer cannot be made of these data"):
             self._trainer = self._built(1)
@@ -96,7 +96,9 @@ class Rehearsal:
             warnings.warn(told, NoEffectWarning, stacklevel=2)
         if is_lazy(network):
             materialise(network, self._arguments)
-        check_outputs(network, few(self._arguments, 2), self._splits.classes)
+        metric = metric_of(self._trainer)
+        classes = self._splits.classes if metric is None or metric.of_classes else 0
+        check_outputs(network, few(self._arguments, 2), classes)
 
     def run(self, network: nn.Module) -> None:
         """Train a network for a step, and evaluate it.
@@ -113,8 +115,10 @@ class Rehearsal:
             warnings.simplefilter("ignore")  # The stages themselves warn, and their records say so.
             with self._in_words("One batch could not be trained"):
                 trained = train_by(self._trainer, network, self._train)
-            with self._in_words("One batch could not be evaluated"):
-                check_evaluated(self._trainer.evaluate(net=trained, quant_mode=False))
+            # A batch alone may have no value of a metric, as where it lacks a class.
+            with self._in_words("One batch could not be evaluated"), suppress(NoValueError):
+                returned = self._trainer.evaluate(net=trained, quant_mode=False)
+                check_evaluated(returned, metric_of(self._trainer), calibrating=True)
         found = unsteady(trained, self._arguments), mixing(trained, self._arguments), self._probabilities(trained)
         for problem in filter(None, found):
             warnings.warn(problem, OutputsWarning, stacklevel=2)
@@ -151,7 +155,8 @@ class Rehearsal:
                 began = time.perf_counter()
                 trained = train_by(trainer, copy.deepcopy(network), self._train)
                 between = time.perf_counter()
-                trainer.evaluate(net=trained, quant_mode=False)
+                with suppress(NoValueError):
+                    trainer.evaluate(net=trained, quant_mode=False)
                 found.append((between - began, time.perf_counter() - between))
         training, evaluation = (min(times) for times in zip(*found, strict=True))
         return training, evaluation

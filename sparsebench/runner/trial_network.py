@@ -77,8 +77,8 @@ class TrialNetwork:
 
     @property
     def accuracy(self) -> float:
-        """Top-1 accuracy on the test set, in [0, 1]."""
-        return float(self.row["top1"])
+        """Top-1 accuracy on the test set, in [0, 1]; of a run with another metric, that."""
+        return float(self.row["top1"] if "top1" in self.row else self.row["value"])
 
     @property
     def sparsity(self) -> float:
@@ -95,7 +95,7 @@ class TrialNetwork:
         row = self.row
         return {
             "key": self.key,
-            "accuracy": self.accuracy,
+            self.row.get("metric", "accuracy"): self.accuracy,
             "sparsity": self.sparsity,
             "size_bytes": self.size,
             **{name: row[name] for name in _FACTS},

@@ -68,7 +68,10 @@ class Estimate(NamedTuple):
         distance = np.abs(self.centre)
         p = 2 * ndtr(-_quotient(distance, np.sqrt(self.variance)))
         if self.freedom:
-            p = np.maximum(p, 2 * stdtr(self.freedom, -self._deviations(distance)))
+            with np.errstate(invalid="ignore"):
+                over_trainings = 2 * stdtr(self.freedom, -self._deviations(distance))
+            # Where nothing is known, nothing is proved.
+            p = np.maximum(p, np.where(np.isfinite(self.variance), over_trainings, 1.0))
         # Rounding must not set the two against each other.
         above = np.maximum(np.minimum(p, 1.0), np.nextafter(LEVEL, 1))
         return np.asarray(np.where(distance > self.reach(), np.minimum(p, LEVEL), above))
@@ -196,3 +199,89 @@ def averaged(by_seed: list[Estimate], sides: ArrayLike) -> tuple[Estimate, Estim
         return these, None
     spread = np.asarray(values.var(axis=-1, ddof=1).sum() / seeds)
     return these, Estimate(centre, variance, variance, spread, len(values) * (seeds - 1))
+
+
+def from_samples(values: ArrayLike, sides: int = 1) -> tuple[Estimate, Estimate | None]:
+    """Return what ``paired`` does of any numbers: the means of columns are compared over the samples.
+
+    The interval for these networks is Student's of a mean. One column alone is a mean with its interval.
+
+    Args:
+        values: a number for each sample and column; shape (samples, columns), columns as in ``paired``.
+        sides: as in ``paired``.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    samples = len(table)
+    if samples < 2:  # One sample says nothing of others.
+        seeds = table.shape[1] // sides
+        centre = np.asarray(table[0] @ np.repeat([1.0, -1.0][:sides], seeds) / seeds)
+        unknown = np.asarray(np.inf if table.any() else 0.0)
+        return Estimate(centre, unknown, unknown, centre * 0, 0), None
+    means = table.mean(axis=0)
+    centred = table - means
+    covariance = centred.T @ centred / (samples - 1) / samples
+    # Intervals are z deviations wide; with so much more of it they are as wide as Student's at the usual level.
+    wider = (stdtrit(samples - 1, 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2)) ** 2
+    return from_covariance(means, covariance * wider, sides)
+
+
+def from_replicates(values: ArrayLike, replicates: ArrayLike, sides: int = 1) -> tuple[Estimate, Estimate | None]:
+    """Return what ``paired`` does of metrics that are no means, from their values over the same bootstrap resamples.
+
+    The spread over resamples stands for that over other samples (Efron and Tibshirani 1993, "An introduction to the
+    bootstrap", chapter 6): columns that move together have a difference that is known better than either.
+
+    Args:
+        values: the metric of each column; shape (columns,), columns as in ``paired``.
+        replicates: the same over each resample; shape (resamples, columns).
+        sides: as in ``paired``.
+    """
+    table = np.asarray(replicates, dtype=np.float64)
+    centred = table - table.mean(axis=0)
+    return from_covariance(values, centred.T @ centred / max(1, len(table) - 1), sides)
+
+
+def from_covariance(values: ArrayLike, covariance: ArrayLike, sides: int = 1) -> tuple[Estimate, Estimate | None]:
+    """Return what ``paired`` does, from columns and how they vary together over other samples.
+
+    Args:
+        values: of each column; shape (columns,), columns as in ``paired``.
+        covariance: of them; shape (columns, columns).
+        sides: as in ``paired``.
+    """
+    means, table = np.asarray(values, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+    seeds = len(means) // sides
+    weights = np.repeat([1.0, -1.0][:sides], seeds) / seeds
+    centre = np.asarray(means @ weights)
+    # Rounding may leave less than nothing.
+    variance = np.maximum(np.asarray(weights @ table @ weights), 0.0)
+    these = Estimate(centre, variance, variance, centre * 0, 0)
+    if seeds < 2:
+        return these, None
+    spread, rest = centre * 0, centre * 0
+    for side in range(sides):
+        own = slice(side * seeds, (side + 1) * seeds)
+        spread = spread + means[own].var(ddof=1) / seeds
+        alone = np.trace(table[own, own]) - table[own, own].sum() / seeds
+        rest = rest + max(float(alone), 0.0) / (seeds - 1) / seeds
+    return these, Estimate(centre, variance, np.maximum(variance - rest, 0.0), spread, sides * (seeds - 1))
+
+
+def of_independent(values: ArrayLike, variances: ArrayLike, signs: ArrayLike) -> Estimate:
+    """Return a difference of metrics over independent samples, or a sum of such differences.
+
+    Args:
+        values: the metric of each network; shape (networks,).
+        variances: that of each over other samples; infinite where it is not known.
+        signs: 1 or −1 for each.
+    """
+    centre = np.asarray(np.asarray(values, dtype=np.float64) @ np.asarray(signs, dtype=np.float64))
+    variance = np.asarray(np.asarray(variances, dtype=np.float64).sum())
+    return Estimate(centre, variance, variance, centre * 0, 0)
+
+
+def variance_of(low: float | None, high: float | None) -> float:
+    """Return the variance that makes a 95 % interval of a normal error; infinite where there is no interval."""
+    if low is None or high is None:
+        return float("inf")
+    return float(((high - low) / 2 / ndtri(1 - LEVEL / 2)) ** 2)

@@ -1,12 +1,16 @@
 """What must hold of a record beyond the range of each field: in itself, and beside those that it is joined with."""
 
 import binascii
+import math
 import zlib
 from collections.abc import Iterator
 from functools import singledispatch
 
+import numpy as np
+
 from sparsebench.store.bits import packed_length
-from sparsebench.store.results import CompressResult, EvaluateResult, SensitivityResult, TrainResult
+from sparsebench.store.floats import unpack_floats
+from sparsebench.store.results import CompressResult, EvaluateResult, Score, SensitivityResult, TrainResult
 from sparsebench.store.timings import ControlResult, MeasureResult, SpeedupResult
 from sparsebench.store.written import PARENTS, StageRecord, TrialRecord, digest_of, stage_key
 
@@ -63,6 +67,12 @@ def _(result: CompressResult) -> Iterator[str]:
 
 @_faults.register
 def _(result: EvaluateResult) -> Iterator[str]:
+    if result.score is not None:
+        yield from _score_faults(result, result.score)
+        return
+    if result.top1 is None or result.top1_low is None or result.top1_high is None:
+        yield "it has no accuracy, and no other metric"
+        return
     if not result.top1_low - ROUNDING <= result.top1 <= result.top1_high + ROUNDING:
         yield f"its accuracy {result.top1:g} is outside of its interval [{result.top1_low:g}, {result.top1_high:g}]"
     if result.correct_bits is not None:
@@ -75,10 +85,39 @@ def _(result: EvaluateResult) -> Iterator[str]:
                 yield f"it has {result.samples} samples, and says of another number whether they are right"
 
 
+def _score_faults(result: EvaluateResult, score: Score) -> Iterator[str]:
+    metric, room = score.scale.metric, ROUNDING * max(1.0, abs(score.value))
+    if any(own is not None for own in (result.top1, result.top1_low, result.top1_high, result.correct_bits)):
+        yield f"it has an accuracy beside the metric {metric}"
+    if score.scale.is_accuracy:
+        yield "its accuracy stands where other metrics do"
+    if (score.low is None) is not (score.high is None):
+        yield f"it has one end of an interval of {metric}"
+    ends = (score.value if score.low is None else score.low, score.value if score.high is None else score.high)
+    if not ends[0] - room <= score.value <= ends[1] + room:
+        yield f"its {metric} {score.value:g} is outside of its interval [{ends[0]:g}, {ends[1]:g}]"
+    for what, packed, count in (
+        ("samples", score.values, result.samples),
+        ("resamples", score.replicates, score.resamples),
+    ):
+        if packed is not None:
+            try:
+                found = unpack_floats(packed, count)
+            except (binascii.Error, zlib.error, ValueError):
+                yield f"its {what} are not {count} numbers"
+            else:
+                if not np.isfinite(found).all():
+                    yield f"some of its {what} are no numbers"
+
+
 @_faults.register
 def _(result: SensitivityResult) -> Iterator[str]:
     if not result.samples:
         yield "it read no samples"
+    if math.isnan(result.dense_value) or any(math.isnan(point.value) for point in result.points):
+        yield "it has no accuracy, and no other metric"
+    if (result.scale is None) is not (result.dense_metric is None):
+        yield "it does not say of which metric it is"
 
 
 @_faults.register

@@ -60,3 +60,11 @@ Told = Annotated[Finite | None, BeforeValidator(_finite_or_none)]
 """What a trainer tells of an epoch; None where that is no number."""
 
 ToldFraction = Annotated[Fraction | None, BeforeValidator(_finite_or_none)]
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+LEFT_OUT = Field(exclude_if=_is_none)
+"""Left out of a record where it is None: what most records do not have."""

@@ -12,6 +12,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.store.latencies import Latencies, latency_columns
 from sparsebench.store.layers import audited_layers, int8_share
 from sparsebench.store.results import CompressResult, EvaluateResult, LayerAudit, TrainResult
+from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.store.timings import MeasureResult
 from sparsebench.store.written import (
     PARENTS,
@@ -173,7 +174,7 @@ class Run:
             SparsebenchError: where pandas, the extra ``sparsebench[pandas]``, is not installed.
         """
         latencies = latencies_of(self.trials)
-        return _pandas().DataFrame([flat_row(trial, latencies) for trial in self.trials])
+        return _pandas().DataFrame([flat_row(trial, latencies, scale_of(self)) for trial in self.trials])
 
     def latencies(self) -> Any:
         """Return the latencies as a pandas data frame with the columns of latency.csv, one row a latency.
@@ -195,9 +196,15 @@ def _pandas() -> Any:
     return pandas
 
 
-def flat_row(trial: TrialResult, latencies: Latencies | None = None) -> dict[str, Any]:
+def scale_of(run: Run) -> Scale:
+    """Return what the metric of a run means; accuracy where nothing was evaluated."""
+    return next((trial.evaluated.scale for trial in run.trials if trial.evaluated), ACCURACY)
+
+
+def flat_row(trial: TrialResult, latencies: Latencies | None = None, scale: Scale | None = None) -> dict[str, Any]:
     """Return a trial as one flat mapping of column to value; what was not measured is None.
 
+    ``scale`` is that of the run's metric, by default of the trial's; another than accuracy has columns of its own.
     Latency columns are those of the first batch size and number of threads; ``latency_rows`` gives all of them.
     Without ``latencies``, those of its run, the latency is that of its own session.
     """
@@ -207,10 +214,9 @@ def flat_row(trial: TrialResult, latencies: Latencies | None = None) -> dict[str
     return {
         **_identity(point),
         "status": trial.status,
-        **_columns(scored, "top1", "top1_low", "top1_high", "top5"),
-        **_columns(scored, "balanced_accuracy", "worst_class_recall", "largest_class_share"),
+        **_values_of(trial, scale or (scored.scale if scored else ACCURACY)),
         "test_samples": scored and scored.samples,
-        "val_top1": trial.validated and trial.validated.top1,
+        **_validated_of(trial, scale or (scored.scale if scored else ACCURACY)),
         "val_samples": trial.validated and trial.validated.samples,
         "sparsity_asked": trained and trained.asked_sparsity,
         "sparsity": trained and trained.sparsity,
@@ -232,6 +238,22 @@ def flat_row(trial: TrialResult, latencies: Latencies | None = None) -> dict[str
         "key": point.evaluate,
         "reason": point.not_offered or (trial.failed_stage and failure_line(trial.failed_stage)),
     }
+
+
+def _values_of(trial: TrialResult, scale: Scale) -> dict[str, Any]:
+    scored = trial.evaluated
+    if scale.is_accuracy:
+        return {
+            **_columns(scored, "top1", "top1_low", "top1_high", "top5"),
+            **_columns(scored, "balanced_accuracy", "worst_class_recall", "largest_class_share"),
+        }
+    named = {"value": scored and scored.value, "value_low": scored and scored.low, "value_high": scored and scored.high}
+    return {"metric": scale.metric, "unit": scale.unit, "higher_is_better": scale.higher_is_better, **named}
+
+
+def _validated_of(trial: TrialResult, scale: Scale) -> dict[str, Any]:
+    name = "val_top1" if scale.is_accuracy else "val_value"
+    return {name: trial.validated and trial.validated.value}
 
 
 def latency_rows(run: Run) -> list[dict[str, Any]]:

@@ -11,15 +11,19 @@ from pydantic import Field
 
 from sparsebench.store.bits import pack_bits as pack_bits
 from sparsebench.store.bits import unpack_bits as unpack_bits
+from sparsebench.store.evaluations import EvaluateResult as EvaluateResult
+from sparsebench.store.evaluations import Score as Score
+from sparsebench.store.evaluations import SensitivityPoint as SensitivityPoint
+from sparsebench.store.evaluations import SensitivityResult as SensitivityResult
 from sparsebench.store.fields import (
-    Base64,
+    LEFT_OUT,
     Bits,
     Count,
+    Finite,
     Flag,
     Fraction,
     Key,
     NotNegative,
-    Samples,
     Small,
     Text,
     Told,
@@ -60,13 +64,17 @@ class LayerSparsity:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch of training. ``threshold`` is the fraction of zeros reached at its end."""
+    """One epoch of training. ``threshold`` is the fraction of zeros reached at its end.
+
+    ``val_metric`` is the run's metric on the validation split where it is another than accuracy.
+    """
 
     epoch: Small
     train_loss: Told
     val_loss: Told
     val_accuracy: ToldFraction
     threshold: ToldFraction
+    val_metric: Annotated[Told, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +116,8 @@ class TrainResult:
     ``layers``, and what was removed is among the zeros. ``removed_parameters`` are the prunable weights that went with
     their channels; the other zeros are still in the network. ``loaded`` is the checkpoint that the network was loaded
     from, None where it was trained from nothing or from another of the run; a network that it filled was not trained,
-    and its ``epochs`` are 0.
+    and its ``epochs`` are 0. ``val_metric`` is the run's metric on the validation split, of the best epoch, where it is
+    another than accuracy.
     """
 
     kind: Literal["train"] = "train"
@@ -137,6 +146,7 @@ class TrainResult:
     structured: Flag = False
     removed_parameters: Count = 0
     loaded: LoadedWeights | None = None
+    val_metric: Annotated[Finite | None, LEFT_OUT] = None
 
     @property
     def sparsity(self) -> float:
@@ -226,65 +236,6 @@ class CompressResult:
     def int8_fraction(self) -> float:
         """Fraction of the weights of all layers that is held in 8 bits."""
         return _share(self.int8_weights, self.weights)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateResult:
-    """Accuracy on a split, read once: on ``test``, which reports speak of, or on ``val``, which choices are made by.
-
-    ``split`` is what was really read: ``other`` where the trainer was lent the validation split and read samples of its
-    own choice instead.
-
-    ``correct_bits`` holds, for every sample in order, whether it was classified rightly (see ``pack_bits``); it is
-    None where the trainer does not tell, and accuracy differences are then unpaired.
-
-    ``largest_class_share`` is the share of samples that went to the class predicted most, ``balanced_accuracy`` the
-    mean over classes of the share of their samples that is recognised, ``worst_class_recall`` the least of these; None
-    in older records, and where outputs are no scores of classes.
-    """
-
-    kind: Literal["evaluate"] = "evaluate"
-    split: Literal["test", "val", "other"] = "test"
-    samples: Samples
-    top1: Fraction
-    top1_low: Fraction
-    top1_high: Fraction
-    top5: Fraction | None
-    correct_bits: Base64 | None
-    largest_class_share: Fraction | None = None
-    balanced_accuracy: Fraction | None = None
-    worst_class_recall: Fraction | None = None
-
-    @property
-    def predicts_one_class(self) -> bool:
-        """Whether all samples went to one class, as far as the record tells it."""
-        return self.largest_class_share == 1.0
-
-    @property
-    def correct(self) -> tuple[bool, ...] | None:
-        """Per-sample correctness in the order of the split, or None where the trainer did not leave it."""
-        return None if self.correct_bits is None else unpack_bits(self.correct_bits, self.samples)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SensitivityPoint:
-    """Validation accuracy after one layer alone was pruned to ``threshold``, without training."""
-
-    layer: Text
-    kind: Text
-    weights: Count
-    threshold: Fraction
-    accuracy: Fraction
-
-
-@dataclass(frozen=True, kw_only=True)
-class SensitivityResult:
-    """How much each layer of a dense network minds being pruned; accuracies are of the validation split."""
-
-    kind: Literal["sensitivity"] = "sensitivity"
-    samples: Samples
-    dense_accuracy: Fraction
-    points: tuple[SensitivityPoint, ...]
 
 
 def _share(part: int, whole: int) -> float:

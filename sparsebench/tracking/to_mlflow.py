@@ -39,6 +39,9 @@ BATCH = 90
 IDENTITY = ("model", "data", "pruner", "threshold", "seed", "scheme", "backend", "calibration_batches_asked")
 """Columns that tell trials apart; parameters in MLflow."""
 
+OF_A_METRIC = ("metric", "unit", "higher_is_better")
+"""Columns that say what a value means where it is no accuracy; they are tags too."""
+
 TEXTS = (
     *("status", "key", "reason", "latency_baseline", "verdict", "verdict_eager"),
     *("cache", "timing_state", "timing_session", "fallback_kernels"),
@@ -242,15 +245,17 @@ def _trial_entry(trial: TrialResult, compared: SeedResult | None, latencies: Lat
     params = {name: row[name] for name in IDENTITY if row[name] is not None}
     for part in ("train", "prune"):
         params |= flat(settings.get(part) or {}, f"{part}.")
-    metrics = {name: value for name, value in row.items() if name not in (*IDENTITY, *TEXTS)}
+    of_metric = [name for name in OF_A_METRIC if name in row]
+    metrics = {name: value for name, value in row.items() if name not in (*IDENTITY, *TEXTS, *of_metric)}
     # The latencies beyond the first batch size and number of threads, which has columns of its own.
     for machine, m in trial.timed[1:]:
         columns = latency_columns(m, latencies.ms(machine, m), trial.trial.compress)
         metrics |= {f"{name}.batch_{m.batch_size}_threads_{m.threads}": columns[name] for name in EACH_SETTING}
-    tags = {f"sparsebench.{name}": row[name] for name in TEXTS}
+    tags = {f"sparsebench.{name}": str(row[name]) if name in of_metric else row[name] for name in (*TEXTS, *of_metric)}
     if compared and compared.drop:
         lost = compared.drop
-        metrics |= {"drop_pp": lost.pp, "drop_low_pp": lost.low_pp, "drop_high_pp": lost.high_pp}
+        end = lost.scale.suffix
+        metrics |= {f"drop{end}": lost.loss, f"drop_low{end}": lost.low, f"drop_high{end}": lost.high}
     for timing in compared.timings if compared else ():
         tags[f"sparsebench.verdict.batch_{timing.setting[0]}_threads_{timing.setting[1]}"] = timing.own.said
     status = "FINISHED" if trial.status == "done" else "FAILED"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
+from sparsebench import metrics as judged
 from sparsebench.errors import DataError, ModelError, OutputsWarning
 from sparsebench.tensors import scores_in, tensors_in
 from sparsebench.training.batches import Span
@@ -21,6 +22,9 @@ AUXILIARY_WEIGHT = 0.3
 """Weight of the loss of each auxiliary output in training (Szegedy et al., Going Deeper with Convolutions, 2015, 5)."""
 
 Criterion = Callable[[Any, Tensor], Tensor]
+
+_OF_EACH = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+"""Losses that compare each output with a target of its own."""
 
 _CLASSES_FOR_TOP5 = 10
 
@@ -117,22 +121,33 @@ class Judge:
             )
         return found
 
-    def loss(self, criterion: Criterion, net: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
+    def loss(
+        self, criterion: Criterion, net: nn.Module, outputs: Any, labels: Any, metric: judged.Metric | None = None
+    ) -> Tensor:
         """Return the loss of outputs, a scalar.
 
         A loss of torch is given the scores, and in training those of auxiliary outputs, which count by
-        ``AUXILIARY_WEIGHT`` each. A criterion of the user's own is given the outputs as they are.
+        ``AUXILIARY_WEIGHT`` each; a metric other than accuracy brings them into the form that it takes. A criterion of
+        the user's own is given the outputs as they are.
         """
         if not isinstance(criterion, _Loss):
             return criterion(outputs, labels)
         scores = self.scores(net, outputs)
-        if isinstance(criterion, nn.BCEWithLogitsLoss) and _is_one_logit(scores):
-            binary: Tensor = criterion(scores.flatten(), labels.flatten().to(scores.dtype))
-            return binary
-        loss: Tensor = criterion(scores, labels)
+
+        def of(one: Tensor) -> Tensor:
+            aligned, wanted = (one, labels) if metric is None else metric.for_loss(one, labels)
+            if isinstance(criterion, nn.BCEWithLogitsLoss) and _is_one_logit(aligned):
+                aligned, wanted = aligned.flatten(), wanted.flatten().to(aligned.dtype)
+            elif isinstance(criterion, _OF_EACH) and aligned.numel() == wanted.numel():
+                # Torch would compare (N, 1) with (N,) each with each.
+                wanted = wanted.reshape(aligned.shape).to(aligned.dtype)
+            found: Tensor = criterion(aligned, wanted)
+            return found
+
+        loss = of(scores)
         if net.training and not isinstance(outputs, Tensor):
             others = [one for one in tensors_in(outputs) if one is not scores and one.shape == scores.shape]
-            loss = loss + AUXILIARY_WEIGHT * sum(criterion(one, labels) for one in others)
+            loss = loss + AUXILIARY_WEIGHT * sum(of(one) for one in others)
         return loss
 
     def hits(self, criterion: Criterion, net: nn.Module, outputs: Any, labels: Tensor) -> "Hits":
@@ -150,7 +165,14 @@ class Judge:
         )
 
     def check(
-        self, criterion: Criterion, net: nn.Module, outputs: Any, labels: Tensor, span: Span | None, split: str
+        self,
+        criterion: Criterion,
+        net: nn.Module,
+        outputs: Any,
+        labels: Any,
+        span: Span | None,
+        split: str,
+        metric: judged.Metric | None = None,
     ) -> None:
         """Check outputs and labels of a batch against each other and against the metric.
 
@@ -161,14 +183,22 @@ class Judge:
             labels: of the batch.
             span: the classes that occur in ``labels``; None where they are not class indices, or known to be right.
             split: where the batch is from, for the error.
+            metric: what is asked whether it takes them; None for accuracy.
 
         Raises:
             ModelError: where the outputs are not what the metric takes.
             DataError: where the labels are not, or lie beyond the outputs.
         """
+        if metric is not None:
+            given = outputs if metric.takes_structures else self.scores(net, outputs)
+            if not metric.of_classes:
+                if problem := metric.problem(given, labels):
+                    raise DataError(f"Of a batch of the {split} split and {_name(net)}: {problem}")
+                return
         scores = self.scores(net, outputs)
-        metric = self._metric(criterion, net, scores, labels)
-        classes = metric.classes(scores)
+        classes = self._metric(criterion, net, scores, labels).classes(scores)
+        if metric is not None and (problem := metric.problem(scores, labels)):
+            raise DataError(f"Of a batch of the {split} split and {_name(net)}: {problem}")
         if span is not None and not 0 <= span[0] <= span[1] < classes:
             raise _out_of_range(_name(net), span, classes, split)
 
@@ -187,9 +217,9 @@ class Judge:
             )
         if metric is ACCURACY and not _is_one_hot(labels):
             raise DataError(
-                f"The labels of a batch, {tuple(labels.shape)}, are not one-hot: they are multi-label or soft targets, "
-                "for which there is no metric yet. Give one label for each sample, the index of its class, or evaluate "
-                "in a trainer of your own."
+                f"The labels of a batch, {tuple(labels.shape)}, are not one-hot: they are multi-label or soft targets. "
+                "Give one label for each sample, the index of its class, or choose a metric of several labels, such as "
+                "metric.name = 'multilabel_f1'."
             )
         return metric
 
@@ -203,8 +233,8 @@ class Judge:
         if isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss):
             raise ModelError(
                 f"{name} has one output, and {type(criterion).__name__} takes one for each class. Build it with 2 "
-                "outputs, or set the trainer's criterion to nn.BCEWithLogitsLoss(): then the output is the logit of "
-                "class 1, and a sample is right where its sign is."
+                "outputs, or set train.criterion = 'bce', in a trainer nn.BCEWithLogitsLoss(): then the output is the "
+                "logit of class 1, and a sample is right where its sign is."
             )
         if id(criterion) not in self._binary:
             self._binary[id(criterion)] = _is_binary(criterion, scores, labels)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sparsebench.errors import DataError
+from sparsebench.metrics import Metric
 from sparsebench.wording.text import listing
 
 Span = tuple[int, int]
@@ -63,6 +64,27 @@ def labels_of_batch(given: Any, split: str, dtype: torch.dtype) -> Tensor:
         labels = labels.squeeze(1)
     # Losses take class indices as int64 only, and targets of several classes in the precision of the outputs.
     return labels.to(dtype) if labels.dim() == 2 else labels.long()
+
+
+def targets_of_batch(given: Any, split: str, dtype: torch.dtype, metric: Metric | None) -> Any:
+    """Return targets as a metric and its loss take them; of accuracy and its like, labels as ``labels_of_batch``."""
+    if metric is None or metric.of_classes:
+        return labels_of_batch(given, split, dtype)
+    if metric.targets == "any":
+        return given
+    try:
+        targets = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"The targets of the {split} split are a {type(given).__name__}, which is no tensor of numbers, and "
+            f"{metric.scale.title} takes numbers."
+        ) from error
+    if metric.targets == "classes" and targets.is_floating_point():
+        raise DataError(
+            f"The targets of the {split} split are {str(targets.dtype).removeprefix('torch.')}, and "
+            f"{metric.scale.title} takes the index of a class, counted from 0."
+        )
+    return targets.to(dtype) if metric.targets == "values" else targets.long()
 
 
 def span_of(labels: Tensor, ignored: int | None) -> Span | None:

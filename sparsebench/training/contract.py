@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from sparsebench.errors import ContractError, SparsebenchError
+from sparsebench.metrics import Metric
 from sparsebench.registry import unknown_name
-from sparsebench.training.parts import TrainingSettings
+from sparsebench.training.settings import TrainingSettings
 
 SETTINGS = tuple(TrainingSettings.__annotations__)
 """Attributes that a trainer may declare on its class, and that are then set to what the config asks for."""
@@ -94,18 +95,33 @@ def check_trained(returned: object, net_name: str = "") -> nn.Module:
     raise ContractError(_HEADING, [f"train returned {_described(returned)}{about}; return the trained network."])
 
 
-def check_evaluated(returned: object) -> tuple[float, nn.Module]:
-    """Return what ``evaluate`` returned, where it is an accuracy in [0, 1] and a network.
+def metric_of(trainer: object) -> Metric | None:
+    """Return the metric that a trainer was told to return in place of accuracy; None for accuracy."""
+    metric = getattr(trainer, "metric", None)
+    return metric if isinstance(metric, Metric) else None
+
+
+def check_evaluated(
+    returned: object, metric: Metric | None = None, calibrating: bool = False
+) -> tuple[float, nn.Module]:
+    """Return what ``evaluate`` returned, where it is an accuracy in [0, 1], or another metric, and a network.
+
+    Args:
+        returned: what it returned.
+        metric: the metric that it should return, which may be any finite number; None for accuracy.
+        calibrating: whether the batches were those of a calibration, over which a metric may have no value.
 
     Raises:
         ContractError: otherwise; the text says what to return.
     """
+    name = metric.scale.title if metric else "accuracy"
     if not isinstance(returned, tuple | list) or len(returned) != 2:
-        raise ContractError(_HEADING, [f"evaluate returned {_described(returned)}; return (accuracy, network)."])
+        raise ContractError(_HEADING, [f"evaluate returned {_described(returned)}; return ({name}, network)."])
     accuracy, net = returned
     if isinstance(accuracy, nn.Module) and not isinstance(net, nn.Module):
-        raise ContractError(_HEADING, ["evaluate returned (network, accuracy); return (accuracy, network)."])
-    problems = [problem] if (problem := _accuracy_problem(accuracy)) else []
+        raise ContractError(_HEADING, [f"evaluate returned (network, {name}); return ({name}, network)."])
+    found = _metric_problem(accuracy, name, calibrating) if metric else _accuracy_problem(accuracy)
+    problems = [found] if found else []
     if not isinstance(net, nn.Module):
         problems.append(f"evaluate returned {_described(net)} as the network; return the network that it evaluated.")
     if problems:
@@ -149,6 +165,15 @@ def _accuracy_problem(accuracy: object) -> str | None:
         return None
     percent = " It looks like a percentage; divide it by 100." if 1 < fraction <= 100 else ""
     return f"evaluate returned the accuracy {fraction:g}; return a fraction from 0 to 1.{percent}"
+
+
+def _metric_problem(value: object, name: str, calibrating: bool) -> str | None:
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if not isinstance(number, Real) or isinstance(number, bool):
+        return f"evaluate returned {_described(value)} as the {name}; return a number."
+    if not math.isfinite(float(number)) and not calibrating:
+        return f"evaluate returned the {name} {float(number)}; return a finite number."
+    return None
 
 
 def _declares(cls: type, name: str) -> bool:

@@ -1,6 +1,7 @@
 """The steps of training, one epoch after another: forward, backward, update, and what keeps a network sparse."""
 
 import copy
+import math
 import platform
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,32 +30,39 @@ class Epoch:
         epoch: its number, from 1.
         train_loss: mean loss of its training batches.
         val_loss: mean loss of all validation samples after it.
-        val_accuracy: fraction of the validation samples classified rightly after it.
+        val_accuracy: fraction of the validation samples classified rightly after it; None where a metric takes its
+            place.
         threshold: fraction of the prunable weights that is zero after it, or removed with its channel.
+        val_metric: that metric of the validation samples; None where it is accuracy.
     """
 
     epoch: int
     train_loss: float
     val_loss: float
-    val_accuracy: float
+    val_accuracy: float | None
     threshold: float
+    val_metric: float | None = None
 
 
 @dataclass
 class BestEpoch:
-    """Keeps the weights of the best epoch: highest validation accuracy, then lower validation loss, then the later.
+    """Keeps the weights of the best epoch: best accuracy or metric in validation, then lower loss, then the later.
 
     Attributes:
+        lower_is_better: whether the metric has its best value where it is lowest.
         number: of the best epoch so far; None before any was offered.
     """
 
     number: int | None = None
     rank: tuple[float, float] | None = None
     weights: dict[str, Any] = field(default_factory=dict)  # Empty where the network stands as after its best epoch.
+    lower_is_better: bool = False
 
     def offer(self, epoch: Epoch, model: nn.Module, last: bool) -> None:
         """Take an epoch into account, after which ``model`` stands as it is; the last one's weights need no copy."""
-        rank = (epoch.val_accuracy, -epoch.val_loss)
+        found = epoch.val_accuracy if epoch.val_metric is None else epoch.val_metric
+        value = -math.inf if found is None else -found if self.lower_is_better else found
+        rank = (value, -epoch.val_loss)
         if self.rank is None or rank >= self.rank:
             self.rank, self.number = rank, epoch.epoch
             self.weights = {} if last else copy.deepcopy(model.state_dict())

@@ -17,6 +17,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
 from sparsebench.errors import TrainingError
+from sparsebench.metrics import Measured
 from sparsebench.models.as_built import is_lazy, materialise
 from sparsebench.processes import keeping_freed
 from sparsebench.pruning.structure import reached_sparsity
@@ -61,6 +62,8 @@ class Trainer(TrainerParts):
         correct: bool (N,), for each test sample in order, after ``evaluate(net, quant_mode=False)``.
         top5: fraction of test samples whose class is among the five likeliest; None below 10 classes.
         ignored: test samples that ``correct`` leaves out, for their label is the ``ignore_index`` of the loss.
+        measured: what ``metric`` found on the test samples; None of accuracy.
+        values: float (N,), the metric of each test sample, where it is their mean and no accuracy.
 
     Raises:
         DataError: where ``datasets`` are not three datasets with a length.
@@ -87,6 +90,8 @@ class Trainer(TrainerParts):
         self.correct: Tensor | None = None
         self.top5: float | None = None
         self.ignored = 0
+        self.measured: Measured | None = None
+        self.values: Any = None
 
     def load_dataloaders(self, batch_size: int, collate_fn: Collate | None) -> None:
         """Build ``dataloader["train" | "val" | "test"]``.
@@ -213,7 +218,7 @@ class Trainer(TrainerParts):
         precision = Precision(self.amp, self.devicy, self.clip_norm)
         self._training_criterion = smoothed(self.criterion, self.label_smoothing)
         self._distillation = distillation(self.distill, self.teacher, self.devicy, self.dtype)
-        best = BestEpoch()
+        best = BestEpoch(lower_is_better=self.metric is not None and not self.metric.scale.higher_is_better)
         progress = Progress(model, optimizer, scheduler, precision.scaler, best, self.devicy)
         checkpoints = self._checkpoints(progress, path.with_suffix(".resume.pt"), epochs, threshold)
         sparsity = self._sparsity(model, epochs * steps, threshold)
@@ -223,12 +228,12 @@ class Trainer(TrainerParts):
         for epoch in range(len(self.history) + 1, epochs + 1):
             batches = itertools.islice(self._batches("train", self.devicy), steps)
             train_loss = training.epoch(batches, epoch, steps, self.devicy)
-            val_loss, val_accuracy = self.validate(model)
+            val_loss, value = self.validate(model)
             if math.isnan(val_loss):
                 raise diverged("validation loss is nan", f"epoch {epoch}", optimizer)
-            done = Epoch(
-                epoch, train_loss, val_loss, val_accuracy, reached_sparsity(model, self.include_classifier, self._kept)
-            )
+            zeros = reached_sparsity(model, self.include_classifier, self._kept)
+            judged = (value, zeros) if self.metric is None else (None, zeros, value)
+            done = Epoch(epoch, train_loss, val_loss, *judged)
             self.history += (done,)
             if sparsity is None or sparsity.complete(epoch * steps):
                 best.offer(done, model, last=epoch == epochs)
@@ -255,25 +260,17 @@ class Trainer(TrainerParts):
         own = cloned(inputs) if self._distillation else inputs
         outputs = model(*arguments_of(model, own))
         self._check(model, outputs, labels, "train")
-        loss = self._judge.loss(self._training_criterion or self.criterion, model, outputs, labels)
+        loss = self._judge.loss(self._training_criterion or self.criterion, model, outputs, labels, self.metric)
         return self._distillation(loss, outputs, inputs) if self._distillation else loss
 
     def validate(self, model: nn.Module) -> tuple[float, float]:
-        """Return the mean loss and the accuracy, in [0, 1], over the whole validation split."""
-        model.eval()
-        losses, judged = [], []
-        # Not inference_mode: what a network caches in its forward pass would be of no use to the next training step.
-        with torch.no_grad():
-            for outputs, labels in self._answers(model, "val", self.devicy):
-                judged.append(self._judge.hits(self.criterion, model, outputs, labels))
-                counted = judged[-1].counted.sum()
-                loss = self._judge.loss(self.criterion, model, outputs, labels)
-                losses.append(torch.where(counted > 0, loss * counted, torch.zeros_like(loss)))
-        correct = Hits.joined(judged).top1
-        return float(torch.stack(losses).sum()) / len(correct), float(correct.double().mean())
+        """Return the mean loss and the accuracy, in [0, 1], or the metric, over the whole validation split."""
+        return self._validated(model, self.devicy)
 
     def evaluate(self, net: nn.Module, quant_mode: bool) -> tuple[float, nn.Module]:
         """Return the accuracy of a network on the test split, or run training batches through it for calibration.
+
+        Where ``metric`` is set, it is returned in place of accuracy.
 
         Args:
             net: the network.
@@ -281,7 +278,7 @@ class Trainer(TrainerParts):
                 ``calibration_batches``, at most 2000. False reads every test sample, on the device that ``net`` is on.
 
         Returns:
-            The accuracy, a fraction in [0, 1], of the samples that were read, and ``net``.
+            The accuracy, a fraction in [0, 1], or the metric, of the samples that were read, and ``net``.
 
         Raises:
             SparsebenchError: where there are no loaders yet, or ``calibration_batches`` is below 1.
@@ -291,7 +288,13 @@ class Trainer(TrainerParts):
         if quant_mode:
             return self._calibrated(net), net
         device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
-        judged = self._scored(net, "test", device)
-        self.correct, self.ignored = judged.top1, int((~judged.counted).sum())
-        self.top5 = None if judged.top5 is None else float(judged.top5.double().mean())
+        judged = self._judged(net, "test", device)
+        self.correct, self.top5, self.measured, self.values = None, None, None, None
+        if self.metric is not None:
+            self.measured = self.metric.measured(judged)
+            self.values = self.measured.values
+            return self.measured.value, net
+        hits = Hits.joined(judged)
+        self.correct, self.ignored = hits.top1, int((~hits.counted).sum())
+        self.top5 = None if hits.top5 is None else float(hits.top5.double().mean())
         return float(self.correct.double().mean()), net

@@ -192,7 +192,7 @@ def test_runs_that_were_trained_apart_are_two_samples_of_trainings():
     assert change.over == "another training"
     # The spread over seeds with four degrees of freedom, and besides it what all trainings share.
     assert change.high - change.low > 2 * 100 * t.ppf(0.975, 4) * spread**0.5
-    assert change.low < 0 < change.these_networks.low_pp
+    assert change.low < 0 < change.these_networks.low
     assert change.p_value > 0.05 > change.these_networks.p_value
 
 

@@ -46,7 +46,9 @@ def with_keys(run: Run) -> Run:
         if found is None:
             return None
         result = found.result
-        if isinstance(result, EvaluateResult):  # Who changed an accuracy by hand may have left its interval.
+        if (
+            isinstance(result, EvaluateResult) and result.score is None
+        ):  # Who changed an accuracy by hand may have left its interval.
             low, high = min(result.top1, result.top1_low), max(result.top1, result.top1_high)
             result = replace(result, top1_low=low, top1_high=high)
         if isinstance(result, MeasureResult):

@@ -28,20 +28,20 @@ def test_points_join_the_seeds_of_one_setting_and_the_baseline_stands_first():
     section = only_section(Bench(schemes=("dynamic", "fp32")).build())
     assert [(p.threshold, p.scheme) for p in section.points[:3]] == [(0.0, "fp32"), (0.0, "dynamic"), (0.5, "fp32")]
     assert section.points[0].is_baseline
-    assert section.points[0].top1 == Spread(3, pytest.approx(381 / SAMPLES), pytest.approx(1 / SAMPLES))
+    assert section.points[0].value == Spread(3, pytest.approx(381 / SAMPLES), pytest.approx(1 / SAMPLES))
 
 
 def test_one_seed_has_no_deviation():
     section = only_section(Bench(seeds=(7,)).build())
-    assert section.points[0].top1 == Spread(1, 387 / SAMPLES, None)
+    assert section.points[0].value == Spread(1, 387 / SAMPLES, None)
 
 
 def test_a_drop_is_positive_where_accuracy_is_lost():
     section = only_section(Bench().build())
     drop = point(section, 0.9, "fp32").drop
     assert drop is not None
-    assert drop.pp == pytest.approx(100 * lost_by_pruning(0.9) / SAMPLES)
-    assert drop.low_pp < drop.pp < drop.high_pp
+    assert drop.loss == pytest.approx(100 * lost_by_pruning(0.9) / SAMPLES)
+    assert drop.low < drop.loss < drop.high
     assert drop.paired
 
 
@@ -50,13 +50,13 @@ def test_seeds_that_lose_as_many_samples_are_sure_of_another_training_and_those_
     alike = point(only_section(run), 0.9, "static").drop
     assert alike is not None
     assert alike.another_training is not None
-    assert alike.another_training.low_pp == pytest.approx(alike.low_pp)
+    assert alike.another_training.low == pytest.approx(alike.low)
     worse = {1: 12, 2: 30}
     after = replace(run, trials=tuple(losing(t, worse.get(t.trial.seed, 0)) for t in run.trials))
     drop = point(only_section(after), 0.9, "static").drop
     assert drop is not None
     assert drop.another_training is not None
-    assert drop.another_training.low_pp < 0 < drop.low_pp
+    assert drop.another_training.low < 0 < drop.low
     assert drop.another_training.p_value > 0.05 > drop.these_networks.p_value
     assert drop.judged is drop.another_training
 
@@ -89,8 +89,8 @@ def test_the_interval_of_an_interaction_counts_samples_that_both_together_lose()
     section = only_section(Bench().build())
     found = point(section, 0.95, "static").interaction_drop
     assert found is not None
-    assert (found.pp, found.paired) == (pytest.approx(100 * 2 / SAMPLES), True)
-    assert found.low_pp < found.pp < found.high_pp
+    assert (found.loss, found.paired) == (pytest.approx(100 * 2 / SAMPLES), True)
+    assert found.low < found.loss < found.high
     assert point(section, 0.95, "fp32").interaction_drop is None
 
 
@@ -99,7 +99,7 @@ def test_without_per_sample_correctness_the_interval_is_unpaired_and_wider():
     assert paired is not None
     assert unpaired is not None
     assert not unpaired.paired
-    assert unpaired.high_pp - unpaired.low_pp > paired.high_pp - paired.low_pp
+    assert unpaired.high - unpaired.low > paired.high - paired.low
 
 
 def test_correctness_that_contradicts_the_accuracy_is_not_paired():
@@ -160,7 +160,7 @@ def test_theoretical_speedup_of_removed_channels_is_against_the_dense_network():
 
 def test_a_failed_seed_leaves_the_point_with_the_others():
     failed = point(only_section(with_faults()), 0.9, "static")
-    assert (failed.planned, failed.top1.n) == (3, 2)
+    assert (failed.planned, failed.value.n) == (3, 2)
 
 
 def test_ratios_are_averaged_geometrically():

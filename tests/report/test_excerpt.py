@@ -50,12 +50,12 @@ def test_what_no_point_beats_is_what_comparing_all_with_all_finds(many):
     def size(point):
         return point.deflated_file_bytes
 
-    found = {(size(p), p.top1.mean) for p in unbeaten(points, size)}
+    found = {(size(p), p.value.mean) for p in unbeaten(points, size)}
     expected = {
-        (size(p), p.top1.mean)
+        (size(p), p.value.mean)
         for p in points
         if not any(
-            size(q) <= size(p) and q.top1.mean >= p.top1.mean and (size(q), q.top1.mean) != (size(p), p.top1.mean)
+            size(q) <= size(p) and q.value.mean >= p.value.mean and (size(q), q.value.mean) != (size(p), p.value.mean)
             for q in points
         )
     }

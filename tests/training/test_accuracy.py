@@ -109,7 +109,7 @@ def test_one_hot_labels_are_learned_as_class_indices_are(tmp_path, kind):
 
 def test_multi_label_targets_are_refused_by_name(tmp_path):
     several = three(lambda labels: torch.ones(len(labels), 3))
-    with pytest.raises(DataError, match=r"\(16, 3\), are not one-hot: they are multi-label or soft targets, for which"):
+    with pytest.raises(DataError, match=r"\(16, 3\), are not one-hot: they are multi-label or soft targets"):
         fit(make(tmp_path, several, criterion=nn.BCEWithLogitsLoss()), network(3))
 
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import Dataset, RandomSampler, SequentialSampler, Subset, TensorDataset
 
+import sparsebench.training.evaluation
 import sparsebench.training.loaders
-import sparsebench.training.parts
 import sparsebench.training.steps
 from sparsebench.config import MAX_CALIBRATION_BATCHES
 from sparsebench.errors import (
@@ -563,7 +563,7 @@ def test_calibration_never_reads_more_than_2000_batches(tmp_path):
 
 
 def test_the_limit_of_calibration_is_that_of_the_config():
-    assert sparsebench.training.parts.MAX_CALIBRATION_BATCHES == MAX_CALIBRATION_BATCHES
+    assert sparsebench.training.evaluation.MAX_CALIBRATION_BATCHES == MAX_CALIBRATION_BATCHES
 
 
 def test_calibration_over_no_batches_is_refused(tmp_path):

@@ -4,18 +4,28 @@ import math
 from collections.abc import Sequence
 
 from sparsebench.report.figures.chart import Axis, Spot
+from sparsebench.store.scales import Scale
 
 
-def accuracy_axis(spots: Sequence[Spot], with_bars: Sequence[Spot] | None = None) -> Axis:
-    """Return the axis of accuracies: the range of the error bars and some room, hardly beyond 0 and 100.
+def metric_axis(spots: Sequence[Spot], scale: Scale, with_bars: Sequence[Spot] | None = None) -> Axis:
+    """Return the axis of a metric: the range of the error bars and some room; of shares hardly beyond 0 and 100.
 
     ``with_bars`` are the spots that have error bars; all of them where it is None.
     """
     barred = spots if with_bars is None else with_bars
-    low = min(*(spot.y for spot in spots), *(spot.low for spot in barred), 100.0)
-    high = max(*(spot.y for spot in spots), *(spot.high for spot in barred), 0.0)
-    room = max(0.08 * (high - low), 0.4)
-    return Axis("top-1 accuracy, %", (max(-1.0, low - room), min(101.0, high + room)))
+    lows = [*(spot.y for spot in spots), *(spot.low for spot in barred)]
+    highs = [*(spot.y for spot in spots), *(spot.high for spot in barred)]
+    if scale.share:
+        low, high = min(*lows, 100.0), max(*highs, 0.0)
+        room = max(0.08 * (high - low), 0.4)
+        return Axis(f"{scale.title}, %", (max(-1.0, low - room), min(101.0, high + room)))
+    low, high = min(lows), max(highs)
+    room = max(0.08 * (high - low), 0.002 * max(abs(low), abs(high)), 1e-9)
+    unit = f", {scale.unit}" if scale.unit else ""
+    return Axis(f"{scale.title}{unit} ({_BETTER[scale.higher_is_better]})", (low - room, high + room))
+
+
+_BETTER = {True: "higher is better", False: "lower is better"}
 
 
 def log_axis(title: str, values: Sequence[float], panels: int, ticks: Sequence[float] = ()) -> Axis:

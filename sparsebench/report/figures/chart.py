@@ -257,21 +257,21 @@ Chart = PanelChart | BarChart | HeatMap
 
 
 def spot_of(point: Point, x: float, x_low: float | None = None, x_high: float | None = None) -> Spot:
-    """Return a point that has an accuracy at its place: top-1 in percent above ``x``, with its error bar.
+    """Return a point that was evaluated at its place: its metric as it is read above ``x``, with its error bar.
 
-    The bar is ± the sample standard deviation over seeds, or Wilson's limits of a single seed. A point that has one
+    The bar is ± the sample standard deviation over seeds, or the interval of a single seed. A point that has one
     seed in a run of several has no bar: it would mean another thing than its neighbours'.
     """
-    if point.top1 is None:
-        raise ValueError(f"{point.label} has no accuracy")
-    mean, deviation = point.top1.mean, point.top1.std
+    if point.value is None:
+        raise ValueError(f"{point.label} was not evaluated")
+    mean, deviation, factor = point.value.mean, point.value.std, point.scale.factor
     ends = (mean, mean)
     scored = next((seed.trial.evaluated for seed in point.seeds if seed.trial.evaluated), None)
     if deviation is not None:
         ends = (mean - deviation, mean + deviation)
-    elif point.planned == 1 and scored is not None:
-        ends = (scored.top1_low, scored.top1_high)
-    return Spot(x, 100 * mean, 100 * ends[0], 100 * ends[1], point, x_low, x_high)
+    elif point.planned == 1 and scored is not None and scored.low is not None and scored.high is not None:
+        ends = (scored.low, scored.high)
+    return Spot(x, factor * mean, factor * ends[0], factor * ends[1], point, x_low, x_high)
 
 
 def places(spots: Sequence[Spot]) -> tuple[list[float], list[float]]:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from sparsebench.points.points import Point, Section
 from sparsebench.report.calibration import batches_read
-from sparsebench.report.figures.axes import accuracy_axis, log_axis
+from sparsebench.report.figures.axes import log_axis, metric_axis
 from sparsebench.report.figures.chart import Axis, Key, Level, Look, Panel, PanelChart, Series, spot_of
 from sparsebench.report.figures.palette import MUTED, Palette
 from sparsebench.wording.text import evenly
@@ -34,7 +34,7 @@ def accuracy_against_sparsity(section: Section) -> PanelChart | None:
     The axis is log(1 / (1 − sparsity)), the logarithm of the compression by zeros alone: 50, 75 and 87.5 % stand
     equally far apart, and the end, where accuracy breaks down, gets the room it needs.
     """
-    points = [point for point in section.shown if point.top1 and point.sparsity]
+    points = [point for point in section.shown if point.value and point.sparsity]
     if len({point.threshold for point in points}) < 2:
         return None
     backends = [backend for backend in section.backends if any(p.backend == backend for p in points)]
@@ -47,7 +47,7 @@ def accuracy_against_sparsity(section: Section) -> PanelChart | None:
         setting=section.setting,
         panels=tuple(_panel(name, [p for p in points if p.backend == name], palette, apart) for name in backends),
         x=Axis("sparsity of prunable weights, %", (-0.08 * width, 1.08 * width), ticks),
-        y=accuracy_axis([spot_of(point, 0.0) for point in points]),
+        y=metric_axis([spot_of(point, 0.0) for point in points], section.scale),
         legend=(palette.scheme_keys(), palette.pruner_keys()),
     )
 
@@ -93,13 +93,13 @@ def accuracy_against_batches(section: Section) -> PanelChart | None:
     """
     grouped: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
     for point in section.measured:
-        if point.calibration_batches and point.top1 and batches_read(point):
+        if point.calibration_batches and point.value and batches_read(point):
             grouped[point.backend, point.scheme].append(point)
     points = [point for here in grouped.values() for point in here]
     read = sorted({batches_read(point) or 0.0 for point in points})
     if len(read) < 2:
         return None
-    references = [point for point in section.shown if point.scheme == "fp32" and point.top1]
+    references = [point for point in section.shown if point.scheme == "fp32" and point.value]
     ticks = _apart(read, 14 if len(grouped) == 1 else 7)
     x = log_axis("calibration batches read (logarithmic)", read, len(grouped), ticks)
     step = (x.ends[1] / x.ends[0]) ** SIDEWAYS_ON_LOG
@@ -117,15 +117,15 @@ def accuracy_against_batches(section: Section) -> PanelChart | None:
                 f"{scheme} on {backend}",
                 tuple(_series(here, palette, colours, step)),
                 tuple(
-                    Level(100 * point.top1.mean, colours[point.threshold], 0.7)
+                    Level(point.scale.factor * point.value.mean, colours[point.threshold], 0.7)
                     for point in references
-                    if point.backend == backend and point.top1
+                    if point.backend == backend and point.value
                 ),
             )
             for (backend, scheme), here in grouped.items()
         ),
         x=x,
-        y=accuracy_axis([spot_of(point, 0.0) for point in (*points, *references)]),
+        y=metric_axis([spot_of(point, 0.0) for point in (*points, *references)], section.scale),
         legend=((*keys, Key("fp32", Look(MUTED, dash="reference"))), palette.pruner_keys()),
     )
 

@@ -8,7 +8,7 @@ from sparsebench.points.points import Section
 from sparsebench.report.figures import bars, curves, fronts
 from sparsebench.report.figures.canvas import look, png_and_svg
 from sparsebench.report.figures.chart import Chart, PanelChart
-from sparsebench.report.figures.fronts import MOST_LOST_PP
+from sparsebench.report.figures.fronts import MOST_LOST_PP, MOST_LOST_SHARE
 from sparsebench.report.figures.heat_maps import interaction, layer_sparsity
 from sparsebench.report.figures.pictures import picture
 from sparsebench.wording.text import slug
@@ -41,39 +41,39 @@ _FRONT = "Joined: no other is better in both. Ringed: named in the answer. Numbe
 FIGURES: dict[str, Kind] = {
     "pareto-size": Kind(
         fronts.against_size,
-        "Top-1 accuracy against deflated file size",
+        "{metric} against deflated file size",
         _FRONT,
         error_bars=True,
     ),
     "pareto-latency": Kind(
         fronts.against_latency,
-        "Top-1 accuracy against latency",
+        "{metric} against latency",
         f"{_FRONT} Sideways bars: 95 % interval of the speedup.",
         error_bars=True,
     ),
     "pareto-macs": Kind(
         fronts.against_macs,
-        "Top-1 accuracy against multiply-accumulates with a non-zero weight",
+        "{metric} against multiply-accumulates with a non-zero weight",
         f"{_FRONT} Counted, not timed: dense kernels do not skip zeros. Schemes of a network need the same and stand a "
         "little apart.",
         error_bars=True,
     ),
     "accuracy-sparsity": Kind(
         curves.accuracy_against_sparsity,
-        "Top-1 accuracy against sparsity, one line per scheme",
+        "{metric} against sparsity, one line per scheme",
         "Spaced by the logarithm of the weights left; schemes stand a little apart. Dashed: dense fp32.",
         error_bars=True,
     ),
     "interaction": Kind(
         interaction,
         "What pruning and quantization cost together beyond the sum of what they cost apart, by scheme and threshold",
-        "Percentage points, mean ± sample standard deviation over seeds. Orange: together they cost more than the sum, "
+        "{unit}, mean ± sample standard deviation over seeds. Orange: together they cost more than the sum, "
         "purple: less. Outlined: the 95 % interval over seeds (Student's t) of this cell alone excludes 0, as one in "
-        "twenty does by chance. Seeds that agree count as differing by the rounding to whole test samples.",
+        "twenty does by chance.{rounding}",
     ),
     "accuracy-calibration": Kind(
         curves.accuracy_against_batches,
-        "Top-1 accuracy against calibration batches, one panel per scheme and backend",
+        "{metric} against calibration batches, one panel per scheme and backend",
         "Solid: quantized; dashed: fp32 at the same threshold and on the same backend. Batches are those really read.",
         error_bars=True,
     ),
@@ -107,16 +107,22 @@ def drawings(section: Section, place: int | None = None) -> Iterator[Drawing]:
             with look():
                 files = png_and_svg(picture(chart))
             spoken, left_out = (chart.spoken, chart.left_out) if isinstance(chart, PanelChart) else ("", 0)
-            alt = f"{section.title}: {kind.alt}.{spoken}"
+            title = section.scale.title
+            alt = f"{section.title}: {kind.alt.format(metric=title[:1].upper() + title[1:])}.{spoken}"
             yield Drawing(name, f"{prefix}{name}", alt, _caption(section, kind, left_out), files, chart)
 
 
 def _caption(section: Section, kind: Kind, left_out: int) -> str:
-    parts = [kind.caption]
+    scale = section.scale
+    unit = "Percentage points" if scale.share else f"In {scale.unit or scale.short}"
+    rounding = " Seeds that agree count as differing by the rounding to whole test samples." * scale.is_accuracy
+    parts = [kind.caption.replace("{unit}", unit).replace("{rounding}", rounding)]
     if kind.error_bars:
-        several = max((point.top1.n for point in section.shown if point.top1), default=0) > 1
-        seeds, samples = "± sample standard deviation over seeds", "Wilson 95 % interval over test samples (one seed)"
+        several = max((point.value.n for point in section.shown if point.value), default=0) > 1
+        wilson = "Wilson 95 % interval" if section.scale.is_accuracy else "95 % interval"
+        seeds, samples = "± sample standard deviation over seeds", f"{wilson} over test samples (one seed)"
         parts.append(f"Error bars: {seeds if several else samples}.")
     if left_out:
-        parts.append(f"Not shown: {left_out:,} more than {MOST_LOST_PP:g} points below the best.")
+        far = f"{MOST_LOST_PP:g} points below" if section.scale.share else f"{100 * MOST_LOST_SHARE:g} % worse than"
+        parts.append(f"Not shown: {left_out:,} more than {far} the best.")
     return " ".join(parts)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import named
-from sparsebench.report.figures.axes import accuracy_axis, log_axis
+from sparsebench.report.figures.axes import log_axis, metric_axis
 from sparsebench.report.figures.chart import Level, Panel, PanelChart, Series, Spot, spot_of
 from sparsebench.report.figures.palette import MUTED, Palette
 from sparsebench.statistics.verdicts import Verdict
-from sparsebench.wording.numbers import decimal, significant
+from sparsebench.store.scales import ACCURACY, Scale
+from sparsebench.wording.numbers import significant
+from sparsebench.wording.scales import value_text
 from sparsebench.wording.text import counted, evenly
 
 Placed = tuple[float, float, float]
@@ -18,6 +20,9 @@ Placed = tuple[float, float, float]
 
 MOST_LOST_PP = 12.0
 """Percentage points below the best from which on a point is left out."""
+
+MOST_LOST_SHARE = 0.5
+"""The same of a metric that is no share, as a share of the best."""
 
 MOST_SPOKEN = 4
 """Points of a front that an alternative text names."""
@@ -46,11 +51,11 @@ def against_macs(section: Section) -> PanelChart | None:
     return _trade_off(section, lambda p: exact(p.effective_macs, unit), title, apart=_APART)
 
 
-def front(spots: Sequence[Spot]) -> list[Spot]:
-    """Return the spots that no other beats in both x (less is better) and y (more is better), by ascending x."""
+def front(spots: Sequence[Spot], scale: Scale = ACCURACY) -> list[Spot]:
+    """Return the spots that no other beats in both x (less is better) and y (by its scale), by ascending x."""
     found: list[Spot] = []
-    for spot in sorted(spots, key=lambda s: (s.x, -s.y)):
-        if not found or spot.y > found[-1].y:
+    for spot in sorted(spots, key=lambda s: (s.x, -scale.merit(s.y))):
+        if not found or scale.merit(spot.y) > scale.merit(found[-1].y):
             found.append(spot)
     return found
 
@@ -89,12 +94,14 @@ def _trade_off(
 
     What has broken down is left out, for it would take the room in which the others are told apart.
     """
-    found = [(point, x) for point in section.shown if point.top1 and (x := x_of(point)) is not None and x[0] > 0]
+    found = [(point, x) for point in section.shown if point.value and (x := x_of(point)) is not None and x[0] > 0]
     if not found:
         return None
     every = [spot_of(point, *x) for point, x in found]
-    least = max(spot.y for spot in every) - MOST_LOST_PP
-    spots = [spot for spot in every if spot.y >= least]
+    scale = section.scale
+    best_of_all = max(scale.merit(spot.y) for spot in every)
+    least = best_of_all - (MOST_LOST_PP if scale.share else MOST_LOST_SHARE * abs(best_of_all))
+    spots = [spot for spot in every if scale.merit(spot.y) >= least]
     values = [spot.x for spot in spots]
     # Alone, a network still gets an axis over which its schemes can be told apart.
     step = max(max(values) / min(values), 1.3) ** apart
@@ -103,8 +110,11 @@ def _trade_off(
     def placed(spots: Sequence[Spot]) -> tuple[Spot, ...]:
         return tuple(s._replace(x=s.x * step ** (section.schemes.index(s.point.scheme) - middle)) for s in spots)
 
-    palette, best = Palette(section), front(spots)
-    points = (f"{significant(s.x)} at {decimal(s.y)} % ({s.point.label})" for s in evenly(best, MOST_SPOKEN))
+    palette, best = Palette(section), front(spots, scale)
+    points = (
+        f"{significant(s.x)} at {value_text(scale, s.y / scale.factor)} ({s.point.label})"
+        for s in evenly(best, MOST_SPOKEN)
+    )
     alone = section.backends[0] if len(section.backends) == 1 else ""
     panel = _panel(alone, placed(spots), placed(best), palette, named(section).roles(section))
     shown = [spot for series in panel.series for spot in series.spots if series.bars]
@@ -113,7 +123,7 @@ def _trade_off(
         setting=section.setting,
         panels=(panel,),
         x=log_axis(title, [x for spot in shown for x in spot.sideways] + values, 1),
-        y=accuracy_axis(spots, shown),
+        y=metric_axis(spots, scale, shown),
         legend=palette.keys_on_all(),
         spoken=f" On the front ({title}): {'; '.join(points)}.",
         left_out=len(every) - len(spots),

@@ -5,13 +5,14 @@ from collections import defaultdict
 
 from scipy.special import stdtrit
 
+from sparsebench.decide.choosing import MAX_DROP_PP, default_limit
 from sparsebench.points.points import Point, Section
 from sparsebench.report.figures.chart import Cell, HeatMap, grid_of
 from sparsebench.report.figures.palette import INK
 from sparsebench.statistics.spread import Spread
 from sparsebench.store.records import TrialResult
 from sparsebench.store.results import COLLAPSED_SPARSITY
-from sparsebench.wording.numbers import decimal
+from sparsebench.wording.scales import loss_number
 
 LEAST_SCALE_PP = 1.0
 """The colours of interactions reach at least so far, so that noise is not painted as if it were a loss."""
@@ -26,14 +27,17 @@ def interaction(section: Section) -> HeatMap | None:
     known = [(point, point.interaction) for point in section.shown if point.interaction]
     if not known:
         return None
-    several = len(section.backends) > 1
+    several, scale = len(section.backends) > 1, section.scale
     rows = {(p.backend, p.scheme): f"{p.scheme} · {p.backend}" if several else p.scheme for p, _ in known}
     cells: defaultdict[str | None, dict[tuple[tuple[str, str], float], Cell]] = defaultdict(dict)
     for point, found in known:
-        text = decimal(found.mean) if found.std is None else f"{decimal(found.mean)} ± {decimal(found.std)}"
+        within = None if found.std is None else (found.mean - found.std, found.mean + found.std)
+        text = loss_number(scale, found.mean, within)
+        text = text if found.std is None else f"{text} ± {loss_number(scale, found.std, within)}"
         cell = Cell(found.mean, text, _excludes_zero(point, found))
         cells[point.pruner][(point.backend, point.scheme), point.threshold] = cell
-    high = max(LEAST_SCALE_PP, *(abs(found.mean) for _, found in known))
+    least = LEAST_SCALE_PP * default_limit(section) / MAX_DROP_PP
+    high = max(least, *(abs(found.mean) for _, found in known)) or 1.0
     return HeatMap(
         title=f"{section.title}: interaction{'' if several else f' on {section.backends[0]}'}",
         grids=tuple(grid_of(name, list(rows), cells[name], most=12) for name in section.pruners if name in cells),
@@ -42,8 +46,8 @@ def interaction(section: Section) -> HeatMap | None:
         colours="PuOr_r",
         low=-high,
         high=high,
-        scale_title="interaction, pp",
-        unit="pp",
+        scale_title=f"interaction, {scale.loss_unit or scale.short}",
+        unit=scale.loss_unit,
         outline=INK,  # orange is lost on orange
     )
 
@@ -95,7 +99,7 @@ def _percent(value: float) -> str:
 def _excludes_zero(point: Point, found: Spread) -> bool:
     if found.std is None:
         return False
-    deviation = max(found.std, _rounding_pp(point))
+    deviation = max(found.std, _rounding_pp(point) if point.scale.is_accuracy else 0.0)
     return abs(found.mean) > float(stdtrit(found.n - 1, 0.975)) * deviation / math.sqrt(found.n)
 
 

@@ -15,7 +15,8 @@ from sparsebench.points.points import Point
 from sparsebench.report.figures.chart import FAINT, Bar, BarChart, Chart, HeatMap, PanelChart, Series, places, reach
 from sparsebench.report.figures.palette import GRID, INK, MUTED
 from sparsebench.report.html.phone import LEGEND_ROW, LETTERS_ON_PHONE, legend_rows
-from sparsebench.wording.numbers import decimal, kilobytes, limits, mean_percent, ratio, significant
+from sparsebench.wording.numbers import decimal, kilobytes, ratio, significant
+from sparsebench.wording.scales import loss_limits, loss_number, spread_number, value_unit, with_unit
 from sparsebench.wording.text import counted, shorten
 
 _SYMBOLS = {
@@ -69,13 +70,16 @@ def safe(text: str, limit: int = 120) -> str:
 def hover(setting: Setting | None, point: Point) -> str:
     """Return the figures of a point, one a line, with its latency at a batch size and number of threads."""
     lines = [f"<b>{safe(point.pruning)} · {safe(point.scheme)} · {safe(point.backend)}</b>"]
-    if point.top1:
-        lines.append(f"top-1 {mean_percent(point.top1)} % (n = {point.top1.n})")
+    if point.value:
+        scale = point.scale
+        number = " ".join(filter(None, (spread_number(scale, point.value), value_unit(scale))))
+        lines.append(f"{scale.short} {number} (n = {point.value.n})")
     if point.is_baseline:
         lines.append("baseline")
     elif point.drop:
         drop = point.drop
-        lines.append(f"drop {decimal(drop.pp)} pp {limits(drop.low_pp, drop.high_pp)}")
+        lost = with_unit(drop.scale, loss_number(drop.scale, drop.loss, (drop.low, drop.high)))
+        lines.append(f"drop {lost} {loss_limits(drop.scale, drop.low, drop.high)}")
     if point.sparsity:
         lines.append(f"sparsity {decimal(100 * point.sparsity.mean)} %")
     if point.deflated_file_bytes is not None:

@@ -37,6 +37,7 @@ def best_epoch_of(trainer: object, history: tuple[EpochRecord, ...]) -> EpochRec
 
 def _epoch(epoch: Any) -> EpochRecord:
     told = {name: _number(name, getattr(epoch, name)) for name in _NUMBERS}
+    told["val_metric"] = _number("val_metric", getattr(epoch, "val_metric", None))
     number = int(epoch.epoch)
     if number < 0:
         raise ValueError(f"epoch {number}")

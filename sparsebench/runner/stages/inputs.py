@@ -16,7 +16,7 @@ from sparsebench.errors import ContractError, DataError, ModelError, NoEffectWar
 from sparsebench.runner.stages.by_class import ByClass, Predictions
 from sparsebench.runner.stages.reading import samples_of
 from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, read_tensors, samples_in, tensors_in
-from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated
+from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated, metric_of
 
 EXAMPLE = "example.pt"
 
@@ -33,20 +33,20 @@ class Evaluated(NamedTuple):
     """What an evaluation found.
 
     Attributes:
-        accuracy: as the trainer gave it.
+        value: accuracy, or another metric, as the trainer gave it.
         samples: how many were read for it.
         by_class: what it tells of classes.
         as_lent: whether what was read came from the loader that the trainer was lent.
     """
 
-    accuracy: float
+    value: float
     samples: int
     by_class: ByClass | None
     as_lent: bool
 
 
 def evaluated(trainer: TrainerLike, network: nn.Module, split: str = "test") -> Evaluated:
-    """Let a trainer evaluate a network on a split; return the accuracy, and how many samples it read for it.
+    """Let a trainer evaluate a network on a split; return its accuracy or metric, and how many samples it read for it.
 
     A trainer evaluates what it has as ``dataloader["test"]``: it is lent the loader of the split in that place.
 
@@ -66,7 +66,7 @@ def evaluated(trainer: TrainerLike, network: nn.Module, split: str = "test") -> 
     hook = network.register_forward_hook(count)
     trainer.dataloader = {**loaders, "test": _Counted(loaders[split], given, predictions)}
     try:
-        accuracy, _ = check_evaluated(trainer.evaluate(net=network, quant_mode=False))
+        value, _ = check_evaluated(trainer.evaluate(net=network, quant_mode=False), metric_of(trainer))
     finally:
         hook.remove()
         trainer.dataloader = loaders
@@ -77,16 +77,18 @@ def evaluated(trainer: TrainerLike, network: nn.Module, split: str = "test") -> 
             "The trainer does not keep the contract:",
             ["evaluate(net, quant_mode=False) ran no batch through net; feed it the batches of dataloader['test']."],
         )
-    flags = getattr(trainer, "correct", None)
-    if flags is not None and len(flags) != read:
+    name = "correct" if metric_of(trainer) is None else "values"
+    left = getattr(trainer, name, None)
+    if left is not None and len(left) != read:
         raise ContractError(
             "The trainer does not keep the contract:",
             [
-                f"evaluate left {len(flags):,} entries in correct, and read {read:,} samples; leave one for each "
+                f"evaluate left {len(left):,} entries in {name}, and read {read:,} samples; leave one for each "
                 "sample that was read, in their order, or leave it None."
             ],
         )
-    return Evaluated(accuracy, read, predictions.by_class(accuracy), given[0] > 0)
+    by_class = predictions.by_class(value) if metric_of(trainer) is None else None
+    return Evaluated(value, read, by_class, given[0] > 0)
 
 
 class _Counted:
@@ -129,7 +131,7 @@ def read_training_batches(trainer: TrainerLike, network: nn.Module, seed: int) -
     hook = network.register_forward_pre_hook(lambda *_: calls.append(True))
     seed_everything(seed)
     try:
-        check_evaluated(trainer.evaluate(net=network, quant_mode=True))
+        check_evaluated(trainer.evaluate(net=network, quant_mode=True), metric_of(trainer), calibrating=True)
     finally:
         hook.remove()
     if not calls:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from sparsebench.metrics import metric_of
 from sparsebench.pruning import PrunableWeight, all_weights, zero_smallest_of
 from sparsebench.runner.plan import Stage
 from sparsebench.runner.stages.inputs import evaluated
@@ -18,12 +19,13 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     parent = bench.record("train", stage.parent)
     # The trainer evaluates its third dataset. Here it is given the validation split for that: which layer is pruned
     # how far is a choice, and choices are not made on test data.
-    splits = bench.splits(parent.settings["data"])
+    metric = metric_of(stage.settings.get("metric"))
+    splits = bench.splits(parent.settings["data"], metric)
     trainer = bench.trainer_of(parent, splits=replace(splits, test=splits.val))
     network = bench.trained(parent, to_train_on=True)
 
-    def accuracy() -> float:
-        return evaluated(trainer, network).accuracy
+    def value() -> dict[str, Any]:
+        return {"accuracy" if metric is None else "metric": evaluated(trainer, network).value}
 
     dense, samples, *_ = evaluated(trainer, network)
     points = []
@@ -38,9 +40,12 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
         about: dict[str, Any] = {"layer": layer, "kind": weights[0].kind, "weights": count}
         for threshold in sorted(stage.settings["thresholds"]):
             zero_smallest_of(weights, round(threshold * count))
-            points.append(SensitivityPoint(**about, threshold=threshold, accuracy=accuracy()))
+            points.append(SensitivityPoint(**about, threshold=threshold, **value()))
         with torch.no_grad():
             for parameter, values in zip(held, before, strict=True):
                 parameter.copy_(values)
-    result = SensitivityResult(samples=samples, dense_accuracy=dense, points=tuple(points))
+    of_dense: dict[str, Any] = {"dense_accuracy": dense}
+    if metric is not None:
+        of_dense = {"dense_metric": dense, "scale": metric.scale}
+    result = SensitivityResult(samples=samples, points=tuple(points), **of_dense)
     return Outcome(result=result)

@@ -15,6 +15,7 @@ from sparsebench.data import Splits
 from sparsebench.errors import ModelError, NoEffectWarning, OutputsWarning
 from sparsebench.measure.compute import LayerCompute, count_macs
 from sparsebench.measure.size import count_zeros, parameter_counts
+from sparsebench.metrics import metric_of
 from sparsebench.models.as_built import is_lazy, materialise, unknown_layers
 from sparsebench.pruning import all_weights, asked_zeros, out_of_reach, prunable_weights, rows_of_layers, write_out
 from sparsebench.pruning.structure import apply_structure, structure_of
@@ -41,13 +42,15 @@ from sparsebench.runner.stages.workbench import (
 from sparsebench.store.results import LayerSparsity, LoadedWeights, TrainResult
 from sparsebench.training.checkpoints import save_weights
 from sparsebench.training.contract import TrainerLike, apply_settings, check_trained
+from sparsebench.training.named_losses import said_of
 from sparsebench.training.weights import load_weights
 
 
 def run(stage: Stage, bench: Workbench) -> Outcome:
     """Train one network and save it."""
     settings, folder = stage.settings, bench.store.directory("train", stage.key)
-    splits = bench.splits(settings["data"])
+    metric = metric_of(settings.get("metric"))
+    splits = bench.splits(settings["data"], metric)
     parent = bench.record("train", stage.parent) if stage.parent else None
     old_net = bench.trained(parent, to_train_on=True) if parent else None
     seed_everything(settings["seed"])
@@ -67,6 +70,8 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     own = {"distill": settings["train"]["distill"], "teacher": old_net, "keep_checkpoint": True}
     declared += apply_settings(trainer, own)
     _warn_undeclared(settings["train"], declared)
+    if told := said_of(trainer, settings["train"], metric):
+        warnings.warn(told, NoEffectWarning, stacklevel=2)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     loaded = _load(network, settings, splits) if settings.get("weights") else None
@@ -140,7 +145,8 @@ def _load(network: nn.Module, settings: Mapping[str, Any], splits: Splits) -> Lo
 def _warn_undeclared(train: Mapping[str, Any], declared: Collection[str]) -> None:
     """Tell in the record which settings of the config a trainer does not know, where they ask for something."""
     usual = asked_of_trainers(TrainConfig().model_dump(mode="json"))
-    ignored = [
+    ignored = ["criterion"] if train.get("criterion") and "criterion" not in declared else []
+    ignored += [
         name for name, asked in asked_of_trainers(train).items() if name not in declared and asked != usual[name]
     ]
     if ignored:
@@ -224,6 +230,7 @@ def _result(
         epochs=epochs,
         best_epoch=best.epoch if best else None,
         val_accuracy=best.val_accuracy if best else None,
+        val_metric=best.val_metric if best else None,
         history=history,
         asked_sparsity=asked,
         prunable_weights=sum(layer.weights for layer in layers if layer.prunable),

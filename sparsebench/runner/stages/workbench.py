@@ -14,6 +14,7 @@ from torch import nn
 from sparsebench.backends import Backend, build_backend
 from sparsebench.data import Splits, load_collate, load_splits
 from sparsebench.errors import LostError, StoreError
+from sparsebench.metrics import Metric, metric_of
 from sparsebench.models import build_model
 from sparsebench.models.as_built import is_lazy, materialise
 from sparsebench.pruning import Structure, apply_structure, write_out
@@ -33,6 +34,7 @@ from sparsebench.store.scratch import scratch
 from sparsebench.tensors import batch_of, signature_of
 from sparsebench.training.checkpoints import load_saved
 from sparsebench.training.contract import TrainerLike, apply_settings
+from sparsebench.training.named_losses import criterion_of
 from sparsebench.training.weights import load_weights
 
 NETWORK = "network.safetensors"
@@ -82,11 +84,12 @@ class Workbench:
         # use fewer, which it has until somebody sets it: a resumed run would train otherwise than an undisturbed one.
         torch.set_num_threads(threads or self.threads)
 
-    def splits(self, data: Mapping[str, Any]) -> Splits:
-        """Return the splits of a dataset; they are loaded once in a process."""
-        name = repr((data["name"], data["options"], data["collate"]))
+    def splits(self, data: Mapping[str, Any], metric: Metric | None = None) -> Splits:
+        """Return the splits of a dataset, for a metric, None for accuracy; they are loaded once in a process."""
+        of_classes = metric is None or metric.of_classes
+        name = repr((data["name"], data["options"], data["collate"], of_classes))
         if name not in self._splits:
-            loaded = load_splits(data["name"], data["options"])
+            loaded = load_splits(data["name"], data["options"], of_classes=of_classes)
             self._splits[name] = replace(loaded, collate=load_collate(data["collate"]))
         return self._splits[name]
 
@@ -115,7 +118,8 @@ class Workbench:
     ) -> tuple[TrainerLike, tuple[str, ...]]:
         """Build the trainer of a training stage, its data loaders ready; return it with the settings it declares."""
         data, train = settings["data"], settings["train"]
-        splits = splits or self.splits(data)
+        metric = metric_of(settings.get("metric"))
+        splits = splits or self.splits(data, metric)
         trainer: TrainerLike = TRAINERS.load(train["trainer"])(
             pruning=settings["threshold"] > 0,
             ddtype=torch.float,
@@ -139,7 +143,12 @@ class Workbench:
             }
         if calibration_batches:
             wanted["calibration_batches"] = calibration_batches
+        wanted |= {} if metric is None else {"metric": metric}
+        wanted |= {} if (criterion := criterion_of(trainer, train, metric)) is None else {"criterion": criterion}
         declared = apply_settings(trainer, wanted)
+        if metric is not None and "metric" not in declared:
+            # What it returns is checked by this.
+            trainer.metric = metric  # type: ignore[attr-defined]
         trainer.load_dataloaders(batch_size=train["batch_size"], collate_fn=load_collate(data["collate"]))
         return trainer, declared
 
