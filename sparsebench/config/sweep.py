@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 
 from sparsebench.config.bounds import RANGES, TOO_DEEP, TOO_LONG, excess
+from sparsebench.config.processors import of_the_network
 from sparsebench.config.sections import (
     Axis,
     BackendConfig,
@@ -92,7 +93,9 @@ class SweepConfig(Section):
         (BackendConfig(name="eager"),), min_length=1, description="What runs the network: names, or tables."
     )
     model: Tables[ModelConfig] = Field((ModelConfig(),), min_length=1, description="The network, or several.")
-    data: Tables[DataConfig] = Field((DataConfig(),), min_length=1, description="The data, or several sets.")
+    data: Annotated[Tables[DataConfig], AfterValidator(of_the_network)] = Field(
+        (DataConfig(),), min_length=1, description="The data, or several sets."
+    )
     metric: Annotated[MetricConfig, BeforeValidator(table), Field(exclude_if=is_accuracy)] = MetricConfig()
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()
@@ -105,10 +108,8 @@ class SweepConfig(Section):
     @model_validator(mode="after")
     def _checkpoints_are_used(self) -> "SweepConfig":
         if self.train.start_from == "scratch" and any(model.weights for model in self.model):
-            raise ValueError(
-                "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
-                "choose 'dense' or 'previous', or give no weights."
-            )
+            told = "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
+            raise ValueError(f"{told}choose 'dense' or 'previous', or give no weights.")
         return self
 
 
@@ -154,8 +155,7 @@ def load_config(
     Raises:
         ConfigError: with every fault found, each naming the file, the key, what was found and what is allowed.
     """
-    source, data = _content(path)
-    overrides = list(overrides)
+    (source, data), overrides = _content(path), list(overrides)
     problems = [problem for problem in (_override(data, text) for text in overrides) if problem]
     try:
         config = SweepConfig.model_validate(data)
