@@ -1,0 +1,119 @@
+"""Which folders of Hugging Face lie somewhere: networks of save_pretrained, tables of save_to_disk, tar shards."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparsebench.cli.init.data import NO_DATA, SIDE, Data
+from sparsebench.data.hugging_face import is_arrow
+from sparsebench.data.listing import is_image
+from sparsebench.wording.text import counted
+
+_MEMBERS = 20
+_LONGEST_JSON = 2**24
+
+
+class Folder(NamedTuple):
+    """A folder of a network.
+
+    Attributes:
+        name: as the config names it.
+        weights: whether its weights lie there.
+        classes: how many it tells apart; None where it does not say.
+    """
+
+    name: str
+    weights: bool
+    classes: int | None
+
+
+def find_networks(folder: Path) -> list[Folder]:
+    """Return the networks of transformers in the folders of a folder."""
+    found = []
+    for path in _folders(folder):
+        config = _json(path / "config.json")
+        if isinstance(config.get("model_type"), str):
+            labels = config.get("id2label")
+            found.append(
+                Folder(
+                    name=f"transformers:./{path.relative_to(folder).as_posix()}",
+                    weights=any(path.glob("*.safetensors")),
+                    classes=len(labels) if isinstance(labels, dict) else None,
+                )
+            )
+    return found
+
+
+def find_tables(folder: Path) -> list[Data]:
+    """Return the tables and the shards in a folder."""
+    tables = [_table(path, path.relative_to(folder)) for path in _folders(folder) if is_arrow(path)]
+    places = [folder, *_folders(folder)]
+    return [*tables, *(data for path in places if (data := _shards(path, path.relative_to(folder))))]
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name not in NO_DATA:
+            yield path
+
+
+def _table(path: Path, shown: Path) -> Data:
+    splits = _json(path / "dataset_dict.json").get("splits")
+    names = [str(name) for name in splits] if isinstance(splits, list) else []
+    info = _json((path / names[0] if names else path) / "dataset_info.json")
+    features = info.get("features")
+    kinds = {name: str(one.get("_type")) for name, one in features.items() if isinstance(one, dict)} if features else {}
+    labels = next((one for one in (features or {}).values() if one.get("_type") == "ClassLabel"), {})
+    images = "Image" in kinds.values()
+    return Data(
+        name=f"arrow:{shown.as_posix()}",
+        what=f"a table of {counted(len(kinds), 'column')} ({', '.join(sorted(kinds))})"
+        + f" in the splits {', '.join(names)}" * bool(names),
+        samples="images" if images else None,
+        shape=(3, SIDE, SIDE) if images else None,
+        classes=len(labels["names"]) if isinstance(labels.get("names"), list) else None,
+        options={"size": SIDE} if images else {},
+        assumed=_assumed(shown.name, images, "Audio" in kinds.values()),
+    )
+
+
+def _shards(path: Path, shown: Path) -> Data | None:
+    archives = sorted(path.glob("*.tar"))
+    endings = set[str]()
+    for archive in archives[:1]:
+        try:
+            with tarfile.open(archive, "r:") as tar:
+                endings = {member.name.rpartition("/")[2].partition(".")[2] for member in islice(tar, _MEMBERS)}
+        except (OSError, tarfile.TarError):
+            return None
+    if not endings & {"cls", "json"}:
+        return None
+    images = any(is_image(f"x.{ending}") for ending in endings)
+    return Data(
+        name=f"webdataset:{(shown / '*.tar').as_posix()}",
+        what=f"{counted(len(archives), 'shard')} with {', '.join(sorted(endings))} of each sample",
+        samples="images" if images else None,
+        shape=(3, SIDE, SIDE) if images else None,
+        options={"size": SIDE} if images else {},
+        assumed=_assumed(f"{shown.as_posix()}/*.tar", images, "wav" in endings),
+    )
+
+
+def _assumed(name: str, images: bool, sounds: bool) -> tuple[str, ...]:
+    if images:
+        return (f"{name}: images are fitted to {SIDE} × {SIDE} (size) in colour.",)
+    what = "sounds" if sounds else "texts"
+    return (f"{name}: {what} are for a network of transformers and its processor (processor = 'network').",)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _LONGEST_JSON:
+            return {}
+        held = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}

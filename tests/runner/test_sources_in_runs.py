@@ -1,0 +1,112 @@
+"""Networks of transformers on data of Hugging Face and webdataset, from a config to trials on three runtimes."""
+
+import io
+
+import datasets
+import numpy as np
+import pytest
+import tiny_transformers as tiny
+import webdataset
+from PIL import Image
+from scipy.io import wavfile
+
+from sparsebench import load_config, load_run, run_sweep
+from sparsebench.store.records import failure_line
+
+TEXTS = ("red sky", "the leaf is green", "a blue sky is very blue", "dark")
+
+
+def tone(kind):
+    file = io.BytesIO()
+    wave = np.sin(2 * np.pi * (50 + 60 * kind) * np.arange(400) / tiny.RATE)
+    wavfile.write(file, tiny.RATE, (wave * 20000).astype(np.int16))
+    return file.getvalue()
+
+
+def texts(folder):
+    columns = {"text": [TEXTS[i % 4] for i in range(80)], "label": [i % 4 for i in range(80)]}
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(columns).save_to_disk(folder / "texts")
+    return "arrow:texts"
+
+
+def sounds(folder):
+    for split, samples in (("train", 40), ("val", 12), ("test", 20)):
+        with webdataset.TarWriter(str(folder / f"{split}-0.tar")) as writer:
+            for place in range(samples):
+                writer.write({"__key__": f"{place:03d}", "wav": tone(place % 4), "cls": place % 4})
+    return "webdataset:*-0.tar"
+
+
+def pictures(folder):
+    colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [200, 200, 60]])
+    noise = np.random.default_rng(0).integers(-50, 50, (80, 16, 16, 3))
+    images = [Image.fromarray((colours[i % 4] + noise[i]).astype(np.uint8)) for i in range(80)]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list("abcd"))})
+    columns = {"image": images, "label": [i % 4 for i in range(80)]}
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(folder / "pictures")
+    return "arrow:pictures"
+
+
+def swept(folder, network, data, **more):
+    config = {
+        "name": "swept",
+        "seeds": 0,
+        "thresholds": [0, 0.5],
+        "backends": ["eager", "onnxruntime", "openvino"],
+        "schemes": ["fp32"],
+        "model": {"name": "transformers:./net", "weights": "pretrained"},
+        "data": {"name": data(folder), "options": {"processor": "network"}},
+        "train": {"epochs": 3, "batch_size": 10, "learning_rate": 3e-3},
+        "quantize": {"calibration_batches": 3},
+        "measure": {"batch_sizes": []},
+    }
+    network(folder / "net")
+    run_sweep(load_config(config | more), runs_dir=folder / "runs")
+    return load_run(folder / "runs" / "swept")
+
+
+def accuracies(run, scheme="fp32"):
+    return {
+        (trial.trial.threshold, trial.trial.backend): (trial.evaluated.correct, trial.evaluated.top1)
+        for trial in run.trials
+        if trial.trial.scheme == scheme and trial.evaluated
+    }
+
+
+@pytest.mark.parametrize(
+    ("network", "data"),
+    [(tiny.vit, pictures), (tiny.wav2vec2, sounds), (tiny.bert, texts)],
+    ids=["vit", "audio", "bert"],
+)
+def test_a_network_of_transformers_is_as_accurate_on_each_runtime(tmp_path, monkeypatch, network, data):
+    monkeypatch.chdir(tmp_path)
+    run = swept(tmp_path, network, data)
+    found = accuracies(run)
+    assert len(found) == 6
+    for threshold in (0, 0.5):
+        assert found[threshold, "onnxruntime"] == found[threshold, "openvino"] == found[threshold, "eager"]
+    dense, sparse = run.trials[0], run.trials[-1]
+    assert (dense.trained.sparsity, sparse.trained.sparsity) == (0, pytest.approx(0.5, abs=1e-3))
+    assert sparse.evaluated.top1 > 0.5, "a fourth would be chance"
+    assert dense.trained.macs
+    assert not [warning for trial in run.trials for stage in trial.stages for warning in stage.warnings]
+
+
+def test_schemes_run_or_say_why_not_on_padded_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    schemes = ["fp32", "dynamic", "static", "weight_only", "bf16"]
+    run = swept(tmp_path, tiny.bert, texts, schemes=schemes, thresholds=[0.5])
+    float_accuracy = accuracies(run)[0.5, "eager"][1]
+    for trial in run.trials:
+        cell = (trial.trial.scheme, trial.trial.backend)
+        if trial.trial.not_offered:
+            continue
+        if cell == ("static", "eager"):
+            assert "Backend 'onnxruntime' takes it in static" in failure_line(trial.failed_stage)
+            continue
+        assert trial.status == "done", (cell, failure_line(trial.failed_stage))
+        assert abs(trial.evaluated.top1 - float_accuracy) < 0.1, cell
+        if cell[0] in ("dynamic", "static", "weight_only"):
+            assert trial.compressed.int8_weights > 0.7 * trial.compressed.weights, cell
