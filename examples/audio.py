@@ -23,18 +23,16 @@ def sung(samples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     low, high = 400.0, 900.0
     first = torch.tensor([low, high, low, high])[labels, None]
     second = torch.tensor([low, high, high, low])[labels, None]
-    pitch = torch.where(seconds < seconds[-1] / 2, first, second) * (
-        0.9 + 0.2 * torch.rand(samples, 1, generator=generator)
-    )
-    waves = torch.sin(2 * math.pi * torch.cumsum(pitch / RATE, 1)) * (0.3 + torch.rand(samples, 1, generator=generator))
+    higher, louder = torch.rand(2, samples, 1, generator=generator)
+    pitch = torch.where(seconds < seconds[-1] / 2, first, second) * (0.9 + 0.2 * higher)
+    waves = (0.3 + louder) * torch.sin(2 * math.pi * torch.cumsum(pitch / RATE, 1))
     waves += 0.5 * torch.randn(waves.shape, generator=generator)
     return spectrograms(waves), labels
 
 
 def spectrograms(waves: torch.Tensor) -> torch.Tensor:
     """Return the logarithm of the energy in ten bands up to 2 kHz, every 20 ms, (N, 1, 49, 10)."""
-    power = (
-        torch.stft(waves, WINDOW, HOP, window=torch.hann_window(WINDOW), center=False, return_complex=True).abs() ** 2
-    )
+    window = torch.hann_window(WINDOW)
+    power = torch.stft(waves, WINDOW, HOP, window=window, center=False, return_complex=True).abs() ** 2
     bands = power[:, : 8 * BANDS].unflatten(1, (BANDS, 8)).mean(2)
     return bands.clamp_min(1e-6).log().transpose(1, 2).unsqueeze(1)

@@ -40,9 +40,8 @@ class Detector(nn.Module):
 @cache
 def around():
     """Return the network of torchvision, for what has no weights in it, and the anchors, (anchors, 4)."""
-    whole = ssdlite320_mobilenet_v3_large(
-        weights=None, weights_backbone=None, num_classes=CLASSES + 1, topk_candidates=50
-    )
+    given = {"weights": None, "weights_backbone": None, "num_classes": CLASSES + 1, "topk_candidates": 50}
+    whole = ssdlite320_mobilenet_v3_large(**given)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         images = torch.zeros(1, 3, SIDE, SIDE)
         features = list(whole.eval().backbone(images).values())

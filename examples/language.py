@@ -42,13 +42,11 @@ class Block(nn.Module):
 class CausalTransformer(nn.Module):
     """Returns the logits of the next character at each place, (N, length, characters)."""
 
-    def __init__(
-        self, num_classes: int, input_shape: tuple[int, ...], width: int = 64, heads: int = 4, blocks: int = 2
-    ):
+    def __init__(self, num_classes: int, input_shape: tuple[int, ...], width: int = 64, blocks: int = 2) -> None:
         super().__init__()
         self.letters = nn.Embedding(num_classes, width)
         self.places = nn.Parameter(0.02 * torch.randn(input_shape[0], width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(Block(width, heads=4) for _ in range(blocks)))
         self.norm, self.next = nn.LayerNorm(width), nn.Linear(width, num_classes)
 
     def forward(self, tokens: Tensor) -> Tensor:

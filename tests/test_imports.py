@@ -22,7 +22,7 @@ ALLOWED = {
     "processes": set(),
     "registry": {"errors", "user_code"},
     "user_code": {"errors"},
-    "trust": {"errors", "registry"},
+    "trust": {"errors", "hub", "registry"},
     "statistics": {"errors"},
     "store": {"errors", "lazy", "statistics"},
     "wording": {"errors", "registry", "statistics", "store"},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.data.hugging_face import LABELS
-from sparsebench.data.listing import IMAGE_SUFFIXES
+from sparsebench.data.listing import IMAGE_SUFFIXES, SPLIT_FOLDERS
 from sparsebench.data.unpacking import TooLargeError, unpacked
 from sparsebench.errors import DataError, options_problem, reason
 from sparsebench.hub import library
@@ -101,7 +101,7 @@ class TarShards:
         wanted = library("webdataset.tariterators", self.label, DataError, extra="webdataset")
         by_split: dict[str, dict[str, dict[str, Place]]] = {}
         for number, path in enumerate(shards):
-            split = split_called(path.stem) or split_called(path.parent.name) or ""
+            split = split_called(path.stem) or SPLIT_FOLDERS.get(path.parent.name.lower(), "")
             by_split.setdefault(split, {}).update(_samples(path, number, wanted.base_plus_ext))
         if "" in by_split:
             if len(by_split) > 1:

@@ -69,6 +69,17 @@ def processor_of(options: Mapping[str, Any]) -> dict[str, str]:
     return {} if found is None else {PROCESSOR: found}
 
 
+def named_on_the_hub(model: str, data: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what of a run is asked for on the hub: what it is, and its name."""
+    processor = str(options.get(PROCESSOR, ""))
+    found = [
+        (what, name)
+        for what, name in (("network of the hub", model), ("processor of the hub", processor))
+        if name.startswith(PREFIX) and folder_of(name.removeprefix(PREFIX)) is None
+    ]
+    return found + [("dataset of the hub", data)] * data.startswith("hf:")
+
+
 def library(name: str, wanted: str, error: type[SparsebenchError], extra: str = "") -> Any:
     """Import and return a library.
 

@@ -122,7 +122,7 @@ def test_attention_from_elsewhere_is_not_run(folders):
             r"is 'vit', of which transformers has no network for SequenceClassification; it has one ",
         ),
         ({"hidden_size": "wide"}, r"The config of .* cannot be had \(.*hidden_size.*\)\. Correct it, or the options\."),
-        ({"num_attention_heads": 5}, r"transformers:.* of these options cannot be had .*Correct the options"),
+        ({"hidden_act": "nonsense"}, r"transformers:.* of these options cannot be had .*Correct the options"),
     ],
 )
 def test_options_that_a_config_does_not_take_are_told(vit, options, text):
