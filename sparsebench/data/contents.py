@@ -4,7 +4,7 @@ import io
 import math
 import warnings
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,13 +14,6 @@ from sparsebench.errors import DataError, reason
 
 MOST_CHANNELS = 64
 """Of a sound; more are rather its samples."""
-
-
-class Wave(NamedTuple):
-    """A sound that is decoded already: values in [-1, 1], and how many of them are a second."""
-
-    values: Any
-    rate: int
 
 
 def picture(content: bytes, channels: int, size: int | None, deep: bool = True) -> Any:
@@ -49,13 +42,15 @@ def sound(content: Any, rate: int | None) -> tuple[Any, int]:
     """Return a sound, float32 (samples,) in [-1, 1], and its samples a second; of several channels their mean.
 
     Args:
-        content: a WAV file in bytes, or a ``Wave``.
+        content: a WAV file in bytes, or values that have the rate already.
         rate: to which it is brought; None for its own.
 
     Raises:
         DataError: where it is no such file.
     """
-    values, own = content if isinstance(content, Wave) else _wav(content)
+    if not isinstance(content, bytes):
+        return np.asarray(content, np.float32).reshape(-1), rate or 1
+    values, own = _wav(content)
     if rate is None or rate == own:
         return values, own
     from scipy.signal import resample_poly

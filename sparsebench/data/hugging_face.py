@@ -60,7 +60,9 @@ class HubData:
         )
         with asked_of_the_hub(f"The data {self.label}", remedy, DataError):
             found = datasets.load_dataset(self.name, subset, revision=revision, cache_dir=cache_dir)
-        return _loaded(found, self.label, own, splits, Path("/"))
+            caches = (datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE)
+        inside = [Path(place).expanduser() for place in (*caches, *([cache_dir] if cache_dir else []))]
+        return _loaded(found, self.label, own, splits, inside)
 
 
 class ArrowFolder:
@@ -96,7 +98,7 @@ class ArrowFolder:
             raise DataError(f"{str(self.path)!r} is no folder that save_to_disk of datasets has written; give one.")
         with asked_of_the_hub(f"The data {label}", "Write the folder anew with save_to_disk.", DataError):
             found = datasets.load_from_disk(str(self.path))
-        return _loaded(found, label, own, splits, self.path)
+        return _loaded(found, label, own, splits, [self.path])
 
 
 def is_arrow(path: Path) -> bool:
@@ -113,7 +115,7 @@ def _options(label: str, options: Mapping[str, Any]) -> "Options":
 
 
 def _loaded(
-    found: Any, label: str, options: "Options", called: Mapping[str, str] | None, inside: Path
+    found: Any, label: str, options: "Options", called: Mapping[str, str] | None, inside: Sequence[Path]
 ) -> tuple[list[Any], int]:
     from sparsebench.data.stored import Stored, column, splits_of
 
@@ -175,10 +177,10 @@ class Column(Sequence[Any]):
     Args:
         table: of datasets.
         name: of the column.
-        inside: the folder within which files must lie that the table only names.
+        inside: the folders within which files must lie that the table only names.
     """
 
-    def __init__(self, table: Any, name: str, inside: Path) -> None:
+    def __init__(self, table: Any, name: str, inside: Sequence[Path]) -> None:
         feature = table.features[name]
         if hasattr(feature, "decode"):  # Decoders of datasets follow paths and addresses, wherever they lead.
             table = table.cast_column(name, type(feature)(decode=False))
@@ -201,7 +203,8 @@ class Column(Sequence[Any]):
         if held["bytes"] is not None:
             return held["bytes"]
         path = Path(str(held.get("path")))
-        if not path.resolve().is_relative_to(self.inside.resolve()) or not path.is_file():
+        within = any(path.resolve().is_relative_to(folder.resolve()) for folder in self.inside)
+        if not within or not path.is_file():
             raise DataError(
                 f"The column {self.name!r} names the file {str(path)!r} in place of holding it, and it is not in the "
                 "folder of the data. Write the table anew with save_to_disk where the files are."

@@ -84,6 +84,8 @@ def maker_of(kind: Kind, options: Options, everything: Sequence[Sequence[Any]]) 
     Raises:
         DataError: where a processor is missing, cannot be had or an option is not allowed.
     """
+    if kind == "numbers" and options.processor is not None:
+        kind = "sounds"  # Waves, at the rate that the feature extractor takes.
     processor = _processor(kind, options.processor)
     if kind == "pictures":
         return Pictures(processor, options.size, options.channels, *_statistics(options))
@@ -105,7 +107,7 @@ def _processor(kind: Kind, named: str | None) -> Any:
             f"{PROCESSOR} = '{OF_NETWORK}' stands for that of a network of transformers, and there is none, or more "
             f"than one. Name it here: '{PREFIX}NAME'."
         )
-    if named is None or kind == "numbers":
+    if named is None:
         return None
     if not named.startswith(PREFIX):
         raise DataError(f"{PROCESSOR} is {named!r}; write '{PREFIX}NAME' or '{PREFIX}./FOLDER'.")

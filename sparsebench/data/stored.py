@@ -91,7 +91,7 @@ def column(asked: str | None, allowed: Collection[str], guesses: Sequence[str], 
 def _labels(stored: Mapping[str, Stored], what: str, names: Sequence[str] | None) -> tuple[dict[str, Tensor], int]:
     """Return the labels of each split, int64, and how many classes there are."""
     kinds = {type(label) for split in stored.values() for label in split.labels}
-    if kinds <= {int} and kinds:
+    if kinds and kinds <= {int, bool}:
         found = {name: torch.tensor(split.labels, dtype=torch.int64) for name, split in stored.items()}
         return found, len(names) if names else 1 + max(int(labels.max()) for labels in found.values())
     if kinds != {str}:

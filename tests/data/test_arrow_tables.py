@@ -114,6 +114,17 @@ def test_numbers_are_floats_or_stay_indices_where_they_are_tokens(tmp_path):
     assert whole.shape == (3,)
 
 
+def test_waves_in_a_column_of_numbers_are_made_by_a_feature_extractor(tmp_path):
+    tiny.wav2vec2(tmp_path / "net")
+    waves = np.random.default_rng(0).standard_normal((60, 300)).astype(np.float32)
+    name = texts(tmp_path / "t", audio=waves.tolist(), label=[bool(i % 2) for i in range(60)])
+    found = load_splits(name, {"processor": f"transformers:{tmp_path / 'net'}"})
+    wanted = (waves - waves.mean(1, keepdims=True)) / np.sqrt(waves.var(1, keepdims=True) + 1e-7)
+    kept = found.test.dataset.tensors[0]
+    torch.testing.assert_close(kept, torch.from_numpy(wanted), rtol=1e-3, atol=1e-4)
+    assert labels_of(found.test).sum() == 6
+
+
 def test_names_that_do_not_tell_are_given_as_options(tmp_path, folder):
     features = {"premise": [TEXTS[i % 3] for i in range(60)], "gold": [i % 3 for i in range(60)]}
     part = datasets.Dataset.from_dict({**features, "note": ["x"] * 60})
