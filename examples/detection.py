@@ -8,16 +8,17 @@ from functools import cache
 
 import numpy as np
 import torch
-from sparsebench.metrics import Measured, Metric
-from sparsebench.metrics.resampled import resampled
-from sparsebench.statistics.resamples import drawn
-from sparsebench.store.scales import Scale
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchmetrics.detection import MeanAveragePrecision as OfBoxes
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
+
+from sparsebench.metrics import Measured, Metric
+from sparsebench.metrics.resampled import resampled
+from sparsebench.statistics.resamples import drawn
+from sparsebench.store.scales import Scale
 
 SIDE = 96
 CLASSES = 2  # a square and a cross; the network has one more, for what is neither

@@ -86,8 +86,7 @@ class Registry(Mapping[str, str]):
         references: whether ``package.module:callable`` is accepted in place of a name.
         builtin_providers: the package's own providers by their prefix: functions of what follows it to the component.
             Installed packages add theirs through the entry-point group ``<group>.providers``.
-        placeholder: how what follows a prefix is shown, as in ``timm:NAME``.
-        placeholders: those of prefixes that have one of their own.
+        placeholder: how what follows a prefix is shown, as in ``timm:NAME``; ``placeholders`` are those of some prefixes.
     """
 
     kind: str
@@ -102,10 +101,7 @@ class Registry(Mapping[str, str]):
     @property
     def provided(self) -> dict[str, str]:
         """The ``module:attribute`` of each provider, by how names that it knows are shown: ``timm:NAME``."""
-        return {f"{prefix}:{self._after(prefix)}": home for prefix, home in self.providers.items()}
-
-    def _after(self, prefix: str) -> str:
-        return self.placeholders.get(prefix, self.placeholder)
+        return {f"{one}:{self.placeholders.get(one, self.placeholder)}": home for one, home in self.providers.items()}
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
@@ -150,7 +146,8 @@ class Registry(Mapping[str, str]):
         """
         if self.is_provided(name):
             prefix, _, rest = name.partition(":")
-            return None if rest else f"{self.kind} {name!r} names nothing; write {prefix}:{self._after(prefix)}."
+            after = self.placeholders.get(prefix, self.placeholder)
+            return None if rest else f"{self.kind} {name!r} names nothing; write {prefix}:{after}."
         if name in self.aliases or name in self or self.is_own(name):
             return None
         hint = " Your own is given as 'package.module:callable'." if self.references else ""
