@@ -86,7 +86,7 @@ class Registry(Mapping[str, str]):
         references: whether ``package.module:callable`` is accepted in place of a name.
         builtin_providers: the package's own providers by their prefix: functions of what follows it to the component.
             Installed packages add theirs through the entry-point group ``<group>.providers``.
-        placeholder: how what follows a prefix is shown, as in ``timm:NAME``; ``placeholders`` are those of some prefixes.
+        placeholder: how what follows a prefix is shown, as in ``timm:NAME``; ``placeholders`` are those of some.
     """
 
     kind: str
