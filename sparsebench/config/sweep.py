@@ -108,8 +108,10 @@ class SweepConfig(Section):
     @model_validator(mode="after")
     def _checkpoints_are_used(self) -> "SweepConfig":
         if self.train.start_from == "scratch" and any(model.weights for model in self.model):
-            told = "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
-            raise ValueError(f"{told}choose 'dense' or 'previous', or give no weights.")
+            raise ValueError(
+                "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
+                "choose 'dense' or 'previous', or give no weights."
+            )
         return self
 
 
@@ -155,7 +157,8 @@ def load_config(
     Raises:
         ConfigError: with every fault found, each naming the file, the key, what was found and what is allowed.
     """
-    (source, data), overrides = _content(path), list(overrides)
+    source, data = _content(path)
+    overrides = list(overrides)
     problems = [problem for problem in (_override(data, text) for text in overrides) if problem]
     try:
         config = SweepConfig.model_validate(data)
