@@ -155,7 +155,7 @@ def _samples(path: Path, shard: int, parts_of: Any) -> dict[str, dict[str, Place
                     raise ValueError(f"{member.name!r} is a link, a device or has holes, not a plain file")
                 if member.offset_data + member.size > size:
                     raise ValueError(f"it ends within {member.name!r}")
-                fields = found.setdefault(f"{path.name}: {key}", {})
+                fields = found.setdefault(f"{path}: {key}", {})
                 if fields.setdefault(ending.lower(), place := Place(shard, member.offset_data, member.size)) != place:
                     raise ValueError(f"{member.name!r} is in it twice")
     except (tarfile.TarError, TooLargeError, ValueError, OSError) as error:
