@@ -117,7 +117,7 @@ class TarShards:
     def _split_up(self, by_split: Any, options: Any, shards: tuple[Path, ...], splits_of: Any) -> tuple[list[Any], int]:
         from sparsebench.data.stored import Stored, column, require_all
 
-        first = next(iter(by_split["train"].values()), {})
+        first: Mapping[str, Place] = next(iter(by_split["train"].values()), {})
         known = {*first, *_entries(first, shards)}
         label_of = column(options.label, known, _LABELS, "label", self.label)
         kinds = {name: _KINDS[end] for name in known if (end := name.rpartition(".")[2]) in _KINDS and name != label_of}

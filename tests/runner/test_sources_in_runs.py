@@ -6,11 +6,14 @@ import datasets
 import numpy as np
 import pytest
 import tiny_transformers as tiny
+import torch
 import webdataset
 from PIL import Image
 from scipy.io import wavfile
 
 from sparsebench import load_config, load_run, run_sweep
+from sparsebench.backends import build_backend
+from sparsebench.quantization import Recording
 from sparsebench.store.records import failure_line
 
 TEXTS = ("red sky", "the leaf is green", "a blue sky is very blue", "dark")
@@ -92,6 +95,18 @@ def test_a_network_of_transformers_is_as_accurate_on_each_runtime(tmp_path, monk
     assert sparse.evaluated.top1 > 0.5, "a fourth would be chance"
     assert dense.trained.macs
     assert not [warning for trial in run.trials for stage in trial.stages for warning in stage.warnings]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_graph_made_of_whole_texts_still_masks_padded_ones(tmp_path, backend):
+    net = tiny.bert(tmp_path / "net")
+    ids, whole = torch.randint(5, 18, (4, 9)), torch.ones(4, 9, dtype=torch.int64)
+    made = build_backend(backend).compress(net, "fp32", (ids, whole), Recording(net, lambda _: None, 1)).network
+    padded = (torch.arange(9) < torch.tensor([[9], [2], [5], [1]])).long()
+    with torch.inference_mode():
+        wanted = net(ids, padded).logits
+        torch.testing.assert_close(made(ids, padded), wanted, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(net(ids, whole).logits, wanted, atol=1e-3)
 
 
 def test_schemes_run_or_say_why_not_on_padded_texts(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def _table(path: Path, shown: Path) -> Data:
     info = _json((path / names[0] if names else path) / "dataset_info.json")
     features = info.get("features")
     kinds = {name: str(one.get("_type")) for name, one in features.items() if isinstance(one, dict)} if features else {}
-    labels = next((one for one in (features or {}).values() if one.get("_type") == "ClassLabel"), {})
+    labels: dict[str, Any] = next((one for one in (features or {}).values() if one.get("_type") == "ClassLabel"), {})
     images = "Image" in kinds.values()
     return Data(
         name=f"arrow:{shown.as_posix()}",
