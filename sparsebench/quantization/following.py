@@ -33,6 +33,8 @@ _TRANSFORMERS = (
 )
 """Modules of torch that are followed: their linear layers are what is quantized."""
 
+_OF_WEIGHTS = ("device", "dtype", "ndim", "shape")
+
 _KEPT_WHOLE = (rnn.pack_padded_sequence, rnn.pad_packed_sequence, rnn.pack_sequence, rnn.pad_sequence)
 
 
@@ -195,7 +197,7 @@ class Follower(Tracer):
                 return target(*args, **named)
             if kind == "call_method":
                 return getattr(args[0], target)(*args[1:], **named)
-            held = self._held(str(target))
+            held = self.held(str(target))
             return held(*args, **named) if kind == "call_module" else held
 
     def _argument(self, name: str) -> Any:
@@ -209,9 +211,10 @@ class Follower(Tracer):
         if not isinstance(node, Node):
             return node
         # Constants and buffers are recorded as they are met.
-        return self._held(str(node.target)) if node.op == "get_attr" else self._values[node]
+        return self.held(str(node.target)) if node.op == "get_attr" else self._values[node]
 
-    def _held(self, path: str) -> Any:
+    def held(self, path: str) -> Any:
+        """Return what is at a path of the network: a module, a parameter or a buffer."""
         held: Any = self.root
         for name in path.split("."):
             held = getattr(held, name)
@@ -241,6 +244,9 @@ class _Known(Proxy):
     tracer: Follower
 
     def __getattr__(self, k: str) -> Any:
+        # What a weight is does not depend on inputs, and an int8 layer has none to ask.
+        if self.node.op == "get_attr" and k in _OF_WEIGHTS:
+            return getattr(self.tracer.held(str(self.node.target)), k)
         return _KnownAttribute(self, k)
 
     def __len__(self) -> int:

@@ -64,9 +64,10 @@ def _table(path: Path, shown: Path) -> Data:
     splits = _json(path / "dataset_dict.json").get("splits")
     names = [str(name) for name in splits] if isinstance(splits, list) else []
     info = _json((path / names[0] if names else path) / "dataset_info.json")
-    features = info.get("features")
-    kinds = {name: str(one.get("_type")) for name, one in features.items() if isinstance(one, dict)} if features else {}
-    labels: dict[str, Any] = next((one for one in (features or {}).values() if one.get("_type") == "ClassLabel"), {})
+    told = info.get("features")
+    features = {name: one for name, one in told.items() if isinstance(one, dict)} if isinstance(told, dict) else {}
+    kinds = {name: str(one.get("_type")) for name, one in features.items()}
+    labels: dict[str, Any] = next((one for one in features.values() if one.get("_type") == "ClassLabel"), {})
     images = "Image" in kinds.values()
     return Data(
         name=f"arrow:{shown.as_posix()}",
