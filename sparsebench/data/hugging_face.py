@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsebench.data.listing import split_called
 from sparsebench.errors import DataError, options_problem
 from sparsebench.hub import asked_of_the_hub, library
 from sparsebench.wording.text import listing
@@ -138,8 +139,6 @@ def _loaded(
 
 def _by_split(found: Any, label: str, called: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the tables by the names of our splits."""
-    from sparsebench.data.stored import split_called
-
     if not isinstance(found, Mapping):
         found = {"train": found}
     if called is not None:

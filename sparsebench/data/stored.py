@@ -1,6 +1,5 @@
 """Splits of samples as a table or an archive holds them, turned into datasets: labels, what is held out, inputs."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from sparsebench.data.images import hold_out
-from sparsebench.data.listing import SPLIT_FOLDERS
 from sparsebench.data.processing import Inputs, Kind, Maker, Options, maker_of
 from sparsebench.errors import DataError
 from sparsebench.store.limits import memory_given
@@ -65,12 +63,6 @@ def splits_of(
         for name, rows in zip(("train", *wanted), parts, strict=True):
             made[name] = Subset(train, rows.tolist())
     return [made[name] for name in ("train", "val", "test")], classes
-
-
-def split_called(name: str) -> str | None:
-    """Return which split a name speaks of, ``train-0001`` or ``validation``; None for none."""
-    words = re.split(r"[\W_]+", name.lower())
-    return next((SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS), None)
 
 
 def column(asked: str | None, allowed: Collection[str], guesses: Sequence[str], role: str, what: str) -> str:

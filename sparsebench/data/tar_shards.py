@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.data.hugging_face import LABELS
-from sparsebench.data.listing import IMAGE_SUFFIXES, SPLIT_FOLDERS
+from sparsebench.data.listing import IMAGE_SUFFIXES, SPLIT_FOLDERS, split_called
 from sparsebench.data.unpacking import TooLargeError, unpacked
 from sparsebench.errors import DataError, options_problem, reason
 from sparsebench.hub import library
@@ -93,7 +93,7 @@ class TarShards:
             DataError: where a shard cannot be read, or samples lack inputs or labels.
         """
         from sparsebench.data.processing import Options
-        from sparsebench.data.stored import split_called, splits_of
+        from sparsebench.data.stored import splits_of
 
         if problem := options_problem("Dataset", self.label, Options, options, ()):
             raise DataError(problem)

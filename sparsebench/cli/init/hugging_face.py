@@ -7,13 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsebench.cli.init.data import NO_DATA, SIDE, Data
+from sparsebench.cli.init.data import NO_DATA, SIDE, Data, share_left
 from sparsebench.data.hugging_face import is_arrow
-from sparsebench.data.listing import is_image
+from sparsebench.data.listing import is_image, split_called
 from sparsebench.wording.text import counted
 
 _MEMBERS = 20
 _LONGEST_JSON = 2**24
+_USUAL_CLASSES = 2
+"""A config of transformers does not say how many classes there are where they are two."""
 
 
 class Folder(NamedTuple):
@@ -22,12 +24,12 @@ class Folder(NamedTuple):
     Attributes:
         name: as the config names it.
         weights: whether its weights lie there.
-        classes: how many it tells apart; None where it does not say.
+        classes: how many it tells apart.
     """
 
     name: str
     weights: bool
-    classes: int | None
+    classes: int
 
 
 def find_networks(folder: Path) -> list[Folder]:
@@ -41,7 +43,7 @@ def find_networks(folder: Path) -> list[Folder]:
                 Folder(
                     name=f"transformers:./{path.relative_to(folder).as_posix()}",
                     weights=any(path.glob("*.safetensors")),
-                    classes=len(labels) if isinstance(labels, dict) else None,
+                    classes=len(labels) if isinstance(labels, dict) else _USUAL_CLASSES,
                 )
             )
     return found
@@ -69,6 +71,10 @@ def _table(path: Path, shown: Path) -> Data:
     kinds = {name: str(one.get("_type")) for name, one in features.items()}
     labels: dict[str, Any] = next((one for one in features.values() if one.get("_type") == "ClassLabel"), {})
     images = "Image" in kinds.values()
+    options: dict[str, Any] = {"size": SIDE} if images else {}
+    rows = _rows(path / next((name for name in names if split_called(name) == "train"), "."))
+    missing = {1: ("test", "val"), 2: ("val",)}.get(max(1, len(names)), ())
+    share = 1.0 if rows is None else share_left(rows, missing, options)
     return Data(
         name=f"arrow:{shown.as_posix()}",
         what=f"a table of {counted(len(kinds), 'column')} ({', '.join(sorted(kinds))})"
@@ -76,9 +82,26 @@ def _table(path: Path, shown: Path) -> Data:
         samples="images" if images else None,
         shape=(3, SIDE, SIDE) if images else None,
         classes=len(labels["names"]) if isinstance(labels.get("names"), list) else None,
-        options={"size": SIDE} if images else {},
+        training=None if rows is None else int(rows * share),
+        options=options,
         assumed=_assumed(shown.name, images, "Audio" in kinds.values()),
     )
+
+
+def _rows(path: Path) -> int | None:
+    """Return how many rows a table has; None where that cannot be told."""
+    try:
+        from pyarrow import ArrowException, ipc, memory_map
+    except ImportError:
+        return None
+    rows = 0
+    try:
+        for file in path.glob("*.arrow"):
+            with memory_map(str(file)) as content, ipc.open_stream(content) as stream:
+                rows += sum(batch.num_rows for batch in stream)
+    except (OSError, ArrowException):
+        return None
+    return rows or None
 
 
 def _shards(path: Path, shown: Path) -> Data | None:
