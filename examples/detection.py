@@ -34,9 +34,7 @@ class Detector(nn.Module):
         self.backbone, self.head = whole.backbone, whole.head
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = (
-                    0.1  # MobileNetV3's takes hundreds of steps, this training 80.
-                )
+                module.momentum = 0.1  # MobileNetV3's takes hundreds of steps, this training 320.
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         found = self.head(list(self.backbone(images).values()))

@@ -181,6 +181,14 @@ class Follower(Tracer):
             self._check(self.create_proxy("call_function", len, (proxy,), {}).node, len(value))
         return len(value)
 
+    def of_weight(self, path: str, name: str) -> Any:
+        """Return an attribute of a parameter or a buffer, which is not recorded."""
+        before, self._computes = self._computes, True
+        try:
+            return getattr(self._held(path), name)
+        finally:
+            self._computes = before
+
     def _check(self, node: Node, value: Any) -> None:
         if node not in self._checked:
             self._checked.add(node)
@@ -197,7 +205,7 @@ class Follower(Tracer):
                 return target(*args, **named)
             if kind == "call_method":
                 return getattr(args[0], target)(*args[1:], **named)
-            held = self.held(str(target))
+            held = self._held(str(target))
             return held(*args, **named) if kind == "call_module" else held
 
     def _argument(self, name: str) -> Any:
@@ -211,10 +219,9 @@ class Follower(Tracer):
         if not isinstance(node, Node):
             return node
         # Constants and buffers are recorded as they are met.
-        return self.held(str(node.target)) if node.op == "get_attr" else self._values[node]
+        return self._held(str(node.target)) if node.op == "get_attr" else self._values[node]
 
-    def held(self, path: str) -> Any:
-        """Return what is at a path of the network: a module, a parameter or a buffer."""
+    def _held(self, path: str) -> Any:
         held: Any = self.root
         for name in path.split("."):
             held = getattr(held, name)
@@ -246,7 +253,7 @@ class _Known(Proxy):
     def __getattr__(self, k: str) -> Any:
         # What a weight is does not depend on inputs, and an int8 layer has none to ask.
         if self.node.op == "get_attr" and k in _OF_WEIGHTS:
-            return getattr(self.tracer.held(str(self.node.target)), k)
+            return self.tracer.of_weight(str(self.node.target), k)
         return _KnownAttribute(self, k)
 
     def __len__(self) -> int:

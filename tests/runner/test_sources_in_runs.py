@@ -80,7 +80,14 @@ def require_equal(run):
     assert found["onnxruntime"] == found["openvino"] == found["eager"]
 
 
-@pytest.mark.parametrize(("network", "data"), [(tiny.vit, pictures), (tiny.wav2vec2, sounds)], ids=["vit", "wav2vec2"])
+@pytest.mark.parametrize(
+    ("network", "data"),
+    [
+        (tiny.wav2vec2, sounds),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((tiny.vit, pictures), (tiny.ast, sounds))),
+    ],
+    ids=["wav2vec2", "vit", "ast"],
+)
 def test_a_network_of_transformers_is_as_accurate_on_each_runtime(tmp_path, monkeypatch, network, data):
     monkeypatch.chdir(tmp_path)
     run = swept(tmp_path, network, data)
@@ -92,7 +99,7 @@ def test_a_network_of_transformers_is_as_accurate_on_each_runtime(tmp_path, monk
     assert not [warning for trial in run.trials for stage in trial.stages for warning in stage.warnings]
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_a_graph_made_of_whole_texts_still_masks_padded_ones(tmp_path, backend):
     net = tiny.bert(tmp_path / "net")
     with torch.no_grad():  # Fresh ones hardly look at other words.
