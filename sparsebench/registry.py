@@ -86,7 +86,7 @@ class Registry(Mapping[str, str]):
         references: whether ``package.module:callable`` is accepted in place of a name.
         builtin_providers: the package's own providers by their prefix: functions of what follows it to the component.
             Installed packages add theirs through the entry-point group ``<group>.providers``.
-        placeholder: how what follows a prefix is shown, as in ``timm:NAME``.
+        placeholder: how what follows a prefix is shown, as in ``timm:NAME``; ``placeholders`` are those of some.
     """
 
     kind: str
@@ -96,6 +96,12 @@ class Registry(Mapping[str, str]):
     references: bool = False
     builtin_providers: dict[str, str] = field(default_factory=dict)
     placeholder: str = "NAME"
+    placeholders: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def provided(self) -> dict[str, str]:
+        """The ``module:attribute`` of each provider, by how names that it knows are shown: ``timm:NAME``."""
+        return {f"{one}:{self.placeholders.get(one, self.placeholder)}": home for one, home in self.providers.items()}
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
@@ -140,12 +146,12 @@ class Registry(Mapping[str, str]):
         """
         if self.is_provided(name):
             prefix, _, rest = name.partition(":")
-            return None if rest else f"{self.kind} {name!r} names nothing; write {prefix}:{self.placeholder}."
+            after = self.placeholders.get(prefix, self.placeholder)
+            return None if rest else f"{self.kind} {name!r} names nothing; write {prefix}:{after}."
         if name in self.aliases or name in self or self.is_own(name):
             return None
         hint = " Your own is given as 'package.module:callable'." if self.references else ""
-        provided = [f"{prefix}:{self.placeholder}" for prefix in self.providers]
-        return unknown_name(self.kind, name, [*self, *self.aliases, *provided], hint)
+        return unknown_name(self.kind, name, [*self, *self.aliases, *self.provided], hint)
 
     def canonical(self, name: str) -> str:
         """Return ``name`` with an alias replaced by the name it stands for."""
@@ -232,6 +238,7 @@ MODELS = Registry(
     builtin_providers={
         "torchvision": "sparsebench.models.libraries:TorchvisionNetwork",
         "timm": "sparsebench.models.libraries:TimmNetwork",
+        "transformers": "sparsebench.models.hugging_face:TransformersNetwork",
     },
 )
 
@@ -246,8 +253,12 @@ DATASETS = Registry(
     builtin_providers={
         "imagefolder": "sparsebench.data.imagefolder:ImageFolder",
         "npz": "sparsebench.data.arrays:Arrays",
+        "hf": "sparsebench.data.hugging_face:HubData",
+        "arrow": "sparsebench.data.hugging_face:ArrowFolder",
+        "webdataset": "sparsebench.data.tar_shards:TarShards",
     },
     placeholder="PATH",
+    placeholders={"hf": "NAME", "webdataset": "PATTERN"},
 )
 
 TRAINERS = Registry("trainer", "sparsebench.trainers", {"default": Entry("training.trainer:Trainer")}, references=True)

@@ -1,14 +1,15 @@
 """What a record names and a person should have named: code of somebody's own, and folders outside of the run.
 
 Records of a run that is brought back say which network, data set and trainer it was made with. Names of this package
-and of what is installed may stand there. A reference ``package.module:callable`` is code, and a folder is a place to
-write to: whoever opens a run directory that somebody else prepared has named neither.
+and of what is installed may stand there. A reference ``package.module:callable`` is code, a folder is a place to write
+to, a name on a hub one to connect to: whoever opens a run directory that somebody else prepared has named none of them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sparsebench.errors import SparsebenchError
+from sparsebench.hub import named_on_the_hub
 from sparsebench.registry import DATASETS, LOSSES, METRICS, MODELS, TRAINERS, is_reference
 
 Trust = bool | Collection[str]
@@ -68,7 +69,8 @@ def named_by(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         raise SparsebenchError(
             f"The records of this run do not say what it was made with ({error!r}). Start the run again."
         ) from error
-    return own + places
+    model, data = settings["model"], settings["data"]
+    return own + places + named_on_the_hub(model["name"], data["name"], data["options"])
 
 
 def _places(kind: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -94,7 +96,7 @@ def require_trusted(settings: Mapping[str, Any], trust: Trust, how: str) -> None
     found = [(kind, name) for kind, name in named_by(settings) if name not in known]
     if found:
         listed = ", ".join(f"{kind} {name!r}" for kind, name in found)
-        code = any(is_reference(name) for _, name in found)
+        code = any(is_reference(name) and not MODELS.is_provided(name) for _, name in found)
         runs = "is code that would run" if code else "is used"
         raise SparsebenchError(
             f"The records of this run name what is not of sparsebench, and {runs} with your rights: {listed}. Where "

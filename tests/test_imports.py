@@ -11,22 +11,23 @@ import sparsebench
 PACKAGE = Path(sparsebench.__file__).parent
 
 # What everything may import, besides what stands below.
-COMMON = {"errors", "registry", "lazy", "statistics", "store", "trust", "user_code", "wording"}
+COMMON = {"errors", "hub", "registry", "lazy", "statistics", "store", "trust", "user_code", "wording"}
 
 # What each room may import besides. Order is that of the data: what is above knows nothing of what is below.
 ALLOWED = {
     "errors": set(),
+    "hub": {"errors"},
     "lazy": set(),
     "tensors": {"errors"},
     "processes": set(),
     "registry": {"errors", "user_code"},
     "user_code": {"errors"},
-    "trust": {"errors", "registry"},
+    "trust": {"errors", "hub", "registry"},
     "statistics": {"errors"},
     "store": {"errors", "lazy", "statistics"},
     "wording": {"errors", "registry", "statistics", "store"},
     "config": COMMON,
-    "data": COMMON,
+    "data": COMMON | {"tensors"},
     "models": COMMON | {"tensors"},
     "pruning": COMMON | {"tensors"},
     "quantization": COMMON | {"tensors"},

@@ -45,7 +45,7 @@ def rows_of(kind: str) -> list[Row]:
     registry, _ = REGISTRIES[kind]
     aliases = {target: alias for alias, target in registry.aliases.items()}
     homes = {name: registry[name] for name in sorted(registry)}
-    homes |= {f"{prefix}:{registry.placeholder}": home for prefix, home in sorted(registry.providers.items())}
+    homes |= dict(sorted(registry.provided.items()))
     rows = []
     for name, home in homes.items():
         alias = {"alias": aliases.get(name, "")} if aliases else {}

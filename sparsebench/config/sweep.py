@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 
 from sparsebench.config.bounds import RANGES, TOO_DEEP, TOO_LONG, excess
+from sparsebench.config.processors import of_the_network
 from sparsebench.config.sections import (
     Axis,
     BackendConfig,
@@ -92,7 +93,9 @@ class SweepConfig(Section):
         (BackendConfig(name="eager"),), min_length=1, description="What runs the network: names, or tables."
     )
     model: Tables[ModelConfig] = Field((ModelConfig(),), min_length=1, description="The network, or several.")
-    data: Tables[DataConfig] = Field((DataConfig(),), min_length=1, description="The data, or several sets.")
+    data: Annotated[Tables[DataConfig], AfterValidator(of_the_network)] = Field(
+        (DataConfig(),), min_length=1, description="The data, or several sets."
+    )
     metric: Annotated[MetricConfig, BeforeValidator(table), Field(exclude_if=is_accuracy)] = MetricConfig()
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()

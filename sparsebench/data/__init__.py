@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.errors import DataError
+from sparsebench.hub import processor_of
 from sparsebench.registry import DATASETS, import_reference
 from sparsebench.user_code import own_code
 
@@ -169,7 +170,7 @@ def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str
         name: a registered name, or ``package.module:callable``.
         options: the loader's keyword arguments. Where one of them is the path of an existing file or folder, names,
             sizes and modification times of the files are part of the fingerprint. Options that only say where the data
-            of a known dataset are kept are no part of it.
+            of a known dataset are kept are no part of it. The content of a processor's folder is.
 
     Returns:
         A mapping that can be written as JSON; the same for the same data.
@@ -188,6 +189,7 @@ def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str
             for key, value in paths.items()
             if isinstance(value, str | os.PathLike) and str(value) and os.path.exists(value)
         },
+        **processor_of(options or {}),
     }
 
 

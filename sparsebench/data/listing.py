@@ -1,6 +1,7 @@
 """The images in a folder: which are for training and testing, and of which class each is."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ class Listing:
     classes: tuple[str, ...]
     files: dict[str, list[Path]]
     labels: dict[str, list[int]]
+
+
+def split_called(name: str) -> str | None:
+    """Return which split a name speaks of, ``train-0001`` or ``validation``; None for none."""
+    words = re.split(r"[\W_]+", name.lower())
+    return next((SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS), None)
 
 
 def is_image(name: str) -> bool:

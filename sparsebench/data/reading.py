@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -72,13 +72,13 @@ def check_whole(file: Path) -> None:
             opened.load()
 
 
-def read_image(file: Path, channels: int, size: int | None = None) -> Image.Image:
+def read_image(file: Path | IO[bytes], channels: int, size: int | None = None) -> Image.Image:
     """Return an image upright, in colour or grey, the first frame where it has several; transparency is left out.
 
     One of more than 8 bits a pixel is grey in any case, and of floats in [0, 1] (mode "F").
 
     Args:
-        file: the file.
+        file: the file, or its content.
         channels: 1 or 3.
         size: side of the square to which the middle of the image is fitted; None for the image as it is.
 

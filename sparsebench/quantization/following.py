@@ -33,6 +33,8 @@ _TRANSFORMERS = (
 )
 """Modules of torch that are followed: their linear layers are what is quantized."""
 
+_OF_WEIGHTS = ("device", "dtype", "ndim", "shape")
+
 _KEPT_WHOLE = (rnn.pack_padded_sequence, rnn.pad_packed_sequence, rnn.pack_sequence, rnn.pad_sequence)
 
 
@@ -179,6 +181,14 @@ class Follower(Tracer):
             self._check(self.create_proxy("call_function", len, (proxy,), {}).node, len(value))
         return len(value)
 
+    def of_weight(self, path: str, name: str) -> Any:
+        """Return an attribute of a parameter or a buffer, which is not recorded."""
+        before, self._computes = self._computes, True
+        try:
+            return getattr(self._held(path), name)
+        finally:
+            self._computes = before
+
     def _check(self, node: Node, value: Any) -> None:
         if node not in self._checked:
             self._checked.add(node)
@@ -241,6 +251,9 @@ class _Known(Proxy):
     tracer: Follower
 
     def __getattr__(self, k: str) -> Any:
+        # What a weight is does not depend on inputs, and an int8 layer has none to ask.
+        if self.node.op == "get_attr" and k in _OF_WEIGHTS:
+            return self.tracer.of_weight(str(self.node.target), k)
         return _KnownAttribute(self, k)
 
     def __len__(self) -> int:

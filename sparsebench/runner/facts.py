@@ -16,6 +16,7 @@ from sparsebench.backends import Offer, build_offer
 from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.hub import NETWORK_FILES, PREFIX, WEIGHT_FILES, identity
 from sparsebench.models import CHECKPOINT_SUFFIXES, published_as
 from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES
 from sparsebench.store.disk import file_digest
@@ -32,8 +33,9 @@ class Facts:
 
     Attributes:
         data: fingerprint of each dataset, by its name in the config.
-        sources: digest of the user's own modules, by reference (``package.module:callable``).
-        weights: SHA-256 of each checkpoint file, by its path.
+        sources: digest of the user's own modules, by reference (``package.module:callable``), and of the configs of
+            networks in folders, by their name (``transformers:./folder``).
+        weights: SHA-256 of each checkpoint file, by its path; of the weights in a network's own folder, by its name.
         not_offered: why a backend does not offer a scheme, by (label of the backend, scheme); offered pairs
             are absent.
         thresholds: the only thresholds that a pruner can reach, by its label; absent where it reaches any.
@@ -70,8 +72,8 @@ def gather_facts(config: SweepConfig) -> Facts:
     }
     return Facts(
         data={data.name: fingerprint(data.name, data.options) for data in config.data},
-        sources={name: source_digest(name) for _, name in own_of_config(config)},
-        weights=_weights(config),
+        sources={name: source_digest(name) for _, name in own_of_config(config)} | _folders(config, NETWORK_FILES),
+        weights=_weights(config) | _folders(config, WEIGHT_FILES),
         thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
         not_offered={pair: reason for pair, reason in reasons.items() if reason},
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.facts(scheme).calibrates),
@@ -160,6 +162,17 @@ def _weights(config: SweepConfig) -> dict[str, str]:
     if problems:
         raise ConfigError("The run was not started:", problems)
     return digests
+
+
+def _folders(config: SweepConfig, files: tuple[str, ...]) -> dict[str, str]:
+    """Return the digest of files in the folders that networks of transformers are built from, by the network's name.
+
+    Weights count where they are asked for.
+    """
+    named = [model for model in config.model if model.name.startswith(PREFIX)]
+    if files is WEIGHT_FILES:
+        named = [model for model in named if model.weights and published_as(model.weights) is not None]
+    return {model.name: found for model in named if (found := identity(model.name, files))}
 
 
 def _near(path: Path) -> str:

@@ -129,7 +129,7 @@ class _Planner:
             return self._train_stage(site, None, 0.0, None, "dense, from scratch", own=own)
         weights = {
             "source": checkpoint,
-            "sha256": self.facts.weights.get(checkpoint),
+            "sha256": self.facts.weights.get(checkpoint, self.facts.weights.get(model.name)),
             "new_head": model.new_head,
             "strict": model.strict,
         }

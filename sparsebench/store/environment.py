@@ -25,6 +25,7 @@ FLAGS_OF_INTEREST = (
 
 PACKAGES = (
     *("sparsebench", "torch", "torchvision", "torch-pruning", "timm", "torchao"),
+    *("transformers", "tokenizers", "datasets", "webdataset"),
     *("onnxruntime", "onnx", "onnxscript", "openvino", "nncf"),
     *("numpy", "scikit-learn", "safetensors"),
 )

@@ -104,14 +104,15 @@ class Judge:
             ModelError: where there is no tensor.
 
         Warns:
-            OutputsWarning: once, where a network in evaluation mode returns more than a tensor.
+            OutputsWarning: once, where a network in evaluation mode returns several tensors, or an object.
         """
         if isinstance(outputs, Tensor):
             return outputs
         found, name = scores_in(outputs), _name(net)
-        if not net.training and name not in self._told:
+        first, *others = [*tensors_in(outputs), None]
+        # A mapping with nothing but logits, as networks of transformers return, leaves no choice.
+        if not net.training and name not in self._told and not (found is first and others == [None]):
             self._told.add(name)
-            first = next(tensors_in(outputs), None)
             which = "the first tensor in it is" if found is first else "its logits are"
             warnings.warn(
                 f"{name} returns a {type(outputs).__name__} in evaluation; {which} taken for the scores of classes, "

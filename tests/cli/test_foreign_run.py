@@ -98,6 +98,11 @@ REFERENCES = {
     "checkpoint": train_settings(
         model={"name": "timm:resnet18", "options": {"checkpoint_path": "/x.pth"}, "source": None}
     ),
+    "network of the hub": train_settings(model={"name": "transformers:a/b", "options": {}, "source": None}),
+    "dataset of the hub": train_settings(data={"name": "hf:a/b", "options": {}, "collate": None}),
+    "processor of the hub": train_settings(
+        data={"name": "arrow:x", "options": {"processor": "transformers:gpt2"}, "collate": None}
+    ),
 }
 
 

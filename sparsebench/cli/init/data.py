@@ -99,7 +99,7 @@ def _arrays(path: Path) -> Data | None:
             f"{path.name}: samples are sequences of {shape[0]} steps with {counted(shape[1], 'value')} each."
         )
     missing = [name for name in ("test", "val") if name not in roles]
-    share = _share(inputs.shape[0], missing, options)
+    share = share_left(inputs.shape[0], missing, options)
     held_out = f"; {listing(missing)} {'is' if len(missing) == 1 else 'are'} held out of them" if missing else ""
     return Data(
         name=f"npz:{path.as_posix()}",
@@ -123,7 +123,7 @@ def _classes(path: Path, labels: Sequence[str]) -> int | None:
         return None  # The loader says why such labels are none.
 
 
-def _share(samples: int, missing: Sequence[str], options: dict[str, Any]) -> float:
+def share_left(samples: int, missing: Sequence[str], options: dict[str, Any]) -> float:
     """Return which share is left for training; of few samples more are held out, so that each class is among them."""
     if samples < FEW:
         options |= {f"{name}_fraction": OF_FEW for name in missing}
@@ -151,7 +151,7 @@ def _image_folder(path: Path) -> Data | None:
     options, shape, assumed = _fitted(looked, path.name)
     train = len(found.files["train"])
     # Of two folders the other one is the test split, however it is called.
-    share = _share(train, {1: ("test", "val"), 2: ("val",), 3: ()}[len(found.files)], options)
+    share = share_left(train, {1: ("test", "val"), 2: ("val",), 3: ()}[len(found.files)], options)
     named = ", ".join(found.classes[:3]) + (", …" if len(found.classes) > 3 else "")
     return Data(
         name=f"imagefolder:{path.as_posix()}",
@@ -211,7 +211,7 @@ def _image_archive(path: Path) -> Data | None:
     if len(classes) < 2:
         return None
     options: dict[str, Any] = {"size": SIDE}
-    share = _share(len(names), ("test", "val"), options)
+    share = share_left(len(names), ("test", "val"), options)
     return Data(
         name=f"imagefolder:{path.as_posix()}",
         what=f"{counted(len(names), 'image')} in {len(classes)} folders",

@@ -1,7 +1,7 @@
 """The config that ``sparsebench init`` writes, and what it says of it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from sparsebench.cli.init.checkpoints import classes_and_channels, find_checkpoints, recognise
 from sparsebench.cli.init.code import read_code
 from sparsebench.cli.init.data import Data, classes_without_a_folder, find_data
+from sparsebench.cli.init.hugging_face import Folder, find_networks, find_tables
 from sparsebench.errors import SparsebenchError
 from sparsebench.wording.text import first_of, slug
 
@@ -85,7 +86,8 @@ def write_starter(folder: Path, output: Path) -> str:
 
 def choose(folder: Path) -> Choice:
     """Return what a config for a folder has in it."""
-    code, datasets, checkpoints = read_code(folder), find_data(folder), find_checkpoints(folder)
+    code, checkpoints, networks = read_code(folder), find_checkpoints(folder), find_networks(folder)
+    datasets = [*find_tables(folder), *find_data(folder)]
     chosen = Choice(data=datasets[0] if datasets else Data(name=code.data[0], what="") if code.data else DIGITS)
     found, assumed = chosen.found, chosen.assumed
     found += [f"{data.name.partition(':')[2]}: {data.what}" for data in datasets]
@@ -97,6 +99,7 @@ def choose(folder: Path) -> Choice:
         found += [f"{reference}: {what}" for reference in references]
     found += [f"{ref}: makes a network, and asks for {', '.join(names)}" for ref, names in code.asking.items()]
     found += [f"{path.as_posix()}: a checkpoint, by its name" for path in checkpoints]
+    found += [f"{one.name}: a network of transformers{', with weights' * one.weights}" for one in networks]
     for names, what in (
         ([data.name for data in datasets] or code.data, "data"),
         (code.networks, "network"),
@@ -108,11 +111,26 @@ def choose(folder: Path) -> Choice:
                 f"The {what} is {names[0]}, the first of {len(names)}; the others are {first_of(names[1:], 3)}."
             )
     chosen.model, chosen.trainer = next(iter(code.networks), ""), next(iter(code.trainers), "")
-    if checkpoints:
+    if networks and not chosen.model and (datasets or code.data):
+        _take_folder(chosen, networks[0])
+    elif checkpoints:
         _take_checkpoint(chosen, checkpoints[0], has_data=bool(datasets or code.data))
     _fill_in(chosen, folder, asking=bool(code.asking))
     assumed += chosen.data.assumed
     return chosen
+
+
+def _take_folder(chosen: Choice, network: Folder) -> None:
+    """Name a network of transformers, and its processor for data that it is there for."""
+    chosen.model, data = network.name, chosen.data
+    if data.name.startswith(("arrow:", "webdataset:")):
+        own = {key: value for key, value in data.options.items() if key != "size"}
+        chosen.data = replace(data, options={**own, "processor": "network"}, assumed=())
+        chosen.assumed.append("Inputs are made by the network's own processor (processor = 'network').")
+    if network.weights:
+        chosen.weights, chosen.new_head = "pretrained", network.classes != data.classes
+        head = " but for its classifier, which is trained anew (new_head)" if chosen.new_head else ""
+        chosen.assumed.append(f"{network.name} holds weights, which take the place of dense training{head}.")
 
 
 def _take_checkpoint(chosen: Choice, path: Path, has_data: bool) -> None:

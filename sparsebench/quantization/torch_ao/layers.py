@@ -23,6 +23,7 @@ from sparsebench.quantization.attention import layer_by_layer, plain_attention
 from sparsebench.quantization.base import TRANSPOSED_CONVOLUTIONS, failing_as, int8_engine, quiet_libraries
 from sparsebench.quantization.following import followed
 from sparsebench.quantization.observing import without_infinite, without_unfit
+from sparsebench.quantization.plain_calls import plainly_called
 from sparsebench.quantization.torch_ao.graphs import (
     as_float,
     inside_layers,
@@ -133,7 +134,8 @@ def prepare_traced(net: nn.Module, example: tuple[Any, ...], dynamic_layers: Lay
     with failing_as(problem), quiet_libraries(), plain_attention():
         # In evaluation mode: a functional dropout would otherwise be written into the graph as switched on for good.
         # These are the steps of prepare_fx, which traces by itself and stops at any branch.
-        graph, scopes = followed(with_traceable_functions(with_own_statistics(net)), example)
+        followable = plainly_called(with_traceable_functions(with_own_statistics(net)), example)
+        graph, scopes = followed(followable, example)
         for path in inside_layers(graph):
             mapping.set_module_name(path, None)
         fused = fuse(with_dropout_kept(graph), trains)

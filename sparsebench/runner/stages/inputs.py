@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import PackedSequence
 from sparsebench.backends.checks import mixes_samples
 from sparsebench.errors import ContractError, DataError, ModelError, NoEffectWarning
 from sparsebench.runner.stages.by_class import ByClass, Predictions
-from sparsebench.runner.stages.reading import samples_of
-from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, read_tensors, samples_in, tensors_in
+from sparsebench.runner.stages.reading import answers_in, samples_of
+from sparsebench.tensors import arguments_of, batch_of, cloned, mapped, moved, read_tensors, tensors_in
 from sparsebench.training.contract import TrainerLike, apply_settings, check_evaluated, metric_of
 
 EXAMPLE = "example.pt"
@@ -59,7 +59,7 @@ def evaluated(trainer: TrainerLike, network: nn.Module, split: str = "test") -> 
     fed, given, predictions = [0], [0], Predictions()
 
     def count(_: nn.Module, __: Any, outputs: Any) -> None:
-        fed[0] += samples_in(outputs) or 0
+        fed[0] += answers_in(outputs) or 0
         predictions.outputs(outputs)
 
     loaders = trainer.dataloader

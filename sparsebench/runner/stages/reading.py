@@ -41,7 +41,14 @@ def read_in_a_pass(trainer: TrainerLike) -> Iterator[Most]:
 def samples_of(batch: Any) -> int:
     """Return how many samples a batch of a loader has: as many as labels, where it is a pair."""
     labels = batch[-1] if isinstance(batch, tuple | list) and batch else None
-    return samples_in(batch if labels is None else labels) or 0
+    return (samples_in(batch) if labels is None else answers_in(labels)) or 0
+
+
+def answers_in(value: Any) -> int | None:
+    """Return of how many samples labels or outputs are; objects found in images are a list with a mapping for each."""
+    if isinstance(value, tuple | list) and value and all(isinstance(one, Mapping) for one in value):
+        return len(value)
+    return samples_in(value)
 
 
 def _counting(kind: type[Any], split: str, most: dict[str, int]) -> type[Any]:
