@@ -25,6 +25,9 @@ from sparsebench.wording.text import near_file
 
 EAGER, FP32 = "eager", "fp32"
 
+NOTHING_TRAINS = "trains the network further, and train.epochs = 0 trains nothing; give it at least 1 epoch."
+"""Why a scheme is left out of a sweep without training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -68,6 +71,9 @@ def gather_facts(config: SweepConfig) -> Facts:
         for backend, found in backends.items()
         for scheme in dict.fromkeys((*config.schemes, FP32))
     }
+    training = {scheme for scheme in config.schemes if getattr(SCHEMES.facts(scheme), "trains", False)}
+    if not config.train.epochs:
+        reasons |= {(backend, scheme): f"{scheme} {NOTHING_TRAINS}" for backend in backends for scheme in training}
     return Facts(
         data={data.name: fingerprint(data.name, data.options) for data in config.data},
         sources={name: source_digest(name) for _, name in own_of_config(config)},
@@ -75,7 +81,7 @@ def gather_facts(config: SweepConfig) -> Facts:
         thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
         not_offered={pair: reason for pair, reason in reasons.items() if reason},
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.facts(scheme).calibrates),
-        training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.facts(scheme), "trains", False)),
+        training=frozenset(training),
         machine=machine_identity(),
         runtimes={label: versions_of(getattr(backend, "runtime", ())) for label, backend in backends.items()},
     )

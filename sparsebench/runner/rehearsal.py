@@ -75,6 +75,7 @@ class Rehearsal:
         # One batch has one step. Compiling takes longer than all else and changes what no step does.
         train = settings["train"] | {"steps_per_epoch": None, "epochs": 1}
         self._train, self._splits, self._seed = train, splits, seed
+        self._trains = settings["train"]["epochs"] > 0
         self._bench, self._settings, self._folder = bench, settings, Path(folder)
         self._own = own_of(train["trainer"], [settings["model"]["name"]], [settings["data"]])
         seed_everything(seed)
@@ -112,7 +113,7 @@ class Rehearsal:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # The stages themselves warn, and their records say so.
             with self._in_words("One batch could not be trained"):
-                trained = train_by(self._trainer, network, self._train)
+                trained = train_by(self._trainer, network, self._train) if self._trains else network.eval()
             with self._in_words("One batch could not be evaluated"):
                 check_evaluated(self._trainer.evaluate(net=trained, quant_mode=False))
         found = unsteady(trained, self._arguments), mixing(trained, self._arguments), self._probabilities(trained)
@@ -149,7 +150,7 @@ class Rehearsal:
             warnings.simplefilter("ignore")
             while not found or (len(found) < _TIMES and sum(map(sum, found)) < _QUICK / 2):
                 began = time.perf_counter()
-                trained = train_by(trainer, copy.deepcopy(network), self._train)
+                trained = train_by(trainer, copy.deepcopy(network), self._train) if self._trains else network
                 between = time.perf_counter()
                 trainer.evaluate(net=trained, quant_mode=False)
                 found.append((between - began, time.perf_counter() - between))
