@@ -1,7 +1,7 @@
 """The names a config may use, and the one line each of them needs.
 
-A registry maps a name to ``"module:attribute"``, which is imported only when it is asked for. Installed packages add
-names through entry points. A provider knows many names: it is given what follows its prefix, as in ``timm:resnet18``.
+A registry maps a name to ``"module:attribute"``, imported only when it is asked for. Installed packages add names
+through entry points. A provider knows many names: it is given what follows its prefix, as in ``timm:resnet18``.
 """
 
 import difflib
@@ -62,8 +62,7 @@ def options_problem(
 def is_reference(name: str) -> bool:
     """Whether ``name`` has the form ``package.module:callable``."""
     module, separator, attribute = name.partition(":")
-    parts = (*module.split("."), *attribute.split("."))
-    return bool(separator) and all(part.isidentifier() for part in parts)
+    return bool(separator) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
 
 
 def import_reference(reference: str) -> Any:
@@ -113,6 +112,9 @@ class Entry:
     offer: str = ""
 
 
+LIVE = "live"  # The prefix of objects of a Python session, which are named by what they are.
+
+
 @dataclass(eq=False)
 class Registry(Mapping[str, str]):
     """Names of one kind of component, each with the ``module:attribute`` that is imported on demand.
@@ -123,8 +125,8 @@ class Registry(Mapping[str, str]):
         builtin: the package's own components.
         aliases: other names accepted for a built-in one.
         references: whether ``package.module:callable`` is accepted in place of a name.
-        builtin_providers: the package's own providers by their prefix: functions of what follows it to the component.
-            Installed packages add theirs through the entry-point group ``<group>.providers``.
+        builtin_providers: functions of what follows a prefix to the component; of packages, entry points of
+            ``<group>.providers``.
         placeholder: how what follows a prefix is shown, as in ``timm:NAME``.
     """
 
@@ -138,14 +140,13 @@ class Registry(Mapping[str, str]):
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
-        found = entry_points(group=self.group)
-        return {point.name: point for point in found if point.name not in self.builtin}
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.builtin}
 
     @cached_property
     def providers(self) -> dict[str, str]:
         """The ``module:attribute`` of each provider, by its prefix."""
-        found = {point.name: point.value for point in entry_points(group=f"{self.group}.providers")}
-        return found | self.builtin_providers
+        found = {one.name: one.value for one in entry_points(group=f"{self.group}.providers")}
+        return found | self.builtin_providers | {LIVE: "sparsebench.live.table:held"}
 
     def __iter__(self) -> Iterator[str]:
         yield from self.builtin
@@ -177,13 +178,13 @@ class Registry(Mapping[str, str]):
 
         What follows a provider's prefix is not looked up, which may need a large import; ``load`` does that.
         """
+        prefix, _, rest = name.partition(":")
         if self.is_provided(name):
-            prefix, _, rest = name.partition(":")
             return None if rest else f"{self.kind} {name!r} names nothing; write {prefix}:{self.placeholder}."
         if name in self.aliases or name in self or self.is_own(name):
             return None
         hint = " Your own is given as 'package.module:callable'." if self.references else ""
-        provided = [f"{prefix}:{self.placeholder}" for prefix in self.providers]
+        provided = [f"{prefix}:{self.placeholder}" for prefix in self.providers if prefix != LIVE]
         return unknown_name(self.kind, name, [*self, *self.aliases, *provided], hint)
 
     def canonical(self, name: str) -> str:

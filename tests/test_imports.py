@@ -34,12 +34,14 @@ ALLOWED = {
     "timing": COMMON | {"processes", "tensors"},
     "backends": COMMON | {"measure", "quantization", "tensors"},
     "training": COMMON | {"config", "models", "processes", "pruning", "tensors"},
+    "live": COMMON | {"data", "models"},
     "testing": COMMON | {"config", "pruning", "training"},
     "runner": COMMON
     | {
         "backends",
         "config",
         "data",
+        "live",
         "measure",
         "models",
         "processes",
@@ -50,11 +52,14 @@ ALLOWED = {
         "training",
     },
     "pytest_plugin": COMMON | {"config", "runner"},
+    "progress": COMMON | {"runner"},
     "points": COMMON,
     "decide": COMMON | {"points"},
     "report": COMMON | {"decide", "points"},
     "export": COMMON | {"backends", "models", "points", "processes", "runner", "tensors", "timing", "training"},
     "tracking": COMMON | {"points", "report"},
+    "api": COMMON
+    | {"backends", "config", "data", "decide", "export", "live", "models", "points", "progress", "report", "runner"},
     "cli": COMMON
     | {
         "backends",
@@ -64,6 +69,7 @@ ALLOWED = {
         "export",
         "models",
         "points",
+        "progress",
         "report",
         "runner",
         "tracking",

@@ -9,7 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from sparsebench.backends import build_offer
-from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
+from sparsebench.registry import BACKENDS, DATASETS, LIVE, MODELS, PRUNERS, SCHEMES, Registry, import_reference
 from sparsebench.runner.graph import StageStatus, stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.store.records import STAGE_KINDS
@@ -34,9 +34,14 @@ NARROWEST = 16
 def kinds_to_list() -> list[Row]:
     """Return one row for each kind of thing that can be listed."""
     return [
-        {"kind": kind, "what it is": what, "known": str(len(registry) + len(registry.providers))}
+        {"kind": kind, "what it is": what, "known": str(len(registry) + len(_providers(registry)))}
         for kind, (registry, what) in REGISTRIES.items()
     ]
+
+
+def _providers(registry: Registry) -> dict[str, str]:
+    """Return those whose names a person can write."""
+    return {prefix: home for prefix, home in registry.providers.items() if prefix != LIVE}
 
 
 def rows_of(kind: str) -> list[Row]:
@@ -44,7 +49,7 @@ def rows_of(kind: str) -> list[Row]:
     registry, _ = REGISTRIES[kind]
     aliases = {target: alias for alias, target in registry.aliases.items()}
     homes = {name: registry[name] for name in sorted(registry)}
-    homes |= {f"{prefix}:{registry.placeholder}": home for prefix, home in sorted(registry.providers.items())}
+    homes |= {f"{prefix}:{registry.placeholder}": home for prefix, home in sorted(_providers(registry).items())}
     rows = []
     for name, home in homes.items():
         alias = {"alias": aliases.get(name, "")} if aliases else {}

@@ -29,6 +29,11 @@ def who(section: Section, point: Point) -> Row:
 
 def front_table(section: Section, points: Sequence[Point]) -> str:
     """Return the table beside the answer: eight columns at most, the named networks first and in bold."""
+    return rows_table(front_rows(section, points), TEXT)
+
+
+def front_rows(section: Section, points: Sequence[Point]) -> list[Row]:
+    """Return the rows of that table, in Markdown."""
     chosen = named(section)
     roles = chosen.roles(section)
     rows = []
@@ -51,7 +56,7 @@ def front_table(section: Section, points: Sequence[Point]) -> str:
                 "exports to": _exports_to(point),
             }
         )
-    return rows_table(rows, TEXT)
+    return rows
 
 
 def _latency_cell(point: Point, setting: Setting) -> str:

@@ -7,15 +7,16 @@ import than that.
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sparsebench.backends import Offer, build_offer
-from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
+from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.live.table import is_live
 from sparsebench.models import CHECKPOINT_SUFFIXES, published_as
 from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES
 from sparsebench.store.disk import file_digest
@@ -172,6 +173,11 @@ def _near(path: Path) -> str:
     if found := near_file(path, CHECKPOINT_SUFFIXES):
         return f" Did you mean {str(found)!r}?"
     return " Give the path of a checkpoint, 'pretrained', or 'torchvision:NAME'."
+
+
+def live_of(trainer: str, models: Iterable[ModelConfig], data: Iterable[DataConfig]) -> tuple[str, ...]:
+    """Return those names of a config that are of objects of this process."""
+    return tuple(filter(is_live, (trainer, *(model.name for model in models), *(one.name for one in data))))
 
 
 def own_of_config(config: SweepConfig) -> list[tuple[str, str]]:

@@ -58,8 +58,8 @@ def without_training(
         arguments = few(first_call(trainer, network, settings["seed"]), 2)
         if len(arguments) != 1:
             raise PruningError(
-                f"Channels are removed of networks with one input; {type(network).__name__} takes {len(arguments)}. Use "
-                "a pruner of single weights, such as 'magnitude'."
+                f"Channels are removed of networks with one input; {type(network).__name__} takes {len(arguments)}. "
+                "Use a pruner of single weights, such as 'magnitude'."
             )
         pruner.prepare(network, arguments[0], threshold)
     return pruner.prune(network, threshold)
