@@ -62,6 +62,7 @@ ALLOWED = {
     | {"backends", "config", "data", "decide", "export", "live", "models", "points", "progress", "report", "runner"},
     "cli": COMMON
     | {
+        "api",
         "backends",
         "config",
         "data",

@@ -2,7 +2,6 @@
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sparsebench.decide.changes_text import table_text
 from sparsebench.decide.compare import RunComparison
@@ -12,9 +11,6 @@ from sparsebench.decide.pick_text import decision_text
 from sparsebench.points.exportable import KEY_LENGTH
 from sparsebench.store.records import TrialResult
 
-if TYPE_CHECKING:
-    from sparsebench.api.run import Run
-
 
 @dataclass(frozen=True, repr=False)
 class Picked:
@@ -22,11 +18,9 @@ class Picked:
 
     Attributes:
         decision: which network, why, and what would settle it where none can be named.
-        run: the run.
     """
 
     decision: Decision
-    run: "Run"
 
     @property
     def trial(self) -> TrialResult | None:

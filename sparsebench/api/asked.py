@@ -25,13 +25,14 @@ class Asked(NamedTuple):
     notes: tuple[str, ...]
 
 
-def asked(network: Any, data: Any, keys: Mapping[str, Any]) -> Asked:
+def asked(network: Any, data: Any, keys: Mapping[str, Any], overrides: Sequence[str] = ()) -> Asked:
     """Return the config of a sweep over objects or names.
 
     Args:
         network: one, or a list of several; see ``take_network``.
         data: one, or several tables or names in a list; see ``take_data``.
         keys: further keys of the config, None for those that were not given.
+        overrides: assignments that win over them, as ``train.epochs=20``.
 
     Raises:
         ConfigError: with all that is wrong with the keys.
@@ -61,7 +62,7 @@ def asked(network: Any, data: Any, keys: Mapping[str, Any]) -> Asked:
         notes += _batch_size(train, sets)
     table: dict[str, Any] = {**given, "model": [one.table for one in networks], "data": [one.table for one in sets]}
     table["name"] = given.get("name") or f"{networks[0].short}-{sets[0].short}"[:_MOST_NAME]
-    return Asked(load_config(table | ({"train": train} if train else {})), tuple(notes))
+    return Asked(load_config(table | ({"train": train} if train else {}), overrides), tuple(notes))
 
 
 def _several(network: Any) -> Sequence[Any]:

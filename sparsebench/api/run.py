@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sparsebench.api.answers import Compared, Picked
     from sparsebench.export import Exported
+    from sparsebench.report.card import Card
 
 _OPTION = re.compile(r"--([a-z][a-z-]*)")
 
@@ -129,7 +130,7 @@ class Run(records.Run):
         except ProblemsError as error:
             problems = [_OPTION.sub(lambda found: found[1].replace("-", "_"), text) for text in error.problems]
             raise ProblemsError("This cannot be picked:", problems) from None
-        return Picked(decide(self, section, question, accept_open=accept_open), self)
+        return Picked(decide(self, section, question, accept_open=accept_open))
 
     def compare(self, other: records.Run, *, fail_on: Sequence[str] = (), by: str = "point") -> "Compared":
         """Compare this run with a later one, trial by trial, paired where possible.
@@ -216,6 +217,17 @@ class Run(records.Run):
         from sparsebench.report import write_report
 
         return write_report(self, out or _REPORTS / self.root.resolve().name, html=html)
+
+    def card(self, before: records.Run | None = None, *, fail_on: Sequence[str] = ()) -> "Card":
+        """Return what each scheme and runtime makes of the network as a card: Markdown, HTML and JSON.
+
+        Args:
+            before: an earlier run; what changed since stands below.
+            fail_on: gates on what changed, such as "accuracy_drop>0.5pp".
+        """
+        from sparsebench.report.card import Card
+
+        return Card(self, before, tuple(fail_on))
 
     def network(self, trial: "str | TrialResult | Picked", *, trust: bool = False) -> "nn.Module":
         """Return the network of a trial, compressed and ready to be called, on the CPU.

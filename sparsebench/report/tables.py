@@ -47,10 +47,10 @@ def front_rows(section: Section, points: Sequence[Point]) -> list[Row]:
             {
                 "network": name,
                 "top-1 %": percent(point.top1.mean if point.top1 else None),
-                "loss, points [95 %]": "baseline" if point.is_baseline else _judged(point.drop),
+                "loss, points [95 %]": lost_cell(point),
                 "deflated kB": kilobytes(point.deflated_file_bytes),
                 **{
-                    f"ms, {setting_name(setting, section)}": _latency_cell(point, setting)
+                    f"ms, {setting_name(setting, section)}": latency_cell(point, setting)
                     for setting in section.settings[:MOST_SETTINGS]
                 },
                 "exports to": _exports_to(point),
@@ -59,7 +59,12 @@ def front_rows(section: Section, points: Sequence[Point]) -> list[Row]:
     return rows
 
 
-def _latency_cell(point: Point, setting: Setting) -> str:
+def lost_cell(point: Point) -> str:
+    """Return what a point loses, in percentage points, with its interval."""
+    return "baseline" if point.is_baseline else _judged(point.drop)
+
+
+def latency_cell(point: Point, setting: Setting) -> str:
     """Return milliseconds with the speedup over dense fp32; bold where it is FASTER."""
     timing = point.timing(setting)
     if timing is None:

@@ -92,13 +92,13 @@ def test_runs_are_compared_and_gates_judged(run):
 
 
 def test_a_report_is_written_where_one_says(run, tmp_path):
-    assert run.report(tmp_path / "report").read_text().startswith("<!--")
+    assert "# quick: pruning and quantization" in run.report(tmp_path / "report").read_text()
 
 
 def test_what_is_not_there_is_named(run):
     with pytest.raises(SparsebenchError, match="No trial of this run is called 'int4'"):
         run.network("int4")
-    with pytest.raises(SparsebenchError, match="Format 'zip' is not known|format 'zip' is not known"):
+    with pytest.raises(SparsebenchError, match=r"(?i)format 'zip' is not known"):
         run.export("dense fp32", to="zip")
 
 

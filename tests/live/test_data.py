@@ -76,8 +76,8 @@ def test_held_out_samples_are_in_no_other_split_and_always_the_same():
     assert set.union(*values) == set(range(100))
     assert sum(map(len, values)) == 100
     assert first[0].notes == (
-        "data: there is no validation and no test split: 15 of the 100 training samples are held out for each, drawn with "
-        "seed 0. What a network was trained on before is no test of it.",
+        "data: there is no validation and no test split: 15 of the 100 training samples are held out for each, drawn "
+        "with seed 0. What a network was trained on before is no test of it.",
     )
 
 
@@ -99,7 +99,8 @@ def test_of_a_loader_its_batch_size_data_and_collate_function_are_used():
 def test_what_can_only_be_iterated_is_read_once_and_said():
     samples = list(zip(*pairs(60), strict=True))
     batches = [pairs(10), pairs(10)]
-    given, splits = taken({"train": Streamed(samples), "val": DataLoader(Streamed(samples), 8), "test": iter(batches)})
+    streamed = DataLoader(Streamed(samples), 8)
+    given, splits = taken({"train": Streamed(samples), "val": streamed, "test": iter(batches)})
     assert sizes(splits) == [60, 60, 20]
     assert torch.equal(splits.train[7][0], samples[7][0])
     assert sum("it was read once, and is held in memory" in note for note in given.notes) == 3

@@ -65,7 +65,8 @@ def test_a_class_is_another_where_its_code_or_a_value_it_uses_is_another(change)
 def test_what_another_process_makes_of_the_same_code_and_seed_has_the_same_digest(tmp_path):
     code = (
         CELL.format(scale=2, width=4, clamp="0")
-        + "\ntorch.manual_seed(5)\nfrom sparsebench.live.digests import digest\nprint(digest(Net, 'n'), digest(Net(), 'n'))"
+        + "\ntorch.manual_seed(5)\nfrom sparsebench.live.digests import digest\n"
+        + "print(digest(Net, 'n'), digest(Net(), 'n'))"
     )
     told = forked.run(["-c", code], tmp_path).stdout.split()
     names = cell()
@@ -162,8 +163,8 @@ def test_what_nothing_tells_from_another_is_named_with_its_place():
     with pytest.raises(NoDigestError) as raised:
         digest({"train": Reading(threading.Lock())}, "data")
     assert str(raised.value) == (
-        "data['train'].file is a _thread.lock, which nothing can tell from another of its kind, so that a run could not "
-        "be resumed. Keep it out of the object (open or make it when it is used), or give the object an attribute "
+        "data['train'].file is a _thread.lock, which nothing can tell from another of its kind, so that a run could "
+        "not be resumed. Keep it out of the object (open or make it when it is used), or give the object an attribute "
         "version = '1', and raise it whenever the object changes."
     )
 
