@@ -7,7 +7,7 @@ import quick
 import torch
 from handmade import Bench
 
-from sparsebench import load_run, run_sweep
+from sparsebench import load_run, run_sweep, sweep
 from sparsebench.api.run import Run
 from sparsebench.errors import ProblemsError, SparsebenchError
 from sparsebench.report import run_ending
@@ -107,3 +107,27 @@ def test_progress_is_shown_on_stderr_and_silence_is_kept(tmp_path, capsys):
     assert "[1/" in capsys.readouterr().err
     run_sweep(quick.quick("thresholds=0", "schemes=fp32", "name=silent"), runs_dir=tmp_path, progress=False)
     assert capsys.readouterr().err == ""
+
+
+def test_a_network_that_was_trained_on_is_compared_with_what_it_was(tmp_path):
+    splits, classes = quick.load()
+    network = quick.network(classes)
+
+    def swept(name):
+        return sweep(
+            *(network, splits),
+            name=name,
+            thresholds=[0],
+            schemes=["fp32"],
+            measure={"batch_sizes": []},
+            runs_dir=tmp_path,
+            progress=False,
+        )
+
+    before = swept("before")
+    with torch.no_grad():
+        network[-1].bias[0] += 100
+    found = before.compare(swept("after"), fail_on=["accuracy_drop>0.5pp"])
+    assert len(found.comparison.rows) == 1
+    assert found.comparison.rows[0].first("accuracy_drop").paired
+    assert "accuracy_drop" in repr(found)
