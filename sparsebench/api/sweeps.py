@@ -92,7 +92,13 @@ def sweep(
     """
     from sparsebench.api.asked import asked
 
-    keys = {"name": name, "thresholds": thresholds, "schemes": schemes, "seeds": seeds, "epochs": epochs}
+    keys: dict[str, Any] = {
+        "name": name,
+        "thresholds": thresholds,
+        "schemes": schemes,
+        "seeds": seeds,
+        "epochs": epochs,
+    }
     keys |= {"backends": backends, "pruners": pruners, "trainer": trainer, "model": model, "train": train}
     keys |= {"prune": prune, "quantize": quantize, "qat": qat, "measure": measure, "run": run, "ray": ray}
     found = asked(network, data, {**keys, **more})

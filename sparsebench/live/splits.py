@@ -58,7 +58,8 @@ def take_split(value: Any, name: str) -> Taken:
     if isinstance(value, DataLoader):
         return _of_loader(value, name)
     if is_arrays(value):
-        return Taken(_tensors(*value, name))
+        inputs, labels = value
+        return Taken(_tensors(inputs, labels, name))
     if isinstance(value, IterableDataset):
         return Taken(_read_once(value, name, samples=True), notes=(_said(name, "data set that is only iterated"),))
     if hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, str | bytes | dict):

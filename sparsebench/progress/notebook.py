@@ -1,6 +1,7 @@
 """Progress in a notebook: one output of the cell, renewed as the run goes on."""
 
 import html
+import importlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -135,7 +136,6 @@ def in_notebook() -> bool:
 
 def _output(content: str) -> Any:
     """Show HTML below the cell; return what puts other HTML in its place."""
-    from IPython.display import HTML, display  # type: ignore[import-not-found,unused-ignore] # there is a notebook
-
-    handle = display(HTML(content), display_id=True)
-    return lambda renewed: handle.update(HTML(renewed))
+    page: Any = importlib.import_module("IPython.display")  # There is a notebook, and so is this.
+    handle = page.display(page.HTML(content), display_id=True)
+    return lambda renewed: handle.update(page.HTML(renewed))

@@ -15,11 +15,12 @@ from sparsebench.decide.gates import Verdicts, judge, parse_gates
 from sparsebench.points.baselines import FP32
 from sparsebench.points.points import Point, Section, sections
 from sparsebench.points.rows import finite, point_row
+from sparsebench.report.answer import setting_name
 from sparsebench.report.caveats import decisive
 from sparsebench.report.files import explained, write_files
 from sparsebench.report.layers import examples
 from sparsebench.report.lines import subject, timing_state
-from sparsebench.report.tables import TEXT, latency_cell, lost_cell, setting_name
+from sparsebench.report.tables import TEXT, latency_cell, lost_cell
 from sparsebench.store.records import Run, failure_line
 from sparsebench.wording.numbers import DASH, kilobytes, percent, ratio
 from sparsebench.wording.text import counted, escape, first_of, plain, rows_table, shorten
