@@ -12,6 +12,7 @@ from sparsebench.live.data import take_data
 from sparsebench.live.naming import as_named
 from sparsebench.live.networks import Given as GivenNetwork
 from sparsebench.live.networks import take_network
+from sparsebench.registry import TRAINERS
 
 _USUAL_BATCH = 64
 
@@ -87,7 +88,7 @@ def _trainer(trainer: Any) -> str:
         return trainer
     if isinstance(trainer, nn.Module):
         raise SparsebenchError("The trainer is a network; give a class that keeps the trainer contract, or its name.")
-    return as_named(trainer if isinstance(trainer, type) else type(trainer), "trainer")
+    return as_named(trainer if isinstance(trainer, type) else type(trainer), TRAINERS)
 
 
 def _batch_size(train: dict[str, Any], sets: Sequence[GivenData]) -> list[str]:

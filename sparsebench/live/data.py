@@ -13,7 +13,7 @@ from sparsebench.live.digests import digest
 from sparsebench.live.naming import as_named, called
 from sparsebench.live.splits import FORMS, Taken, is_array, is_arrays, take_split
 from sparsebench.live.table import hold
-from sparsebench.registry import unknown_name
+from sparsebench.registry import DATASETS, unknown_name
 
 HELD_OUT = 0.15
 """Share of the training samples that a split is made of where it is missing."""
@@ -68,7 +68,7 @@ def take_data(data: Any, name: str | None = None) -> Given:
     if isinstance(data, Mapping) and isinstance(data.get("name"), str):
         return Given(dict(data), short=called(data["name"]))
     if callable(data) and not hasattr(data, "__getitem__"):
-        reference = as_named(data, "data")
+        reference = as_named(data, DATASETS)
         return Given({"name": reference}, short=called(reference))
     splits = {split: take_split(value, split) for split, value in _by_name(data).items() if value is not None}
     datasets, made = _complete({split: taken.dataset for split, taken in splits.items()})

@@ -12,6 +12,7 @@ from sparsebench.live.naming import as_named, called
 from sparsebench.live.table import hold
 from sparsebench.models import PRETRAINED
 from sparsebench.models.as_built import is_lazy, plain
+from sparsebench.registry import MODELS
 
 
 class HeldNetwork:
@@ -65,7 +66,7 @@ def take_network(network: Any, more: Mapping[str, Any]) -> Given:
         name = _held(network)
         return Given({"name": name, "weights": PRETRAINED, **more}, True, called(name), live=True)
     if callable(network):
-        name = as_named(network, "network")
+        name = as_named(network, MODELS)
         return Given({"name": name, **more}, bool(more.get("weights")), called(name))
     raise ModelError(
         f"The network is a {type(network).__name__}; give a trained nn.Module, a class or function that builds one, or "

@@ -6,12 +6,15 @@ import forked
 import pytest
 import quick
 import torch
+import torchvision
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparsebench import SweepConfig, load_config, load_run, run_sweep, sweep
+from sparsebench import SweepConfig, Trainer, load_config, load_run, run_sweep, sweep
 from sparsebench.api.asked import asked
+from sparsebench.data.digits import digits as load_digits
 from sparsebench.errors import ConfigError, SparsebenchError
+from sparsebench.models.resnet_cifar import resnet20
 from sparsebench.runner.sequencer import plan_sweep
 from sparsebench.runner.watcher import Watcher
 
@@ -84,6 +87,13 @@ def test_a_trainer_is_a_class_its_instance_or_a_name():
         for one in (quick.Drifting, quick.Drifting(datasets=SPLITS), "quick:Drifting")
     }
     assert found == {"quick:Drifting"}
+
+
+def test_what_has_a_name_in_a_registry_goes_by_it():
+    config = asked(resnet20, load_digits, {"trainer": Trainer}).config
+    assert (config.model[0].name, config.data[0].name, config.train.trainer) == ("resnet20", "digits", "default")
+    config = asked(torchvision.models.resnet18, "digits", {}).config
+    assert config.model[0].name == "torchvision:resnet18"
 
 
 def test_every_key_of_a_config_is_a_keyword_of_its_name():
