@@ -166,8 +166,7 @@ class Registry(Mapping[str, str]):
 
     def is_provided(self, name: str) -> bool:
         """Whether ``name`` begins with the prefix of a provider."""
-        prefix, separator, _ = name.partition(":")
-        return bool(separator) and prefix in self.providers
+        return ":" in name and name.partition(":")[0] in self.providers
 
     def is_own(self, name: str) -> bool:
         """Whether ``name`` is a reference to a user's own code."""

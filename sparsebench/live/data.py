@@ -1,13 +1,15 @@
 """Data as people have them, in the three splits that everything here works with."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from sparsebench.data import SPLIT_NAMES, Splits, labels_of
+from sparsebench.data import SPLIT_NAMES, Splits, files_below, labels_of
 from sparsebench.errors import DataError
 from sparsebench.live.digests import digest
 from sparsebench.live.naming import as_named, called
@@ -77,7 +79,7 @@ def take_data(data: Any, name: str | None = None) -> Given:
     classes, read = _classes(datasets["train"], collate)
     whole = Splits(**datasets, classes=classes, collate=collate)
     kind = called(type(_innermost(train.dataset)).__name__)
-    known = f"{name}" if name else digest({**datasets, "collate": collate}, "data")
+    known = name or digest({**datasets, "collate": collate, "files": _files_of(splits)}, "data")
     held = hold(f"{kind}@{known}", HeldData(whole))
     notes = [*(note for taken in splits.values() for note in taken.notes), *made, *read, *_taken_over(train)]
     return Given({"name": held}, train.batch_size, whole.samples["train"], tuple(notes), kind)
@@ -131,6 +133,13 @@ def _complete(datasets: dict[str, Dataset[Any]]) -> tuple[dict[str, Dataset[Any]
         "is no test of it."
     )
     return found, [note]
+
+
+def _files_of(splits: Mapping[str, Taken]) -> dict[str, Any]:
+    """Return what tells the files of those data sets that read them from a folder, as torchvision's do."""
+    roots = {split: getattr(_innermost(taken.dataset), "root", None) for split, taken in splits.items()}
+    paths = {split: Path(root) for split, root in roots.items() if isinstance(root, str | os.PathLike) and str(root)}
+    return {split: files_below(path) for split, path in paths.items() if path.exists()}
 
 
 def _samples(dataset: Dataset[Any], name: str) -> int:

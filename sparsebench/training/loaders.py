@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -95,7 +96,9 @@ class _Loader(DataLoader[Any]):
     """A loader whose worker processes never run the script that started this process."""
 
     def _get_iterator(self) -> Any:
-        with without_main():
+        context = self.multiprocessing_context or multiprocessing
+        # A copy of this process has the script, and what it defines, already.
+        with nullcontext() if context.get_start_method() == "fork" else without_main():
             return super()._get_iterator()
 
 

@@ -1,8 +1,12 @@
 """Data as people have them, as the three splits that everything works with."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
+import torchvision
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from sparsebench.data import load_splits
@@ -129,3 +133,16 @@ def test_what_is_no_data_is_answered_with_what_is(data, text):
 def test_other_data_have_another_name():
     names = {take_data(pairs(count)).table["name"] for count in (30, 31, 32)}
     assert len(names) == 3
+
+
+def test_images_in_files_are_others_where_a_file_is(tmp_path):
+    def images(**times):
+        for label in ("a", "b"):
+            for number in range(8):
+                path = tmp_path / label / f"{number}.png"
+                path.parent.mkdir(exist_ok=True)
+                Image.new("L", (4, 4), number).save(path)
+                os.utime(path, (1, times.get(f"{label}{number}", 1)))
+        return take_data(torchvision.datasets.ImageFolder(tmp_path, torchvision.transforms.ToTensor())).table["name"]
+
+    assert images() == images() != images(b3=2)
