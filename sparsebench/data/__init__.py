@@ -261,7 +261,7 @@ def _length(dataset: object) -> int | None:
 
 
 def files_below(path: Path) -> dict[str, Any]:
-    """Return what tells files from others without reading them: names, sizes and times of one, or of all in a folder."""
+    """Return what tells files from others, without reading them: names, sizes and times, of one or all in a folder."""
     found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
     for file in found:
