@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
+
+import rich
 
 from sparsebench.errors import printable
 from sparsebench.progress.display import Display, opening
@@ -84,8 +86,17 @@ class Cell(Display):
         """Pass on what the user's code wrote, as the cell's own output."""
         print(printable(line))
 
+    def __enter__(self) -> Self:
+        # Libraries draw bars of their own on it, each an output of the cell, or a warning that widgets are missing.
+        console = rich.get_console()
+        self._console = console.is_jupyter, console.quiet
+        console.is_jupyter, console.quiet = False, True
+        return self
+
     def __exit__(self, *exception: object) -> None:
         """Leave the last state as it is."""
+        console = rich.get_console()
+        console.is_jupyter, console.quiet = self._console
         self._over = True
         self._lines.clear()
         if self._renew is not None:

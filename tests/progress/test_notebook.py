@@ -3,6 +3,7 @@
 import sys
 from types import SimpleNamespace
 
+import rich
 from plans import FACTS, plan
 
 from sparsebench.progress import notebook
@@ -73,3 +74,10 @@ def test_only_the_kernel_of_a_notebook_is_one(monkeypatch):
     assert not in_notebook()
     assert not shell("TerminalInteractiveShell")
     assert shell("ZMQInteractiveShell")
+
+
+def test_bars_of_libraries_are_no_outputs_of_the_cell_meanwhile():
+    console = rich.get_console()
+    with Cell(Page()):
+        assert console.quiet
+    assert not console.quiet
