@@ -262,15 +262,24 @@ print([trial.status for trial in run.trials], run.trials[0].trial.model, len(run
 """
 
 
-@pytest.mark.parametrize("start", ["script", "typed"])
+IN_IPYTHON = """
+from IPython.core.interactiveshell import InteractiveShell
+InteractiveShell.instance().run_cell({cell!r}).raise_error()
+"""
+
+
+@pytest.mark.parametrize("start", ["script", "typed", "ipython"])
 def test_classes_of_a_script_without_a_guard_reach_worker_and_timing_processes(start, tmp_path):
     arguments = '{"jobs": 2, "measure": {"batch_sizes": [1], "seconds_cap": 1, "band": 0.3, "precision": 0.3}}'
     source = f"ARGUMENTS = {arguments}\n{SCRIPT}"
     if start == "script":
         (tmp_path / "mine.py").write_text(source)
         said = forked.run(["-m", "mine"], tmp_path)
-    else:
+    elif start == "typed":
         said = forked.run(["-c", source], tmp_path)
+    else:
+        pytest.importorskip("IPython")
+        said = forked.run(["-c", IN_IPYTHON.format(cell=source)], tmp_path)
     assert said.returncode == 0, said.stderr
     assert said.stdout.startswith("['done', 'done'] live:Net@")
     assert said.stdout.rstrip().endswith(" 1")

@@ -40,6 +40,7 @@ def executed(tmp_path_factory):
     return notebook, folder
 
 
+@pytest.mark.slow
 def test_classes_of_cells_are_swept_on_three_runtimes_with_progress(executed):
     notebook, folder = executed
     sweep = outputs(notebook, "text/html")[3]
@@ -49,6 +50,7 @@ def test_classes_of_cells_are_swept_on_three_runtimes_with_progress(executed):
     assert (folder / "runs/stripes/run.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_run_shows_its_answer_table_and_figures(executed):
     shown = outputs(executed[0], "text/html")[4]
     assert "12 of 12 trials done" in shown
@@ -56,6 +58,7 @@ def test_the_run_shows_its_answer_table_and_figures(executed):
     assert shown.count("data:image/svg+xml;base64,") == 2
 
 
+@pytest.mark.slow
 def test_a_pick_is_exported_and_computes_the_same_when_it_is_loaded_again(executed):
     notebook, folder = executed
     assert "PICKED" in outputs(notebook, "text/plain")[6] or "OPEN" in outputs(notebook, "text/plain")[6]
