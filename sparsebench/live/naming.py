@@ -40,4 +40,4 @@ def _of_a_library(reference: str) -> str | None:
 def called(name: str) -> str:
     """Return a name in short, as part of the name of a run: that of a class without module and digest."""
     short = (name.rpartition("@")[0] or name).rpartition(":")[2].rpartition("/")[2]
-    return _OTHER.sub("-", short).strip("-") or "run"
+    return _OTHER.sub("-", short).strip("-_") or "run"

@@ -9,6 +9,7 @@ import quick
 import torchvision
 
 from sparsebench.errors import SparsebenchError
+from sparsebench.live.naming import called
 from sparsebench.live.references import reference_of
 
 MODULE = """
@@ -50,6 +51,20 @@ def test_what_cannot_has_none(module, monkeypatch):
     assert reference_of(found.Net()) is None
     monkeypatch.setattr(found.Net, "__module__", "__main__")
     assert reference_of(found.Net) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("live:_Net@3f2a9b81c0de", "Net"),
+        ("my_project.networks:Outer.Net", "Outer-Net"),
+        ("npz:data/images.npz", "images-npz"),
+        ("resnet20", "resnet20"),
+        ("imagefolder:/home/ä/", "run"),
+    ],
+)
+def test_a_run_is_named_by_what_its_network_and_data_are_called(name, short):
+    assert called(name) == short
 
 
 def test_a_file_that_was_changed_since_is_not_taken_for_what_was_imported(module):
