@@ -18,6 +18,7 @@ from patience import LONG
 from plugin import PLUGIN
 from quick_sweeps import load_config
 
+import sparsebench.api.asked
 import sparsebench.api.sweeps
 import sparsebench.cli.app as cli
 import sparsebench.config
