@@ -4,7 +4,7 @@ Thin over the library, and light: nothing heavy is imported before the command n
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from sparsebench.cli.conventions import (
     NO_VERDICT,
     RUNS_DIR,
     TRIALS_FAILED,
+    AsJson,
     RunsDir,
     directory_of,
     whole_from,
@@ -69,9 +70,7 @@ def card(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Also write card.md, card.html and card.json there."),
     ] = None,
-    form: Annotated[
-        Literal["markdown", "html", "json"], typer.Option("--format", help="What is printed.")
-    ] = "markdown",
+    as_json: AsJson = False,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The name of the run.")] = None,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
@@ -104,7 +103,7 @@ def card(
         made = Card(run, before, tuple(fail_on or ()))
         if output:
             typer.echo(f"Card: {made.write(output)}", err=True)
-        printed = getattr(made, form)
+        printed = made.json if as_json else made.markdown
     typer.echo(printed, nl=False)
     states = {verdict.state for verdict in made.verdicts}
     failed = any(trial.status == "failed" for trial in run.trials)

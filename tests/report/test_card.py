@@ -110,10 +110,10 @@ def test_the_command_makes_a_card_of_a_trained_network(folder):
 
 
 def test_a_network_that_lies_in_a_module_and_a_checkpoint_give_the_same_numbers(folder):
-    of_object = card(folder, "mine:held", "mine:load", "--name", "held", "--scheme", "static", "--format", "json")
+    of_object = card(folder, "mine:held", "mine:load", "--name", "held", "--scheme", "static", "--json")
     of_file = card(
         *(folder, "mine:network", "mine:load", "--weights", "net.pth", "--name", "file"),
-        *("--scheme", "static", "--format", "json"),
+        *("--scheme", "static", "--json"),
     )
     first, second = (json.loads(done.stdout)["points"] for done in (of_object, of_file))
     assert [point["top1"] for point in first] == [point["top1"] for point in second]
