@@ -141,7 +141,7 @@ def test_different_objects_have_different_digests(first, second):
         lambda: closing_over([1, {"b": 2, "a": {3, 4}}]),
         lambda: {"b": 1, "a": np.arange(3)},
         lambda: TensorDataset(torch.arange(6).view(2, 3)),
-        lambda: torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0], (4,)),
+        lambda: torch.eye(3).to_sparse(),
         lambda: torch.randn(3, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16),
         lambda: functools.lru_cache(defaulting),
         lambda: np.array(["2026-01-01"], dtype="datetime64[D]"),
