@@ -191,7 +191,7 @@ class Run(records.Run):
         Raises:
             SparsebenchError: where it cannot become such a file, or does not compute what was measured.
         """
-        from sparsebench.export import export_trial
+        from sparsebench.export import export_of
         from sparsebench.export.formats import require_exportable
         from sparsebench.points.exportable import FORMATS, format_of, formats_in_order
         from sparsebench.registry import unknown_name
@@ -204,8 +204,7 @@ class Run(records.Run):
             chosen = formats_in_order(found.trial)[0]
             require_exportable(found, chosen, self.trials)
         path = Path(out) if out is not None else Path(f"{self.record.name}{chosen.suffix}")
-        key = str(found.trial.evaluate or found.trial.label)
-        return export_trial(self.root, key, chosen.name, path, force=force, trust=trust or self.made_here)
+        return export_of(self, self.root, found, chosen, path, force=force, trust=trust or self.made_here)
 
     def report(self, out: str | Path | None = None, *, html: bool = False) -> Path:
         """Write the report of the run, and return the path of its first page.

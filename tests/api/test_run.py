@@ -91,6 +91,13 @@ def test_runs_are_compared_and_gates_judged(run):
         run.compare(run, by="seed")
 
 
+def test_it_goes_on_where_another_sweep_has_taken_its_place(run, tmp_path):
+    first = run_sweep(quick.quick(), runs_dir=tmp_path, progress=False)
+    run_sweep(quick.quick("thresholds=0", "schemes=dynamic"), runs_dir=tmp_path, progress=False)
+    done = first.export("0.8 fp32", to="pt2", out=tmp_path / "net.pt2")
+    assert done.path.exists()
+
+
 def test_a_report_is_written_where_one_says(run, tmp_path):
     assert "# quick: pruning and quantization" in run.report(tmp_path / "report").read_text()
 
