@@ -6,6 +6,7 @@ import pytest
 import quick
 import torch
 from handmade import Bench
+from torch import nn
 
 from sparsebench import load_run, run_sweep, sweep
 from sparsebench.api.run import Run
@@ -60,6 +61,22 @@ def test_a_network_is_ready_to_be_called(run):
     for trial in run.trials:
         right = float((run.network(trial)(inputs).argmax(1) == labels).double().mean())
         assert right == pytest.approx(trial.evaluated.top1)
+
+
+def test_a_network_with_dropout_comes_back_in_evaluation_mode(tmp_path):
+    (data, *others), classes = quick.load()
+    layers = (nn.Flatten(), nn.Linear(16, 8), nn.Dropout(), nn.ReLU(), nn.Linear(8, classes))
+    found = sweep(
+        *(nn.Sequential(*layers), (data, *others)),
+        thresholds=[0],
+        schemes=["fp32", "static", "dynamic"],
+        measure={"batch_sizes": []},
+        runs_dir=tmp_path,
+        progress=False,
+    )
+    for trial in found.trials:
+        modules = [*found.network(trial).modules()]
+        assert not any(module.training for module in modules if isinstance(module, nn.Dropout)), trial.trial.label
 
 
 def test_code_of_a_run_that_was_only_read_is_not_run_unasked(run):

@@ -1,7 +1,7 @@
 """What stages share: the trained network, its trainer, its example and the samples it calibrates on."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -207,6 +207,8 @@ class Workbench:
             for name, content in contents.items():
                 files[name].write_bytes(content)
             network = backend_of(record.settings).restore(trained, record.settings["scheme"], example, files)
+        with suppress(NotImplementedError):  # An exported graph is in evaluation mode for good, and says so.
+            network.eval()
         # It is fed as the network that it was made of, also where a runtime knows nothing of its parameters.
         network.takes = signature_of(trained)  # type: ignore[assignment] # a plain attribute
         return network
