@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from sparsebench.config import SweepConfig, load_config
+from sparsebench.config import SweepConfig, TrainConfig, load_config
 from sparsebench.errors import SparsebenchError
 from sparsebench.live.data import Given as GivenData
 from sparsebench.live.data import take_data
@@ -13,8 +13,6 @@ from sparsebench.live.naming import as_named
 from sparsebench.live.networks import Given as GivenNetwork
 from sparsebench.live.networks import take_network
 from sparsebench.registry import TRAINERS
-
-_USUAL_BATCH = 64
 
 _MOST_NAME = 100
 
@@ -97,7 +95,7 @@ def _batch_size(train: dict[str, Any], sets: Sequence[GivenData]) -> list[str]:
     if own:
         train["batch_size"] = own[0]
     fewest = min((one.samples for one in sets if one.samples), default=None)
-    size = train.get("batch_size", _USUAL_BATCH)
+    size = train.get("batch_size", TrainConfig().batch_size)
     if fewest is None or size <= fewest:
         return []
     train["batch_size"] = fewest
