@@ -53,17 +53,16 @@ class HeldData:
         return self._splits
 
 
-def take_data(data: Any, name: str | None = None) -> Given:
+def take_data(data: Any) -> Given:
     """Return data as the config takes them.
 
     Args:
         data: one split, ``(train, test)``, ``(train, val, test)`` or a mapping of these names; a name or
             ``package.module:callable``, the function itself, or a table of the config.
-        name: the name of the data in place of a digest; the caller sees to it that it changes with them.
 
     Raises:
         DataError: where they are something else, or cannot be read.
-        NoDigestError: where they cannot be told from others, and have no name.
+        NoDigestError: where they cannot be told from others, and have no version.
     """
     if isinstance(data, str):
         return Given({"name": data}, short=called(data))
@@ -79,7 +78,7 @@ def take_data(data: Any, name: str | None = None) -> Given:
     classes, read = _classes(datasets["train"], collate)
     whole = Splits(**datasets, classes=classes, collate=collate)
     kind = called(type(_innermost(train.dataset)).__name__)
-    known = name or digest({**datasets, "collate": collate, "files": _files_of(splits)}, "data")
+    known = digest({**datasets, "collate": collate, "files": _files_of(splits)}, "data")
     held = hold(f"{kind}@{known}", HeldData(whole))
     notes = [*(note for taken in splits.values() for note in taken.notes), *made, *read, *_taken_over(train)]
     return Given({"name": held}, train.batch_size, whole.samples["train"], tuple(notes), kind)
