@@ -10,12 +10,11 @@ from sparsebench.lazy import lazy_attributes
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sparsebench.api.run import Run
+    from sparsebench.api.sweeps import load_run, run_sweep, sweep
     from sparsebench.config import SweepConfig, load_config
     from sparsebench.pruning import prune_net
     from sparsebench.report import write_report
-    from sparsebench.runner.sequencer import run_sweep
-    from sparsebench.store.records import Run
-    from sparsebench.store.run_directory import load_run
     from sparsebench.training.contract import check_trainer
     from sparsebench.training.trainer import Trainer
     from sparsebench.training.weights import copy_weights
@@ -27,9 +26,10 @@ _HOMES = {
     "check_trainer": "sparsebench.training.contract",
     "SweepConfig": "sparsebench.config",
     "load_config": "sparsebench.config",
-    "run_sweep": "sparsebench.runner.sequencer",
-    "load_run": "sparsebench.store.run_directory",
-    "Run": "sparsebench.store.records",
+    "sweep": "sparsebench.api.sweeps",
+    "run_sweep": "sparsebench.api.sweeps",
+    "load_run": "sparsebench.api.sweeps",
+    "Run": "sparsebench.api.run",
     "write_report": "sparsebench.report",
 }
 
@@ -43,6 +43,7 @@ __all__ = [
     "load_run",
     "prune_net",
     "run_sweep",
+    "sweep",
     "write_report",
 ]
 

@@ -1,7 +1,7 @@
 """The names a config may use, and the one line each of them needs.
 
-A registry maps a name to ``"module:attribute"``, which is imported only when it is asked for. Installed packages add
-names through entry points. A provider knows many names: it is given what follows its prefix, as in ``timm:resnet18``.
+A registry maps a name to ``"module:attribute"``, imported only when it is asked for. Installed packages add names
+through entry points. A provider knows many names: it is given what follows its prefix, as in ``timm:resnet18``.
 """
 
 import importlib
@@ -23,8 +23,7 @@ from sparsebench.user_code import own_code
 def is_reference(name: str) -> bool:
     """Whether ``name`` has the form ``package.module:callable``."""
     module, separator, attribute = name.partition(":")
-    parts = (*module.split("."), *attribute.split("."))
-    return bool(separator) and all(part.isidentifier() for part in parts)
+    return bool(separator) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
 
 
 def import_reference(reference: str) -> Any:
@@ -74,6 +73,9 @@ class Entry:
     offer: str = ""
 
 
+LIVE = "live"  # The prefix of objects of a Python session, which are named by what they are.
+
+
 @dataclass(eq=False)
 class Registry(Mapping[str, str]):
     """Names of one kind of component, each with the ``module:attribute`` that is imported on demand.
@@ -84,8 +86,7 @@ class Registry(Mapping[str, str]):
         builtin: the package's own components.
         aliases: other names accepted for a built-in one.
         references: whether ``package.module:callable`` is accepted in place of a name.
-        builtin_providers: the package's own providers by their prefix: functions of what follows it to the component.
-            Installed packages add theirs through the entry-point group ``<group>.providers``.
+        builtin_providers: functions of what follows a prefix; packages have entry points of ``<group>.providers``.
         placeholder: how what follows a prefix is shown, as in ``timm:NAME``; ``placeholders`` are those of some.
     """
 
@@ -100,19 +101,19 @@ class Registry(Mapping[str, str]):
 
     @property
     def provided(self) -> dict[str, str]:
-        """The ``module:attribute`` of each provider, by how names that it knows are shown: ``timm:NAME``."""
-        return {f"{one}:{self.placeholders.get(one, self.placeholder)}": home for one, home in self.providers.items()}
+        """The ``module:attribute`` of each provider, by how names that a person can write are shown: ``timm:NAME``."""
+        names = [name for name in self.providers if name != LIVE]
+        return {f"{name}:{self.placeholders.get(name, self.placeholder)}": self.providers[name] for name in names}
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
-        found = entry_points(group=self.group)
-        return {point.name: point for point in found if point.name not in self.builtin}
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.builtin}
 
     @cached_property
     def providers(self) -> dict[str, str]:
         """The ``module:attribute`` of each provider, by its prefix."""
-        found = {point.name: point.value for point in entry_points(group=f"{self.group}.providers")}
-        return found | self.builtin_providers
+        installed = {one.name: one.value for one in entry_points(group=f"{self.group}.providers")}
+        return {**installed, **self.builtin_providers, LIVE: "sparsebench.live.table:held"}
 
     def __iter__(self) -> Iterator[str]:
         yield from self.builtin
@@ -132,8 +133,7 @@ class Registry(Mapping[str, str]):
 
     def is_provided(self, name: str) -> bool:
         """Whether ``name`` begins with the prefix of a provider."""
-        prefix, separator, _ = name.partition(":")
-        return bool(separator) and prefix in self.providers
+        return ":" in name and name.partition(":")[0] in self.providers
 
     def is_own(self, name: str) -> bool:
         """Whether ``name`` is a reference to a user's own code."""
@@ -144,8 +144,8 @@ class Registry(Mapping[str, str]):
 
         What follows a provider's prefix is not looked up, which may need a large import; ``load`` does that.
         """
+        prefix, _, rest = name.partition(":")
         if self.is_provided(name):
-            prefix, _, rest = name.partition(":")
             after = self.placeholders.get(prefix, self.placeholder)
             return None if rest else f"{self.kind} {name!r} names nothing; write {prefix}:{after}."
         if name in self.aliases or name in self or self.is_own(name):

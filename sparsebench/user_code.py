@@ -90,7 +90,7 @@ def _own_places(error: BaseException, references: _References) -> list[_Place]:
     return [
         frame
         for frame in frames
-        if not _is_library(frame[0]) or any(frame[0].startswith(package) for package in packages)
+        if not is_library(frame[0]) or any(frame[0].startswith(package) for package in packages)
     ]
 
 
@@ -148,6 +148,10 @@ def _text_of(error: BaseException) -> str:
         return f"(its text cannot be made: {type(broken).__name__})"
 
 
+_TYPED = ("<stdin>", "<ipython-input")
+"""How the files of code begin that somebody typed."""
+
+
 @cache
 def _libraries() -> tuple[str, ...]:
     kinds = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -155,6 +159,11 @@ def _libraries() -> tuple[str, ...]:
     return tuple(folder + os.sep for folder in {*folders, str(Path(__file__).resolve().parent)})
 
 
-def _is_library(file: str) -> bool:
+def is_library(file: str) -> bool:
+    """Whether a file is of Python, of what is installed, or of this package."""
     installed = f"{os.sep}site-packages{os.sep}"
-    return file.startswith("<") or installed in file or os.path.realpath(file).startswith(_libraries())
+    return (
+        (file.startswith("<") and not file.startswith(_TYPED))
+        or installed in file
+        or os.path.realpath(file).startswith(_libraries())
+    )

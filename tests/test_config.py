@@ -141,7 +141,7 @@ def test_two_networks_of_one_name_are_refused(tmp_path):
 
 def test_all_faults_are_reported_at_once_each_with_its_file(tmp_path):
     path = tmp_path / "bad.toml"
-    path.write_text('thresholds = [1.5]\nschemes = ["int4"]\n[train]\nepochs = 0\nlr = 1\n[data]\nname = "digit"\n')
+    path.write_text('thresholds = [1.5]\nschemes = ["int4"]\n[train]\nepochs = -1\nlr = 1\n[data]\nname = "digit"\n')
     found = problems(path=path)
     assert len(found) == 5
     assert all(text.startswith(str(path)) for text in found)

@@ -36,12 +36,14 @@ ALLOWED = {
     "timing": COMMON | {"processes", "tensors"},
     "backends": COMMON | {"measure", "quantization", "tensors"},
     "training": COMMON | {"config", "metrics", "models", "processes", "pruning", "tensors"},
+    "live": COMMON | {"data", "models"},
     "testing": COMMON | {"config", "pruning", "training"},
     "runner": COMMON
     | {
         "backends",
         "config",
         "data",
+        "live",
         "measure",
         "metrics",
         "models",
@@ -53,14 +55,18 @@ ALLOWED = {
         "training",
     },
     "pytest_plugin": COMMON | {"config", "runner"},
+    "progress": COMMON | {"runner"},
     "points": COMMON,
     "decide": COMMON | {"points"},
     "report": COMMON | {"decide", "points"},
     "export": COMMON | {"backends", "models", "points", "processes", "runner", "tensors", "timing", "training"},
     "explain": COMMON | {"backends", "export", "runner", "timing"},
     "tracking": COMMON | {"points", "report"},
+    "api": COMMON
+    | {"backends", "config", "data", "decide", "export", "live", "models", "points", "progress", "report", "runner"},
     "cli": COMMON
     | {
+        "api",
         "backends",
         "config",
         "data",
@@ -69,6 +75,7 @@ ALLOWED = {
         "export",
         "models",
         "points",
+        "progress",
         "report",
         "runner",
         "tracking",

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sparsebench.cli.card import card
 from sparsebench.cli.conventions import (
     REPORTS_DIR,
     RUNS_DIR,
@@ -133,6 +134,9 @@ app.command(short_help="Say why a trial is slower or faster than another.")(expl
 app.command("time", short_help="Compare the latencies of exported networks in pairs.")(time_command)
 app.command(short_help="Compare two runs trial by trial, and gate on what changed.")(compare)
 app.command(short_help="Prune one layer at a time and report what it costs.")(sensitivity)
+
+
+app.command(short_help="Show what each scheme and runtime makes of a trained network.")(card)
 
 
 @app.command("check-trainer", short_help="Check a trainer class of your own.")

@@ -114,9 +114,9 @@ def time_command(
 
     Example: sparsebench time dense.onnx pruned.onnx --batch 32
     """
-    from sparsebench.cli.progress import SessionLine
     from sparsebench.export.files import timed
     from sparsebench.export.files.asked import parse_shapes, parse_verdicts
+    from sparsebench.progress.display import SessionLine
 
     wanted, given = parse_verdicts(fail_unless), parse_shapes(shapes or ())
     opened = timed.open_files(files, batch=batch, shapes=given)

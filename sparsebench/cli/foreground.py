@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from sparsebench.cli.conventions import INTERRUPTED, TERMINATED
-from sparsebench.cli.progress import Display, watcher_for
+from sparsebench.progress.display import Display, watcher_for
 
 
 class Terminated(KeyboardInterrupt):

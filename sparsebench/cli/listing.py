@@ -35,7 +35,7 @@ NARROWEST = 16
 def kinds_to_list() -> list[Row]:
     """Return one row for each kind of thing that can be listed."""
     return [
-        {"kind": kind, "what it is": what, "known": str(len(registry) + len(registry.providers))}
+        {"kind": kind, "what it is": what, "known": str(len(registry) + len(registry.provided))}
         for kind, (registry, what) in REGISTRIES.items()
     ]
 

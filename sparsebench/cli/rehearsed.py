@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from sparsebench.cli.conventions import width_to_fill
-from sparsebench.cli.forecast import clock
 from sparsebench.cli.foreground import prints_to_stderr
 from sparsebench.cli.listing import plan_text
 from sparsebench.config import SweepConfig
+from sparsebench.progress.forecast import clock
 from sparsebench.runner.graph import StageStatus, stage_status
 from sparsebench.runner.plan import Plan, Stage, missing_baselines, training_of
 from sparsebench.runner.sequencer import check_sweep, plan_sweep

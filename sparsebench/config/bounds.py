@@ -35,6 +35,7 @@ RANGES = {
     "seeds": "a seed is a whole number from 0 to 4294967295",
     "quantize.calibration_batches": f"allowed is 1 to {MAX_CALIBRATION_BATCHES}",
     "prune.hold": _BELOW_ONE,
+    "train.epochs": "allowed is 0, which trains nothing, and above",
     "train.learning_gamma": _UP_TO_ONE,
     "measure.seconds_cap": _OF_A_DAY,
     "measure.precision": _FRACTION,

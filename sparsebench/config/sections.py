@@ -89,6 +89,7 @@ Tables = Annotated[tuple[Item, ...], BeforeValidator(_tables), AfterValidator(_u
 NamedTables = Annotated[tuple[Item, ...], BeforeValidator(_tables), BeforeValidator(_sequence), AfterValidator(_unique)]
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+NoneOrMore = Annotated[int, Field(ge=0, le=2**31 - 1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
 BetweenZeroAndOne = Annotated[float, Field(gt=0, lt=1)]

@@ -34,6 +34,7 @@ from sparsebench.config.sections import (
     named,
     table,
 )
+from sparsebench.config.together import every, weights_problem
 from sparsebench.config.training import (
     DistillConfig,
     LearningScheduleConfig,
@@ -44,7 +45,7 @@ from sparsebench.config.training import (
     is_accuracy,
 )
 from sparsebench.errors import ConfigError
-from sparsebench.registry import SCHEMES, nearest
+from sparsebench.registry import BACKENDS, SCHEMES, nearest
 from sparsebench.wording.text import counted, near_file, shorten
 
 
@@ -78,10 +79,10 @@ class SweepConfig(Section):
         min_length=1,
         description="Fractions of the prunable weights that are zero, or removed, at the end; 0 is the dense control.",
     )
-    schemes: Axis[Annotated[str, named(SCHEMES)]] = Field(
+    schemes: Annotated[Axis[Annotated[str, named(SCHEMES)]], every(SCHEMES)] = Field(
         ("fp32", "dynamic", "static", "both"),
         min_length=1,
-        description="Numeric formats; see 'sparsebench list schemes'.",
+        description="Numeric formats; see 'sparsebench list schemes'. 'all' stands for all of them.",
     )
     seeds: Annotated[Axis[Annotated[int, Field(ge=0, lt=2**32)]], BeforeValidator(_no_number_of_seeds)] = Field(
         (0, 1, 2), min_length=1, description="Each is a training of its own; three or more give error bars."
@@ -89,8 +90,8 @@ class SweepConfig(Section):
     pruners: NamedTables[PrunerConfig] = Field(
         (PrunerConfig(name="magnitude"),), min_length=1, description="How weights are chosen: names, or tables."
     )
-    backends: NamedTables[BackendConfig] = Field(
-        (BackendConfig(name="eager"),), min_length=1, description="What runs the network: names, or tables."
+    backends: Annotated[NamedTables[BackendConfig], every(BACKENDS)] = Field(
+        (BackendConfig(name="eager"),), min_length=1, description="What runs the network: names, tables, or 'all'."
     )
     model: Tables[ModelConfig] = Field((ModelConfig(),), min_length=1, description="The network, or several.")
     data: Annotated[Tables[DataConfig], AfterValidator(of_the_network)] = Field(
@@ -106,12 +107,9 @@ class SweepConfig(Section):
     ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
-    def _checkpoints_are_used(self) -> "SweepConfig":
-        if self.train.start_from == "scratch" and any(model.weights for model in self.model):
-            raise ValueError(
-                "train.start_from = 'scratch' leaves the checkpoint in model.weights unused; "
-                "choose 'dense' or 'previous', or give no weights."
-            )
+    def _sections_fit_together(self) -> "SweepConfig":
+        if problem := weights_problem(self.model, self.train):
+            raise ValueError(problem)
         return self
 
 

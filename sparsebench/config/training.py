@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
-from sparsebench.config.sections import AboveZero, Count, Fraction, Section, UpToOne, named, table
+from sparsebench.config.sections import AboveZero, Count, Fraction, NoneOrMore, Section, UpToOne, named, table
 from sparsebench.registry import LEARNING_SCHEDULES, LOSSES, METRICS, OPTIMIZERS, TRAINERS
 from sparsebench.store.fields import LEFT_OUT
 from sparsebench.wording.text import listing
@@ -101,7 +101,11 @@ class TrainConfig(Section):
     trainer: Annotated[str, named(TRAINERS)] = Field(
         "default", description="'default', or a trainer class of your own as 'package.module:Class'."
     )
-    epochs: Count = Field(10, description="Epochs of each training: passes over the training split.")
+    epochs: NoneOrMore = Field(
+        10,
+        description="Epochs of each training: passes over the training split. 0 trains nothing: the checkpoint in "
+        "model.weights is the dense network, pruned to each threshold as it is.",
+    )
     batch_size: Count = Field(64, description="Samples in a training batch; also of the other splits.")
     steps_per_epoch: Count | None = Field(
         None,

@@ -185,7 +185,7 @@ def fingerprint(name: str, options: Mapping[str, Any] | None = None) -> dict[str
         "version": None if version is None else str(version),
         "options": {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in kept.items()},
         "files": {
-            key: _files(Path(value))
+            key: files_below(Path(value))
             for key, value in paths.items()
             if isinstance(value, str | os.PathLike) and str(value) and os.path.exists(value)
         },
@@ -268,7 +268,8 @@ def _length(dataset: object) -> int | None:
         return None
 
 
-def _files(path: Path) -> dict[str, Any]:
+def files_below(path: Path) -> dict[str, Any]:
+    """Return what tells files from others, without reading them: names, sizes and times, of one or all in a folder."""
     found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
     for file in found:

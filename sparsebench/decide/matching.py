@@ -7,6 +7,7 @@ from statistics import mode
 from typing import Any, NamedTuple
 
 from sparsebench.points.baselines import EAGER, FP32, identity
+from sparsebench.registry import LIVE
 from sparsebench.store.records import Run, TrialResult, pruning_in_short
 
 LEFT_OUT = ("not offered", "pending")
@@ -89,11 +90,15 @@ class Group:
 def match(before: Run, after: Run) -> tuple[tuple[Group, ...], tuple[TrialResult, ...], tuple[TrialResult, ...]]:
     """Match the trials of two runs by model, data, pruner, threshold, seed, scheme, backend and calibration batches.
 
+    Objects of Python are known by what they are called, for a network that was changed has another digest; where a run
+    has several of one name, by their digests too.
+
     Returns:
         What both have, the trials that only the first has, and those that only the second has. Trials that neither run
         could or did carry out are left out.
     """
-    earlier, later = ({identity(t): t for t in run.trials} for run in (before, after))
+    known_by = identity if any(map(_has_namesakes, (before, after))) else _undigested
+    earlier, later = ({known_by(t): t for t in run.trials} for run in (before, after))
     grouped: defaultdict[Spot, list[Pair]] = defaultdict(list)
     for key, trial in earlier.items():
         other = later.get(key)
@@ -106,6 +111,19 @@ def match(before: Run, after: Run) -> tuple[tuple[Group, ...], tuple[TrialResult
         tuple(trial for key, trial in earlier.items() if key not in later),
         tuple(trial for key, trial in later.items() if key not in earlier),
     )
+
+
+def _undigested(trial: TrialResult) -> tuple[Any, ...]:
+    model, data, *others = identity(trial)
+    return (_called(model), _called(data), *others)
+
+
+def _called(name: str) -> str:
+    return name.partition("@")[0] if name.startswith(f"{LIVE}:") else name
+
+
+def _has_namesakes(run: Run) -> bool:
+    return len(set(map(_undigested, run.trials))) < len(set(map(identity, run.trials)))
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any], absent: str | None) -> dict[str, tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from sparsebench.points.baselines import FP32
 from sparsebench.points.exportable import FORMATS, WEIGHTS, Format, backend_of
 from sparsebench.registry import unknown_name
 from sparsebench.store.environment import describe_environment
-from sparsebench.store.records import StageRecord, TrialResult
+from sparsebench.store.records import Run, StageRecord, TrialResult
 from sparsebench.store.run_directory import Store, load_run
 from sparsebench.trust import Trust, require_trusted
 
@@ -66,9 +66,25 @@ def export_trial(
     """
     if to not in FORMATS:
         raise SparsebenchError(unknown_name("format", to, FORMATS))
-    kind, path = FORMATS[to], Path(out)
     found = load_run(run)
     chosen = find_trial(found.trials, trial)
+    return export_of(found, Path(run), chosen, FORMATS[to], Path(out), force=force, trust=trust)
+
+
+def export_of(
+    found: Run, root: Path, chosen: TrialResult, kind: Format, path: Path, *, force: bool, trust: Trust
+) -> Exported:
+    """Write a trial of a run that was read, as ``export_trial`` does.
+
+    Args:
+        found: the run.
+        root: its directory.
+        chosen: the trial.
+        kind: the format.
+        path: the file to write.
+        force: whether files that exist are replaced.
+        trust: as of ``export_trial``.
+    """
     require_exportable(chosen, kind, found.trials)
     require_free(path, kind, force)
     require_trusted(chosen.train.settings if chosen.train else {}, trust, HOW_TO_TRUST)
@@ -78,10 +94,10 @@ def export_trial(
     from sparsebench.export.verify import verify
     from sparsebench.runner.stages import Workbench
 
-    workbench = Workbench(Store(Path(run), writable=False), "cpu")
+    workbench = Workbench(Store(root, writable=False), "cpu")
     made = content(workbench, chosen, kind)
     with written(path, made.files) as folder:
-        verification = verify(workbench, chosen, to, folder / path.name, made)
+        verification = verify(workbench, chosen, kind.name, folder / path.name, made)
         example = workbench.example(chosen.trial.train)
         card = model_card(found, chosen, kind, path.name, example, made.settings, verification, describe_environment())
         (folder / path.with_suffix(CARD).name).write_text(card, encoding="utf-8")

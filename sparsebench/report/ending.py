@@ -19,16 +19,19 @@ NARROWEST, WIDEST = 40, 120
 
 def run_ending(run: Run, words: Words, width: int) -> str:
     """Return the answer of a run, its decisive warnings and the next commands, for a terminal of so many characters."""
+    commands = next_commands(sections(run), words)
+    return "\n\n".join(filter(None, [answer_text(run, width), next_text(commands) if commands else ""]))
+
+
+def answer_text(run: Run, width: int) -> str:
+    """Return the answer of a run and its decisive warnings."""
     found = sections(run)
     parts = []
     for section in found:
         heading = [plain(subject(section))] if len(found) > 1 else []
         parts.append("\n".join([*heading, lines_text(answer_lines(section), width)]))
-    warnings = decisive(run, found)
-    if warnings:
+    if warnings := decisive(run, found):
         parts.append(_warnings(warnings, width))
-    if commands := next_commands(found, words):
-        parts.append(next_text(commands))
     return "\n\n".join(parts)
 
 

@@ -6,6 +6,7 @@ from sparsebench.points.drops import Drop, drop_text, limits_text
 from sparsebench.points.latency import PeakMemory, Setting, speedup_text, verdict_text
 from sparsebench.points.points import Point, Section
 from sparsebench.report.answer import named, setting_name
+from sparsebench.store.scales import Scale
 from sparsebench.wording.numbers import DASH, decimal, kilobytes, mean_percent, percent, ratio, significant
 from sparsebench.wording.scales import heading, loss_number, spread_number, value_number
 from sparsebench.wording.text import escape, rows_table
@@ -30,8 +31,13 @@ def who(section: Section, point: Point) -> Row:
 
 def front_table(section: Section, points: Sequence[Point]) -> str:
     """Return the table beside the answer: eight columns at most, the named networks first and in bold."""
+    return rows_table(front_rows(section, points), TEXT)
+
+
+def front_rows(section: Section, points: Sequence[Point]) -> list[Row]:
+    """Return the rows of that table, in Markdown."""
     chosen, scale = named(section), section.scale
-    roles, lost = chosen.roles(section), "points" if scale.share else scale.unit or scale.short
+    roles = chosen.roles(section)
     rows = []
     for point in points:
         cells = escape(point.label if len(section.backends) > 1 else f"{point.pruning} · {point.scheme}")
@@ -43,19 +49,29 @@ def front_table(section: Section, points: Sequence[Point]) -> str:
             {
                 "network": name,
                 heading(scale): value_number(scale, point.value.mean if point.value else None),
-                f"loss, {lost} [95 %]": "baseline" if point.is_baseline else _judged(point.drop),
+                lost_heading(scale): lost_cell(point),
                 "deflated kB": kilobytes(point.deflated_file_bytes),
                 **{
-                    f"ms, {setting_name(setting, section)}": _latency_cell(point, setting)
+                    f"ms, {setting_name(setting, section)}": latency_cell(point, setting)
                     for setting in section.settings[:MOST_SETTINGS]
                 },
                 "exports to": _exports_to(point),
             }
         )
-    return rows_table(rows, TEXT)
+    return rows
 
 
-def _latency_cell(point: Point, setting: Setting) -> str:
+def lost_heading(scale: Scale) -> str:
+    """Return the heading over what is lost, with its unit."""
+    return f"loss, {'points' if scale.share else scale.unit or scale.short} [95 %]"
+
+
+def lost_cell(point: Point) -> str:
+    """Return what a point loses, in percentage points, with its interval."""
+    return "baseline" if point.is_baseline else _judged(point.drop)
+
+
+def latency_cell(point: Point, setting: Setting) -> str:
     """Return milliseconds with the speedup over dense fp32; bold where it is FASTER."""
     timing = point.timing(setting)
     if timing is None:

@@ -7,7 +7,7 @@ from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig
 from sparsebench.runner.carry_out import forget, workbench
 from sparsebench.runner.crowding import crowding
 from sparsebench.runner.executors import Executor
-from sparsebench.runner.facts import own_of_config
+from sparsebench.runner.facts import live_of, own_of_config
 from sparsebench.runner.graph import Graph, StageStatus, stage_status
 from sparsebench.runner.machine_limits import refuse_too_many
 from sparsebench.runner.plan import Plan, Stage
@@ -158,4 +158,5 @@ def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup
         how={key: getattr(config.train, key) for key in HOW_TRAINING_RUNS},
         calibration_batches=max(asked, default=1),
         hang_seconds=config.measure.hang_seconds,
+        live=live_of(config.train.trainer, config.model, config.data),
     )

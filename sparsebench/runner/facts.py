@@ -7,16 +7,17 @@ import than that.
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sparsebench.backends import Offer, build_offer
-from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
+from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.hub import NETWORK_FILES, PREFIX, WEIGHT_FILES, identity
+from sparsebench.live.table import is_live
 from sparsebench.models import CHECKPOINT_SUFFIXES, published_as
 from sparsebench.registry import ONLY_THRESHOLDS, SCHEMES
 from sparsebench.store.disk import file_digest
@@ -25,6 +26,9 @@ from sparsebench.trust import own_of
 from sparsebench.wording.text import near_file
 
 EAGER, FP32 = "eager", "fp32"
+
+NOTHING_TRAINS = "trains the network further, and train.epochs = 0 trains nothing; give it at least 1 epoch."
+"""Why a scheme is left out of a sweep without training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,9 @@ def gather_facts(config: SweepConfig) -> Facts:
         for backend, found in backends.items()
         for scheme in dict.fromkeys((*config.schemes, FP32))
     }
+    training = {scheme for scheme in config.schemes if getattr(SCHEMES.facts(scheme), "trains", False)}
+    if not config.train.epochs:
+        reasons |= {(backend, scheme): f"{scheme} {NOTHING_TRAINS}" for backend in backends for scheme in training}
     return Facts(
         data={data.name: fingerprint(data.name, data.options) for data in config.data},
         sources={name: source_digest(name) for _, name in own_of_config(config)} | _folders(config, NETWORK_FILES),
@@ -77,7 +84,7 @@ def gather_facts(config: SweepConfig) -> Facts:
         thresholds={pruner.label: own for pruner in config.pruners if (own := reachable_thresholds(pruner))},
         not_offered={pair: reason for pair, reason in reasons.items() if reason},
         calibrating=frozenset(scheme for scheme in config.schemes if SCHEMES.facts(scheme).calibrates),
-        training=frozenset(scheme for scheme in config.schemes if getattr(SCHEMES.facts(scheme), "trains", False)),
+        training=frozenset(training),
         machine=machine_identity(),
         runtimes={label: versions_of(getattr(backend, "runtime", ())) for label, backend in backends.items()},
     )
@@ -179,6 +186,11 @@ def _near(path: Path) -> str:
     if found := near_file(path, CHECKPOINT_SUFFIXES):
         return f" Did you mean {str(found)!r}?"
     return " Give the path of a checkpoint, 'pretrained', or 'torchvision:NAME'."
+
+
+def live_of(trainer: str, models: Iterable[ModelConfig], data: Iterable[DataConfig]) -> tuple[str, ...]:
+    """Return those names of a config that are of objects of this process."""
+    return tuple(filter(is_live, (trainer, *(model.name for model in models), *(one.name for one in data))))
 
 
 def own_of_config(config: SweepConfig) -> list[tuple[str, str]]:

@@ -114,7 +114,8 @@ class _Planner:
         first = train.start_from == "previous" and site.model.weights is not None and previous is None
         if first or train.start_from == "dense":
             pretrained = self._dense(site)
-            if dense and (first or train.dense_control == "as_trained"):
+            # Where nothing is trained there is nothing to continue.
+            if dense and (first or train.dense_control == "as_trained" or not train.epochs):
                 return pretrained
             parent = pretrained.key
         how = pruning_in_short(pruner.label, threshold)

@@ -75,6 +75,7 @@ class Rehearsal:
         # One batch has one step. Compiling takes longer than all else and changes what no step does.
         train = settings["train"] | {"steps_per_epoch": None, "epochs": 1}
         self._train, self._splits, self._seed = train, splits, seed
+        self._trains = settings["train"]["epochs"] > 0
         self._bench, self._settings, self._folder = bench, settings, Path(folder)
         self._own = own_of_settings(settings)
         seed_everything(seed)
@@ -114,7 +115,7 @@ class Rehearsal:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # The stages themselves warn, and their records say so.
             with self._in_words("One batch could not be trained"):
-                trained = train_by(self._trainer, network, self._train)
+                trained = train_by(self._trainer, network, self._train) if self._trains else network.eval()
             # A batch alone may have no value of a metric, as where it lacks a class.
             with self._in_words("One batch could not be evaluated"), suppress(NoValueError):
                 returned = self._trainer.evaluate(net=trained, quant_mode=False)
@@ -153,7 +154,7 @@ class Rehearsal:
             warnings.simplefilter("ignore")
             while not found or (len(found) < _TIMES and sum(map(sum, found)) < _QUICK / 2):
                 began = time.perf_counter()
-                trained = train_by(trainer, copy.deepcopy(network), self._train)
+                trained = train_by(trainer, copy.deepcopy(network), self._train) if self._trains else network
                 between = time.perf_counter()
                 with suppress(NoValueError):
                     trainer.evaluate(net=trained, quant_mode=False)

@@ -20,6 +20,8 @@ class Setup:
         how: settings of trainers that make no other networks, by the names in ``HOW_TRAINING_RUNS``.
         calibration_batches: the most that any stage of the run asks for.
         hang_seconds: a timing process that stays at one network for longer is ended.
+        live: the names of objects of this process that stages need, see ``sparsebench.live``. Workers are sent what
+            they name when they are started.
     """
 
     root: Path
@@ -28,6 +30,7 @@ class Setup:
     how: Mapping[str, object]
     calibration_batches: int
     hang_seconds: float
+    live: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

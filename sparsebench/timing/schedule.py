@@ -66,7 +66,10 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of ``sparsebench.timing.compare`` that say how it times; see there."""
+    """The arguments of ``sparsebench.timing.compare`` that say how it times; see there.
+
+    ``prepare`` is called in each worker before it builds its variants; it travels there as variants do.
+    """
 
     threads: int = 1
     seconds_cap: float = 60.0
@@ -84,6 +87,7 @@ class Settings:
     clock: Clock | None = None
     watch: Callable[["Step"], None] | None = None
     writes_to: str | None = None
+    prepare: Callable[[], None] | None = None
 
     @property
     def now(self) -> Clock:

@@ -244,6 +244,8 @@ def _serve(connection: "Connection[Any, Any]", current: Any, settings: Settings)
         current[1] += 1
 
     try:
+        if settings.prepare is not None:
+            settings.prepare()
         sent, loading = cast("tuple[Sent, list[int]]", connection.recv())
         inputs = pickle.loads(sent.inputs)  # noqa: S301 - written by our own process a moment ago
         variants = [partial(_loaded, name, payload, inputs) for name, payload in sent.variants.items()]

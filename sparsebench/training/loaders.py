@@ -3,8 +3,11 @@
 Datasets in memory live on the GPU that trains: their tensors are copied there once, not batch by batch.
 """
 
+import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 
 from sparsebench.errors import DataError
+from sparsebench.processes import without_main
 
 SPLITS = ("train", "val", "test")
 
@@ -73,7 +77,9 @@ def build_loader(
             pin_memory=pin_memory,
         )
     workers = 0 if fetch is not None else min(_MAX_WORKERS, _cores())
-    return DataLoader(
+    how = how_to_start(dataset, collate_fn) if workers else None
+    workers = 0 if how == NO_WAY else workers
+    return _Loader(
         dataset,
         batch_size=batch_size,
         shuffle=training,
@@ -82,7 +88,44 @@ def build_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
+        multiprocessing_context=how if workers else None,
     )
+
+
+class _Loader(DataLoader[Any]):
+    """A loader whose worker processes never run the script that started this process."""
+
+    def _get_iterator(self) -> Any:
+        context = self.multiprocessing_context or multiprocessing
+        # A copy of this process has the script, and what it defines, already.
+        with nullcontext() if context.get_start_method() == "fork" else without_main():
+            return super()._get_iterator()
+
+
+NO_WAY = "none"
+
+
+def how_to_start(dataset: Dataset[Any], collate_fn: Collate | None) -> str | None:
+    """Return how worker processes of a loader are started: None for the usual way, else ``fork``, or ``none`` at all.
+
+    A class or function of a script, or of a notebook, reaches only a process that is a copy of this one.
+    """
+    usual = multiprocessing.get_start_method()
+    if usual == "fork":
+        return None
+    try:
+        with without_main():
+            pickle.Pickler(_Nowhere()).dump((dataset, collate_fn))
+    except Exception:  # Whatever a __reduce__ raises.
+        return "fork" if "fork" in multiprocessing.get_all_start_methods() else NO_WAY
+    return None
+
+
+class _Nowhere:
+    """Takes what is written, and keeps nothing."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
 
 
 def on_device(datasets: Sequence[Dataset[Any]], device: torch.device) -> list[Dataset[Any]]:

@@ -209,6 +209,9 @@ def _with_gaps(key: str) -> str:
 
 
 def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    # A network that is a wrapper itself finds the same tensors by its names and by those without its own prefix.
+    if {id(value) for value in state.values()} == {id(value) for value in other.values()}:
+        return True
     return state.keys() == other.keys() and all(
         value is other[name] or torch.equal(value, other[name]) for name, value in state.items()
     )

@@ -10,8 +10,8 @@ from handmade import measured, stage_record
 from plans import FACTS
 
 from sparsebench import load_config
-from sparsebench.cli.forecast import Tally, clock
-from sparsebench.cli.progress import Bar, Lines, SessionLine, fitted, watcher_for
+from sparsebench.progress.display import Bar, Lines, SessionLine, fitted, watcher_for
+from sparsebench.progress.forecast import Tally, clock
 from sparsebench.runner.planner import make_plan
 from sparsebench.store.records import Failure
 from sparsebench.store.results import EpochRecord, EvaluateResult

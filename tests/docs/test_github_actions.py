@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from patience import LONG
+from quick import CLASSES, network
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the extra dev")
 
-WORKFLOW = Path(__file__).parents[2] / "examples" / "github-actions.yml"
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / "examples" / "github-actions.yml"
 
 SWEEP = """
 name = "ci"
@@ -64,7 +67,9 @@ def carry_out(step, workspace):
     env = {
         **os.environ,
         "PATH": f"{workspace / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(WORKFLOW.parent.parent), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(ROOT), str(ROOT / "tests/helpers"), os.environ.get("PYTHONPATH")])
+        ),
         "GITHUB_STEP_SUMMARY": str(workspace / "summary.md"),
     }
     folder = workspace / step.get("working-directory", ".")
@@ -112,3 +117,27 @@ def test_its_commands_let_a_harmless_change_through_and_stop_a_harmful_one(steps
     assert worse.returncode == 1, worse.stdout
     assert "✗ accuracy_drop&#62;0.5pp: broken" in worse.stdout
     assert "Settings differ: train.learning_rate" in worse.stdout
+
+
+CARDS = WORKFLOW.with_name("card-on-pull-requests.yml")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="GitHub runs the steps with bash")
+def test_the_workflow_of_cards_makes_both_and_posts_the_second(workspace):
+    workflow = yaml.safe_load(CARDS.read_text())
+    assert workflow["permissions"] == {"contents": "read", "pull-requests": "write"}
+    (job,) = workflow["jobs"].values()
+    first, second = [step for step in job["steps"] if "sparsebench card" in step.get("run", "")]
+    for step in (first, second):
+        step["run"] = step["run"].replace("sparsebench card", "sparsebench card --backend eager --no-timing")
+        step["run"] = step["run"].replace('"$NETWORK" "$DATA"', "quick:network quick:load --weights ../net.pth")
+    torch.manual_seed(0)
+    torch.save(network(CLASSES).state_dict(), workspace / "net.pth")
+    assert carry_out(first, workspace).returncode == 0
+    done = carry_out(second, workspace)
+    assert done.returncode == 0, done.stderr
+    assert (workspace / "card" / "card.md").read_text() == (workspace / "summary.md").read_text()
+    assert "✓ accuracy_drop" in (workspace / "summary.md").read_text()
+    post = job["steps"][-1]
+    assert post["if"] == "always()"
+    assert post["run"].endswith("--body-file ../card/card.md")

@@ -82,7 +82,7 @@ def test_formulas_are_mathml(site):
 
 def test_the_reference_is_made_from_docstrings(site):
     page = (site / "reference/python.html").read_text()
-    for name in ("sparsebench.runner.sequencer.run_sweep", "sparsebench.testing.TrainerContract", "QuantizationError"):
+    for name in ("sparsebench.api.sweeps.run_sweep", "sparsebench.testing.TrainerContract", "QuantizationError"):
         assert name in page
     assert "whether stages that failed before are tried again" in page
 

@@ -18,6 +18,8 @@ from patience import LONG
 from plugin import PLUGIN
 from quick_sweeps import load_config
 
+import sparsebench.api.asked
+import sparsebench.api.sweeps
 import sparsebench.cli.app as cli
 import sparsebench.config
 import sparsebench.runner.sequencer
@@ -51,7 +53,7 @@ class Reader:
         self.folder = folder
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
-        for module in (sparsebench.config, sparsebench.runner.sequencer):
+        for module in (sparsebench.config, sparsebench.runner.sequencer, sparsebench.api.sweeps):
             monkeypatch.setattr(module, "load_config", load_config)
         monkeypatch.setattr(sparsebench.timing, "compare", brief_compare, raising=False)
         # Figures would take longer than all else.
@@ -62,6 +64,7 @@ class Reader:
         network, quantized = torch.nn.Sequential(*layers).eval(), torch.nn.Sequential(*layers).eval()
         # What pages speak of without making it.
         self.names = {"__name__": "__main__", "network": network, "quantized": quantized, "images": torch.ones(2, 4)}
+        self.names |= {"inputs": torch.randn(96, 4), "labels": torch.arange(96) % 4}
         self.said = ""
         forget_projects()
 

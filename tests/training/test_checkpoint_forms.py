@@ -104,6 +104,22 @@ AVERAGED = {
 
 
 @pytest.mark.parametrize("saved", AVERAGED)
+class Wrapped(nn.Module):
+    """A network whose tensors all have names that begin alike."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+
+
+def test_a_network_whose_names_begin_alike_is_no_second_one_within_itself(tmp_path):
+    path, saved, net = tmp_path / "net.pth", Wrapped(seed=1), Wrapped()
+    torch.save(saved.state_dict(), path)
+    assert not load_weights(net, str(path), "mine:Wrapped", (4,), {}).fresh
+    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in net.state_dict().items())
+
+
 def test_averaged_weights_are_taken_and_named_where_there_are_both(saved, tmp_path):
     source, net = trained(), Net(seed=5)
     raw = {**source.state_dict(), "fc.weight": torch.randn(3, 5), "stem.bias": torch.randn(4)}

@@ -16,6 +16,7 @@ from typing import Any
 
 from sparsebench.config import RayConfig, SweepConfig
 from sparsebench.errors import ConfigError, StoreError
+from sparsebench.live.sending import packed
 from sparsebench.runner.carry_out import record_failure
 from sparsebench.runner.executors import Ended, Executor, MayStart
 from sparsebench.runner.executors.ray_cluster import Cluster, Node, cannot_run
@@ -128,6 +129,7 @@ class RayExecutor:
         options = {"num_cpus": 0, "scheduling_strategy": self._cluster.on(self._cluster.own_node)}
         self._mailbox: Any = self._cluster.ray.remote(Mailbox).options(**options).remote()
         self._news = self._mailbox.take.remote()
+        self._objects = self._cluster.ray.put(packed(setup.live))
 
     def submit(self, task: Task) -> None:
         """Take a task; it goes to Ray once there is room for it."""
@@ -159,7 +161,7 @@ class RayExecutor:
             for ref in self._running:
                 self._cancel(ref)
         self._running.clear()
-        self._mailbox = self._news = None
+        self._mailbox = self._news = self._objects = None
         self._cluster.close()
 
     # -- tasks to Ray -------------------------------------------------------------------------------------------------
@@ -199,7 +201,7 @@ class RayExecutor:
             options["resources"] = {wanted: bench.of(wanted)} if wanted else {}
             options |= {"num_cpus": bench.of("CPU"), "scheduling_strategy": self._cluster.on(bench.id)}
         work = self._cluster.ray.remote(carry_out_here).options(**options)
-        ref = work.remote(task, self._mailbox, self._cluster.origin)
+        ref = work.remote(task, self._mailbox, self._cluster.origin, self._objects)
         self._running[ref] = Running(task, bench.id if bench else None, time.monotonic())
 
     # -- tasks back from Ray ------------------------------------------------------------------------------------------

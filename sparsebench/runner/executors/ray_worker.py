@@ -10,6 +10,8 @@ from typing import Any
 
 from sparsebench import __version__
 from sparsebench.errors import SparsebenchError, StoreError
+from sparsebench.live.sending import unpack
+from sparsebench.live.table import is_held
 from sparsebench.runner.tasks import News, Task
 from sparsebench.store.environment import machine_identity
 from sparsebench.store.records import StageRecord
@@ -48,14 +50,16 @@ def identity(origin: Origin) -> Mapping[str, str]:
     return machine_identity()
 
 
-def carry_out_here(task: Task, mailbox: Any, origin: Origin) -> list[StageRecord] | str:
-    """Carry out a task in this worker; news go to ``mailbox``.
+def carry_out_here(task: Task, mailbox: Any, origin: Origin, objects: bytes = b"") -> list[StageRecord] | str:
+    """Carry out a task in this worker; news go to ``mailbox``. ``objects`` are those of ``task.setup.live``, packed.
 
     Returns:
         The record of each stage; or, where a record cannot be written on this node, the sentence that says so.
     """
     _check_version(origin)
     _move_in(task, origin)
+    if not all(map(is_held, task.setup.live)):
+        unpack(objects)
     # Imported only in the driver's working directory, where modules of the user's own are found.
     import ray
 

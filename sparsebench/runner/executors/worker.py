@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from sparsebench import processes
 from sparsebench.errors import Ending, StoreError
+from sparsebench.live.sending import packed, unpack
 from sparsebench.runner.tasks import Said, Setup, Started, Task
 from sparsebench.store.records import StageRecord
 
@@ -60,7 +61,7 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         self.channel, theirs = processes.pipe()
-        self.process = processes.start(serve, theirs, setup, name="sparsebench worker")
+        self.process = processes.start(serve, theirs, setup, packed(setup.live), name="sparsebench worker")
         theirs.close()
         self.ready = self.gpu = False
         self.task: Task | None = None
@@ -118,8 +119,11 @@ class Worker:
         self.channel.close()
 
 
-def serve(channel: "Connection[Any, Any]", setup: Setup) -> None:
-    """Carry out tasks until the other end closes the channel; the main function of the process."""
+def serve(channel: "Connection[Any, Any]", setup: Setup, objects: bytes) -> None:
+    """Carry out tasks until the other end closes the channel; the main function of the process.
+
+    ``objects`` are those of ``setup.live``, as the driver has packed them.
+    """
     _stand_alone()
     os.chdir(setup.folder)
     send = _Sender(channel)
@@ -128,6 +132,7 @@ def serve(channel: "Connection[Any, Any]", setup: Setup) -> None:
     from sparsebench.training.loaders import training_device
 
     try:
+        unpack(objects)
         workbench(setup)
         send(Ready(gpu=training_device(setup.device).type == "cuda"))
         while True:

@@ -61,6 +61,7 @@ def run(
         hang_seconds=hang_seconds,
         footprint=settings["workers"],
         watch=watch,
+        prepare=bench.objects_of(networks.baseline),
     )
     outcomes: dict[str, Outcome | Exception] = {}
     failed: dict[str, Exception] = {}

@@ -31,6 +31,7 @@ from sparsebench.runner.stages.inputs import (
     written_example,
 )
 from sparsebench.runner.stages.reading import Most, read_in_a_pass
+from sparsebench.runner.stages.untrained import without_training
 from sparsebench.runner.stages.workbench import (
     NETWORK,
     STRUCTURE,
@@ -69,19 +70,25 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     # The checkpoint stays until the stage is committed.
     own = {"distill": settings["train"]["distill"], "teacher": old_net, "keep_checkpoint": True}
     declared += apply_settings(trainer, own)
-    _warn_undeclared(settings["train"], declared)
-    if told := said_of(trainer, settings["train"], metric):
-        warnings.warn(told, NoEffectWarning, stacklevel=2)
+    trains = settings["train"]["epochs"] > 0
+    if trains:
+        _warn_undeclared(settings["train"], declared)
+        if told := said_of(trainer, settings["train"], metric):
+            warnings.warn(told, NoEffectWarning, stacklevel=2)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     loaded = _load(network, settings, splits) if settings.get("weights") else None
     with read_in_a_pass(trainer) as read:
         if loaded and loaded.complete:
             trained = network.eval()
+        elif not trains:
+            trained = without_training(network, old_net, trainer, settings, loaded)
         else:
             trained = train_by(trainer, network, settings["train"], settings["threshold"], old_net)
     seconds = time.perf_counter() - started
-    _check_shapes(fresh, trained, may_shrink="pruner" in declared and _is_structured(settings))
+    # Without training, it is not the trainer that prunes.
+    by_pruner = "pruner" in declared or not trains
+    _check_shapes(fresh, trained, may_shrink=by_pruner and _is_structured(settings))
     artifacts = {
         NETWORK: bench.store.save_artifact("train", stage.key, NETWORK, lambda path: save_weights(trained, path))
     }
@@ -93,7 +100,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
     structure = structure_of(trained).since(built)
     if structure:
         artifacts[STRUCTURE] = bench.store.save_artifact("train", stage.key, STRUCTURE, structure.save)
-    result = _result(settings, splits, trainer, trained, fresh, seconds, "pruner" in declared, loaded, read)
+    result = _result(settings, splits, trainer, trained, fresh, seconds, by_pruner, loaded, read)
     return Outcome(result=_with_macs(result, trained, arguments), artifacts=artifacts)
 
 

@@ -1,9 +1,9 @@
 """What stages share: the trained network, its trainer, its example and the samples it calibrates on."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 from sparsebench.backends import Backend, build_backend
 from sparsebench.data import Splits, load_collate, load_splits
 from sparsebench.errors import LostError, StoreError
+from sparsebench.live.sending import packed, unpack
 from sparsebench.metrics import Metric, metric_of
 from sparsebench.models import build_model
 from sparsebench.models.as_built import is_lazy, materialise
@@ -90,7 +91,7 @@ class Workbench:
         name = repr((data["name"], data["options"], data["collate"], of_classes))
         if name not in self._splits:
             loaded = load_splits(data["name"], data["options"], of_classes=of_classes)
-            self._splits[name] = replace(loaded, collate=load_collate(data["collate"]))
+            self._splits[name] = replace(loaded, collate=load_collate(data["collate"]) or loaded.collate)
         return self._splits[name]
 
     def record(self, kind: StageKind, key: str | None) -> StageRecord:
@@ -149,7 +150,7 @@ class Workbench:
         if metric is not None and "metric" not in declared:
             # What it returns is checked by this.
             trainer.metric = metric  # type: ignore[attr-defined]
-        trainer.load_dataloaders(batch_size=train["batch_size"], collate_fn=load_collate(data["collate"]))
+        trainer.load_dataloaders(batch_size=train["batch_size"], collate_fn=splits.collate)
         return trainer, declared
 
     def trainer_of(
@@ -215,6 +216,8 @@ class Workbench:
             for name, content in contents.items():
                 files[name].write_bytes(content)
             network = backend_of(record.settings).restore(trained, record.settings["scheme"], example, files)
+        with suppress(NotImplementedError):  # An exported graph is in evaluation mode for good, and says so.
+            network.eval()
         # It is fed as the network that it was made of, also where a runtime knows nothing of its parameters.
         network.takes = signature_of(trained)  # type: ignore[assignment] # a plain attribute
         return network
@@ -222,6 +225,20 @@ class Workbench:
     def specialise(self, key: str, network: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.Module:
         """Return the network of a compress stage as it is timed: made for these inputs and so many threads."""
         return backend_of(self.record("compress", key).settings).specialise(network, inputs, threads)
+
+    def objects_of(self, key: str) -> Callable[[], None] | None:
+        """Return what makes known to another process those objects that a compress stage's network is built with.
+
+        Data are among them only where the network has no example of its own to be called with.
+
+        Returns:
+            A function that can be pickled; None where no object is needed.
+        """
+        parent = self.record("train", self.record("compress", key).parent)
+        settings = parent.settings
+        data = [] if EXAMPLE in parent.artifacts else [settings["train"]["trainer"], settings["data"]["name"]]
+        objects = packed([settings["model"]["name"], *data])
+        return partial(unpack, objects) if objects else None
 
     def inputs(self, key: str | None, batch_size: int) -> tuple[Any, ...]:
         """Return the arguments of a call with ``batch_size`` training samples, for compress stage ``key``'s network."""

@@ -13,8 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench.cli.forecast import Tally, clock
 from sparsebench.errors import printable
+from sparsebench.progress.forecast import Tally, clock
 from sparsebench.runner.graph import StageStatus
 from sparsebench.runner.plan import Plan, Stage
 from sparsebench.runner.watcher import VERBS, Watcher
@@ -92,7 +92,7 @@ class Display(Watcher):
 def watcher_for(stream: TextIO | None = None) -> Display:
     """Return the live bar where ``stream`` (stderr by default) is a terminal, plain lines elsewhere."""
     stream = stream or sys.stderr
-    return Bar(stream) if stream.isatty() else Lines(stream)
+    return Bar(stream) if getattr(stream, "isatty", bool)() else Lines(stream)
 
 
 class Lines(Display):

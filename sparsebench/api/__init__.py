@@ -1,0 +1,1 @@
+"""What Python code and notebooks call: sweeps from objects, and runs that show their answer."""

@@ -1,0 +1,1 @@
+"""Objects of a running Python process in the places where a config has names."""

@@ -1,0 +1,1 @@
+"""What a person sees while a run goes on, in a terminal, a log or a notebook."""
