@@ -49,12 +49,15 @@ test: $(VENV)/.installed style
 test-all: $(VENV)/.installed style
 	@$(MAKE) --no-print-directory --jobs=2 types whole
 
-# Files stay whole, so that what their tests share is made once.
+# Files stay whole, so that what their tests share is made once. Tests often wait for processes of their own: one worker
+# more than there are cores keeps all of them at work.
+WORKERS = $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)")
+
 quick: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m "not slow"
 
 whole: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 TIMES ?= 20
 fuzz: $(VENV)/.installed
