@@ -26,6 +26,7 @@ from sparsebench.export.verify import Verification
 from sparsebench.points.exportable import FORMATS, export_words, refusal
 from sparsebench.runner.stages import Workbench
 from sparsebench.store.directory import Store
+from sparsebench.store.scales import ACCURACY
 from sparsebench.store.written import digest_of
 
 EQUAL = Verification(
@@ -34,8 +35,9 @@ EQUAL = Verification(
     agreement=1.0,
     max_abs_difference=0.0,
     max_abs_output=9.0,
-    top1=0.75,
-    recorded_top1=0.75,
+    value=0.75,
+    recorded=0.75,
+    scale=ACCURACY,
 )
 
 
@@ -138,7 +140,7 @@ def test_a_sweep_begins_with_exported_weights(run, tmp_path):
     )
     (trial,) = other.trials
     assert trial.trained.epochs == 0
-    assert trial.evaluated.top1 == done.verification.recorded_top1
+    assert trial.evaluated.top1 == done.verification.recorded
 
 
 def test_weights_that_compute_something_else_are_refused_and_not_kept(run, tmp_path, monkeypatch):
@@ -210,7 +212,7 @@ def elsewhere(tmp_path_factory):
 def test_a_file_of_the_runtime_that_was_measured_gives_the_same_bits(elsewhere, tmp_path, to, backend, files):
     done = export_trial(elsewhere, f"static {backend}", to, tmp_path / files[0])
     assert done.verification.bit_equal
-    assert done.verification.top1 == done.verification.recorded_top1
+    assert done.verification.value == done.verification.recorded
     assert [path.name for path in done.files] == files
     code = snippet((tmp_path / "net.md").read_text())
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
@@ -240,7 +242,7 @@ def test_a_float_network_goes_to_a_runtime_that_the_sweep_did_not_use(run, tmp_p
     pytest.importorskip(runtime)
     done = export_trial(run, "0.8 fp32", to, tmp_path / file)
     assert done.verification.relative < 1e-5
-    assert done.verification.top1 == done.verification.recorded_top1
+    assert done.verification.value == done.verification.recorded
 
 
 @pytest.mark.parametrize(
@@ -252,8 +254,8 @@ def test_a_float_network_goes_to_a_runtime_that_the_sweep_did_not_use(run, tmp_p
         ({"bit_equal": False, "max_abs_difference": 0.1}, False, "its outputs differ by up to 0.1, of 9 at most"),
         ({"bit_equal": False, "max_abs_difference": float("nan")}, False, "its outputs differ by up to nan"),
         ({"agreement": 0.9}, False, "puts 10.00 % of the test samples into other classes"),
-        ({"top1": 0.74}, False, "its accuracy is 74.00 %, and 75.00 % was recorded"),
-        ({"agreement": 1 - 1 / 2000, "top1": 0.75 + 1 / 2000}, False, None),
+        ({"value": 0.74}, False, "its accuracy is 74.00 %, and 75.00 % was recorded"),
+        ({"agreement": 1 - 1 / 2000, "value": 0.75 + 1 / 2000}, False, None),
     ],
 )
 def test_outputs_classes_and_accuracy_must_be_those_of_the_trial(change, exact, problem):
@@ -404,7 +406,7 @@ def test_names_from_users_cannot_break_the_card():
 def test_the_card_gives_drop_size_int8_and_latency_of_a_quantized_network():
     run = Bench(thresholds=(0.0, 0.8), seeds=(0,)).build()
     trial = next(t for t in run.trials if (t.trial.threshold, t.trial.scheme) == (0.8, "static"))
-    found = replace(EQUAL, bit_equal=False, max_abs_difference=0.01, agreement=0.9975, top1=0.7525)
+    found = replace(EQUAL, bit_equal=False, max_abs_difference=0.01, agreement=0.9975, value=0.7525)
     card = model_card(run, trial, FORMATS["onnx"], "n.onnx", torch.zeros(2, 1, 8, 8), {}, found, run.record.environment)
     flat = re.sub(" +", " ", card)
     assert re.search(r"\| drop \| \d\.\d\d pp \[.*\], paired \|", flat)
