@@ -252,7 +252,7 @@ class _Known(Proxy):
 
     def __getattr__(self, k: str) -> Any:
         # What a weight is does not depend on inputs, and an int8 layer has none to ask.
-        if self.node.op == "get_attr" and k in _OF_WEIGHTS:
+        if k in _OF_WEIGHTS and self.node.op == "get_attr":
             return self.tracer.of_weight(str(self.node.target), k)
         return _KnownAttribute(self, k)
 
