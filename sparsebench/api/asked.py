@@ -12,7 +12,7 @@ from sparsebench.live.data import take_data
 from sparsebench.live.naming import as_named
 from sparsebench.live.networks import Given as GivenNetwork
 from sparsebench.live.networks import take_network
-from sparsebench.registry import TRAINERS
+from sparsebench.registry import LOSSES, METRICS, TRAINERS
 
 _MOST_NAME = 100
 
@@ -48,6 +48,10 @@ def asked(network: Any, data: Any, keys: Mapping[str, Any], overrides: Sequence[
             train[key] = value
     if "trainer" in train:
         train["trainer"] = _trainer(train["trainer"])
+    if callable(train.get("criterion")):
+        train["criterion"] = as_named(train["criterion"], LOSSES)
+    if "metric" in given:
+        given["metric"] = _metric(given["metric"])
     if all(one.trained for one in networks) and "epochs" not in train and _is_live(networks):
         train["epochs"] = 0
         given.setdefault("seeds", (0,))
@@ -87,6 +91,19 @@ def _trainer(trainer: Any) -> str:
     if isinstance(trainer, nn.Module):
         raise SparsebenchError("The trainer is a network; give a class that keeps the trainer contract, or its name.")
     return as_named(trainer if isinstance(trainer, type) else type(trainer), TRAINERS)
+
+
+def _metric(metric: Any) -> Any:
+    """Return the section of a metric, whose name may be a function, a class or an object."""
+    if isinstance(metric, Mapping):
+        return {**metric, "name": _metric(metric["name"])} if callable(metric.get("name")) else metric
+    if isinstance(metric, str):
+        return metric
+    if isinstance(metric, nn.Module) or not callable(metric):
+        raise SparsebenchError(
+            f"The metric is {type(metric).__name__}; give its name, or a function (outputs, targets)."
+        )
+    return as_named(metric, METRICS)
 
 
 def _batch_size(train: dict[str, Any], sets: Sequence[GivenData]) -> list[str]:

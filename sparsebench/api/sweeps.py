@@ -29,6 +29,7 @@ def sweep(
     seeds: Sequence[int] | None = None,
     epochs: int | None = None,
     trainer: Any = None,
+    metric: Any = None,
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     prune: Mapping[str, Any] | None = None,
@@ -69,6 +70,9 @@ def sweep(
         seeds: each is a training of its own; 0 alone where nothing is trained.
         epochs: of each training. By default those of a config, or 0, no training, for trained networks.
         trainer: a class that keeps the trainer contract, an instance of it, or a name.
+        metric: what networks are judged by: a name (``sparsebench list metrics``), a function ``(outputs, targets)`` of
+            one value a sample or one number over all, which says ``higher_is_better`` as an attribute, or the keys of
+            ``[metric]``, whose ``name`` may be such a function; accuracy by default.
         model: further keys of ``[model]``, such as ``options`` and ``weights``.
         train: keys of ``[train]``; so are ``prune``, ``quantize``, ``qat``, ``measure``, ``run`` and ``ray`` those of
             the sections of their names.
@@ -99,8 +103,16 @@ def sweep(
         "seeds": seeds,
         "epochs": epochs,
     }
-    keys |= {"backends": backends, "pruners": pruners, "trainer": trainer, "model": model, "train": train}
-    keys |= {"prune": prune, "quantize": quantize, "qat": qat, "measure": measure, "run": run, "ray": ray}
+    keys |= {"backends": backends, "pruners": pruners, "trainer": trainer, "metric": metric, "model": model}
+    keys |= {
+        "train": train,
+        "prune": prune,
+        "quantize": quantize,
+        "qat": qat,
+        "measure": measure,
+        "run": run,
+        "ray": ray,
+    }
     found = asked(network, data, {**keys, **more})
     return run_sweep(
         found.config,

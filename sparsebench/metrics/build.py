@@ -10,7 +10,7 @@ from sparsebench.errors import SparsebenchError
 from sparsebench.metrics.base import Metric
 from sparsebench.metrics.from_torchmetrics import TorchmetricsMetric
 from sparsebench.metrics.own import OwnMetric, fits, scale_of
-from sparsebench.registry import METRICS
+from sparsebench.registry import LIVE, METRICS
 from sparsebench.store.scales import ACCURACY, Scale
 from sparsebench.user_code import own_code
 
@@ -54,7 +54,7 @@ def build_metric(
         UnknownNameError: where no such metric is known.
         SparsebenchError: where it does not take its options, has no direction, or another than is said.
     """
-    name = metric if isinstance(metric, str) else _name_of(metric)
+    name = _shown(metric) if isinstance(metric, str) else _name_of(metric)
     found = METRICS.load(metric) if isinstance(metric, str) else metric
     options = dict(options or {})
     reference = name if isinstance(metric, str) and METRICS.is_own(metric) else None
@@ -68,6 +68,12 @@ def build_metric(
         raise SparsebenchError(f"Of metric {name!r} {better} values are better; leave higher_is_better out.")
     found.scale = _told(found.scale, name, unit, digits)
     return found
+
+
+def _shown(name: str) -> str:
+    """Return a name as people read it: that of an object of a Python session without its digest."""
+    prefix, _, rest = name.partition(":")
+    return rest.partition("@")[0] if prefix == LIVE else name
 
 
 def _name_of(metric: object) -> str:

@@ -158,5 +158,5 @@ def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup
         how={key: getattr(config.train, key) for key in HOW_TRAINING_RUNS},
         calibration_batches=max(asked, default=1),
         hang_seconds=config.measure.hang_seconds,
-        live=live_of(config.train.trainer, config.model, config.data),
+        live=live_of(config),
     )

@@ -7,13 +7,13 @@ import than that.
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sparsebench.backends import Offer, build_offer
-from sparsebench.config import BackendConfig, DataConfig, ModelConfig, PrunerConfig, SweepConfig
+from sparsebench.config import BackendConfig, PrunerConfig, SweepConfig
 from sparsebench.data import fingerprint
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.hub import NETWORK_FILES, PREFIX, WEIGHT_FILES, identity
@@ -188,9 +188,11 @@ def _near(path: Path) -> str:
     return " Give the path of a checkpoint, 'pretrained', or 'torchvision:NAME'."
 
 
-def live_of(trainer: str, models: Iterable[ModelConfig], data: Iterable[DataConfig]) -> tuple[str, ...]:
+def live_of(config: SweepConfig) -> tuple[str, ...]:
     """Return those names of a config that are of objects of this process."""
-    return tuple(filter(is_live, (trainer, *(model.name for model in models), *(one.name for one in data))))
+    named = [config.train.trainer, config.metric.name, config.train.criterion or ""]
+    named += [model.name for model in config.model] + [data.name for data in config.data]
+    return tuple(filter(is_live, named))
 
 
 def own_of_config(config: SweepConfig) -> list[tuple[str, str]]:

@@ -160,6 +160,31 @@ def test_what_cannot_start_afresh_is_not_trained_from_scratch():
         asked(trained(), SPLITS, {"train": {"start_from": "scratch"}, "epochs": 1})
 
 
+def closeness(outputs, targets):
+    return outputs.softmax(1).gather(1, targets[:, None]).flatten()
+
+
+closeness.higher_is_better = True
+
+
+def test_networks_are_judged_by_a_metric_by_its_name_or_by_a_function(tmp_path):
+    named = asked("resnet20", "digits", {"metric": "f1"}).config
+    assert named.metric.name == load_config({"metric": {"name": "f1"}}).metric.name
+    found = asked("resnet20", "digits", {"metric": closeness}).config.metric.name
+    assert found.endswith(":closeness") or found.startswith("live:closeness@")
+    run = quickly(trained(), SPLITS, tmp_path, epochs=None, metric=lambda_of(), schemes="fp32", thresholds=[0])
+    assert [(trial.evaluated.value, trial.evaluated.scale.higher_is_better) for trial in run.trials] == [(0.25, True)]
+    assert run.trials[0].evaluated.scale.metric == "lambda"
+    with pytest.raises(SparsebenchError, match="The metric is int; give its name, or a function"):
+        asked("resnet20", "digits", {"metric": 3})
+
+
+def lambda_of():
+    quarter = lambda outputs, targets: torch.full((len(targets),), 0.25)  # noqa: E731
+    quarter.higher_is_better = True
+    return quarter
+
+
 def test_loaders_and_lambdas_run_as_they_are(tmp_path):
     loaders = [DataLoader(split, batch_size=16) for split in SPLITS]
     run = quickly(lambda num_classes: quick.network(num_classes), loaders, tmp_path, train=None, schemes="fp32")
