@@ -14,7 +14,7 @@ from sparsebench.registry import unknown_name
 
 
 class TorchmetricsMetric:
-    """Builds a function ``(outputs, targets) -> number`` of a class of torchmetrics.
+    """A metric of torchmetrics by the name of its class; it is one value over all samples.
 
     Args:
         name: of the class.
