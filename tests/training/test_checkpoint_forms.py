@@ -103,7 +103,6 @@ AVERAGED = {
 }
 
 
-@pytest.mark.parametrize("saved", AVERAGED)
 class Wrapped(nn.Module):
     """A network whose tensors all have names that begin alike."""
 
@@ -120,6 +119,7 @@ def test_a_network_whose_names_begin_alike_is_no_second_one_within_itself(tmp_pa
     assert all(torch.equal(value, saved.state_dict()[name]) for name, value in net.state_dict().items())
 
 
+@pytest.mark.parametrize("saved", AVERAGED)
 def test_averaged_weights_are_taken_and_named_where_there_are_both(saved, tmp_path):
     source, net = trained(), Net(seed=5)
     raw = {**source.state_dict(), "fc.weight": torch.randn(3, 5), "stem.bias": torch.randn(4)}
