@@ -114,9 +114,13 @@ def test_a_graph_made_of_whole_texts_still_masks_padded_ones(tmp_path, backend):
         assert not torch.allclose(net(ids, whole).logits, wanted, atol=1e-3)
 
 
-def test_every_scheme_that_is_offered_runs_on_padded_texts(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "schemes",
+    [["fp32", "static"], pytest.param(["fp32", "dynamic", "both", "weight_only", "bf16"], marks=pytest.mark.slow)],
+    ids=["static", "others"],
+)
+def test_every_scheme_that_is_offered_runs_on_padded_texts(tmp_path, monkeypatch, schemes):
     monkeypatch.chdir(tmp_path)
-    schemes = ["fp32", "dynamic", "static", "weight_only", "bf16"]
     run = swept(tmp_path, tiny.bert, texts, schemes=schemes)
     require_equal(run)
     float_accuracy = next(trial.evaluated.top1 for trial in run.trials if trial.trial.scheme == "fp32")
@@ -126,5 +130,5 @@ def test_every_scheme_that_is_offered_runs_on_padded_texts(tmp_path, monkeypatch
             continue
         assert trial.status == "done", (cell, trial.failed_stage and failure_line(trial.failed_stage))
         assert abs(trial.evaluated.top1 - float_accuracy) < 0.1, cell
-        if cell[0] in ("dynamic", "static", "weight_only"):
+        if cell[0] in ("dynamic", "static", "both", "weight_only"):
             assert trial.compressed.int8_weights > 0.7 * trial.compressed.weights, cell
