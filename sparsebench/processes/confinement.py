@@ -11,7 +11,8 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -39,6 +40,23 @@ def is_offered() -> bool:
     return sys.platform == "linux" and _works()
 
 
+@contextmanager
+def _temporary_files_in(folder: os.PathLike[str] | str) -> Iterator[None]:
+    """Let processes that are started meanwhile have their temporary files where they can write.
+
+    Some libraries ask for such a folder when they are imported; dill does, and torch imports dill where it is there.
+    """
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = os.fspath(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
+
+
 def start_confined(start: Callable[[], Result], folder: os.PathLike[str] | str) -> Result:
     """Start a process that can write below ``folder`` only; freely where that is not offered.
 
@@ -64,7 +82,8 @@ def start_confined(start: Callable[[], Result], folder: os.PathLike[str] | str) 
         _confine_this_thread(Path(folder))
         return start()
 
-    return _in_a_thread(confined)
+    with _temporary_files_in(folder):
+        return _in_a_thread(confined)
 
 
 @cache

@@ -646,6 +646,7 @@ def test_a_function_with_a_parameter_is_named_after_it():
     assert [fact.name for fact in made.layers] == ["kernel", "classifier"]
 
 
+@pytest.mark.slow
 def test_a_sweep_over_three_backends_ends_with_every_trial_or_its_reason(tmp_path):
     from sweeps import TIMED, tiny
 

@@ -219,6 +219,7 @@ def test_a_file_of_the_runtime_that_was_measured_gives_the_same_bits(elsewhere, 
     assert (said.returncode, said.stdout.strip()) == (0, "(1, 10)"), said.stderr
 
 
+@pytest.mark.slow
 def test_int8_of_inductor_leaves_torch_as_the_graph_that_was_compiled(elsewhere, tmp_path):
     done = export_trial(elsewhere, "static inductor", "pt2", tmp_path / "net.pt2")
     assert done.verification.agreement >= 0.99

@@ -146,6 +146,7 @@ def test_what_eager_runs_for_want_of_a_faster_kernel_is_recorded(monkeypatch, tm
     assert asked == [(2, 1)]
 
 
+@pytest.mark.slow
 def test_a_cold_cache_is_another_measurement_and_its_records_say_so(finished):
     runs, run = finished
     recorder = Recorder()
@@ -161,6 +162,7 @@ def test_a_session_costs_each_of_its_stages_its_share(finished):
     assert sum(record.seconds for record in records) >= records[0].result.session.seconds
 
 
+@pytest.mark.slow
 def test_one_more_threshold_times_only_the_new_networks_with_the_baseline_again(finished, tmp_path):
     runs, run = finished
     recorder = Recorder()
@@ -198,6 +200,7 @@ def test_without_a_dense_trial_the_dense_network_is_the_baseline_where_it_is_tra
     assert m.session.networks == 2
 
 
+@pytest.mark.slow
 def test_without_any_dense_network_the_least_sparse_one_is_the_baseline_and_the_report_says_so(tmp_path):
     run = run_sweep(tiny(*TIMED, "thresholds=0.5,0.8", "train.start_from=scratch", "schemes=static"), runs_dir=tmp_path)
     assert {m.against.baseline for m in measured(run).values()} == {"magnitude 0.5 · static · eager"}

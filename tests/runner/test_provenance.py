@@ -63,6 +63,7 @@ def test_every_record_says_versions_commit_seed_threads_and_machine(tmp_path):
     assert json.loads((tmp_path / "quick/run.json").read_text())["environment"]["versions"]["torch"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_machine_says_so_and_times_everything_there_anew(tmp_path, on):
     on("Forged A")
     first, noted = swept(tmp_path, *QUICK_TIMED)

@@ -132,6 +132,7 @@ class Listening(Recorder):
 # -- on a cluster -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_cluster_finds_the_same_as_one_machine_and_times_on_the_node_of_the_chosen_kind(
     cluster, local, notes, tmp_path
 ):

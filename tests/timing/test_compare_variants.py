@@ -101,6 +101,7 @@ def test_a_worker_that_hangs_is_ended_and_the_variant_named():
     assert caught.value.variant == "bad"
 
 
+@pytest.mark.slow
 def test_networks_are_specialised_where_they_are_timed_and_their_memory_is_measured_in_each_process():
     variants = {"net": Built(network), "made": Built(network, specialise=Scaled), "large": Built(allocates)}
     settings = {"workers": True, "seconds_cap": 1, "block_ms": 2, "footprint": True}

@@ -60,8 +60,8 @@ class EagerOffer(TorchOffer):
 
 def _has_torch_ao() -> bool:
     """Whether the installed torch still has torch.ao.quantization; looks at its files, imports nothing."""
-    if "torch.ao.quantization" in sys.modules:
-        return sys.modules["torch.ao.quantization"] is not None
+    if sys.modules.get("torch.ao.quantization", sys) is None:  # It was tried, and cannot be imported.
+        return False
     found = find_spec("torch")
     places = found.submodule_search_locations if found else None
     return any(Path(place, "ao", "quantization", "__init__.py").is_file() for place in places or ())
