@@ -5,15 +5,21 @@ from torch import Tensor, nn
 
 from sparsebench.backends import build_backend
 from sparsebench.models.lstm_classifier import lstm_classifier
+from sparsebench.models.resnet_cifar import resnet20
 from sparsebench.models.small_cnn import small_cnn
 from sparsebench.quantization import Recording
 
-IMAGE, ROWS = (1, 8, 8), (8, 8)
+IMAGE, ROWS, COLOURS = (1, 8, 8), (8, 8), (3, 32, 32)
 
 
 def image() -> tuple[Tensor]:
     """Return one digit."""
     return (torch.rand((1, *IMAGE), generator=torch.Generator().manual_seed(0)),)
+
+
+def colours() -> tuple[Tensor]:
+    """Return one image in colour."""
+    return (torch.rand((1, *COLOURS), generator=torch.Generator().manual_seed(0)),)
 
 
 def rows() -> tuple[Tensor]:
@@ -51,9 +57,23 @@ class ByOneDNN(nn.Module):
         )
 
 
+def residual(scheme: str = "fp32") -> nn.Module:
+    """Return a ResNet-20 in a scheme on eager."""
+    torch.manual_seed(0)
+    return _in(scheme, resnet20(10, COLOURS).eval(), colours())
+
+
+def residual_without_fallback() -> nn.Module:
+    """Return the same in fp32 without PyTorch's fallback convolution."""
+    return _by_one_dnn(residual())
+
+
 def without_fallback() -> nn.Module:
     """Return the default network in fp32 without PyTorch's fallback convolution."""
-    net = convolutional()
+    return _by_one_dnn(convolutional())
+
+
+def _by_one_dnn(net: nn.Module) -> nn.Module:
     for name, module in list(net.named_modules()):
         if isinstance(module, nn.Conv2d):
             net.set_submodule(name, ByOneDNN(module))

@@ -191,7 +191,7 @@ def _fallbacks(base: Profile, other: Profile) -> list[str]:
         if said:
             told.append(
                 f"{listing(said)} {'is' if len(said) == 1 else 'are'} {text}, which PyTorch takes at this batch size "
-                "and number of threads; a speedup over it says more of that kernel than of a network."
+                "and number of threads; other ones, and other runtimes, compute it otherwise."
             )
     return told
 

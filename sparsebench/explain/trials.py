@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparsebench.backends.profiling import OperatorTime, profile
+from sparsebench.backends.profiling import OperatorTime, profiles
 from sparsebench.errors import SparsebenchError
 from sparsebench.explain.findings import BETWEEN, CONVERSIONS, FLOAT, INT8, OTHER, Explanation, Part, Profile
 from sparsebench.export.export import HOW_TO_TRUST
@@ -92,17 +92,18 @@ def _pair(
     opened = [open_trial(workbench, one, batch_size=batch_size, threads=threads) for one in trials]
     with torch_threads(threads):
         latencies = _latencies(opened)
+    profiled = profiles([(one.network, one.inputs) for one in opened], threads)
     base, other = (
         Profile(
             label=label,
             batch_size=batch_size,
             microseconds=latency,
-            parts=tuple(part_of(told) for told in profile(one.network, one.inputs, threads)),
+            parts=tuple(map(part_of, told)),
             in_float=_in_float(one.record),
             off_width=_off_width(workbench, one.record),
             width=vector_width(),
         )
-        for one, label, latency in zip(opened, _labels(opened), latencies, strict=True)
+        for one, label, latency, told in zip(opened, _labels(opened), latencies, profiled, strict=True)
     )
     return base, other
 
