@@ -62,7 +62,7 @@ CASES = (
         with_float_linear,
     ),
     Case(
-        "static int8 beside a slow baseline: small_cnn, eager, batch 1",
+        "static int8 beside PyTorch's fallback convolution: small_cnn, eager, batch 1",
         convolutional,
         partial(convolutional, "static"),
         "aten::_slow_conv2d_forward",
@@ -71,7 +71,7 @@ CASES = (
         partial(convolutional, "static"),
     ),
     Case(
-        "static int8 beside a slow baseline: ResNet-20, eager, batch 1",
+        "static int8 beside PyTorch's fallback convolution: ResNet-20, eager, batch 1",
         residual,
         partial(residual, "static"),
         "aten::_slow_conv2d_forward",
@@ -141,7 +141,8 @@ def page(found: list[dict[str, Any]], where: str) -> str:
         "# What explain says, with the cause and without it",
         "Each finding is of two networks of which `sparsebench explain` names a cause. The cause is taken away, and "
         "both are timed again in pairs: where it is the true one, the difference goes. Without the fallback, a "
-        "convolution is called as oneDNN has it, which lays weights out anew in each call. Speedups of int8 over fp32 "
+        "convolution is called as oneDNN has it, which lays weights out anew in each call; where the speedup grows "
+        "then, the fallback was the quicker way, and no cause of anything. Speedups of int8 over fp32 "
         "with 95 % intervals, one thread, batch 1. `python benchmarks/perf_explain.py`",
     ]
     for case in found:
