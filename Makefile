@@ -51,7 +51,7 @@ test-all: $(VENV)/.installed style
 
 # Files stay whole, so that what their tests share is made once. Tests often wait for processes of their own: one worker
 # more than there are cores keeps all of them at work.
-WORKERS = $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)")
+WORKERS = $$($(BIN)/python -c "from sparsebench.store.environment import available_cores as n; print(n() + 1)")
 
 quick: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m "not slow"

@@ -79,14 +79,12 @@ def profile(network: nn.Module, inputs: tuple[Any, ...], threads: int, calls: in
             return _in_torch(network, inputs, calls)
 
 
-def profiles(
-    networks: Sequence[tuple[nn.Module, tuple[Any, ...]]], threads: int, calls: int = CALLS
-) -> list[tuple[OperatorTime, ...]]:
+def profiles(networks: Sequence[tuple[nn.Module, tuple[Any, ...]]], threads: int) -> list[tuple[OperatorTime, ...]]:
     """Return the profiles of several networks, each with its inputs, that are compared with each other.
 
     They are taken in turn, and of each the quickest counts: what comes first in a process pays for what is made once.
     """
-    taken = [[profile(network, inputs, threads, calls) for network, inputs in networks] for _ in range(_TURNS)]
+    taken = [[profile(network, inputs, threads) for network, inputs in networks] for _ in range(_TURNS)]
     return [min(of_one, key=lambda told: sum(one.microseconds for one in told)) for of_one in zip(*taken, strict=True)]
 
 

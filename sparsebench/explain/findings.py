@@ -1,6 +1,6 @@
 """What two profiles of one call say, in sentences. Pure: nothing is run here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -205,16 +205,13 @@ def _off_width(other: Profile) -> list[str]:
 
 def _operators(parts: Sequence[Part]) -> str:
     """Return the operators that take most, each with how often it runs."""
-    ran = [part for part in parts if part.group != BETWEEN]
-    return listing([f"{times} × {name}" for name, (_, times) in _by(ran, lambda part: part.operator)[:NAMED]])
-
-
-def _by(parts: Sequence[Part], key: Callable[[Part], str]) -> list[tuple[str, tuple[float, int]]]:
     found: dict[str, tuple[float, int]] = {}
     for part in parts:
-        microseconds, times = found.get(key(part), (0.0, 0))
-        found[key(part)] = microseconds + part.microseconds, times + part.times
-    return sorted(found.items(), key=lambda item: -item[1][0])
+        if part.group != BETWEEN:
+            microseconds, times = found.get(part.operator, (0.0, 0))
+            found[part.operator] = microseconds + part.microseconds, times + part.times
+    most = sorted(found, key=lambda operator: -found[operator][0])[:NAMED]
+    return listing([f"{found[operator][1]} × {operator}" for operator in most])
 
 
 def _sum(parts: Sequence[Part]) -> float:

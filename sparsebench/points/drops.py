@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
-from sparsebench.points.measured import Measurements, minus, other_scale, samples_of
+from sparsebench.points.measured import Measurements, other_scale, over_seeds, samples_of
 from sparsebench.points.measured import Term as Term
 from sparsebench.statistics.differences import Estimate, averaged, of_these, paired, unpaired
 from sparsebench.store.results import EvaluateResult
@@ -205,12 +205,7 @@ class Correctness:
         """
         if scale := other_scale(columns):
             return Joined(*self._measured.joined(columns, sides, same_data), scale)
-        seeds = len(columns) // sides
-        by_seed = columns
-        if sides == 2:
-            by_seed = [minus(*both) for both in zip(columns[:seeds], columns[seeds:], strict=True)]
-        means = [sum(sign * result.value for sign, result in terms) for terms in columns]
-        value = (sum(means[:seeds]) - sum(means[seeds:])) / seeds
+        by_seed, means, value = over_seeds(columns, sides)
         known = [self._signed(terms) for terms in columns]
         bits = [one for one in known if one is not None]
         samples = samples_of(columns) if same_data and len(bits) == len(columns) else 0
@@ -222,7 +217,7 @@ class Correctness:
                 return Joined(value, of_these(samples, sums[0], products[0][0]), None, True, unchanged)
             return Joined(value, *paired(samples, sums, products, sides), True, unchanged)
         found = [self._of_one(terms, same_data) for terms in by_seed]
-        these, other = averaged([one for one, _ in found], [means[:seeds], means[seeds:]][:sides])
+        these, other = averaged([one for one, _ in found], [means[: len(by_seed)], means[len(by_seed) :]][:sides])
         return Joined(value, these, other, all(is_paired for _, is_paired in found), False)
 
     def _of_one(self, terms: Sequence[Term], same_data: bool) -> tuple[Estimate, bool]:

@@ -45,6 +45,21 @@ def samples_of(columns: Sequence[Sequence[Term]]) -> int:
     return read.pop() if len(read) == 1 else 0
 
 
+def over_seeds(columns: Sequence[Sequence[Term]], sides: int) -> tuple[Sequence[Sequence[Term]], list[float], float]:
+    """Return the terms of each seed, both sides in one; what each column sums up to; and the mean difference.
+
+    Args:
+        columns: the terms of each seed; with two sides those of all seeds before and then those of all seeds after.
+        sides: 1, or 2.
+    """
+    seeds = len(columns) // sides
+    by_seed = columns
+    if sides == 2:
+        by_seed = [minus(*both) for both in zip(columns[:seeds], columns[seeds:], strict=True)]
+    means = [sum(sign * result.value for sign, result in terms) for terms in columns]
+    return by_seed, means, (sum(means[:seeds]) - sum(means[seeds:])) / seeds
+
+
 class Measurements:
     """Reads and compares what metrics left; what was read once is kept."""
 
@@ -53,19 +68,14 @@ class Measurements:
 
     def joined(self, columns: Sequence[Sequence[Term]], sides: int, same_data: bool) -> Found:
         """Return the mean over seeds of signed sums of a metric, with its errors; see ``Correctness.joined``."""
-        seeds = len(columns) // sides
-        by_seed = columns
-        if sides == 2:
-            by_seed = [minus(*both) for both in zip(columns[:seeds], columns[seeds:], strict=True)]
-        means = [sum(sign * result.value for sign, result in terms) for terms in columns]
-        value = (sum(means[:seeds]) - sum(means[seeds:])) / seeds
+        by_seed, means, value = over_seeds(columns, sides)
         found = self._paired(columns, means, sides) if same_data else None
         if found is not None:
             rows = [self._rows(terms) for terms in by_seed]
             unchanged = all(row is not None and not row.any() for row in rows)
             return value, *found, True, unchanged
         ones = [self._of_one(terms, same_data) for terms in by_seed]
-        these, other = averaged([one for one, _ in ones], [means[:seeds], means[seeds:]][:sides])
+        these, other = averaged([one for one, _ in ones], [means[: len(by_seed)], means[len(by_seed) :]][:sides])
         return value, these, other, all(is_paired for _, is_paired in ones), False
 
     def _paired(
