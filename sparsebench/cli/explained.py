@@ -28,7 +28,7 @@ def explain(
     ],
     other: Annotated[
         str | None,
-        typer.Argument(metavar="[TRIAL]", help="What it is compared with; dense fp32 on the same backend by default."),
+        typer.Argument(metavar="OTHER", help="What it is compared with; dense fp32 on the same backend by default."),
     ] = None,
     batch: Annotated[
         list[int] | None,
@@ -45,7 +45,7 @@ def explain(
 ) -> None:
     """Say where the time of one call of a trial goes, beside another's, and why it takes more or less.
 
-    The runtime's own profiler is asked: what fell back to float, what conversions cost, which kernels are slow ones,
+    The runtime's own profiler is asked: what fell back to float, what conversions cost, which kernels are fallbacks,
     which channels do not fill a vector, and what another batch size changes.
 
     Example: sparsebench explain mine "static 0.8"
