@@ -98,9 +98,10 @@ class Images:
             )
         found: list[Look | None] = [None] * len(self._files)
         failed: dict[int, Exception] = {}
+        most = most_pixels()  # Once: it reads files of the system.
 
         def look(index: int) -> None:
-            found[index] = look_at(self._files[index], most_pixels())
+            found[index] = look_at(self._files[index], most)
 
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             _each(range(len(self._files)), look, failed)
@@ -119,7 +120,7 @@ class Images:
         pixels = self._size**2 if self._size else first.height * first.width
         return len(self._files) * self._channels * pixels * (4 if self._deep else 1)
 
-    @property
+    @cached_property
     def _deep(self) -> bool:
         return any(look.deep for look in self.looks)
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 
 import numpy as np
@@ -270,3 +271,27 @@ def test_a_fingerprint_changes_with_the_files_and_needs_no_torch(tmp_path):
     assert fingerprint(name, {"size": 8}) != first
     code = f"from sparsebench.data import fingerprint as f; f({name!r}); import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_an_image_costs_does_not_grow_with_the_number_of_images(tmp_path):
+    def calls_per_image(count):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        files = [folder / f"{index}.png" for index in range(count)]
+        for file in files:
+            Image.new("RGB", (8, 8)).save(file)
+        images, calls = decoding.Images(files, 3, None, tmp_path / "kept"), 0
+
+        def count_call(*_):
+            nonlocal calls
+            calls += 1
+
+        threading.setprofile(count_call)  # Images are read by threads of their own.
+        try:
+            images.decode()
+        finally:
+            threading.setprofile(None)
+        return calls / count
+
+    calls_per_image(2)  # What is imported on the way is imported now.
+    assert calls_per_image(400) < 1.1 * calls_per_image(50)
