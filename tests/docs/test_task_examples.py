@@ -19,9 +19,21 @@ SMALL = {
     "audio": ("data.options={train=160,test=40}", "train.epochs=6"),
     "language": ("train.epochs=1",),
     "detection": ("data.options={train=32,test=8}", "train.epochs=1"),
+    "regression": ("train.epochs=2",),
+    "one_logit": ("train.epochs=2",),
+    "multi_label": ("train.epochs=2",),
 }
-TITLES = {"segmentation": "mean IoU", "audio": "accuracy", "language": "perplexity"}
-TITLES["detection"] = "mean average precision"
+TITLES = {
+    "segmentation": "mean IoU",
+    "audio": "accuracy",
+    "language": "perplexity",
+    "detection": "mean average precision",
+    "regression": "mean absolute error",
+    "one_logit": "AUROC",
+    "multi_label": "F1",
+}
+NO_SHARES = {"perplexity": "1000", "mean_absolute_error": "1000points"}
+"""Limits on the drop of metrics that are no shares, in their units."""
 
 
 @pytest.fixture
@@ -38,10 +50,14 @@ def command(folder, *arguments):
 def swept(folder, task, *overrides):
     asked = [part for one in (*QUICK, *SMALL[task], *overrides) for part in ("--set", one)]
     command(folder, "run", f"{task}.toml", *asked)
-    run = load_run(folder / "runs" / task)
+    run = load_run(folder / "runs" / run_of(task))
     failed = [failure_line(trial.failed_stage) for trial in run.trials if trial.failed_stage]
     assert not failed
     return {(t.trial.threshold, t.trial.scheme, t.trial.backend): t for t in run.trials}
+
+
+def run_of(task):
+    return task.replace("_", "-")
 
 
 def value_of(trial):
@@ -53,14 +69,14 @@ def decided(folder, task, trial, to):
     """Report, pick, compare with a gate and export."""
     score = trial.evaluated.score
     metric = score.scale.metric if score else "accuracy"
-    limit = "1000" if metric == "perplexity" else "100pp"
-    assert TITLES[task] in everything(folder / "reports" / task / "README.md")
+    limit, run = NO_SHARES.get(metric, "100pp"), f"runs/{run_of(task)}"
+    assert TITLES[task] in everything(folder / "reports" / run_of(task) / "README.md")
     asked = ("--max-drop", limit, "--minimize", "deflated_size", "--any", "--accept-open")
-    assert "0.5" in command(folder, "pick", f"runs/{task}", *asked)
+    assert "0.5" in command(folder, "pick", run, *asked)
     gates = ("--fail-on", "deflated_size>2%", "--fail-on", f"{metric}_drop>{limit}")
-    command(folder, "compare", f"runs/{task}", f"runs/{task}", *gates)
+    command(folder, "compare", run, run, *gates)
     label = f"{trial.trial.scheme} {trial.trial.backend} 0.5"
-    assert "verified" in command(folder, "export", f"runs/{task}", label, "--to", to, "-o", f"net.{to}", "--trust")
+    assert "verified" in command(folder, "export", run, label, "--to", to, "-o", f"net.{to}", "--trust")
 
 
 def test_texts_go_the_whole_way_on_two_runtimes(folder):
@@ -69,6 +85,17 @@ def test_texts_go_the_whole_way_on_two_runtimes(folder):
         eager, other = (found[threshold, "fp32", backend] for backend in ("eager", "onnxruntime"))
         assert value_of(other) == pytest.approx(value_of(eager), rel=1e-4)
     decided(folder, "language", other, "onnx")
+
+
+@pytest.mark.parametrize("task", ["regression", "one_logit", "multi_label"])
+def test_tasks_other_than_one_class_a_sample_go_the_whole_way(folder, task):
+    found = swept(folder, task, 'schemes=["fp32", "static"]', 'backends=["onnxruntime"]', "seeds=[0]")
+    for trial in found.values():
+        evaluated = trial.evaluated
+        assert evaluated.low < evaluated.value < evaluated.high
+        assert (evaluated.values is not None) == (task == "regression"), "one value a sample, where there is one"
+    assert found[0.5, "static", "onnxruntime"].compressed.int8_weights > 0
+    decided(folder, task, found[0.5, "static", "onnxruntime"], "onnx")
 
 
 def test_a_class_for_each_pixel_goes_the_whole_way(folder):
