@@ -16,6 +16,8 @@ from sparsebench.runner.sharing.shards import Shard
 from sparsebench.runner.watcher import Watcher
 from sparsebench.store import run_directory
 
+Reused = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
 
 def sweep(
     network: Any,
@@ -43,6 +45,7 @@ def sweep(
     executor: Executor | None = None,
     retry_failed: bool = False,
     check: bool = True,
+    reuse: Reused = (),
     progress: bool = True,
     **more: Any,
 ) -> Run:
@@ -87,6 +90,7 @@ def sweep(
         executor: where stages run, in place of ``jobs``.
         retry_failed: whether stages that failed before are tried again.
         check: whether one real batch goes the whole way before any work.
+        reuse: a run or several, by their directories, from which stages of the same keys are taken over.
         progress: whether progress is shown: in a notebook below the cell, else on stderr.
         more: further keys of the config.
 
@@ -121,6 +125,7 @@ def sweep(
         executor=executor,
         retry_failed=retry_failed,
         check=check,
+        reuse=reuse,
         progress=progress,
         notes=found.notes,
     )
@@ -137,6 +142,7 @@ def run_sweep(
     shard: Shard | None = None,
     command: str = "",
     check: bool = True,
+    reuse: Reused = (),
     progress: bool = True,
     notes: Sequence[str] = (),
 ) -> Run:
@@ -156,6 +162,8 @@ def run_sweep(
         shard: the part of the sweep to run, without timing; all of it where None.
         command: the command line to note in the run's record.
         check: whether data, networks and trainer are checked before any work, and one real batch goes the whole way.
+        reuse: a run or several, by their directories; what they have done of the very same stages is taken over,
+            latencies apart.
         progress: whether progress is shown: in a notebook below the cell, else on stderr.
         notes: what a person should know of how the config came about; they are shown, and stand in ``Run.notes``.
 
@@ -180,6 +188,7 @@ def run_sweep(
             shard=shard,
             command=command,
             check=check,
+            reuse=[Path(one) for one in ([reuse] if isinstance(reuse, str | os.PathLike) else reuse)],
         )
     return Run.of(found, Path(runs_dir) / config.name, notes=tuple(notes), made_here=True)
 

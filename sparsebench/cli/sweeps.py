@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from sparsebench.cli.conventions import REPORTS_DIR, RUNS_DIR, TRIALS_FAILED, RunsDir, whole_from
+from sparsebench.cli.conventions import (
+    REPORTS_DIR,
+    RUNS_DIR,
+    TRIALS_FAILED,
+    RunsDir,
+    directory_of,
+    runs_that_begin,
+    whole_from,
+)
 
 Config = Annotated[
     Path | None, typer.Argument(metavar="CONFIG", help="A TOML file; without one, the default sweep of digits.")
@@ -57,6 +65,15 @@ def run(
     runs_dir: RunsDir = RUNS_DIR,
     report_dir: ReportDir = REPORTS_DIR,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write records, and no report.")] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reuse",
+            metavar="RUN",
+            help="Take over what another run has done of the same stages; again for more. Latencies are timed anew.",
+            autocompletion=runs_that_begin,
+        ),
+    ] = None,
 ) -> None:
     """Run a sweep, or resume one that was stopped, and write its report.
 
@@ -92,6 +109,7 @@ def run(
             shard=part,
             command=command_line(),
             check=not no_check,
+            reuse=[directory_of(one, runs_dir) for one in reuse or ()],
         )
     done = sum(trial.status == "done" for trial in result.trials)
     whose = f"trials of shard {part}" if part else "trials"

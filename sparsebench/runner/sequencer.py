@@ -17,6 +17,7 @@ from sparsebench.runner.graph import stage_status
 from sparsebench.runner.plan import Plan, missing_baselines
 from sparsebench.runner.planner import make_plan, plan_sensitivity
 from sparsebench.runner.repair import UNREADABLE, set_aside, settle, still_open
+from sparsebench.runner.reusing import reusable, reused
 from sparsebench.runner.sharing.claims import clear_claims
 from sparsebench.runner.sharing.shards import Shard, part_of
 from sparsebench.runner.watcher import Watcher
@@ -51,6 +52,7 @@ def run_sweep(
     shard: Shard | None = None,
     command: str = "",
     check: bool = True,
+    reuse: Sequence[Path] = (),
 ) -> Run:
     """Run what is left of a sweep and return the whole run.
 
@@ -68,6 +70,7 @@ def run_sweep(
         shard: the part of the sweep to run, without timing; all of it where None.
         command: the command line to note in the run's record.
         check: whether data, networks and trainer are checked before any work, and one real batch goes the whole way.
+        reuse: directories of other runs; what they have done of the very same stages is taken over, latencies apart.
 
     Returns:
         The run as ``load_run`` reads it; of a shard, its own trials alone.
@@ -82,7 +85,7 @@ def run_sweep(
         part = plan if shard is None else part_of(plan, shard)
         store = Store(Path(runs_dir) / config.name)
         begin = partial(_write_run, config, plan, store, command, whole=shard is None)
-        _drive(config, part, store, watcher, retry_failed, executor, begin, check)
+        _drive(config, part, store, watcher, retry_failed, executor, begin, check, reuse)
         run = read_back(store.root)
         # What is impossible, or contradicts another record, shows only where records are read whole and joined.
         if _set_aside(run.left_out, part, store):
@@ -171,6 +174,7 @@ def _drive(
     executor: Executor,
     begin: Callable[[int | None], Sequence[str]] = lambda _: (),
     check: bool = True,
+    reuse: Sequence[Path] = (),
 ) -> None:
     """Run what is left of a plan, and after that what is left where something was made again and came out different.
 
@@ -181,6 +185,7 @@ def _drive(
     started_at = datetime.now(UTC)
     was_killed = take_over(store)
     settle(store)
+    notes = reused(plan, store, reuse) if reuse else reusable(plan, store)
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
         with (
@@ -195,7 +200,7 @@ def _drive(
                 note_start(store.root, started_at)
             if driver.is_needed:
                 working.enter_context(at_work(store))
-            driver.carry_out(() if number else (*begin(driver.threads), *driver.crowding))
+            driver.carry_out(() if number else (*begin(driver.threads), *driver.crowding, *notes))
         settle(store)
         before, left = left, still_open(plan, store)
         if not left or left == before:
