@@ -189,6 +189,7 @@ PRUNERS = Registry(
     {
         "magnitude": Entry("pruning.magnitude:Magnitude"),
         "layer_magnitude": Entry("pruning.layer_magnitude:LayerMagnitude"),
+        "by_group": Entry("pruning.by_group:ByGroup"),
         "random": Entry("pruning.random:Random"),
         "n_m": Entry("pruning.n_m:NM"),
         "structured": Entry("pruning.structured.pruner:Structured"),

@@ -1,5 +1,6 @@
 """The configuration of a sweep: frozen models, TOML in, every fault reported at once with its remedy."""
 
+from sparsebench.config.search import SearchConfig
 from sparsebench.config.sections import (
     MAX_CALIBRATION_BATCHES,
     BackendConfig,
@@ -23,6 +24,7 @@ __all__ = [
     "PruneConfig",
     "PrunerConfig",
     "RayConfig",
+    "SearchConfig",
     "SweepConfig",
     "TrainConfig",
     "default_toml",

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from sparsebench.config.bounds import RANGES, TOO_DEEP, TOO_LONG, excess
 from sparsebench.config.processors import of_the_network
+from sparsebench.config.search import SearchConfig
 from sparsebench.config.sections import (
     Axis,
     BackendConfig,
@@ -46,6 +47,7 @@ from sparsebench.config.training import (
 )
 from sparsebench.errors import ConfigError
 from sparsebench.registry import BACKENDS, SCHEMES, nearest
+from sparsebench.store.fields import LEFT_OUT
 from sparsebench.wording.text import counted, near_file, shorten
 
 
@@ -105,6 +107,7 @@ class SweepConfig(Section):
     measure: MeasureConfig = MeasureConfig()
     run: RunConfig = RunConfig()
     ray: RayConfig = RayConfig()
+    search: Annotated[SearchConfig | None, LEFT_OUT] = None
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "SweepConfig":
@@ -131,6 +134,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "measure": MeasureConfig,
     "run": RunConfig,
     "ray": RayConfig,
+    "search": SearchConfig,
 }
 """Every section by its name; the axes and the sections themselves stand in that without a name."""
 
