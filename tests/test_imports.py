@@ -61,9 +61,12 @@ ALLOWED = {
     "report": COMMON | {"decide", "points"},
     "export": COMMON | {"backends", "models", "points", "processes", "runner", "tensors", "timing", "training"},
     "explain": COMMON | {"backends", "export", "runner", "timing"},
+    "search": COMMON
+    | {"backends", "config", "decide", "measure", "points", "pruning", "report", "runner", "tensors"},
     "tracking": COMMON | {"points", "report"},
     "api": COMMON
-    | {"backends", "config", "data", "decide", "export", "live", "models", "points", "progress", "report", "runner"},
+    | {"backends", "config", "data", "decide", "export", "live", "models", "points", "progress", "report", "runner"}
+    | {"search"},
     "cli": COMMON
     | {
         "api",
@@ -78,6 +81,7 @@ ALLOWED = {
         "progress",
         "report",
         "runner",
+        "search",
         "tracking",
         "training",
     },
