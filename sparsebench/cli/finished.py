@@ -44,7 +44,9 @@ def pick(
     ] = None,
     max_flash: Annotated[
         str | None,
-        typer.Option("--max-flash", metavar="64kB", help="Largest store of the non-zero weights alone, without indices."),
+        typer.Option(
+            "--max-flash", metavar="64kB", help="Largest store of the non-zero weights alone, without indices."
+        ),
     ] = None,
     max_ram: Annotated[
         str | None,

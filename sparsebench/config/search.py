@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sparsebench.config.sections import AboveZero, Axis, Count, Fraction, Increasing, NoneOrMore, Section, UpToOne
 from sparsebench.registry import nearest
@@ -25,7 +25,12 @@ def _graph_or_patterns(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Limit = Annotated[str, Field(min_length=1, max_length=40)] | None
+def _written(value: object) -> object:
+    """Take a number for what it says; what unit it lacks is told with all limits."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Limit = Annotated[Annotated[str, Field(min_length=1, max_length=40)] | None, BeforeValidator(_written)]
 
 
 class SearchConfig(Section):

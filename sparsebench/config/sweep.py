@@ -13,11 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 
 from sparsebench.config.bounds import RANGES, TOO_DEEP, TOO_LONG, excess
+from sparsebench.config.components import BackendConfig, PrunerConfig
 from sparsebench.config.processors import of_the_network
 from sparsebench.config.search import SearchConfig
 from sparsebench.config.sections import (
     Axis,
-    BackendConfig,
     CollateConfig,
     DataConfig,
     Fraction,
@@ -26,7 +26,6 @@ from sparsebench.config.sections import (
     ModelConfig,
     NamedTables,
     PruneConfig,
-    PrunerConfig,
     QuantizeConfig,
     RayConfig,
     RunConfig,

@@ -220,9 +220,7 @@ def sections_of(trials: Iterable[TrialResult]) -> tuple[Section, ...]:
     grouped: defaultdict[tuple[str, str], list[TrialResult]] = defaultdict(list)
     for trial in listed:
         grouped[trial.trial.model, trial.trial.data].append(trial)
-    return tuple(
-        Section(model, data, _points(own, comparer), tuple(own)) for (model, data), own in grouped.items()
-    )
+    return tuple(Section(model, data, _points(own, comparer), tuple(own)) for (model, data), own in grouped.items())
 
 
 def _points(trials: Sequence[TrialResult], comparer: Comparer) -> tuple[Point, ...]:

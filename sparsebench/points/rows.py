@@ -118,8 +118,9 @@ def finite(value: Any) -> Any:
 def exact_value(name: str, trial: TrialResult) -> float | None:
     """Return what is known exactly of a trial, None where it was not measured.
 
-    ``size`` or ``deflated_size`` of the saved file, ``flash``, the estimate of a store of non-zero weights, or ``memory``, the working memory at batch 1 without weights, in
-    bytes; or ``macs``, multiply-accumulates with a non-zero weight, for one sample.
+    ``size`` or ``deflated_size`` of the saved file, ``flash``, the estimate of a store of non-zero weights alone, or
+    ``memory``, the working memory at batch 1 without weights, in bytes; or ``macs``, multiply-accumulates with a
+    non-zero weight, for one sample.
     """
     if name == "macs":
         return trial.trained.effective_macs if trial.trained else None

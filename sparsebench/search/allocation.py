@@ -1,4 +1,4 @@
-"""How much each group of layers is pruned: by magnitude over all of them, or as a dynamic programme divides a budget."""
+"""How much each group of layers is pruned: moved from where it was, or as a dynamic programme divides a budget."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -59,9 +59,7 @@ def lowest_threshold(config: SweepConfig, facts: Facts, dense: Dense, judge: Jud
         ConfigError: where none does at the highest threshold, with how near it comes to each limit.
     """
     low, high = (config.search or SearchConfig()).thresholds
-    only = [
-        Network(pruner, own) for pruner in config.pruners for own in facts.thresholds.get(pruner.label, ())
-    ]
+    only = [Network(pruner, own) for pruner in config.pruners for own in facts.thresholds.get(pruner.label, ())]
     free = [pruner for pruner in config.pruners if pruner.label not in facts.thresholds]
 
     def fits(threshold: float) -> bool:

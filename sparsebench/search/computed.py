@@ -1,13 +1,15 @@
 """What can be known of a network before it is trained: sizes, MACs and working memory, from the dense one."""
 
 import copy
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from sparsebench.config import PruneConfig
+from sparsebench.errors import UnreachedWarning
 from sparsebench.measure import count_macs, working_memory
 from sparsebench.pruning import all_weights
 from sparsebench.pruning.base import is_structural
@@ -118,9 +120,12 @@ class Computed:
             named.name, named.options, prune.per_layer, prune.include_classifier, network.threshold
         )
         smaller = is_structural(pruner)
-        if is_structural(pruner):
-            pruner.prepare(pruned, self._example[0], network.threshold)
-        pruner.prune(pruned, network.threshold)
+        with warnings.catch_warnings():
+            # How near a pruner of channels comes is told where networks are trained.
+            warnings.simplefilter("ignore", UnreachedWarning)
+            if is_structural(pruner):
+                pruner.prepare(pruned, self._example[0], network.threshold)
+            pruner.prune(pruned, network.threshold)
         left = _nonzero(pruned)
         zeros = {name: count - left.get(name, 0) for name, count in self._elements.items()}
         if not smaller:
@@ -144,11 +149,6 @@ class Computed:
             of_layers[layer.name] = of_layers.get(layer.name, 0) + layer.macs
         gone = sum(of_layers.get(name, 0) * count / self._elements[name] for name, count in zeros.items())
         return dense.macs - gone
-
-
-def weights_of_layers(network: nn.Module, layers: Collection[str]) -> dict[str, int]:
-    """Return how many weights each of some layers has."""
-    return {name: count for name, count in _elements(network).items() if name in layers}
 
 
 def _elements(network: nn.Module) -> dict[str, int]:

@@ -65,7 +65,9 @@ def dense_of(config: SweepConfig, schemes: tuple[str, ...], trials: tuple[TrialR
     if config.search is None:
         raise ConfigError("The search was not started:", ["the config has no [search]."])
     if failed := next((trial.failed_stage for trial in trials if trial.train is None or not trial.trained), None):
-        raise SparsebenchError(f"The dense network that a search starts from could not be trained: {failure_line(failed)}")
+        raise SparsebenchError(
+            f"The dense network that a search starts from could not be trained: {failure_line(failed)}"
+        )
     done = {Format.of(trial.trial): trial for trial in trials if trial.compressed and trial.validated}
     left_out = [
         f"{Format.of(trial.trial).label} is left out: {failure_line(trial.failed_stage)}"

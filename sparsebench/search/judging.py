@@ -50,7 +50,7 @@ class Judge:
     """Turns what was found into values that can be compared.
 
     A value is a share of the room that a front has: the metric's is the loss as a share of ``MOST_LOST_PP`` or of
-    ``MOST_LOST_SHARE``, that of a cost its share of what dense fp32 costs on the first backend. At 1 in all of them lies
+    ``MOST_LOST_SHARE``, that of a cost its share of what dense fp32 costs on the first backend. At 1 in all of them is
     the reference of hypervolumes.
 
     Args:
@@ -63,9 +63,7 @@ class Judge:
         ConfigError: with every limit that cannot be read.
     """
 
-    def __init__(
-        self, search: SearchConfig, scale: Scale, dense: Mapping[str, float], dense_value: float
-    ) -> None:
+    def __init__(self, search: SearchConfig, scale: Scale, dense: Mapping[str, float], dense_value: float) -> None:
         self.scale, self.dense = scale, dense
         self.objectives: Sequence[str] = tuple(search.objectives)
         self.limits = parsed_limits(search, scale)
@@ -100,9 +98,7 @@ class Judge:
 
         What is not known breaks no limit.
         """
-        found = {
-            name: costs[name] / most - 1 for name, most in self.limits.items() if name != "drop" and name in costs
-        }
+        found = {name: costs[name] / most - 1 for name, most in self.limits.items() if name != "drop" and name in costs}
         if loss is not None and "drop" in self.limits:
             found["drop"] = (loss - self.limits["drop"]) / self._most_lost
         return found

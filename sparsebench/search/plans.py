@@ -124,4 +124,3 @@ def stage_seconds(trials: Iterable[TrialResult]) -> Mapping[str, float]:
     """Return the seconds of all stages of some trials by key, timing left out: that lasts as long as it is given."""
     records = (record for trial in trials for record in trial.records if record.stage != "measure")
     return {record.key: record.seconds for record in records}
-

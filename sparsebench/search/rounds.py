@@ -67,15 +67,15 @@ class Rounds:
         self._note()
         while len(self.networks) < self.search.trials and (len(self.moments) < 2 or may_go_on()):
             asked = self._batch(proposer)
-            new = list({self.space.network(proposal).key: self.space.network(proposal) for _, proposal in asked}.values())
-            new = [network for network in new if network.key not in self.networks]
+            drawn = [self.space.network(proposal) for _, proposal in asked]
+            new = list({one.key: one for one in drawn if one.key not in self.networks}.values())
             if not new:
                 self.say("The search ends: nothing new is proposed that could keep the limits.")
                 return
             self.networks |= {network.key: network for network in new}
             self._carry_out(new, 0)
-            for number, proposal in asked:
-                proposer.tell(number, self._told(self.space.network(proposal).key))
+            for (number, _), network in zip(asked, drawn, strict=True):
+                proposer.tell(number, self._told(network.key))
             for rung in range(1, len(self.rungs)):
                 self._carry_out(self._promoted(rung), rung)
             self._note()
@@ -111,7 +111,7 @@ class Rounds:
         return [found for own in latest.values() for found in own]
 
     def _batch(self, proposer: Proposer) -> list[tuple[int, Proposal]]:
-        """Return proposals, of so many new networks as a batch has; those that break a limit are told to have failed."""
+        """Return proposals, of as many new networks as a batch has; those that break a limit are told as failed."""
         most = min(self.search.batch, self.search.trials - len(self.networks))
         asked: list[tuple[int, Proposal]] = []
         new: set[Key] = set()
@@ -184,7 +184,8 @@ class Rounds:
 
     def dense_values(self) -> list[Values]:
         """Return the values of the dense network in the formats in which it keeps the limits."""
-        return [values for found in dense_found(self.dense) if self.judge.keeps(found) and (values := self.judge.of(found))]
+        kept = filter(self.judge.keeps, dense_found(self.dense))
+        return [values for found in kept if (values := self.judge.of(found))]
 
 
 def dense_found(dense: Dense) -> list[Found]:

@@ -1,13 +1,12 @@
 """A search from its config to its front: the dense network, rounds of proposals, full trainings, timing, the test."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparsebench.config import PrunerConfig, SearchConfig, SweepConfig
-from sparsebench.errors import ConfigError
 from sparsebench.points.points import Point, Section
 from sparsebench.runner.executors import Executor, build_executor
 from sparsebench.runner.facts import gather_facts
@@ -35,7 +34,6 @@ from sparsebench.search.rounds import Rounds
 from sparsebench.search.space import Space
 from sparsebench.store.records import Run, TrialRecord, TrialResult
 from sparsebench.store.results import SensitivityResult
-from sparsebench.wording.text import counted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -250,7 +248,8 @@ class _Hunt:
             why_none="" if chosen else finals.nearest(),
         )
 
-    def _with_controls(self, points: Iterable[Point], dense: Dense):  # type: ignore[no-untyped-def]
+    def _with_controls(self, points: Iterable[Point], dense: Dense) -> Callable[[TrialRecord], bool]:
+        """Return which trials are of these points, or of dense fp32 on a backend of theirs."""
         wanted: set[Identity] = {identity(point) for point in points}
         backends = {name[3] for name in wanted} or {dense.formats[0].backend}
         return lambda trial: identity_of(trial) in wanted or (is_control(trial) and trial.backend in backends)

@@ -32,8 +32,8 @@ def test_neighbours_join_where_blocks_are_many():
 
 def test_the_first_pattern_that_matches_holds_and_the_rest_is_one_more_group():
     found = groups_of_layers(["conv1|layer1.0.*", "layer1.*"], RESNET, 8)
-    assert list(found.values())[0] == ("conv1", "layer1.0.conv1", "layer1.0.conv2")
-    assert list(found)[0] == "conv1|layer1.0.conv1|layer1.0.conv2"
+    assert next(iter(found.values())) == ("conv1", "layer1.0.conv1", "layer1.0.conv2")
+    assert next(iter(found)) == "conv1|layer1.0.conv1|layer1.0.conv2"
     assert len(found) == 3
     assert sorted(name for own in found.values() for name in own) == sorted(RESNET)
 
