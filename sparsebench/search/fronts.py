@@ -90,3 +90,20 @@ def best_spread(offered: Mapping[Key, Sequence[Values]], most: int, reference: V
 
         chosen.append(min(left, key=beyond))
     return chosen
+
+
+def best_in_turn(offered: Mapping[Key, Sequence[Values]], most: int, reference: Values) -> list[Key]:
+    """Return as many sets of points as there may be: ``best_spread``, then that of the others, and so on.
+
+    Of noisy values the second best may be the best.
+    """
+    left = dict(offered)
+    chosen: list[Key] = []
+    while left and len(chosen) < most:
+        best = best_spread(left, most - len(chosen), reference)
+        if not best:
+            break
+        chosen += best
+        for key in best:
+            del left[key]
+    return chosen

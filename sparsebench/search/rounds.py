@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sparsebench.config import SearchConfig
 from sparsebench.errors import PruningError
 from sparsebench.search.dense import Dense
-from sparsebench.search.fronts import Values, best_spread, hypervolume
+from sparsebench.search.fronts import Values, best_in_turn, hypervolume
 from sparsebench.search.judging import Found, Judge, costs_of
 from sparsebench.search.plans import Format, Network
 from sparsebench.search.proposing import Proposer
@@ -85,7 +85,7 @@ class Rounds:
         latest: dict[Key, list[Found]] = {}
         for rung in self._found:
             latest |= {key: found for key, found in rung.items() if found}
-        chosen = best_spread(self._offered(latest), self.search.finalists, self.judge.reference)
+        chosen = best_in_turn(self._offered(latest), self.search.finalists, self.judge.reference)
         return [self.networks[key] for key in chosen]
 
     def formats(self, network: Network) -> tuple[Format, ...]:
@@ -154,7 +154,7 @@ class Rounds:
         room = int(self.search.keep * len(before)) - len(already)
         if room <= 0:
             return []
-        best = best_spread(self._offered(before), len(already) + room, self.judge.reference)
+        best = best_in_turn(self._offered(before), len(already) + room, self.judge.reference)
         return [self.networks[key] for key in best if key not in already][:room]
 
     def _offered(self, found: Mapping[Key, Sequence[Found]]) -> dict[Key, list[Values]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsebench.search.fronts import best_spread, front, hypervolume
+from sparsebench.search.fronts import best_in_turn, best_spread, front, hypervolume
 
 GRID = 6
 """Corners of boxes are whole numbers below this, so that a volume is a count of cells."""
@@ -58,6 +58,12 @@ def test_a_greedy_spread_dominates_almost_as_much_as_the_best_one(points, most):
     best = max((volume(keys) for size in range(most + 1) for keys in combinations(offered, size)), default=0.0)
     assert len(chosen) == len(set(chosen)) <= most
     assert volume(chosen) >= (1 - 1 / np.e) * best - 1e-9
+
+
+def test_room_that_is_left_is_for_the_best_of_the_others():
+    offered = {"a": [(1.0, 1.0)], "b": [(2.0, 2.0)], "c": [(3.0, 3.0)], "d": [(1.5, 3.5)]}
+    assert best_in_turn(offered, 3, (4.0, 4.0)) == ["a", "b", "d"]
+    assert best_spread(offered, 3, (4.0, 4.0)) == ["a"]
 
 
 def test_where_nothing_beats_the_reference_the_nearest_is_chosen():

@@ -1,5 +1,7 @@
 """Searches of tiny networks: what is trained, what never is, and what the front is made of."""
 
+import importlib
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,7 @@ from quick import QUICK
 from sweeps import stage_files
 
 from sparsebench import load_config, load_run, run_search
-from sparsebench.errors import ConfigError
+from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.points.points import sections
 from sparsebench.runner.watcher import Watcher
 from sparsebench.search.sequence import search
@@ -227,9 +229,9 @@ def test_a_search_over_objects_returns_its_run_and_writes_its_page(tmp_path):
         load,
         trials=4,
         schemes=["fp32", "static"],
-        epochs=1,
+        epochs=4,
         seeds=[0],
-        train={"batch_size": 16},
+        train={"batch_size": 16, "learning_rate": 0.01},
         measure={"batch_sizes": []},
         search={"finalists": 1, "batch": 2},
         runs_dir=tmp_path,
@@ -270,10 +272,8 @@ def test_latency_counts_by_the_upper_end_of_its_interval():
     criteria.limits_of.cache_clear()
 
 
-def test_without_optuna_it_is_said_what_to_install(tmp_path):
-    import forked
-    from sweeps import environment
-
-    code = "import sys; sys.modules['optuna'] = None\nimport sparsebench.search.sequence"
-    done = forked.run(["-c", code], tmp_path, environment(), 120)
-    assert "pip install 'sparsebench[search]'" in done.stderr
+def test_without_optuna_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "sparsebench.search.proposing", raising=False)
+    with pytest.raises(SparsebenchError, match=r"needs optuna.*pip install 'sparsebench\[search\]'"):
+        importlib.import_module("sparsebench.search.proposing")
