@@ -5,7 +5,7 @@ Thin over the library, and light: nothing heavy is imported before a command nee
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sparsebench.config import SweepConfig
 
 
-def _limit(option: str, example: str, what: str) -> typer.models.OptionInfo:
+def _limit(option: str, example: str, what: str) -> Any:
     return typer.Option(option, metavar=example, help=what)
 
 

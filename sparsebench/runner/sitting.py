@@ -19,18 +19,9 @@ class Kept:
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
+        self.threads, self.here = inner.threads, inner.here
         self._setup: Setup | None = None
         self._may_start: MayStart = lambda _: False
-
-    @property
-    def threads(self) -> int | None:
-        """Threads of each task."""
-        return self._inner.threads
-
-    @property
-    def here(self) -> bool:
-        """Whether tasks run on this machine alone."""
-        return self._inner.here
 
     @property
     def slots(self) -> int:

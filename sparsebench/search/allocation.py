@@ -77,11 +77,11 @@ def divided(
     if math.isinf(best[budget]):
         return {name: max(own) for name, own in losses.items()}
     at, result = budget, {}
-    for name, chosen in zip(reversed(groups), reversed(choices), strict=True):
-        own = chosen[at]
-        assert own is not None  # noqa: S101 - the best of all is reached by some choice
-        result[name] = own
-        at -= max(0, math.ceil((1 - own) * weights[name] / total * _BINS - 0.5))
+    for name, reached in zip(reversed(groups), reversed(choices), strict=True):
+        last = reached[at]
+        assert last is not None  # noqa: S101 - the best of all is reached by some choice
+        result[name] = last
+        at -= max(0, math.ceil((1 - last) * weights[name] / total * _BINS - 0.5))
     return {name: result[name] for name in groups}
 
 

@@ -58,7 +58,8 @@ def _from_graph(layers: Sequence[str], most: int) -> list[tuple[str, ...]]:
             break
     groups = [tuple(own) for own in found.values()]
     size, larger = divmod(len(groups), most) if len(groups) > most else (1, 0)
-    joined, at = [], 0
+    joined: list[tuple[str, ...]] = []
+    at = 0
     while at < len(groups):
         step = size + (len(joined) < larger)
         joined.append(tuple(layer for own in groups[at : at + step] for layer in own))

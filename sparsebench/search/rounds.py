@@ -142,7 +142,7 @@ class Rounds:
             self._found[rung][one.network].append(one)
 
     def _told(self, key: Key) -> dict[str, tuple[Values, Mapping[str, float]]]:
-        told = {}
+        told: dict[str, tuple[Values, Mapping[str, float]]] = {}
         for found in self._found[0].get(key, ()):
             if (values := self.judge.of(found)) is not None:
                 told[found.format.label] = values, self.judge.excesses(found.costs, found.loss)
