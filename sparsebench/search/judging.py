@@ -32,7 +32,7 @@ class Found:
     Attributes:
         network: its pruner and threshold.
         format: its scheme and backend.
-        epochs: of its training.
+        epochs: of its training; None for one in full.
         loss: what it loses against dense fp32 on its backend, in the unit of a drop.
         costs: what it costs, by the name of the criterion.
         trial: its records.
@@ -40,10 +40,15 @@ class Found:
 
     network: tuple[str, float]
     format: Format
-    epochs: int
+    epochs: int | None
     loss: float
     costs: Mapping[str, float]
     trial: TrialResult
+
+
+ALLOWED_BRIEFLY = 0.5
+"""Of the most that may be lost, what a training of no epochs may lose beyond the limit: longer ones win some back. The
+allowance shrinks with the epochs, and a full training has none."""
 
 
 class Judge:
@@ -58,13 +63,16 @@ class Judge:
         scale: that of the metric.
         dense: what dense fp32 costs, by the name of the criterion.
         dense_value: its metric on validation.
+        epochs: of a full training.
 
     Raises:
         ConfigError: with every limit that cannot be read.
     """
 
-    def __init__(self, search: SearchConfig, scale: Scale, dense: Mapping[str, float], dense_value: float) -> None:
-        self.scale, self.dense = scale, dense
+    def __init__(
+        self, search: SearchConfig, scale: Scale, dense: Mapping[str, float], dense_value: float, epochs: int = 0
+    ) -> None:
+        self.scale, self.dense, self._epochs = scale, dense, epochs
         self.objectives: Sequence[str] = tuple(search.objectives)
         self.limits = parsed_limits(search, scale)
         self._most_lost = MOST_LOST_PP if scale.share else max(1e-12, MOST_LOST_SHARE * abs(dense_value))
@@ -93,19 +101,26 @@ class Judge:
         """Return the values of what was found."""
         return self.values(found.loss, found.costs)
 
-    def excesses(self, costs: Mapping[str, float], loss: float | None = None) -> dict[str, float]:
+    def excesses(
+        self, costs: Mapping[str, float], loss: float | None = None, epochs: int | None = None
+    ) -> dict[str, float]:
         """Return by how much each limit is broken, as a share of it; 0 and less where it is kept.
 
-        What is not known breaks no limit.
+        What is not known breaks no limit. A network that was trained for fewer ``epochs`` than in full may lose more.
         """
+        missing = 0.0 if epochs is None or not self._epochs else max(0.0, 1 - epochs / self._epochs)
         found = {name: costs[name] / most - 1 for name, most in self.limits.items() if name != "drop" and name in costs}
         if loss is not None and "drop" in self.limits:
-            found["drop"] = (loss - self.limits["drop"]) / self._most_lost
+            found["drop"] = (loss - self.limits["drop"]) / self._most_lost - ALLOWED_BRIEFLY * missing
         return found
 
+    def over(self, found: Found) -> dict[str, float]:
+        """Return by how much what was found breaks each limit, with what a short training may lose more."""
+        return self.excesses(found.costs, found.loss, found.epochs)
+
     def keeps(self, found: Found) -> bool:
-        """Whether all limits are kept."""
-        return all(excess <= 0 for excess in self.excesses(found.costs, found.loss).values())
+        """Whether what was found keeps all limits, with what a short training may lose more."""
+        return all(excess <= 0 for excess in self.over(found).values())
 
 
 def parsed_limits(search: SearchConfig, scale: Scale) -> dict[str, float]:

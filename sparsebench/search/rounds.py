@@ -145,7 +145,7 @@ class Rounds:
         told: dict[str, tuple[Values, Mapping[str, float]]] = {}
         for found in self._found[0].get(key, ()):
             if (values := self.judge.of(found)) is not None:
-                told[found.format.label] = values, self.judge.excesses(found.costs, found.loss)
+                told[found.format.label] = values, self.judge.over(found)
         return told
 
     def _promoted(self, rung: int) -> list[Network]:
@@ -166,7 +166,7 @@ class Rounds:
                 values = self.judge.of(one)
                 if values is None:
                     continue
-                excess = sum(max(0.0, over) for over in self.judge.excesses(one.costs, one.loss).values())
+                excess = sum(max(0.0, over) for over in self.judge.over(one).values())
                 if not excess:
                     kept.setdefault(key, []).append(values)
                 elif nearest is None or excess < nearest[0]:
@@ -196,5 +196,5 @@ def dense_found(dense: Dense) -> list[Found]:
         assert trial.validated is not None and trial.trained is not None  # noqa: S101, PT018 - or it is no format
         loss = dense.scale.loss_factor * (dense.values[to.backend] - trial.validated.value)
         costs = costs_of(trial) | ({"latency": dense.latencies[to]} if to in dense.latencies else {})
-        found.append(Found(("", 0.0), to, trial.trained.epochs, loss, costs, trial))
+        found.append(Found(("", 0.0), to, None, loss, costs, trial))
     return found

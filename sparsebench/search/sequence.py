@@ -116,7 +116,9 @@ class _Hunt:
 
     def run(self) -> Searched:
         dense = self._dense()
-        judge = Judge(self.search, dense.scale, dense.costs, dense.values[dense.formats[0].backend])
+        judge = Judge(
+            self.search, dense.scale, dense.costs, dense.values[dense.formats[0].backend], self.asked.train.epochs
+        )
         lowest = lowest_threshold(self.config, self.facts, dense, judge)
         space = Space(
             self.search,
@@ -138,8 +140,9 @@ class _Hunt:
             self.sitting.watcher.noted,
         )
         proposer = Proposer(space, self.search)
-        profile = self._profile() if self.search.profile and space.grouped else None
-        proposer.first(first_proposals(space, profile, dense.groups))
+        if self.search.sampler != "random":  # Which is to be judged by chance alone.
+            profile = self._profile() if self.search.profile and space.grouped else None
+            proposer.first(first_proposals(space, profile, dense.groups))
         rounds.run(proposer, lambda: self._has_time(rounds))
         finalists = rounds.finalists()
         return self._finish(dense, judge, rounds, finalists, proposer)
@@ -204,7 +207,7 @@ class _Hunt:
         """Whether there is time for another batch, if the front's own trainings are to be done as well."""
         if self.search.seconds is None:
             return True
-        trained = {f.trial.train.key: (f.epochs, f.trial.train.seconds) for f in rounds.points if f.trial.train}
+        trained = {f.trial.train.key: (f.epochs or 0, f.trial.train.seconds) for f in rounds.points if f.trial.train}
         epochs, seconds = (sum(column) for column in zip(*trained.values(), strict=True)) if trained else (1, 0.0)
         full = self.asked.train.epochs * (1 + len(rounds.finalists())) * len(self.asked.seeds)
         full += self.asked.train.epochs * (len(self.asked.seeds) - 1)

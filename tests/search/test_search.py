@@ -5,14 +5,19 @@ import sys
 from dataclasses import replace
 
 import pytest
-from quick import QUICK
+from quick import QUICK, load, network
 from sweeps import stage_files
 
-from sparsebench import load_config, load_run, run_search
+from sparsebench import load_config, load_run, run_search, run_sweep
+from sparsebench.decide import criteria
+from sparsebench.decide.criteria import MEASURED, Reading
 from sparsebench.errors import ConfigError, SparsebenchError
 from sparsebench.points.points import sections
 from sparsebench.runner.watcher import Watcher
+from sparsebench.search.finals import Finals
+from sparsebench.search.judging import Judge
 from sparsebench.search.sequence import search
+from sparsebench.store.scales import ACCURACY
 
 SEARCH = (
     "thresholds=0",
@@ -213,8 +218,6 @@ def test_limits_that_cannot_be_read_are_named_by_their_keys(tmp_path):
 
 
 def test_the_folder_of_a_sweep_is_left_to_it(tmp_path):
-    from sparsebench import run_sweep
-
     config = quick_search("thresholds=0", "schemes=fp32", "train.epochs=1")
     run_sweep(config.model_copy(update={"search": None}), runs_dir=tmp_path, watcher=Watcher())
     with pytest.raises(ConfigError, match=r"holds a sweep.*--set name=quick-search"):
@@ -222,8 +225,6 @@ def test_the_folder_of_a_sweep_is_left_to_it(tmp_path):
 
 
 def test_a_search_over_objects_returns_its_run_and_writes_its_page(tmp_path):
-    from quick import load, network
-
     found = run_search(
         network,
         load,
@@ -245,10 +246,14 @@ def test_a_search_over_objects_returns_its_run_and_writes_its_page(tmp_path):
     assert (tmp_path / "reports/figures/search-hypervolume.svg").is_file()
 
 
+def test_a_short_training_may_lose_more_than_the_limit_and_a_full_one_may_not():
+    judge = Judge(quick_search("search.max_drop=1pp").search, ACCURACY, {"deflated_size": 100.0}, 0.9, epochs=10)
+    assert judge.excesses({}, loss=5.9, epochs=0)["drop"] <= 0 < judge.excesses({}, loss=6.1, epochs=0)["drop"]
+    assert judge.excesses({}, loss=3.4, epochs=5)["drop"] <= 0 < judge.excesses({}, loss=3.6, epochs=5)["drop"]
+    assert judge.excesses({}, loss=0.9)["drop"] <= 0 < judge.excesses({}, loss=1.1)["drop"]
+
+
 def test_latency_counts_by_the_upper_end_of_its_interval():
-    from sparsebench.decide.criteria import MEASURED, Reading
-    from sparsebench.search.finals import Finals
-    from sparsebench.search.judging import Judge
 
     class Timed:
         """A point whose latency was measured as 1.9 ms, and 2.1 ms at most."""
@@ -257,13 +262,9 @@ def test_latency_counts_by_the_upper_end_of_its_interval():
 
     criterion = replace(MEASURED["latency"], read=lambda *_: Reading(1.9, 1.7, 2.1))
     config = quick_search("search.max_latency=2ms", 'search.objectives=["metric", "latency"]')
-    from sparsebench.store.scales import ACCURACY
-
     judge = Judge(config.search, ACCURACY, {"latency": 4.2}, 0.9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MEASURED, "latency", criterion)
-        from sparsebench.decide import criteria
-
         criteria.limits_of.cache_clear()
         section = type("Section", (), {"scale": ACCURACY})()
         assert not Finals(judge, section, lambda _: True, latency=True).keeps(Timed())

@@ -1,5 +1,6 @@
 """The command ``search`` as a person uses it: its words, its report, and the same front after any end."""
 
+import shlex
 import signal
 import time
 
@@ -44,8 +45,6 @@ def test_pick_and_export_work_on_the_run_of_a_search(whole):
     picked = sparsebench("pick", "quick", "--max-drop", "60pp", "--accept-open", "--minimize", "flash", cwd=folder)
     assert picked.returncode == 0, picked.stdout
     (command,) = [line.strip() for line in picked.stdout.splitlines() if "sparsebench export" in line]
-    import shlex
-
     exported = sparsebench(*shlex.split(command)[1:], cwd=folder)
     assert exported.returncode == 0, exported.stderr
 
