@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sparsebench.api.run import Run
+    from sparsebench.api.searches import run_search
     from sparsebench.api.sweeps import load_run, run_sweep, sweep
     from sparsebench.config import SweepConfig, load_config
     from sparsebench.pruning import prune_net
@@ -28,6 +29,7 @@ _HOMES = {
     "load_config": "sparsebench.config",
     "sweep": "sparsebench.api.sweeps",
     "run_sweep": "sparsebench.api.sweeps",
+    "run_search": "sparsebench.api.searches",
     "load_run": "sparsebench.api.sweeps",
     "Run": "sparsebench.api.run",
     "write_report": "sparsebench.report",
@@ -42,6 +44,7 @@ __all__ = [
     "load_config",
     "load_run",
     "prune_net",
+    "run_search",
     "run_sweep",
     "sweep",
     "write_report",

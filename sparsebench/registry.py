@@ -1,7 +1,6 @@
-"""The names a config may use, and the one line each of them needs.
+"""The names a config may use, each with its ``module:attribute``, which is imported only when it is asked for.
 
-A registry maps a name to ``"module:attribute"``, imported only when it is asked for. Installed packages add names
-through entry points. A provider knows many names: it is given what follows its prefix, as in ``timm:resnet18``.
+Installed packages add names through entry points. A provider knows many: it is given what follows its prefix.
 """
 
 import importlib
@@ -189,6 +188,7 @@ PRUNERS = Registry(
     {
         "magnitude": Entry("pruning.magnitude:Magnitude"),
         "layer_magnitude": Entry("pruning.layer_magnitude:LayerMagnitude"),
+        "by_group": Entry("pruning.by_group:ByGroup"),
         "random": Entry("pruning.random:Random"),
         "n_m": Entry("pruning.n_m:NM"),
         "structured": Entry("pruning.structured.pruner:Structured"),

@@ -66,6 +66,7 @@ class Run(records.Run):
         max_drop: str | float | None = None,
         max_size: str | float | None = None,
         max_deflated_size: str | float | None = None,
+        max_flash: str | float | None = None,
         max_ram: str | float | None = None,
         max_macs: str | float | None = None,
         max_latency: str | float | None = None,
@@ -87,10 +88,11 @@ class Run(records.Run):
             max_drop: most accuracy that may be lost, as "1pp", which it is by default.
             max_size: largest saved file, as "100kB".
             max_deflated_size: largest saved file as a zip holds it.
+            max_flash: largest store of the non-zero weights alone, without indices.
             max_ram: largest working memory.
             max_macs: most multiply-accumulates with a non-zero weight, as "5M".
             max_latency: highest median latency, as "2ms".
-            minimize: what to have least of: latency, size, deflated_size (the default), macs or memory.
+            minimize: what to have least of: latency, size, deflated_size (the default), flash, macs or memory.
             maximize: or what to have most of: accuracy.
             then: what decides among equals.
             backend: only trials of this backend.
@@ -110,8 +112,8 @@ class Run(records.Run):
         from sparsebench.decide.question import ask
         from sparsebench.points.points import sections
 
-        limits = {"drop": max_drop, "size": max_size, "deflated_size": max_deflated_size, "memory": max_ram}
-        limits |= {"macs": max_macs, "latency": max_latency}
+        limits = {"drop": max_drop, "size": max_size, "deflated_size": max_deflated_size, "flash": max_flash}
+        limits |= {"memory": max_ram, "macs": max_macs, "latency": max_latency}
         try:
             section, question = ask(
                 sections(self),

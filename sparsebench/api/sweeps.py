@@ -175,7 +175,7 @@ def run_sweep(
         StoreError: where the run directory cannot be written to.
     """
     config = config or load_config()
-    with _shown(progress, watcher) as told:
+    with shown(progress, watcher) as told:
         for note in notes:
             told.noted(note)
         found = sequencer.run_sweep(
@@ -214,7 +214,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 
 
 @contextmanager
-def _shown(progress: bool, watcher: Watcher | None) -> Iterator[Watcher]:
+def shown(progress: bool, watcher: Watcher | None) -> Iterator[Watcher]:
     """Yield who is told of a run: the watcher that was given, or what shows it where a person looks."""
     if watcher is not None or not progress or (sys.stderr is None and not in_notebook()):
         yield watcher or Watcher()

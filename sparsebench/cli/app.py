@@ -28,6 +28,7 @@ from sparsebench.cli.conventions import (
 from sparsebench.cli.explained import explain
 from sparsebench.cli.exported import export, time_command
 from sparsebench.cli.finished import compare, pick, track
+from sparsebench.cli.searching import search
 from sparsebench.cli.sweeps import run, sensitivity
 from sparsebench.cli.terminal import harmless_output
 from sparsebench.errors import SparsebenchError, printable
@@ -91,6 +92,7 @@ def init(
 
 
 app.command(short_help="Run a sweep, or resume one that was stopped.")(run)
+app.command(short_help="Search for networks under limits, or go on with a search.")(search)
 
 
 @app.command(short_help="Write the report of a run from its records.")

@@ -42,6 +42,12 @@ def pick(
         str | None,
         typer.Option("--max-deflated-size", metavar="50kB", help="Largest saved file as a zip (DEFLATE) holds it."),
     ] = None,
+    max_flash: Annotated[
+        str | None,
+        typer.Option(
+            "--max-flash", metavar="64kB", help="Largest store of the non-zero weights alone, without indices."
+        ),
+    ] = None,
     max_ram: Annotated[
         str | None,
         typer.Option("--max-ram", metavar="64KiB", help="Largest working memory: activations at batch 1, no weights."),
@@ -57,7 +63,7 @@ def pick(
         typer.Option(
             "--minimize",
             metavar="CRITERION",
-            help="What to have least of: latency, size, deflated_size (the default), macs or memory.",
+            help="What to have least of: latency, size, deflated_size (the default), flash, macs or memory.",
         ),
     ] = None,
     maximize: Annotated[
@@ -122,6 +128,7 @@ def pick(
             "drop": max_drop,
             "size": max_size,
             "deflated_size": max_deflated_size,
+            "flash": max_flash,
             "memory": max_ram,
             "macs": max_macs,
             "latency": max_latency,

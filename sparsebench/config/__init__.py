@@ -1,12 +1,12 @@
 """The configuration of a sweep: frozen models, TOML in, every fault reported at once with its remedy."""
 
+from sparsebench.config.components import BackendConfig, PrunerConfig
+from sparsebench.config.search import SearchConfig
 from sparsebench.config.sections import (
     MAX_CALIBRATION_BATCHES,
-    BackendConfig,
     DataConfig,
     ModelConfig,
     PruneConfig,
-    PrunerConfig,
     RayConfig,
 )
 from sparsebench.config.sweep import SECTIONS, SweepConfig, default_toml, load_config
@@ -23,6 +23,7 @@ __all__ = [
     "PruneConfig",
     "PrunerConfig",
     "RayConfig",
+    "SearchConfig",
     "SweepConfig",
     "TrainConfig",
     "default_toml",

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from sparsebench.registry import BACKENDS, DATASETS, MODELS, PRUNERS, SCHEDULES, Registry, is_reference
+from sparsebench.registry import DATASETS, MODELS, SCHEDULES, Registry, is_reference
 
 Item = TypeVar("Item")
 
@@ -130,41 +130,6 @@ class ModelConfig(Section):
         """Return the checkpoints that the dense networks of ``seeds`` are loaded from, each once; none without any."""
         found = (self.weights.replace("{seed}", str(seed)) for seed in seeds) if self.weights is not None else ()
         return tuple(dict.fromkeys(found))
-
-
-class Component(Section):
-    """A component by name and its options."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """The component as it is named in records: ``n_m(m=4, n=1)``."""
-        shown = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
-        return f"{self.name}({shown})" if shown else self.name
-
-
-class PrunerConfig(Component):
-    """A pruner by name and its options, such as ``{ name = "n_m", options = { n = 1, m = 4 } }``."""
-
-    name: Annotated[str, named(PRUNERS)] = Field(description="The pruner, from 'sparsebench list pruners'.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the pruner.")
-    thresholds: Increasing[Fraction] | None = Field(
-        None, min_length=1, description="Its own thresholds, in place of the sweep's."
-    )
-
-    @property
-    def what_matters(self) -> dict[str, Any]:
-        """What a network that it prunes depends on, beside the threshold."""
-        return self.model_dump(mode="json", exclude={"thresholds"})
-
-
-class BackendConfig(Component):
-    """A backend by name and its options, such as ``{ name = "openvino", options = { preset = "mixed" } }``."""
-
-    name: Annotated[str, named(BACKENDS)] = Field(description="The backend, from 'sparsebench list backends'.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the backend.")
 
 
 class CollateConfig(Section):

@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 
 from sparsebench.config.bounds import RANGES, TOO_DEEP, TOO_LONG, excess
+from sparsebench.config.components import BackendConfig, PrunerConfig
 from sparsebench.config.processors import of_the_network
+from sparsebench.config.search import SearchConfig
 from sparsebench.config.sections import (
     Axis,
-    BackendConfig,
     CollateConfig,
     DataConfig,
     Fraction,
@@ -25,7 +26,6 @@ from sparsebench.config.sections import (
     ModelConfig,
     NamedTables,
     PruneConfig,
-    PrunerConfig,
     QuantizeConfig,
     RayConfig,
     RunConfig,
@@ -46,6 +46,7 @@ from sparsebench.config.training import (
 )
 from sparsebench.errors import ConfigError
 from sparsebench.registry import BACKENDS, SCHEMES, nearest
+from sparsebench.store.fields import LEFT_OUT
 from sparsebench.wording.text import counted, near_file, shorten
 
 
@@ -105,6 +106,7 @@ class SweepConfig(Section):
     measure: MeasureConfig = MeasureConfig()
     run: RunConfig = RunConfig()
     ray: RayConfig = RayConfig()
+    search: Annotated[SearchConfig | None, LEFT_OUT] = None
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "SweepConfig":
@@ -131,6 +133,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "measure": MeasureConfig,
     "run": RunConfig,
     "ray": RayConfig,
+    "search": SearchConfig,
 }
 """Every section by its name; the axes and the sections themselves stand in that without a name."""
 

@@ -164,6 +164,7 @@ MEASURED = {
         ),
         _exact("size", "saved file", "the smallest saved file", BYTES, _bytes),
         _exact("deflated_size", "deflated file", "the smallest deflated file", BYTES, _bytes),
+        _exact("flash", "flash estimate", "the smallest flash estimate", BYTES, _bytes),
         _exact(
             "macs",
             "MACs with a non-zero weight",

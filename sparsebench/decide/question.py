@@ -17,6 +17,7 @@ OPTIONS = {
     "drop": "--max-drop",
     "size": "--max-size",
     "deflated_size": "--max-deflated-size",
+    "flash": "--max-flash",
     "memory": "--max-ram",
     "macs": "--max-macs",
     "latency": "--max-latency",
@@ -57,7 +58,7 @@ def ask(
     later: list[str] = []
     section = _section(found, model, data, later)
     scale = (section or next(iter(found), None) or _NONE).scale
-    most = _limits(limits, scale, problems)
+    most = limits_from(limits, scale, problems)
     objective = _objective(minimize, maximize, scale, problems)
     after = tuple(_criterion("--then", name, scale, problems) for name in then)
     problems += later
@@ -71,7 +72,14 @@ def ask(
     return section, replace(question, exportable_only=exportable_only)
 
 
-def _limits(texts: Mapping[str, str | None], scale: Scale, problems: list[str]) -> dict[str, float]:
+def limits_from(texts: Mapping[str, str | None], scale: Scale, problems: list[str]) -> dict[str, float]:
+    """Return limits in their base units, by the name of the criterion, from how they were typed.
+
+    Args:
+        texts: numbers with their units, None for no limit.
+        scale: that of the metric, in whose unit a drop is.
+        problems: takes a sentence for each text that cannot be used.
+    """
     limits: dict[str, float] = {}
     known = limits_of(scale)
     for name, text in texts.items():

@@ -106,7 +106,7 @@ def seconds_cap(choice: Choice, times: float) -> int:
 def command_again(run: Run, settings: Mapping[str, str]) -> str:
     """Return the command that goes on with a run with other settings, which take the place of those that it had."""
     words = shlex.split(clean(run.record.command))
-    if words[:2] != ["sparsebench", "run"]:
+    if words[:2] not in (["sparsebench", "run"], ["sparsebench", "search"]):
         words = ["sparsebench", "run", "CONFIG.toml"]
     kept: list[str] = []
     for word in words:

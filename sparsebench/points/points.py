@@ -210,13 +210,17 @@ class Section:
 
 def sections(run: Run) -> tuple[Section, ...]:
     """Return the run's models and data sets, in the order in which the run names them, with their points."""
-    comparer = Comparer(run.trials)
+    return sections_of(run.trials)
+
+
+def sections_of(trials: Iterable[TrialResult]) -> tuple[Section, ...]:
+    """Return the models and data sets of some trials, with the points that these make."""
+    listed = list(trials)
+    comparer = Comparer(listed)
     grouped: defaultdict[tuple[str, str], list[TrialResult]] = defaultdict(list)
-    for trial in run.trials:
+    for trial in listed:
         grouped[trial.trial.model, trial.trial.data].append(trial)
-    return tuple(
-        Section(model, data, _points(trials, comparer), tuple(trials)) for (model, data), trials in grouped.items()
-    )
+    return tuple(Section(model, data, _points(own, comparer), tuple(own)) for (model, data), own in grouped.items())
 
 
 def _points(trials: Sequence[TrialResult], comparer: Comparer) -> tuple[Point, ...]:

@@ -118,12 +118,14 @@ def finite(value: Any) -> Any:
 def exact_value(name: str, trial: TrialResult) -> float | None:
     """Return what is known exactly of a trial, None where it was not measured.
 
-    ``size`` or ``deflated_size`` of the saved file, or ``memory``, the working memory at batch 1 without weights, in
-    bytes; or ``macs``, multiply-accumulates with a non-zero weight, for one sample.
+    ``size`` or ``deflated_size`` of the saved file, ``flash``, the estimate of a store of non-zero weights alone, or
+    ``memory``, the working memory at batch 1 without weights, in bytes; or ``macs``, multiply-accumulates with a
+    non-zero weight, for one sample.
     """
     if name == "macs":
         return trial.trained.effective_macs if trial.trained else None
     if trial.compressed is None:
         return None
     size, memory = trial.compressed.size, trial.compressed.working_memory_bytes
-    return {"size": size.file_bytes, "deflated_size": size.deflated_file_bytes, "memory": memory}[name]
+    sizes = {"size": size.file_bytes, "deflated_size": size.deflated_file_bytes, "flash": size.flash_bytes}
+    return {**sizes, "memory": memory}[name]

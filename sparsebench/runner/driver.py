@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsebench.config import HOW_TRAINING_RUNS, SweepConfig
-from sparsebench.runner.carry_out import forget, workbench
+from sparsebench.runner.carry_out import workbench
 from sparsebench.runner.crowding import crowding
 from sparsebench.runner.executors import Executor
 from sparsebench.runner.facts import live_of, own_of_config
@@ -51,7 +51,7 @@ class Driver:
         status |= dict.fromkeys(self._again, "pending")
         todo = _pending(plan, status)
         self._trains = any(stage.kind == "train" for stage in todo)
-        self._setup = _setup_of(config, store, todo)
+        self._setup = _setup_of(config, store, plan.stages)
         self._graph = Graph(
             plan.stages,
             status,
@@ -108,7 +108,6 @@ class Driver:
         """End what still runs, and leave to other drivers what was not done."""
         self._executor.close()
         self._gate.close()
-        forget()
 
     def _submit(self) -> None:
         while True:
@@ -149,8 +148,9 @@ def _pending(plan: Plan, status: dict[str, StageStatus]) -> list[Stage]:
     return [stage for stage in plan.stages if status[stage.key] == "pending"]
 
 
-def _setup_of(config: SweepConfig, store: Store, todo: Sequence[Stage]) -> Setup:
-    asked = [stage.settings["quantize"]["calibration_batches"] for stage in todo if stage.settings.get("quantize")]
+def _setup_of(config: SweepConfig, store: Store, stages: Sequence[Stage]) -> Setup:
+    # Of all stages, done or not: plans that follow one another then find their workers as they left them.
+    asked = [stage.settings["quantize"]["calibration_batches"] for stage in stages if stage.settings.get("quantize")]
     return Setup(
         root=store.root.absolute(),
         folder=Path.cwd(),

@@ -84,12 +84,12 @@ def run_sweep(
         plan = plan_sweep(config, executor.machine() if timed else None)
         part = plan if shard is None else part_of(plan, shard)
         store = Store(Path(runs_dir) / config.name)
-        begin = partial(_write_run, config, plan, store, command, whole=shard is None)
-        _drive(config, part, store, watcher, retry_failed, executor, begin, check, reuse)
+        begin = partial(write_run, config, plan, store, command, whole=shard is None)
+        drive(config, part, store, watcher, retry_failed, executor, begin, check, reuse=reuse)
         run = read_back(store.root)
         # What is impossible, or contradicts another record, shows only where records are read whole and joined.
-        if _set_aside(run.left_out, part, store):
-            _drive(config, part, store, watcher, False, executor, begin, False)
+        if set_left_out_aside(run.left_out, part, store):
+            drive(config, part, store, watcher, False, executor, begin, False)
             run = read_back(store.root)
     say_left_out(store.root, run.left_out)
     if shard is None:
@@ -139,7 +139,7 @@ def run_sensitivity(
     with _asked(config, jobs, executor) as (config, executor):
         plan = plan_sensitivity(config, gather_facts(config))
         store = Store(Path(runs_dir) / config.name)
-        _drive(config, plan, store, watcher, retry_failed, executor)
+        drive(config, plan, store, watcher, retry_failed, executor)
     records = (store.believed(stage.kind, stage.key) for stage in plan.stages if stage.kind == "sensitivity")
     return tuple(record for record in records if record is not None)
 
@@ -156,7 +156,7 @@ def _asked(config: SweepConfig | None, jobs: int, executor: Executor | None) -> 
         yield config, chosen
 
 
-def _set_aside(left_out: Iterable[LeftOut], plan: Plan, store: Store) -> bool:
+def set_left_out_aside(left_out: Iterable[LeftOut], plan: Plan, store: Store) -> bool:
     """Set aside those records of a plan that are not believed; return whether there are any."""
     planned = {stage.key for stage in plan.stages}
     found = [one for one in left_out if one.key in planned]
@@ -165,7 +165,7 @@ def _set_aside(left_out: Iterable[LeftOut], plan: Plan, store: Store) -> bool:
     return bool(found)
 
 
-def _drive(
+def drive(
     config: SweepConfig,
     plan: Plan,
     store: Store,
@@ -174,18 +174,19 @@ def _drive(
     executor: Executor,
     begin: Callable[[int | None], Sequence[str]] = lambda _: (),
     check: bool = True,
+    starts: bool = True,
     reuse: Sequence[Path] = (),
 ) -> None:
     """Run what is left of a plan, and after that what is left where something was made again and came out different.
 
     ``begin`` is called with the threads of each task when all was checked and nothing was run, and returns what a
-    person should know.
+    person should know. ``starts`` is whether this is a start of the run, which is noted where there is work.
     """
     watcher = watcher or Watcher()
     started_at = datetime.now(UTC)
     was_killed = take_over(store)
     settle(store)
-    notes = reused(plan, store, reuse) if reuse else reusable(plan, store)
+    notes = reused(plan, store, reuse) if reuse else reusable(plan, store) if starts else ()
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
         with (
@@ -196,7 +197,7 @@ def _drive(
             if (driver.is_needed or was_killed) and not number:
                 store.clear_parts()
                 clear_claims(store)
-            if driver.is_needed and not number:
+            if driver.is_needed and starts and not number:
                 note_start(store.root, started_at)
             if driver.is_needed:
                 working.enter_context(at_work(store))
@@ -207,7 +208,7 @@ def _drive(
             return
 
 
-def _write_run(
+def write_run(
     config: SweepConfig, plan: Plan, store: Store, command: str, threads: int | None, whole: bool
 ) -> tuple[str, ...]:
     """Note what the run is asked for, unless the same is noted already: who only looks at a run does not change it.

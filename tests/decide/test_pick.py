@@ -459,9 +459,9 @@ def test_all_that_is_wrong_with_the_options_is_said_at_once():
         "GiB, as in 100kB. kB are 1000 bytes, KiB 1024.",
         "--max-latency 0ms: nothing has so little; give more than 0.",
         "--minimize: criterion 'latncy' is not known. Did you mean 'latency'? Allowed: accuracy, deflated_size, "
-        "latency, macs, memory, size.",
-        "--then: criterion 'siz' is not known. Did you mean 'size'? Allowed: accuracy, deflated_size, latency, macs, "
-        "memory, size.",
+        "flash, latency, macs, memory, size.",
+        "--then: criterion 'siz' is not known. Did you mean 'size'? Allowed: accuracy, deflated_size, flash, latency, "
+        "macs, memory, size.",
         "--batch 7: latency was not measured so. It was at batch 1 with 1 thread.",
         "--backend: backend 'eagre' is not known. Did you mean 'eager'? Allowed: eager.",
     )

@@ -124,6 +124,7 @@ class Pool:
         """End all workers: each has a few seconds to unwind, then it is killed with all that it started."""
         workers, self._workers = self._workers, []
         self._waiting.clear()
+        forget()  # What was checked here before any work.
         _end(workers)
 
     def _start(self, workers: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from sparsebench.config import RayConfig, SweepConfig
 from sparsebench.errors import ConfigError, StoreError
 from sparsebench.live.sending import packed
-from sparsebench.runner.carry_out import record_failure
+from sparsebench.runner.carry_out import forget, record_failure
 from sparsebench.runner.executors import Ended, Executor, MayStart
 from sparsebench.runner.executors.ray_cluster import Cluster, Node, cannot_run
 from sparsebench.runner.executors.ray_worker import NEWS_SECONDS, Mailbox, carry_out_here
@@ -163,6 +163,7 @@ class RayExecutor:
         self._running.clear()
         self._mailbox = self._news = self._objects = None
         self._cluster.close()
+        forget()  # What was checked here before any work.
 
     # -- tasks to Ray -------------------------------------------------------------------------------------------------
 
