@@ -7,10 +7,11 @@ from pathlib import Path
 from sparsebench.runner.graph import stage_status
 from sparsebench.runner.plan import Plan
 from sparsebench.store.reuse import runs_beside, take
+from sparsebench.store.records import StageKind
 from sparsebench.store.run_directory import Store
 from sparsebench.wording.text import counted, listing
 
-_NAMES = {"train": "training", "compress": "conversion", "evaluate": "evaluation", "sensitivity": "profile"}
+_NAMES: dict[StageKind, str] = {"train": "training", "compress": "conversion", "evaluate": "evaluation", "sensitivity": "profile"}
 
 
 def reused(plan: Plan, store: Store, sources: Sequence[Path]) -> tuple[str, ...]:
@@ -25,7 +26,7 @@ def reused(plan: Plan, store: Store, sources: Sequence[Path]) -> tuple[str, ...]
     left = [(stage.kind, stage.key, stage.parent) for stage in plan.stages if status[stage.key] != "done"]
     told = []
     for source in sources:
-        kinds = Counter(record.stage for record in take(source, left, parents, store))
+        kinds: Counter[StageKind] = Counter(record.stage for record in take(source, left, parents, store))
         what = listing([counted(kinds[kind], name) for kind, name in _NAMES.items() if kinds[kind]])
         told.append(f"Taken over from {source}: {what or 'nothing, for it has done no stage that is left to do'}.")
         left = [place for place in left if place[1] not in parents]

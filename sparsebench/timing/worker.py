@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -259,6 +260,8 @@ def _serve(connection: "Connection[Any, Any]", current: Any, settings: Settings)
         while (asked := connection.recv()) is not None:
             connection.send(bench.round(asked))
         connection.close()
+        # Locks that libraries made, such as those of progress bars, are named by the system, and outlive the process.
+        util._run_finalizers()  # type: ignore[attr-defined]
         os._exit(0)  # Taking torch apart takes half a second, and leaves nothing that anybody needs.
     except (EOFError, OSError):
         return  # The parent is gone.

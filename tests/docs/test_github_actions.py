@@ -122,6 +122,7 @@ def test_its_commands_let_a_harmless_change_through_and_stop_a_harmful_one(steps
 CARDS = WORKFLOW.with_name("card-on-pull-requests.yml")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="GitHub runs the steps with bash")
 def test_the_workflow_of_cards_makes_both_and_posts_the_second(workspace):
     workflow = yaml.safe_load(CARDS.read_text())

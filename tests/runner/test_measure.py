@@ -274,6 +274,7 @@ run_sweep(load_config(None, {arguments!r}))
 """
 
 
+@pytest.mark.slow
 def test_worker_processes_time_a_sweep_that_a_script_without_a_main_guard_started(tmp_path):
     from sweeps import TINY
 

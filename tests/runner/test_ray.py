@@ -152,6 +152,16 @@ def test_a_cluster_finds_the_same_as_one_machine_and_times_on_the_node_of_the_ch
     assert {record.environment.threads for trial in run.trials for record in trial.stages[:3]} == {1}
 
 
+def test_a_cluster_finds_the_same_as_one_machine_from_the_command_line(cluster, local, driver, tmp_path):
+    running = driver("thresholds=0", "schemes=fp32")
+    stdout, stderr = running.communicate(timeout=LONG)
+    assert running.returncode == 0, stderr
+    assert stdout.splitlines()[0] == "1 of 1 trials done in runs/tiny.", "Ray is not heard of"
+    dense = [row for row in local if row["threshold"] == 0 and row["scheme"] == "fp32"]
+    assert rows(load_run(tmp_path / "runs/tiny")) == dense
+
+
+@pytest.mark.slow
 def test_a_node_that_is_killed_in_the_middle_of_a_sweep_costs_nothing_but_time(cluster, local, notes, driver, tmp_path):
     running = driver()
     until(lambda: any(where == "worker" for what, where, _ in notes() if what in ("train", "evaluation")))

@@ -206,6 +206,21 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     assert 'call compare under `if __name__ == "__main__":`, or pass workers=False.' in done.stderr
 
 
+def test_locks_that_a_worker_makes_end_with_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from multiprocessing import RLock\n"
+        "from sparsebench.timing import compare\n"
+        "locks = []\n"
+        "def one(): locks or locks.append(RLock())\n"
+        "def two(): one()\n"
+        "if __name__ == '__main__':\n"
+        "    compare({'a': one, 'b': two}, baseline='a', seconds_cap=1)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert "leaked" not in done.stderr, "the system keeps what has a name until somebody removes it"
+
+
 def test_importing_the_package_of_timing_does_not_import_torch():
     script = "import sys, sparsebench.timing; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
