@@ -225,6 +225,7 @@ BACKENDS = Registry(
         "inductor": Entry("backends.inductor.backend:Inductor", offer="backends.inductor.offer:InductorOffer"),
         "onnxruntime": Entry("backends.onnxruntime.backend:ONNXRuntime", offer="backends.onnxruntime.offer:ONNXOffer"),
         "openvino": Entry("backends.openvino.backend:OpenVINO", offer="backends.openvino.offer:OpenVINOOffer"),
+        "litert": Entry("backends.litert.backend:LiteRT", offer="backends.litert.offer:LiteRTOffer"),
     },
 )
 
