@@ -183,7 +183,7 @@ class Run(records.Run):
 
         Args:
             trial: what ``pick`` returned, a trial, or the text by which ``find`` finds it.
-            to: ``onnx``, ``openvino``, ``pt2`` or ``safetensors``; by default that of its backend.
+            to: ``onnx``, ``openvino``, ``tflite``, ``pt2`` or ``safetensors``; by default that of its backend.
             out: the file; by default one in this folder, of the run's name.
             force: whether files that exist are replaced.
             trust: whether code that the records name is run, where this process has not run it itself.

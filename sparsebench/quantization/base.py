@@ -136,14 +136,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 _RUNTIMES = (
-    "torch",
-    "transformers",
-    "onnxscript",
-    "onnx_ir",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "nncf",
+    *("torch", "transformers", "onnxscript", "onnx_ir", "onnx", "onnxruntime", "openvino", "nncf"),
     "ai_edge_litert",
 )
 _CHATTER_OF_EXPORT = (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparsebench.backends.litert import files
 from sparsebench.backends.litert.converter import converted
 from sparsebench.backends.outside_torch import ExportedNetwork
+from sparsebench.backends.profiling import OperatorTime
 from sparsebench.errors import QuantizationError
 from sparsebench.quantization import failing_as, plain_attention, quiet_runtimes
 from sparsebench.tensors import cloned, flattened
@@ -101,7 +102,7 @@ class LiteRTNetwork(ExportedNetwork):
         """
         wanted = [tuple(one["shape"]) for one in self._inputs]
         if [shape[1:] for shape in wanted] != [tuple(value.shape[1:]) for value in example]:
-            raise self.refused_of([("N", *shape[1:]) for shape in wanted], example)
+            raise self.refused_of([f"({', '.join(['N', *map(str, shape[1:])])})" for shape in wanted], example)
 
     def forward(self, *arguments: Any) -> Tensor | tuple[Tensor, ...]:
         """Return what the network computes for tensors (N, …), also such in tuples, lists and mappings.
@@ -122,6 +123,17 @@ class LiteRTNetwork(ExportedNetwork):
         except (RuntimeError, ValueError, TypeError) as error:
             raise self.refused(inputs, error) from error
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def profile(self, inputs: tuple[Any, ...], calls: int) -> tuple[OperatorTime, ...]:  # noqa: ARG002
+        """Refuse to tell where the time goes.
+
+        Raises:
+            QuantizationError: always.
+        """
+        raise QuantizationError(
+            "LiteRT tells Python no times of single operators, so that its networks cannot be explained; compare them "
+            "on another backend."
+        )
 
     def _run(self, inputs: tuple[Tensor, ...], samples: int) -> tuple[Tensor, ...]:
         interpreter = self._interpreter
