@@ -67,6 +67,7 @@ class Run(records.Run):
         max_size: str | float | None = None,
         max_deflated_size: str | float | None = None,
         max_ram: str | float | None = None,
+        max_flash: str | float | None = None,
         max_macs: str | float | None = None,
         max_latency: str | float | None = None,
         minimize: str | None = None,
@@ -87,7 +88,8 @@ class Run(records.Run):
             max_drop: most accuracy that may be lost, as "1pp", which it is by default.
             max_size: largest saved file, as "100kB".
             max_deflated_size: largest saved file as a zip holds it.
-            max_ram: largest working memory.
+            max_ram: largest arena on a microcontroller where it was measured, otherwise working memory.
+            max_flash: most flash there, otherwise that of the non-zero weights.
             max_macs: most multiply-accumulates with a non-zero weight, as "5M".
             max_latency: highest median latency, as "2ms".
             minimize: what to have least of: latency, size, deflated_size (the default), macs or memory.
@@ -110,8 +112,8 @@ class Run(records.Run):
         from sparsebench.decide.question import ask
         from sparsebench.points.points import sections
 
-        limits = {"drop": max_drop, "size": max_size, "deflated_size": max_deflated_size, "memory": max_ram}
-        limits |= {"macs": max_macs, "latency": max_latency}
+        limits = {"drop": max_drop, "size": max_size, "deflated_size": max_deflated_size, "ram": max_ram}
+        limits |= {"flash": max_flash, "macs": max_macs, "latency": max_latency}
         try:
             section, question = ask(
                 sections(self),

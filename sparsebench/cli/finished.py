@@ -44,7 +44,20 @@ def pick(
     ] = None,
     max_ram: Annotated[
         str | None,
-        typer.Option("--max-ram", metavar="64KiB", help="Largest working memory: activations at batch 1, no weights."),
+        typer.Option(
+            "--max-ram",
+            metavar="64KiB",
+            help="Largest arena on a microcontroller where it was measured, otherwise working memory: activations at "
+            "batch 1, no weights.",
+        ),
+    ] = None,
+    max_flash: Annotated[
+        str | None,
+        typer.Option(
+            "--max-flash",
+            metavar="256KiB",
+            help="Most flash on a microcontroller where it was measured, otherwise that of the non-zero weights.",
+        ),
     ] = None,
     max_macs: Annotated[
         str | None, typer.Option("--max-macs", metavar="5M", help="Most multiply-accumulates with a non-zero weight.")
@@ -122,7 +135,8 @@ def pick(
             "drop": max_drop,
             "size": max_size,
             "deflated_size": max_deflated_size,
-            "memory": max_ram,
+            "ram": max_ram,
+            "flash": max_flash,
             "macs": max_macs,
             "latency": max_latency,
         },

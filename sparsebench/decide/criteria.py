@@ -176,6 +176,15 @@ MEASURED = {
 }
 """What a point may be chosen by, by name, and limited by, beside its metric."""
 
+_ON_A_MICROCONTROLLER = {
+    criterion.name: criterion
+    for criterion in (
+        _exact("flash", "flash", "the least flash", BYTES, _bytes),
+        _exact("ram", "RAM", "the least RAM", BYTES, _bytes),
+    )
+}
+"""What it may be limited by: measured on a microcontroller where it is, otherwise estimated."""
+
 
 @cache
 def by_metric(scale: Scale) -> Criterion:
@@ -215,7 +224,7 @@ def criteria_of(scale: Scale) -> Mapping[str, Criterion]:
 @cache
 def limits_of(scale: Scale) -> Mapping[str, Criterion]:
     """Return what may be limited, by name; a limit is the largest value allowed."""
-    return {"drop": drop_of(scale), **MEASURED}
+    return {"drop": drop_of(scale), **MEASURED, **_ON_A_MICROCONTROLLER}
 
 
 TIMED = frozenset(name for name, criterion in MEASURED.items() if criterion.timed)

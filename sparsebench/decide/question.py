@@ -18,6 +18,8 @@ OPTIONS = {
     "size": "--max-size",
     "deflated_size": "--max-deflated-size",
     "memory": "--max-ram",
+    "ram": "--max-ram",
+    "flash": "--max-flash",
     "macs": "--max-macs",
     "latency": "--max-latency",
 }

@@ -14,6 +14,7 @@ from sparsebench.backends.litert import checking
 from sparsebench.backends.litert.converter import quantized
 from sparsebench.backends.litert.files import ANY, TYPES, graph_of, read, write
 from sparsebench.backends.litert.graph import audit_litert, export_of, working_memory_litert
+from sparsebench.backends.litert.micro import is_there, on_microcontroller
 from sparsebench.backends.litert.network import LiteRTNetwork, to_litert
 from sparsebench.backends.litert.offer import LiteRTOffer
 from sparsebench.backends.outside_torch import (
@@ -59,12 +60,14 @@ class LiteRT(LiteRTOffer):
         require_same(self.name, _network(file), copy, inputs)
         if scheme != "fp32":
             file = self._quantized(file, scheme, batches)
+        network = _network(file)
         return Compressed(
-            network=_network(file),
+            network=network,
             files={FILE: file},
             layers=audit_litert(file, _WHY[scheme]),
             export=export_of(file),
             working_memory_bytes=working_memory_litert(file),
+            microcontroller=on_microcontroller(network, inputs) if is_there() else None,
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:  # noqa: ARG002

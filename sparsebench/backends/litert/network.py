@@ -73,7 +73,7 @@ class LiteRTNetwork(ExportedNetwork):
     """
 
     runtime = "LiteRT"
-    unloaded = ("_interpreter", "_inputs", "_outputs", "_together", "_ready_for")
+    unloaded = ("_interpreter", "_inputs", "_outputs", "_places", "_together", "_ready_for")
 
     def __init__(self, file: bytes, threads: int, samples: int | None = None) -> None:
         super().__init__()
@@ -90,9 +90,26 @@ class LiteRTNetwork(ExportedNetwork):
             self._interpreter.allocate_tensors()
         self._inputs = _in_order(self._interpreter.get_input_details(), signature.inputs)
         self._outputs = _in_order(self._interpreter.get_output_details(), signature.outputs)
+        graph = files.graph_of(model)
+        self._places = [int(n) for n in graph.inputs], [int(n) for n in graph.outputs]
         self._ready_for = 1
         if self.samples is not None and self._together:
             self._get_ready(self.samples)
+
+    @property
+    def in_int8(self) -> bool:
+        """Whether what it returns lies on a grid of int8."""
+        return any(told["dtype"].__name__ == "int8" for told in self._outputs)
+
+    def given(self, inputs: tuple[Tensor, ...]) -> list[Any]:
+        """Return inputs as arrays that the file takes, in the order of the file."""
+        by_place = {told["index"]: _given(v.detach(), told) for told, v in zip(self._inputs, inputs, strict=True)}
+        return [by_place[place].contiguous().numpy() for place in self._places[0]]
+
+    def taken(self, arrays: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Return what the file gave out, in its own order, as ``forward`` does."""
+        by_place = dict(zip(self._places[1], arrays, strict=True))
+        return tuple(_taken(torch.from_numpy(by_place[told["index"]]), told) for told in self._outputs)
 
     def require_inputs(self, example: tuple[Tensor, ...]) -> None:
         """Check that the network takes such inputs.
