@@ -226,9 +226,8 @@ def _onnx(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
 
 def _tflite(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
     from sparsebench.backends.litert.network import to_litert
-    from sparsebench.quantization import float_copy
 
-    return {".tflite": to_litert(float_copy(net), example)}
+    return {".tflite": to_litert(net, example)}
 
 
 _WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino, "tflite": _tflite}

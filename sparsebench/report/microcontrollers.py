@@ -23,8 +23,11 @@ def microcontroller_parts(section: Section) -> Iterator[str]:
         return
     headings = ["network", "flash", "arena", "pruned flash", "pruned arena", "withheld"]
     rows = [
-        [escape(label), *map(_kilobytes, (m.flash_bytes, m.arena_bytes, m.pruned_flash_bytes, m.pruned_arena_bytes))]
-        + [escape(m.withheld) or DASH]
+        [
+            escape(label),
+            *map(_kilobytes, (m.flash_bytes, m.arena_bytes, m.pruned_flash_bytes, m.pruned_arena_bytes)),
+            escape(m.withheld) or DASH,
+        ]
         for label, m in found
     ]
     yield f"**On a microcontroller**, in kB\n\n{markdown_table(headings, rows, [False, *[True] * 4, False])}"

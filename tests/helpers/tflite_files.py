@@ -4,12 +4,12 @@ import numpy as np
 
 
 def tflite(description=b"Takes any number of samples.", custom=b"", weights=None, metadata=b""):
-    """Return a file that multiplies rows of 4 with a matrix (3, 4): one fully connected layer called ``head``.
+    """Return a file that multiplies rows with a matrix: one fully connected layer called ``head``.
 
     Args:
         description: what it says of itself.
         custom: the name of a custom operator that it calls instead.
-        weights: the matrix; counting from 0 by default.
+        weights: the matrix, float32 (outputs, inputs); counting from 0, (3, 4), by default.
         metadata: what it carries along.
     """
     from ai_edge_litert import schema_py_generated as schema
@@ -28,9 +28,9 @@ def tflite(description=b"Takes any number of samples.", custom=b"", weights=None
         told = schema.MetadataT()
         told.name, told.buffer = b"author", 2
         model.metadata = [told]
-    graph.tensors = [
-        _tensor(schema, *one) for one in (("args_0", (1, 4), 0), ("head/weight", (3, 4), 1), ("y", (1, 3), 0))
-    ]
+    outputs, inputs = weights.shape
+    tensors = (("args_0", (1, inputs), 0), ("head/weight", weights.shape, 1), ("y", (1, outputs), 0))
+    graph.tensors = [_tensor(schema, *one) for one in tensors]
     operation = schema.OperatorT()
     operation.opcodeIndex, operation.inputs, operation.outputs = 0, [0, 1, -1], [2]
     if not custom:

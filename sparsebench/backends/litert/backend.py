@@ -12,7 +12,7 @@ from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
 from sparsebench.backends.litert import checking
 from sparsebench.backends.litert.converter import quantized
-from sparsebench.backends.litert.files import ANY, TYPES, graph_of, read, write
+from sparsebench.backends.litert.files import ANY, TYPES, graph_of, read, without_notes, write
 from sparsebench.backends.litert.graph import audit_litert, export_of, working_memory_litert
 from sparsebench.backends.litert.micro import is_there, on_microcontroller
 from sparsebench.backends.litert.network import LiteRTNetwork, to_litert
@@ -95,7 +95,7 @@ class LiteRT(LiteRTOffer):
         arrays = _by_name(model, batches) if scheme == "static" else ()
         made = read(quantized(file, options, arrays))
         made.description = model.description
-        made.metadata, made.metadataBuffer = [], []
+        without_notes(made)
         return write(made)
 
 

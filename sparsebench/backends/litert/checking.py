@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sparsebench.backends.litert.files import ANY, ONE, operator, read, write
+from sparsebench.backends.litert.files import ANY, ONE, operator, read, without_notes, write
 from sparsebench.errors import QuantizationError, SparsebenchError
 
 _REFUSED = ("", "CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES", "CALL_ONCE", "VAR_HANDLE")
@@ -39,7 +39,7 @@ def checked(content: bytes) -> bytes:
         raise SparsebenchError(
             f"is no file that LiteRT can read ({type(error).__name__}); convert it again."
         ) from error
-    model.metadata, model.metadataBuffer = [], []
+    without_notes(model)
     model.description = model.description if model.description in (ANY, ONE) else b""
     return write(model)
 

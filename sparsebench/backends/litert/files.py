@@ -101,13 +101,24 @@ def named(file: bytes, net: nn.Module) -> bytes:
         for output in operation.outputs:
             names[output] = _unique(f"{path}/{kind}" if path else kind, used)
     (signature,) = model.signatureDefs
-    for value in (*signature.inputs, *signature.outputs):
+    for value in signature.inputs:
         names[value.tensorIndex] = value.name.decode()
     for number, tensor in enumerate(graph.tensors):
         tensor.name = names.get(number, f"constant_{number}").encode()
-    model.metadata, model.metadataBuffer = [], []
+    without_notes(model)
     model.description = ONE
     return write(model)
+
+
+def without_notes(model: Any) -> None:
+    """Take out of a model, in place, what is no part of its graph: metadata, and what only they refer to."""
+    model.metadata, model.metadataBuffer = [], []
+    tensors = graph_of(model).tensors
+    used = sorted({0, *(tensor.buffer for tensor in tensors)})
+    places = {old: new for new, old in enumerate(used)}
+    model.buffers = [model.buffers[old] for old in used]
+    for tensor in tensors:
+        tensor.buffer = places[tensor.buffer]
 
 
 def opened(file: bytes) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from sparsebench.backends.litert.converter import converted
 from sparsebench.backends.outside_torch import ExportedNetwork
 from sparsebench.backends.profiling import OperatorTime
 from sparsebench.errors import QuantizationError
-from sparsebench.quantization import failing_as, plain_attention, quiet_runtimes
+from sparsebench.quantization import failing_as, float_copy, plain_attention, quiet_runtimes
 from sparsebench.tensors import cloned, flattened
 
 with quiet_runtimes():
@@ -29,12 +29,13 @@ def to_litert(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     """Return a float network as a file, which takes any number of samples where that can be.
 
     Args:
-        net: a copy on the CPU, in evaluation mode.
+        net: the network; it is left as it is.
         example: positional arguments of one forward pass.
 
     Raises:
         QuantizationError: where torch cannot export the network, or LiteRT not convert it.
     """
+    net = float_copy(net)
     one = tuple(value[:1] for value in example)
     name = type(net).__name__
     remedy = "Where it branches on its data, write the branch with torch.where; otherwise replace what is named."
