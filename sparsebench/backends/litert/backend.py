@@ -60,14 +60,15 @@ class LiteRT(LiteRTOffer):
         require_same(self.name, _network(file), copy, inputs)
         if scheme != "fp32":
             file = self._quantized(file, scheme, batches)
-        network = _network(file)
+        network, layers = _network(file), audit_litert(file, _WHY[scheme])
+        macs = sum(layer.macs or 0 for layer in layers)
         return Compressed(
             network=network,
             files={FILE: file},
-            layers=audit_litert(file, _WHY[scheme]),
+            layers=layers,
             export=export_of(file),
             working_memory_bytes=working_memory_litert(file),
-            microcontroller=on_microcontroller(network, inputs) if is_there() else None,
+            microcontroller=on_microcontroller(network, inputs, macs) if is_there() else None,
         )
 
     def restore(self, net: nn.Module, scheme: str, example: tuple[Any, ...], files: Mapping[str, Path]) -> nn.Module:  # noqa: ARG002

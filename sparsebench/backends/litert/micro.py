@@ -24,7 +24,14 @@ from sparsebench.processes.confinement import start_confined
 from sparsebench.store.scratch import scratch
 
 SAMPLES = 8
-"""Samples whose outputs are compared."""
+"""Samples whose outputs are compared, of networks that are not large."""
+
+_MOST_MACS = 5e8
+"""Multiply-accumulates of all samples together: the interpreter's kernels for this machine are those that explain, and
+compute about a hundred million in a second."""
+
+LARGEST = 16 * 2**20
+"""Bytes of a file beyond which no microcontroller is asked."""
 
 FLOAT, INT8 = 1e-3, 0.05
 """Largest difference of an output from LiteRT's, as a fraction of the largest: other kernels round otherwise."""
@@ -41,7 +48,7 @@ def is_there() -> bool:
     return find_spec(_PACKAGE) is not None
 
 
-def on_microcontroller(network: LiteRTNetwork, inputs: tuple[Tensor, ...]) -> Microcontroller:
+def on_microcontroller(network: LiteRTNetwork, inputs: tuple[Tensor, ...], macs: int = 0) -> Microcontroller:
     """Return what a network takes, dense and with the pruned encoding where that is smaller.
 
     The arena is that of this machine, whose pointers have 64 bits; on one of 32 bits it is somewhat smaller.
@@ -49,8 +56,14 @@ def on_microcontroller(network: LiteRTNetwork, inputs: tuple[Tensor, ...]) -> Mi
     Args:
         network: what LiteRT runs, by whose outputs those of the microcontroller are judged.
         inputs: positional arguments of one forward pass; some of its samples are run.
+        macs: multiply-accumulates for one sample; of large networks one sample is run.
     """
-    samples = [tuple(value[number : number + 1] for value in inputs) for number in range(min(SAMPLES, len(inputs[0])))]
+    if len(network.file) > LARGEST:
+        return Microcontroller(
+            withheld=f"Its file has {len(network.file) / 1e6:.0f} MB, more than microcontrollers do."
+        )
+    count = min(SAMPLES, len(inputs[0]), max(1, int(_MOST_MACS / max(macs, 1))))
+    samples = [tuple(value[number : number + 1] for value in inputs) for number in range(count)]
     given = [network.given(sample) for sample in samples]
     dense, arena = _run(network.file, given)
     if isinstance(dense, str):
