@@ -18,8 +18,10 @@ from sparsebench import run_sweep
 from sparsebench.backends import build_backend, build_offer, probe
 from sparsebench.backends.litert import install, place
 from sparsebench.cli.listing import rows_of
-from sparsebench.errors import QuantizationError, SparsebenchError
+from sparsebench.errors import ProblemsError, QuantizationError, SparsebenchError
 from sparsebench.export import export_trial
+from sparsebench.export.files.inputs import Feed
+from sparsebench.export.files.timed import load_file, open_files
 
 pytest.importorskip("ai_edge_litert")
 
@@ -56,6 +58,11 @@ def test_without_the_converter_the_offer_says_which_command_makes_it(monkeypatch
     assert build_offer("litert").problem() == wanted
     with pytest.raises(QuantizationError, match="converts networks in an environment of its own, and there is none"):
         build_backend("litert").compress(SmallCNN().eval(), "fp32", (torch.rand(2, 1, 8, 8),), recorded())
+
+
+def test_a_calibration_that_is_none_is_refused():
+    with pytest.raises(SparsebenchError, match=r"calibration 'minmx' is not known\. Did you mean 'minmax'\?"):
+        build_offer("litert", {"calibration": "minmx"})
 
 
 def test_a_converter_that_was_installed_by_half_is_none(monkeypatch, tmp_path):
@@ -141,6 +148,20 @@ def test_of_an_artifact_the_graph_is_kept_and_what_says_who_wrote_it_is_not(tmp_
 def test_an_artifact_that_is_no_file_of_litert_or_calls_others_is_refused(content, problem, tmp_path):
     with pytest.raises(QuantizationError, match=rf"The artifact model\.tflite {problem}"):
         restored(tmp_path, content())
+
+
+def test_a_file_of_somebody_else_is_timed_for_as_many_samples_as_it_takes(tmp_path):
+    for name, description in (("any", b"Takes any number of samples."), ("one", b"by somebody")):
+        (tmp_path / f"{name}.tflite").write_bytes(tflite(description))
+    several, one = tmp_path / "any.tflite", tmp_path / "one.tflite"
+    (opened, _) = open_files([several, several], batch=3)
+    assert opened.feeds == (Feed("args_0", "float32", (3, 4)),)
+    load_file(str(several), opened.feeds, 1)()
+    with pytest.raises(ProblemsError, match="input 'args_0' has the shape 1,4, so that a batch of 3 cannot be run"):
+        open_files([several, one], batch=3)
+    one.write_bytes(tflite(custom=b"Evil"))
+    with pytest.raises(ProblemsError, match=r"one\.tflite: calls 'Evil', which is none of LiteRT's own operators"):
+        open_files([several, one])
 
 
 @pytest.fixture(scope="module")
@@ -278,8 +299,6 @@ def test_a_network_that_litert_cannot_take_is_refused_with_the_reason():
 @pytest.mark.slow
 @converting
 def test_a_trial_becomes_a_file_that_is_verified_and_timed_against_others(tmp_path):
-    from sparsebench.export.files.timed import load_file, open_files
-
     run_sweep(tiny("backends=litert", "schemes=fp32,static", "thresholds=0"), runs_dir=tmp_path)
     for scheme in ("fp32", "static"):
         done = export_trial(tmp_path / "tiny", f"{scheme}", "tflite", tmp_path / f"{scheme}.tflite")

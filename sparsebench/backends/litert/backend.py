@@ -90,6 +90,7 @@ class LiteRT(LiteRTOffer):
             "scheme": scheme,
             "operators": _OPERATORS[scheme],
             "kept": self.ignored,
+            "calibration": self.calibration,
             "signature": signature.signatureKey.decode(),
             "threads": torch.get_num_threads(),
         }

@@ -61,7 +61,7 @@ def quantize(file: Path, options: Mapping[str, Any], samples: Path, result: Path
     Args:
         file: a float file.
         options: ``scheme``; ``operators``, those that are quantized; ``kept``, expressions for the names of what stays
-            in float; ``signature``; and ``threads``.
+            in float; ``calibration``; ``signature``; and ``threads``.
         samples: a folder of calibration batches.
         result: the file to write.
     """
@@ -79,10 +79,23 @@ def quantize(file: Path, options: Mapping[str, Any], samples: Path, result: Path
         every = qtyping.TFLOperationName.ALL_SUPPORTED
         made.update_quantization_recipe(expression, every, algorithm_key="no_quantize")
     batches = [_Batch(path) for path in sorted(samples.glob("*.npz"))]
-    found = None
-    if made.need_calibration:
-        found = made.calibrate({options["signature"]: batches}, num_threads=options["threads"])
+    found = _ranges(file, made.get_quantization_recipe(), batches, options) if made.need_calibration else None
     made.quantize(found).export_model(str(result))
+
+
+def _ranges(file: Path, recipe: Any, batches: list[_Batch], options: Mapping[str, Any]) -> Any:
+    """Return what is known of the range of each tensor, as ``options["calibration"]`` joins those of the batches."""
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    update = {"minmax": qsv_utils.min_max_update, "moving_average": qsv_utils.moving_average_update}
+    rules = recipe_manager.RecipeManager()
+    rules.load_quantization_recipe(recipe)
+    watching = calibrator.Calibrator(
+        str(file), num_threads=options["threads"], qsv_update_func=update[options["calibration"]]
+    )
+    watching.calibrate({options["signature"]: batches}, rules)
+    return watching.get_model_qsvs()
 
 
 def main() -> None:

@@ -5,6 +5,10 @@ from typing import Any, ClassVar
 
 from sparsebench.backends.litert.place import not_there
 from sparsebench.backends.probe import RuntimeOffer
+from sparsebench.errors import SparsebenchError
+from sparsebench.registry import unknown_name
+
+CALIBRATIONS = ("minmax", "moving_average")
 
 _HALF = "XNNPACK computes in fp32 on most processors, whatever the file holds; choose openvino."
 
@@ -13,6 +17,8 @@ class LiteRTOffer(RuntimeOffer):
     """What LiteRT offers on the CPU.
 
     Args:
+        calibration: how ``static`` joins the ranges of batches: ``minmax``, or ``moving_average``, which is AI Edge
+            Quantizer's own default and leaves a twentieth of its weight to each batch after the first.
         ignored: what stays in float: regular expressions for names of operations, which are called after torch's
             modules: ``["features.0/CONV_2D"]``.
     """
@@ -28,7 +34,10 @@ class LiteRTOffer(RuntimeOffer):
         "fp16": _HALF,
     }
 
-    def __init__(self, ignored: Sequence[str] = ()) -> None:
+    def __init__(self, calibration: str = "minmax", ignored: Sequence[str] = ()) -> None:
+        if calibration not in CALIBRATIONS:
+            raise SparsebenchError(unknown_name("calibration", calibration, CALIBRATIONS))
+        self.calibration = calibration
         self.ignored = [ignored] if isinstance(ignored, str) else list(ignored)
         self.options: dict[str, Any] = {}
 
