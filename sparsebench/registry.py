@@ -195,9 +195,8 @@ PRUNERS = Registry(
     },
 )
 
-ONLY_THRESHOLDS = Registry(
-    "pruner of certain thresholds only", "sparsebench.only_thresholds", {"n_m": Entry("pruning.n_m:thresholds")}
-)
+_N_M = Entry("pruning.n_m:thresholds")
+ONLY_THRESHOLDS = Registry("pruner of certain thresholds only", "sparsebench.only_thresholds", {"n_m": _N_M})
 """Functions from a pruner's options to the only thresholds that it can reach; the others reach any."""
 
 SCHEMES = Registry(
@@ -225,6 +224,7 @@ BACKENDS = Registry(
         "inductor": Entry("backends.inductor.backend:Inductor", offer="backends.inductor.offer:InductorOffer"),
         "onnxruntime": Entry("backends.onnxruntime.backend:ONNXRuntime", offer="backends.onnxruntime.offer:ONNXOffer"),
         "openvino": Entry("backends.openvino.backend:OpenVINO", offer="backends.openvino.offer:OpenVINOOffer"),
+        "litert": Entry("backends.litert.backend:LiteRT", offer="backends.litert.offer:LiteRTOffer"),
     },
 )
 

@@ -34,7 +34,7 @@ ALLOWED = {
     "measure": COMMON | {"tensors"},
     "metrics": COMMON | {"tensors"},
     "timing": COMMON | {"processes", "tensors"},
-    "backends": COMMON | {"measure", "quantization", "tensors"},
+    "backends": COMMON | {"measure", "processes", "quantization", "tensors"},
     "training": COMMON | {"config", "metrics", "models", "processes", "pruning", "tensors"},
     "live": COMMON | {"data", "models"},
     "testing": COMMON | {"config", "pruning", "training"},

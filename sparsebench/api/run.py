@@ -66,8 +66,8 @@ class Run(records.Run):
         max_drop: str | float | None = None,
         max_size: str | float | None = None,
         max_deflated_size: str | float | None = None,
-        max_flash: str | float | None = None,
         max_ram: str | float | None = None,
+        max_flash: str | float | None = None,
         max_macs: str | float | None = None,
         max_latency: str | float | None = None,
         minimize: str | None = None,
@@ -88,8 +88,8 @@ class Run(records.Run):
             max_drop: most accuracy that may be lost, as "1pp", which it is by default.
             max_size: largest saved file, as "100kB".
             max_deflated_size: largest saved file as a zip holds it.
-            max_flash: largest store of the non-zero weights alone, without indices.
-            max_ram: largest working memory.
+            max_ram: largest arena on a microcontroller where it was measured, otherwise working memory.
+            max_flash: most flash there, otherwise that of the non-zero weights.
             max_macs: most multiply-accumulates with a non-zero weight, as "5M".
             max_latency: highest median latency, as "2ms".
             minimize: what to have least of: latency, size, deflated_size (the default), flash, macs or memory.
@@ -112,8 +112,8 @@ class Run(records.Run):
         from sparsebench.decide.question import ask
         from sparsebench.points.points import sections
 
-        limits = {"drop": max_drop, "size": max_size, "deflated_size": max_deflated_size, "flash": max_flash}
-        limits |= {"memory": max_ram, "macs": max_macs, "latency": max_latency}
+        limits = {"drop": max_drop, "size": max_size, "deflated_size": max_deflated_size, "ram": max_ram}
+        limits |= {"flash": max_flash, "macs": max_macs, "latency": max_latency}
         try:
             section, question = ask(
                 sections(self),
@@ -185,7 +185,7 @@ class Run(records.Run):
 
         Args:
             trial: what ``pick`` returned, a trial, or the text by which ``find`` finds it.
-            to: ``onnx``, ``openvino``, ``pt2`` or ``safetensors``; by default that of its backend.
+            to: ``onnx``, ``openvino``, ``tflite``, ``pt2`` or ``safetensors``; by default that of its backend.
             out: the file; by default one in this folder, of the run's name.
             force: whether files that exist are replaced.
             trust: whether code that the records name is run, where this process has not run it itself.

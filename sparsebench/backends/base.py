@@ -47,6 +47,26 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Microcontroller:
+    """What a network takes on a microcontroller, as an interpreter for such measured it.
+
+    Attributes:
+        flash_bytes: of its file; the interpreter's own code is not in it. None where it is withheld.
+        arena_bytes: of all memory that running it takes, for one sample.
+        pruned_flash_bytes: of its file with the weights as a bit for each and those that are not zero; None where that
+            is not smaller.
+        pruned_arena_bytes: of the memory that it then takes, decoded weights among it.
+        withheld: why something is not told, a sentence; empty where all is.
+    """
+
+    flash_bytes: int | None = None
+    arena_bytes: int | None = None
+    pruned_flash_bytes: int | None = None
+    pruned_arena_bytes: int | None = None
+    withheld: str = ""
+
+
+@dataclass(frozen=True)
 class Compressed:
     """A network that a backend made ready to run.
 
@@ -60,6 +80,7 @@ class Compressed:
             ``sparsebench.measure.liveness``; None where the network is a torch module that can be watched.
         layered: the network as PyTorch runs it layer by layer, where ``network`` is compiled and cannot be watched or
             looked into: its state dict is what is stored, and its activations are those of ``network``.
+        microcontroller: what it takes there; None where it was not measured.
     """
 
     network: nn.Module
@@ -68,6 +89,7 @@ class Compressed:
     export: Export | None = None
     working_memory_bytes: int | None = None
     layered: nn.Module | None = None
+    microcontroller: Microcontroller | None = None
 
 
 class Offer(Protocol):

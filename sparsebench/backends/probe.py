@@ -104,6 +104,11 @@ def int8_saturates() -> bool:
     return is_x86() and not _DOT_PRODUCTS & set(cpu_flags())
 
 
+def has_amx_int8() -> bool:
+    """Whether this processor multiplies int8 in tiles (AMX); not where the system does not tell."""
+    return "amx_int8" in cpu_flags()
+
+
 def cuda_capability(device: str) -> tuple[int, int] | None:
     """Return the compute capability of a GPU, such as (9, 0) of ``cuda:0``; None where there is none."""
     return _capabilities().get(int(device.partition(":")[2] or 0))

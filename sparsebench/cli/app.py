@@ -163,15 +163,15 @@ def check_trainer_command(
 @app.command("list", short_help="List what a config may name.")
 def list_command(
     kind: Annotated[
-        Literal["models", "data", "metrics", "pruners", "schemes", "backends"] | None,
+        Literal["models", "data", "metrics", "pruners", "schemes", "backends", "boards"] | None,
         typer.Argument(metavar="KIND", help="What to list; without it, what can be listed."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List what a config may name, and what this machine offers of it."""
-    from sparsebench.cli.listing import as_table, kinds_to_list, rows_of
+    from sparsebench.cli.listing import as_table, kinds_to_list, rows_of, rows_of_boards
 
-    rows = rows_of(kind) if kind else kinds_to_list()
+    rows = kinds_to_list() if kind is None else rows_of_boards() if kind == "boards" else rows_of(kind)
     typer.echo(json.dumps(rows, indent=1, ensure_ascii=False) if as_json else as_table(rows, width_to_fill()))
 
 

@@ -29,14 +29,16 @@ def export(
             metavar="TRIAL", help="Which trial: parts of its label, as in 'static 0.8', or the beginning of its key."
         ),
     ],
-    to: Annotated[Literal["onnx", "openvino", "pt2", "safetensors"], typer.Option("--to", help="Format of the file.")],
+    to: Annotated[
+        Literal["onnx", "openvino", "tflite", "pt2", "safetensors"], typer.Option("--to", help="Format of the file.")
+    ],
     output: Annotated[
         Path,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE",
-            help="The file to write: .onnx, .xml, .pt2 or .safetensors; a model card lands beside it.",
+            help="The file to write: .onnx, .xml, .tflite, .pt2 or .safetensors; a model card lands beside it.",
         ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
@@ -66,7 +68,7 @@ def export(
 
 def time_command(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Two or more exported networks: .pt2, .onnx or .xml.")
+        list[Path], typer.Argument(metavar="FILE", help="Two or more exported networks: .pt2, .onnx, .xml or .tflite.")
     ],
     baseline: Annotated[
         str | None,
@@ -107,7 +109,8 @@ def time_command(
 ) -> None:
     """Compare the latencies of exported networks in pairs: interleaved, with 95 % intervals and verdicts.
 
-    A .pt2 is run by PyTorch as it is, without a compiler; .onnx by ONNX Runtime, .xml by OpenVINO.
+    A .pt2 is run by PyTorch as it is, without a compiler; .onnx by ONNX Runtime, .xml by OpenVINO, .tflite by
+    LiteRT.
 
     Exit codes: 0, done; 1, a file has another verdict than --fail-unless asks for; 2, usage; 4, the session is INVALID,
     or a verdict was asked for and there is none (INCONCLUSIVE, TOO FEW ROUNDS).

@@ -42,15 +42,22 @@ def pick(
         str | None,
         typer.Option("--max-deflated-size", metavar="50kB", help="Largest saved file as a zip (DEFLATE) holds it."),
     ] = None,
+    max_ram: Annotated[
+        str | None,
+        typer.Option(
+            "--max-ram",
+            metavar="64KiB",
+            help="Largest arena on a microcontroller where it was measured, otherwise working memory: activations at "
+            "batch 1, no weights.",
+        ),
+    ] = None,
     max_flash: Annotated[
         str | None,
         typer.Option(
-            "--max-flash", metavar="64kB", help="Largest store of the non-zero weights alone, without indices."
+            "--max-flash",
+            metavar="256KiB",
+            help="Most flash on a microcontroller where it was measured, otherwise that of the non-zero weights.",
         ),
-    ] = None,
-    max_ram: Annotated[
-        str | None,
-        typer.Option("--max-ram", metavar="64KiB", help="Largest working memory: activations at batch 1, no weights."),
     ] = None,
     max_macs: Annotated[
         str | None, typer.Option("--max-macs", metavar="5M", help="Most multiply-accumulates with a non-zero weight.")
@@ -128,8 +135,8 @@ def pick(
             "drop": max_drop,
             "size": max_size,
             "deflated_size": max_deflated_size,
+            "ram": max_ram,
             "flash": max_flash,
-            "memory": max_ram,
             "macs": max_macs,
             "latency": max_latency,
         },

@@ -9,6 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from sparsebench.backends import build_offer
+from sparsebench.decide.boards import BOARDS
 from sparsebench.registry import BACKENDS, DATASETS, METRICS, MODELS, PRUNERS, SCHEMES, Registry, import_reference
 from sparsebench.runner.graph import StageStatus, stage_status
 from sparsebench.runner.plan import Plan
@@ -34,9 +35,25 @@ NARROWEST = 16
 
 def kinds_to_list() -> list[Row]:
     """Return one row for each kind of thing that can be listed."""
-    return [
+    kinds = [
         {"kind": kind, "what it is": what, "known": str(len(registry) + len(registry.provided))}
         for kind, (registry, what) in REGISTRIES.items()
+    ]
+    boards = "microcontrollers, with the flash and RAM that reports judge by"
+    return [*kinds, {"kind": "boards", "what it is": boards, "known": str(len(BOARDS))}]
+
+
+def rows_of_boards() -> list[Row]:
+    """Return one row for each board, with the document that its figures are from."""
+    return [
+        {
+            "name": board.name,
+            "chip": board.chip,
+            "flash": f"{board.flash_bytes // 2**10:,} KiB",
+            "RAM": f"{board.ram_bytes // 2**10:,} KiB",
+            "source": board.source,
+        }
+        for board in BOARDS
     ]
 
 

@@ -164,7 +164,7 @@ MEASURED = {
         ),
         _exact("size", "saved file", "the smallest saved file", BYTES, _bytes),
         _exact("deflated_size", "deflated file", "the smallest deflated file", BYTES, _bytes),
-        _exact("flash", "flash estimate", "the smallest flash estimate", BYTES, _bytes),
+        _exact("flash", "flash", "the least flash", BYTES, _bytes),
         _exact(
             "macs",
             "MACs with a non-zero weight",
@@ -176,6 +176,9 @@ MEASURED = {
     )
 }
 """What a point may be chosen by, by name, and limited by, beside its metric."""
+
+_RAM = _exact("ram", "RAM", "the least RAM", BYTES, _bytes)
+"""What it may be limited by beside: the arena of a microcontroller where it was measured, otherwise working memory."""
 
 
 @cache
@@ -216,7 +219,7 @@ def criteria_of(scale: Scale) -> Mapping[str, Criterion]:
 @cache
 def limits_of(scale: Scale) -> Mapping[str, Criterion]:
     """Return what may be limited, by name; a limit is the largest value allowed."""
-    return {"drop": drop_of(scale), **MEASURED}
+    return {"drop": drop_of(scale), **MEASURED, _RAM.name: _RAM}
 
 
 TIMED = frozenset(name for name, criterion in MEASURED.items() if criterion.timed)

@@ -19,6 +19,7 @@ OPTIONS = {
     "deflated_size": "--max-deflated-size",
     "flash": "--max-flash",
     "memory": "--max-ram",
+    "ram": "--max-ram",
     "macs": "--max-macs",
     "latency": "--max-latency",
 }

@@ -59,7 +59,60 @@ def _openvino(path: str, threads: int, settings: Settings) -> Network:
     return run
 
 
-LOADERS: dict[str, Callable[[str, int, Settings], Network]] = {"pt2": _pt2, "onnx": _onnx, "openvino": _openvino}
+def _tflite(path: str, threads: int, _: Settings) -> Network:
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+
+    with open(path, "rb") as file:
+        content = file.read()
+    model = schema.Model.GetRootAs(content, 0)
+    together = model.Description() == b"Takes any number of samples."
+    inputs, outputs = (
+        [value.TensorIndex() for _, value in sorted((_place(of(n).Name()), of(n)) for n in range(length))]
+        for of, length in (
+            (model.SignatureDefs(0).Inputs, model.SignatureDefs(0).InputsLength()),
+            (model.SignatureDefs(0).Outputs, model.SignatureDefs(0).OutputsLength()),
+        )
+    )
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    told = {one["index"]: one for one in (*interpreter.get_input_details(), *interpreter.get_output_details())}
+
+    def once(*values: torch.Tensor) -> list[torch.Tensor]:
+        for index, value in zip(inputs, values, strict=True):
+            interpreter.resize_tensor_input(index, list(value.shape))
+        interpreter.allocate_tensors()
+        for index, value in zip(inputs, values, strict=True):
+            scale, zero = told[index]["quantization"]
+            grid = value.div(scale).round_().add_(zero).clamp_(-128, 127) if scale else value
+            interpreter.set_tensor(index, grid.numpy().astype(told[index]["dtype"]))
+        interpreter.invoke()
+        found = []
+        for index in outputs:
+            scale, zero = told[index]["quantization"]
+            value = torch.from_numpy(interpreter.get_tensor(index))
+            found.append(value.to(torch.float32).sub_(zero).mul_(scale) if scale else value)
+        return found
+
+    def run(*values: torch.Tensor) -> list[torch.Tensor]:
+        if together:
+            return once(*values)
+        each = [once(*(value[n : n + 1] for value in values)) for n in range(len(values[0]))]
+        return [torch.cat(parts) for parts in zip(*each, strict=True)]
+
+    return run
+
+
+def _place(name: bytes) -> int:
+    """Return the number at the end of the name of an argument, as of ``args_1``."""
+    return int(name.rpartition(b"_")[2])
+
+
+LOADERS: dict[str, Callable[[str, int, Settings], Network]] = {
+    "pt2": _pt2,
+    "onnx": _onnx,
+    "openvino": _openvino,
+    "tflite": _tflite,
+}
 
 
 def read(stream: BinaryIO) -> Any:

@@ -53,9 +53,9 @@ def export_trial(
     Args:
         run: the run's directory, ``runs/<name>``.
         trial: the beginning of its key, or parts of its label: ``magnitude 0.8 static openvino seed 0``.
-        to: ``onnx``, ``openvino``, ``pt2``, or ``safetensors`` for the weights of fp32 alone.
-        out: the file to write, ending in ``.onnx``, ``.xml``, ``.pt2`` or ``.safetensors``; anywhere the caller may
-            write. The card has the same name with ``.md``, and for OpenVINO the weights that with ``.bin``.
+        to: ``onnx``, ``openvino``, ``tflite``, ``pt2``, or ``safetensors`` for the weights of fp32 alone.
+        out: the file to write, ending in ``.onnx``, ``.xml``, ``.tflite``, ``.pt2`` or ``.safetensors``; anywhere the
+            caller may write. The card has the same name with ``.md``, and for OpenVINO the weights that with ``.bin``.
         force: whether files that exist are replaced.
         trust: whether code of somebody's own that the run's records name, as ``package.module:callable``, is run, and
             folders that they name are used; or those names of them that are.
@@ -172,7 +172,13 @@ def _openvino_anew(files: dict[str, bytes], name: str) -> bytes:
     return artifact(files[".xml"], files.get(".bin", b""), name)
 
 
-_MADE_ANEW = {"onnx": _onnx_anew, "openvino": _openvino_anew}
+def _tflite_anew(files: dict[str, bytes], name: str) -> bytes:
+    from sparsebench.backends.litert.checking import artifact
+
+    return artifact(files[".tflite"], name)
+
+
+_MADE_ANEW = {"onnx": _onnx_anew, "openvino": _openvino_anew, "tflite": _tflite_anew}
 """For formats that are artifacts of a run: what makes the main one of such files anew."""
 
 
@@ -218,4 +224,10 @@ def _onnx(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
     return {".onnx": export_onnx(net, example)}
 
 
-_WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino}
+def _tflite(net: "nn.Module", example: "tuple[Tensor, ...]") -> dict[str, bytes]:
+    from sparsebench.backends.litert.network import to_litert
+
+    return {".tflite": to_litert(net, example)}
+
+
+_WRITERS = {"onnx": _onnx, "pt2": _pt2, "openvino": _openvino, "tflite": _tflite}

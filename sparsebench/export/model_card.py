@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.export.formats import OPERATIONS
+from sparsebench.export.snippets import RUNTIMES, SNIPPETS
 from sparsebench.export.verify import Verification
 from sparsebench.points.baselines import FP32, Comparer, SeedResult
 from sparsebench.points.exportable import WEIGHTS, Format
@@ -22,56 +23,6 @@ from sparsebench.wording.text import counted, escape, fence, markdown_table
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-RUNTIMES = {
-    "onnx": ("ONNX Runtime", ("onnxruntime",)),
-    "openvino": ("OpenVINO", ("openvino",)),
-    "pt2": ("PyTorch", ("torch",)),
-    WEIGHTS: ("PyTorch, as the weights of its class", ("torch", "safetensors", "sparsebench")),
-}
-
-SNIPPETS = {
-    "onnx": """\
-import numpy as np
-import onnxruntime
-
-session = onnxruntime.InferenceSession({file!r}, providers=["CPUExecutionProvider"])
-inputs = [{zeros}]
-names = [value.name for value in session.get_inputs()]
-scores = session.run(None, dict(zip(names, inputs)))[0]
-print(scores.shape)
-""",
-    "openvino": """\
-import numpy as np
-import openvino
-
-network = openvino.Core().compile_model({file!r}, "CPU", {settings!r})
-inputs = [{zeros}]
-scores = network(inputs)[0]
-print(scores.shape)
-""",
-    "pt2": """\
-import torch
-{imports}
-network = torch.export.load({file!r}).module()
-inputs = [{zeros}]
-with torch.no_grad():
-    scores = network(*inputs)
-print(tuple(scores.shape))
-""",
-    WEIGHTS: """\
-import torch
-from safetensors.torch import load_model
-from sparsebench.models import build_model
-
-network = build_model({model!r}, {classes}, {sample}, {options!r}).eval()
-load_model(network, {file!r})
-inputs = {structure}
-with torch.no_grad():
-    scores = network(*inputs)
-print(tuple(scores.shape))
-""",
-}
 
 _GO_ON = "With `weights = {file!r}` in `[model]`, a sweep begins with this network in place of training a dense one."
 
@@ -243,7 +194,9 @@ def _snippet(
     tensors = flattened(example)
     return SNIPPETS[kind.name].format(
         file=file,
-        zeros=", ".join(_zeros(tensor, "np" if kind.name in ("onnx", "openvino") else "torch") for tensor in tensors),
+        zeros=", ".join(
+            _zeros(tensor, "np" if kind.name in ("onnx", "openvino", "tflite") else "torch") for tensor in tensors
+        ),
         structure=_written(example),
         sample=tuple(trial.trained.input_shape) if trial.trained else (),
         settings={key: value for key, value in settings.items() if key != OPERATIONS},

@@ -42,6 +42,7 @@ FORMATS = {
     "openvino": Format(
         "openvino", ".xml", ("openvino",), ("openvino", "openvino"), (".bin",), {"INFERENCE_PRECISION_HINT": "f32"}
     ),
+    "tflite": Format("tflite", ".tflite", ("litert",), ("litert", "ai_edge_litert")),
     "pt2": Format("pt2", ".pt2", ("inductor",), ("", "torch")),
     # Weights by name, for the class that they were trained in: no backend's networks are that.
     WEIGHTS: Format(WEIGHTS, ".safetensors", (), ("", "safetensors")),

@@ -118,14 +118,18 @@ def finite(value: Any) -> Any:
 def exact_value(name: str, trial: TrialResult) -> float | None:
     """Return what is known exactly of a trial, None where it was not measured.
 
-    ``size`` or ``deflated_size`` of the saved file, ``flash``, the estimate of a store of non-zero weights alone, or
-    ``memory``, the working memory at batch 1 without weights, in bytes; or ``macs``, multiply-accumulates with a
-    non-zero weight, for one sample.
+    ``size`` or ``deflated_size`` of the saved file, or ``memory``, the working memory at batch 1 without weights, in
+    bytes; ``flash`` and ``ram`` of a microcontroller, measured where they are, otherwise the estimate of flash and the
+    working memory; or ``macs``, multiply-accumulates with a non-zero weight, for one sample.
     """
     if name == "macs":
         return trial.trained.effective_macs if trial.trained else None
     if trial.compressed is None:
         return None
     size, memory = trial.compressed.size, trial.compressed.working_memory_bytes
-    sizes = {"size": size.file_bytes, "deflated_size": size.deflated_file_bytes, "flash": size.flash_bytes}
-    return {**sizes, "memory": memory}[name]
+    micro = trial.compressed.microcontroller
+    measured = {"flash": micro and micro.flash_bytes, "ram": micro and micro.arena_bytes}
+    estimated = {"flash": size.flash_bytes, "ram": memory}
+    if name in measured:
+        return estimated[name] if measured[name] is None else measured[name]
+    return {"size": size.file_bytes, "deflated_size": size.deflated_file_bytes, "memory": memory}[name]

@@ -135,7 +135,10 @@ def quiet_libraries() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-_RUNTIMES = ("torch", "transformers", "onnxscript", "onnx_ir", "onnx", "onnxruntime", "openvino", "nncf")
+_RUNTIMES = (
+    *("torch", "transformers", "onnxscript", "onnx_ir", "onnx", "onnxruntime", "openvino", "nncf"),
+    "ai_edge_litert",
+)
 _CHATTER_OF_EXPORT = (
     # The first is attributed to contextlib, the others to code that torch.fx generated.
     "The tensor attributes",

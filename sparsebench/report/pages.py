@@ -15,6 +15,7 @@ from sparsebench.report.excerpt import excerpt, excerpt_note
 from sparsebench.report.figures.drawings import Drawing
 from sparsebench.report.layers import audit_tables, layer_tables, shares_table, zeros_table
 from sparsebench.report.lines import NOT_TIMED, session_name, subject
+from sparsebench.report.microcontrollers import microcontroller_parts
 from sparsebench.report.provenance import provenance, sessions_table
 from sparsebench.report.tables import (
     TOGETHER,
@@ -140,6 +141,7 @@ def _size(material: Material) -> list[str]:
         yield _by_backend(section, compute_table)
         yield "[Theoretical speedup and working memory](terms.md#compute)."
         yield material.figure(place, "pareto-macs")
+        yield from microcontroller_parts(section)
 
     return material.by_section(parts)
 

@@ -11,7 +11,12 @@ from sparsebench.store.records import StageKind
 from sparsebench.store.run_directory import Store
 from sparsebench.wording.text import counted, listing
 
-_NAMES: dict[StageKind, str] = {"train": "training", "compress": "conversion", "evaluate": "evaluation", "sensitivity": "profile"}
+_NAMES: dict[StageKind, str] = {
+    "train": "training",
+    "compress": "conversion",
+    "evaluate": "evaluation",
+    "sensitivity": "profile",
+}
 
 
 def reused(plan: Plan, store: Store, sources: Sequence[Path]) -> tuple[str, ...]:

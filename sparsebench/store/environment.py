@@ -27,6 +27,7 @@ PACKAGES = (
     *("sparsebench", "torch", "torchvision", "torch-pruning", "timm", "torchao"),
     *("transformers", "tokenizers", "datasets", "webdataset"),
     *("onnxruntime", "onnx", "onnxscript", "openvino", "nncf"),
+    *("ai-edge-litert", "tflite-micro"),
     *("numpy", "scikit-learn", "safetensors"),
 )
 """Packages that networks, data and figures come from; records name the versions of those that are installed."""

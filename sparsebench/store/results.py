@@ -194,6 +194,22 @@ class SizeResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MicrocontrollerResult:
+    """What a network takes on a microcontroller, as an interpreter for such measured it; None where it is withheld.
+
+    ``flash_bytes`` is its file, without the interpreter; ``arena_bytes`` all memory that one sample takes. The pruned
+    ones are those of the encoding by a bit for each weight and the weights that are not zero, where that is smaller.
+    ``withheld`` says why something is not told.
+    """
+
+    flash_bytes: Count | None = None
+    arena_bytes: Count | None = None
+    pruned_flash_bytes: Count | None = None
+    pruned_arena_bytes: Count | None = None
+    withheld: Text = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompressResult:
     """A network after a scheme on a backend: what was really quantized and how large it is.
 
@@ -211,6 +227,7 @@ class CompressResult:
     live_activation_bytes: Count | None = None
     training_epochs: Small = 0
     training_seconds: NotNegative = 0.0
+    microcontroller: Annotated[MicrocontrollerResult | None, LEFT_OUT] = None
 
     @property
     def working_memory_bytes(self) -> int | None:

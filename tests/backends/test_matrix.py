@@ -41,6 +41,13 @@ NOT_OFFERED = {
         "fp16": "onnxruntime does not offer fp16",
         "sparse_2_4": "onnxruntime does not offer sparse_2_4",
     },
+    "litert": {
+        "both": "litert does not offer both",
+        "qat": "LiteRT does not train",
+        "bf16": "litert does not offer bf16",
+        "fp16": "litert does not offer fp16",
+        "sparse_2_4": "litert does not offer sparse_2_4",
+    },
     "openvino": {
         "dynamic": "no int8 with ranges found at run time",
         "both": "no int8 with ranges found at run time",
@@ -78,6 +85,8 @@ def _cells():
                 )
                 # They take long there, and the small ones go the same ways.
                 left_out |= NETS[net].large and backend in ("onnxruntime", "openvino")
+                # Its converter takes ten seconds for each network, most of them to begin; test_litert.py has one.
+                left_out |= backend == "litert" and scheme not in NOT_OFFERED[backend]
                 marks = [pytest.mark.slow] if left_out or emulated else []
                 yield pytest.param(net, scheme, backend, marks=marks, id=f"{net}-{backend}-{scheme}")
 
@@ -87,7 +96,9 @@ every_cell = pytest.mark.parametrize(("net", "scheme", "backend"), list(_cells()
 
 @cache
 def float_net(name):
-    return settled(name)
+    net = settled(name)
+    net.built_of = name  # The file that it is exported to is kept.
+    return net
 
 
 @cache

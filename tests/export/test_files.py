@@ -110,7 +110,7 @@ def test_every_problem_of_every_file_is_told_at_once(folder, tmp_path):
         "torch.export.save(torch.export.export(net.eval(), (example,)), 'net.pt2').",
         "this holds weights only. Export the network: "
         "torch.export.save(torch.export.export(net.eval(), (example,)), 'net.pt2').",
-        "the format .foo is not known; give .pt2, .onnx, .xml.",
+        "the format .foo is not known; give .pt2, .onnx, .xml, .tflite.",
         "there is no such file.",
         "is no archive of torch.export (BadZipFile: File is not a zip file); write it with torch.export.save.",
         "input 'input' has the shape 2,3,8,8, so that a batch of 4 cannot be run; leave --batch away, or export the "
@@ -130,7 +130,9 @@ def test_openvino_weights_that_were_left_behind_are_asked_for(tmp_path):
         open_files([tmp_path / "alone.xml"] * 2)
 
 
-@pytest.mark.parametrize(("suffix", "name"), [(".onnx", "onnxruntime"), (".xml", "openvino")])
+@pytest.mark.parametrize(
+    ("suffix", "name"), [(".onnx", "onnxruntime"), (".xml", "openvino"), (".tflite", "ai-edge-litert")]
+)
 def test_a_runtime_that_is_missing_is_named_with_how_to_install_it(suffix, name, tmp_path, monkeypatch):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(b"")

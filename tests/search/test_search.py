@@ -170,7 +170,7 @@ def test_a_format_that_cannot_keep_a_limit_is_not_made_of_a_network_that_another
 
 
 def test_a_limit_that_no_network_keeps_is_an_error_that_says_how_near_any_comes(tmp_path):
-    with pytest.raises(ConfigError, match=r"flash estimate ≤ 0\.1\d* kB is kept by no network: the least is 0\.\d+ kB"):
+    with pytest.raises(ConfigError, match=r"flash ≤ 0\.1\d* kB is kept by no network: the least is 0\.\d+ kB"):
         search(quick_search("search.max_flash=100B"), runs_dir=tmp_path)
 
 

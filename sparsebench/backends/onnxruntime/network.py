@@ -1,6 +1,5 @@
 """Torch networks as ONNX files, and such files as modules of torch, run by ONNX Runtime."""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from sparsebench.backends.flat import by_argument
 from sparsebench.backends.onnxruntime.sessions import BATCH, operator_times, session, session_options
-from sparsebench.backends.outside_torch import ExportedNetwork, other_batch
+from sparsebench.backends.outside_torch import ExportedNetwork, LastMade, other_batch
 from sparsebench.backends.profiling import OperatorTime
 from sparsebench.errors import QuantizationError, reason
 from sparsebench.quantization import failing_as, float_copy, plain_attention, quiet_runtimes
@@ -26,7 +25,7 @@ MAX_BYTES = 2**31 - 1
 
 _NO_LIMIT = 2**62
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_last: tuple[str, bytes] | None = None
+_last = LastMade()
 
 
 def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
@@ -34,9 +33,7 @@ def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
 
     The first dimension of all arguments is the number of samples, ``batch``, and stays open. Nodes are called after
     torch's modules: ``features.0/Conv``. The same network gives the same bytes in every process. What was exported last
-    is kept, because all schemes of a trained network begin with it and exporting takes seconds: for a network that says
-    of which trained network it is, and of which code, as ``built_of``. No other can be known again, for what a forward
-    pass computes cannot be told from its layers.
+    is kept (``LastMade``).
 
     Args:
         net: the network; it is left as it is.
@@ -45,15 +42,8 @@ def export_onnx(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
     Raises:
         QuantizationError: where torch cannot export the network; the text carries its reason.
     """
-    global _last
     copy = float_copy(net)
-    built_of = getattr(net, "built_of", None)
-    if built_of is None:
-        return _export(copy, example)
-    key = _digest(copy, example, built_of)
-    if _last is None or _last[0] != key:
-        _last = key, _export(copy, example)
-    return _last[1]
+    return _last.made_of(copy, example, lambda: _export(copy, example))
 
 
 def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
@@ -79,16 +69,6 @@ def _export(net: nn.Module, example: tuple[Tensor, ...]) -> bytes:
             "possible. Use another backend."
         )
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _digest(net: nn.Module, example: tuple[Tensor, ...], built_of: str) -> str:
-    """Return what a file depends on: the code, the network's tensors, and the shapes that it is called with."""
-    digest = hashlib.sha256(f"{built_of} {type(net)} {net} {[(x.shape, x.dtype) for x in example]}".encode())
-    for name, value in net.state_dict().items():
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {value.shape} {value.dtype}".encode())
-            digest.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _root_reason(error: BaseException) -> str:

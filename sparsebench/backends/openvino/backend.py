@@ -13,7 +13,7 @@ from sparsebench.backends.elsewhere import naming_another
 from sparsebench.backends.flat import require_tensors, taking_tensors
 from sparsebench.backends.openvino import checking
 from sparsebench.backends.openvino.finite import without_infinite_ranges
-from sparsebench.backends.openvino.graph import audit_openvino, held_by, ov, working_memory_openvino
+from sparsebench.backends.openvino.graph import audit_openvino, held_by, ov, sparse_layers, working_memory_openvino
 from sparsebench.backends.openvino.network import BIN, XML, OpenVINONetwork, read, to_openvino, write
 from sparsebench.backends.openvino.offer import OpenVINOOffer
 from sparsebench.backends.outside_torch import (
@@ -42,6 +42,9 @@ _WHY = {
     "static": "{kind} kept in float: NNCF quantizes it not, or was told to leave it",
     "weight_only": "{kind} kept in float: NNCF compresses weights of it not, or was told to leave it",
 }
+_RATE = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
+"""Share of zeros from which on OpenVINO keeps int8 weights of linear layers packed, where it can."""
+
 _KEPT_IN_FLOAT = ("LSTMSequence", "LSTMCell")
 """OpenVINO quantizes the hidden state of every step by the range of the first, which is zero: an int8 LSTM classifier
 keeps nothing of it (top-1 agreement with fp32 of 10 % among 10 classes). NNCF leaves GRUs in float by itself."""
@@ -74,7 +77,8 @@ class OpenVINO(OpenVINOOffer):
         one = read(xml, weights)
         one.reshape({number: [1, *value.shape[1:]] for number, value in enumerate(inputs)})
         ran = self.specialise(network, tuple(value[:1] for value in inputs), threads=1).graph()
-        facts = audit_openvino(one, ran, _WHY[scheme])
+        sparse = sparse_layers(one, self.rate) if self.rate is not None and _RATE in network.settings else ()
+        facts = audit_openvino(one, ran, _WHY[scheme], sparse)
         return Compressed(
             network=network,
             files={XML: xml, BIN: weights},
@@ -116,6 +120,8 @@ class OpenVINO(OpenVINOOffer):
         if scheme == "weight_only":
             # Where the processor has VNNI, OpenVINO would quantize activations at run time.
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+        if scheme == "static" and self.rate is not None and sparse_layers(read(xml, weights), self.rate):
+            settings[_RATE] = self.rate
         return OpenVINONetwork(xml, weights, settings)
 
     def _converted(self, model: ov.Model, scheme: str, batches: Recording) -> ov.Model:

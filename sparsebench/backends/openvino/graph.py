@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,16 @@ from sparsebench.quantization import LayerFact, quiet_runtimes
 with quiet_runtimes():
     import openvino as ov
 
-__all__ = ["audit_openvino", "core", "held_by", "ov", "weight_port", "working_memory_openvino"]
+__all__ = [
+    "PACKED",
+    "audit_openvino",
+    "core",
+    "held_by",
+    "ov",
+    "sparse_layers",
+    "weight_port",
+    "working_memory_openvino",
+]
 
 _RECURRENT = {
     "LSTMSequence": (4, 5),
@@ -30,6 +39,9 @@ _CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "
 _FIRST_INPUT = {"Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Multiply", "FakeQuantize", "Subtract"}
 _COMPUTED = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 _LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell", "Gather"}
+PACKED = "zeros packed"
+"""What the audit says of a layer whose weights are kept without their zeros."""
+
 _MODULE = re.compile(r"^__module\.([^/]+)/")
 _ELEMENT_BY_ELEMENT = (
     "Add Subtract Multiply Divide Power Sqrt Exp Erf Negative Abs Maximum Minimum Relu PRelu Clamp Sigmoid HSigmoid "
@@ -85,13 +97,14 @@ def held_by(model: ov.Model) -> Iterator[tuple[Any, list[Held]]]:
                 yield operation, found
 
 
-def audit_openvino(model: ov.Model, ran: Any, why: str) -> tuple[LayerFact, ...]:
+def audit_openvino(model: ov.Model, ran: Any, why: str, sparse: Collection[str] = ()) -> tuple[LayerFact, ...]:
     """List the layers of a model; weights that several share are counted in the first that runs.
 
     Args:
         model: the model as it is shipped, with shapes for one sample.
         ran: the compiled model's own graph, in which layers are fused and have the format they run in.
         why: why a layer that the scheme left alone is not int8.
+        sparse: names of the operations whose weights are kept packed; their kind says so.
     """
     formats = _Formats(ran)
     facts, met = [], Met()
@@ -109,12 +122,23 @@ def audit_openvino(model: ov.Model, ran: Any, why: str) -> tuple[LayerFact, ...]
                 weights,
                 16 if bits > 8 and computed in ("bf16", "fp16") else bits,
                 why.format(kind=kind),
-                kind=kind if weight_port(operation) is not None or kind == "Gather" else "Parameter",
+                kind=_kind(operation, sparse),
                 computed_in=computed,
                 macs=_macs(operation, sum(held.elements for held in weights)),
             )
         )
     return tuple(facts)
+
+
+def sparse_layers(model: ov.Model, rate: float) -> set[str]:
+    """Return the names of the linear layers with int8 weights of which at least such a share is zero."""
+    return {
+        operation.get_friendly_name()
+        for operation, all_held in held_by(model)
+        if operation.get_type_name() == "MatMul"
+        and any(held.is_weight and held.bits == 8 for held in all_held)
+        and all(held.nonzero <= (1 - rate) * held.elements for held in all_held if held.is_weight)
+    }
 
 
 def working_memory_openvino(model: ov.Model, in_half: bool) -> int | None:
@@ -140,6 +164,13 @@ def working_memory_openvino(model: ov.Model, in_half: bool) -> int | None:
         elif kind != "ShapeOf":  # Shapes are known before a runtime begins.
             steps.append(Step(reads, made, _KINDS.get(kind, "operation")))
     return peak_bytes(inputs, steps, outputs)
+
+
+def _kind(operation: Any, sparse: Collection[str]) -> str:
+    kind = str(operation.get_type_name())
+    if weight_port(operation) is None and kind != "Gather":
+        return "Parameter"
+    return f"{kind}, {PACKED}" if operation.get_friendly_name() in sparse else kind
 
 
 def _name(value: Any) -> tuple[str, int]:

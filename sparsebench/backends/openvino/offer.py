@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sparsebench.backends.probe import RuntimeOffer
+from sparsebench.backends.probe import RuntimeOffer, has_amx_int8
 from sparsebench.errors import SparsebenchError
 
 _STATIC_OR_NOT = (
@@ -11,6 +11,10 @@ _STATIC_OR_NOT = (
     "leaves activations in float."
 )
 _WEIGHTS = ("int8_asym", "int8_sym")
+
+SPARSE_FROM = 0.75
+"""Share of zeros from which on packed weights are worth it: at 80 % they were 1.5 times as fast as dense ones, at 0 %
+not told from them."""
 
 
 class OpenVINOOffer(RuntimeOffer):
@@ -32,6 +36,9 @@ class OpenVINOOffer(RuntimeOffer):
             ``activations_range_estimator_params = "median_minmax"``. ``overflow_fix`` is ``enable`` on processors
             whose int8 products saturate, and NNCF's default elsewhere.
         weight_mode: ``int8_asym`` or ``int8_sym``, for weight_only.
+        sparse_weights: share of zeros in (0, 1] from which on the weights of an int8 linear layer are kept packed, and
+            unpacked as they are multiplied: less to fetch from memory, the same outputs. Needs AMX int8. By default
+            0.75 where the processor has it, and off elsewhere; 1 is off for all layers but those of zeros alone.
     """
 
     name = "openvino"
@@ -54,7 +61,11 @@ class OpenVINOOffer(RuntimeOffer):
         ignored_scope: Mapping[str, Any] | None = None,
         advanced: Mapping[str, Any] | None = None,
         weight_mode: str = "int8_asym",
+        sparse_weights: float | None = None,
     ) -> None:
+        if sparse_weights is not None and not 0 < sparse_weights <= 1:
+            raise SparsebenchError(f"sparse_weights is {sparse_weights}; it must be a share above 0, at most 1.")
+        self.sparse_weights = sparse_weights
         if weight_mode not in _WEIGHTS:
             raise SparsebenchError(f"weight_mode is {weight_mode!r}; it must be one of {', '.join(_WEIGHTS)}.")
         if subset_size is not None and subset_size < 1:
@@ -62,9 +73,25 @@ class OpenVINOOffer(RuntimeOffer):
         self.subset_size, self.weight_mode = subset_size, weight_mode
         self.advanced = dict(advanced or {})
         self.ignored_scope = dict(ignored_scope) if ignored_scope else None
-        self.options = {
+        self.options: dict[str, Any] = {
             "preset": preset,
             "target_device": target_device,
             "fast_bias_correction": fast_bias_correction,
             "model_type": model_type,
         }
+
+    def problem(self) -> str | None:
+        """Return what is missing: packages, or what an option needs of the processor; None where nothing is."""
+        if self.sparse_weights is not None and not has_amx_int8():
+            return (
+                f"sparse_weights = {self.sparse_weights:g} of backend 'openvino' needs a processor with AMX int8, and "
+                "this one has none; leave the option away, or run where there is."
+            )
+        return super().problem()
+
+    @property
+    def rate(self) -> float | None:
+        """Share of zeros from which on weights are kept packed here; None where they never are."""
+        if not has_amx_int8():
+            return None
+        return SPARSE_FROM if self.sparse_weights is None else self.sparse_weights

@@ -24,6 +24,7 @@ RUNTIMES = {
     ".pt2": ("pt2", "PyTorch", "torch"),
     ".onnx": ("onnx", "ONNX Runtime", "onnxruntime"),
     ".xml": ("openvino", "OpenVINO", "openvino"),
+    ".tflite": ("tflite", "LiteRT", "ai_edge_litert"),
 }
 """For files of each suffix: the module here that runs them, what runs them there, and its package."""
 
@@ -194,7 +195,7 @@ def _format(path: Path) -> Any:
         raise SparsebenchError("there is no such file.")
     module, runtime, package = RUNTIMES[suffix]
     if not find_spec(package):
-        raise SparsebenchError(f"{runtime} is not installed; pip install {package}.")
+        raise SparsebenchError(f"{runtime} is not installed; pip install {package.replace('_', '-')}.")
     return import_module(f"sparsebench.export.files.{module}")
 
 

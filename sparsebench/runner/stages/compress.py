@@ -20,7 +20,7 @@ from sparsebench.runner.stages.inputs import if_measurable, seed_everything
 from sparsebench.runner.stages.train import train_by
 from sparsebench.runner.stages.workbench import Outcome, Workbench, backend_of
 from sparsebench.store.records import StageRecord
-from sparsebench.store.results import CompressResult, LayerAudit, SizeResult, TrainResult
+from sparsebench.store.results import CompressResult, LayerAudit, MicrocontrollerResult, SizeResult, TrainResult
 from sparsebench.store.scratch import scratch
 from sparsebench.training.contract import TrainerLike, steps_of_epoch
 
@@ -54,6 +54,7 @@ def run(stage: Stage, bench: Workbench) -> Outcome:
         else memory,
         training_epochs=retraining.epochs if retraining else 0,
         training_seconds=retraining.seconds if retraining else 0.0,
+        microcontroller=MicrocontrollerResult(**asdict(micro)) if (micro := compressed.microcontroller) else None,
     )
     return Outcome(result=result, artifacts=artifacts)
 
