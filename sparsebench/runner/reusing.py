@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sparsebench.runner.graph import stage_status
 from sparsebench.runner.plan import Plan
-from sparsebench.store.reuse import runs_beside, take
 from sparsebench.store.records import StageKind
+from sparsebench.store.reuse import runs_beside, take
 from sparsebench.store.run_directory import Store
 from sparsebench.wording.text import counted, listing
 
