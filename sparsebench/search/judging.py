@@ -46,8 +46,8 @@ class Found:
     trial: TrialResult
 
 
-ALLOWED_BRIEFLY = 0.5
-"""Of the most that may be lost, what a training of no epochs may lose beyond the limit: longer ones win some back. The
+ALLOWED_BRIEFLY = 1.0
+"""Of the most that may be lost, what a training of no epochs may lose beyond the limit: longer ones win it back. The
 allowance shrinks with the epochs, and a full training has none."""
 
 

@@ -248,8 +248,8 @@ def test_a_search_over_objects_returns_its_run_and_writes_its_page(tmp_path):
 
 def test_a_short_training_may_lose_more_than_the_limit_and_a_full_one_may_not():
     judge = Judge(quick_search("search.max_drop=1pp").search, ACCURACY, {"deflated_size": 100.0}, 0.9, epochs=10)
-    assert judge.excesses({}, loss=5.9, epochs=0)["drop"] <= 0 < judge.excesses({}, loss=6.1, epochs=0)["drop"]
-    assert judge.excesses({}, loss=3.4, epochs=5)["drop"] <= 0 < judge.excesses({}, loss=3.6, epochs=5)["drop"]
+    assert judge.excesses({}, loss=10.9, epochs=0)["drop"] <= 0 < judge.excesses({}, loss=11.1, epochs=0)["drop"]
+    assert judge.excesses({}, loss=5.9, epochs=5)["drop"] <= 0 < judge.excesses({}, loss=6.1, epochs=5)["drop"]
     assert judge.excesses({}, loss=0.9)["drop"] <= 0 < judge.excesses({}, loss=1.1)["drop"]
 
 
