@@ -8,19 +8,19 @@ on where it was stopped. ``--minutes`` is how long each arm trains; ``--only`` m
 
 import argparse
 import dataclasses
-import json
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import State, mean_interval
+from measuring import Row, State, estimate, mean_interval, write_rows
 from search_arms import ARMS, Arm, carried_out
 
 from sparsebench.config import SweepConfig, load_config
-from sparsebench.store.environment import describe_environment
 from sparsebench.wording.text import markdown_table
+
+COMMAND = "python benchmarks/perf_search.py"
 
 TASKS: Mapping[str, Mapping[str, Any]] = {
     "digits": {
@@ -100,7 +100,7 @@ def summary(pieces: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                         "seeds": len(seeds),
                         "search": statistics.median(ours["volumes"][box] for ours, _ in pairs),
                         "theirs": statistics.median(theirs["volumes"][box] for _, theirs in pairs),
-                        "ratio": statistics.median(ratios),
+                        "ratios": ratios,
                         "goal": goal,
                         "low": low,
                         "high": high,
@@ -134,7 +134,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             str(row["seeds"]),
             f"{row['search']:.4f}",
             f"{row['theirs']:.4f}",
-            f"{row['ratio']:.3f}",
+            f"{statistics.median(row['ratios']):.3f}",
             f"≥ {row['goal']:.2f}",
             f"[{row['low']:.4f}, {row['high']:.4f}]",
             f"{row['seconds']:.0f}, {row['their_seconds']:.0f}",
@@ -191,8 +191,16 @@ def main() -> None:
     rows = summary(pieces)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "search.md").write_text(markdown(rows), encoding="utf-8")
-    record = {"rows": rows, "arms": pieces, "environment": dataclasses.asdict(describe_environment())}
-    (arguments.out / "search.json").write_text(json.dumps(record, indent=1, default=dict) + "\n", encoding="utf-8")
+    shown = [
+        Row(
+            f"hypervolume ({row['box']}) of a search against {row['other']}, {row['task']}, {row['seeds']} seeds",
+            estimate(row["ratios"]),
+            "×",
+            row["goal"],
+        )
+        for row in rows
+    ]
+    write_rows(arguments.out / "search.json", shown, COMMAND, {"arms": pieces})
     print(markdown(rows))
 
 

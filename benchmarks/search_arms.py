@@ -112,10 +112,14 @@ def _grid(config: SweepConfig, runs_dir: Path, seconds: float, boxes: Boxes) -> 
     return Arm({name: _volume(found, config, box, trials) for name, box in boxes.items()}, spent, 0.0, networks)
 
 
-def _swept(config: SweepConfig, runs_dir: Path, networks: int) -> Sequence[TrialResult]:
+def thresholds(networks: int) -> tuple[float, ...]:
+    """Return 0 and so many thresholds, evenly apart in the logarithm of the weights that stay."""
     kept = [(1 - LOWEST) * ((1 - HIGHEST) / (1 - LOWEST)) ** (place / (networks - 1)) for place in range(networks)]
-    thresholds = (0.0, *sorted(round(1 - share, 4) for share in kept))
-    grid = config.model_copy(update={"thresholds": thresholds, "search": None})
+    return (0.0, *sorted(round(1 - share, 4) for share in kept))
+
+
+def _swept(config: SweepConfig, runs_dir: Path, networks: int) -> Sequence[TrialResult]:
+    grid = config.model_copy(update={"thresholds": thresholds(networks), "search": None})
     return run_sweep(grid, runs_dir=runs_dir, check=False).trials
 
 
