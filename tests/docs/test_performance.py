@@ -199,7 +199,12 @@ def test_the_page_of_searches_sets_each_seed_beside_its_own_and_each_box_beside_
     volumes = {"search": [0.66, 0.70, 0.80], "grid": [0.60, 0.70, 0.64], "random": [0.5, 0.5, 0.5]}
     pieces = [
         {
-            **{"task": "digits", "seed": seed, "arm": arm, "seconds": 100.0 + seed, "own_seconds": 1.0, "networks": 9},
+            "task": "digits",
+            "seed": seed,
+            "arm": arm,
+            "seconds": 100.0 + seed,
+            "own_seconds": 1.0,
+            "networks": 9,
             "volumes": dict.fromkeys(BOXES, volume),
         }
         for arm, found in volumes.items()
