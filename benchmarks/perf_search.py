@@ -144,8 +144,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     share = max((row["own_share"] for row in rows), default=0.0)
     parts = [
         "# Search",
-        "Hypervolume on validation, of networks trained in full, in the box between nothing and dense fp32 (costs) and "
-        "ten points lost. Each arm has the same seconds of training, conversion and evaluation, formats and dense "
+        "Hypervolume on validation, of networks trained in full: the loss from ten points to none, the logarithm of "
+        "each cost from that of dense fp32 to a hundredth of it. Each arm has the same seconds of training, conversion "
+        "and evaluation, formats and dense "
         "networks. The grid has global magnitude at thresholds evenly apart in the logarithm of the weights that stay, "
         "from 0.3 to 0.98; random search draws from the same space as the search. Differences: mean, Student's t.",
         markdown_table(headings, cells, [place > 2 for place in range(len(headings))]),
