@@ -50,6 +50,7 @@ def test_pick_and_export_work_on_the_run_of_a_search(whole):
     assert exported.returncode == 0, exported.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_stands_beside_the_search(whole):
     folder, _ = whole
     sweep = [word for text in (*QUICK, "name=grid", "thresholds=0,0.5") for word in ("--set", text)]
@@ -84,6 +85,7 @@ def test_a_search_could_begin_from_the_examples(example, tmp_path):
     assert settings.search.trials >= 30
 
 
+@pytest.mark.slow
 def test_the_example_of_digits_comes_to_a_front_that_keeps_its_limit_on_flash(tmp_path):
     small = ["train.epochs=1", "seeds=0", "search.trials=2", "search.finalists=1", "search.max_drop=60pp"]
     words = [word for text in [*small, "measure.batch_sizes=[]"] for word in ("--set", text)]
