@@ -21,6 +21,9 @@ Boxes = Mapping[str, Sequence[str]]
 LOWEST, HIGHEST = 0.3, 0.98
 """Thresholds of the grid, as of the search."""
 
+_NEARLY = 0.9
+"""Of the seconds, from which on a grid is not made finer: all of it would be trained anew."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -101,19 +104,22 @@ def _grid(config: SweepConfig, runs_dir: Path, seconds: float, boxes: Boxes) -> 
     while (left := int((seconds - spent) / each)) > 0:
         networks += left
         trials = _swept(config, runs_dir, networks)
-        now = _seconds(trials)
-        if now <= spent:
+        spent = _seconds(trials)
+        if spent > _NEARLY * seconds:
             break
-        spent = now
     none = config.model_copy(update={"search": config.search.model_copy(update={"trials": 1, "finalists": 1})})  # type: ignore[union-attr]
     found = _searched(none.model_copy(update={"name": f"{config.name}-dense"}), runs_dir)
     return Arm({name: _volume(found, config, box, trials) for name, box in boxes.items()}, spent, 0.0, networks)
 
 
-def _swept(config: SweepConfig, runs_dir: Path, networks: int) -> Sequence[TrialResult]:
+def thresholds(networks: int) -> tuple[float, ...]:
+    """Return 0 and so many thresholds, evenly apart in the logarithm of the weights that stay."""
     kept = [(1 - LOWEST) * ((1 - HIGHEST) / (1 - LOWEST)) ** (place / (networks - 1)) for place in range(networks)]
-    thresholds = (0.0, *sorted(round(1 - share, 4) for share in kept))
-    grid = config.model_copy(update={"thresholds": thresholds, "search": None})
+    return (0.0, *sorted(round(1 - share, 4) for share in kept))
+
+
+def _swept(config: SweepConfig, runs_dir: Path, networks: int) -> Sequence[TrialResult]:
+    grid = config.model_copy(update={"thresholds": thresholds(networks), "search": None})
     return run_sweep(grid, runs_dir=runs_dir, check=False).trials
 
 

@@ -84,7 +84,7 @@ class SearchConfig(Section):
         None,
         min_length=1,
         description="Epochs of the short trainings, the shortest for all, each longer one for the best of those "
-        "before; a sixth and a half of train.epochs by default.",
+        "before; a quarter and a half of train.epochs by default.",
     )
     keep: UpToOne = Field(0.34, description="Fraction of the networks that goes on to the next longer training.")
     profile: bool = Field(
@@ -105,7 +105,7 @@ class SearchConfig(Section):
         """Return the epochs of the short trainings, given those of a full one."""
         if self.epochs is not None:
             return self.epochs
-        found = {max(1, round(epochs / 6)), max(1, round(epochs / 2))} if epochs else {0}
+        found = {max(1, round(epochs / 4)), max(1, round(epochs / 2))} if epochs else {0}
         return tuple(sorted(found))
 
     @property

@@ -1,5 +1,6 @@
 """What is looked for: objectives as numbers of which less is better, and limits that are kept or broken."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,16 +47,20 @@ class Found:
     trial: TrialResult
 
 
-ALLOWED_BRIEFLY = 0.5
-"""Of the most that may be lost, what a training of no epochs may lose beyond the limit: longer ones win some back. The
+LEAST_SHARE = 0.01
+"""Of what dense fp32 costs: the other side of that box, whose sides are logarithms of costs. Twice as small counts the
+same everywhere; who is smaller still goes beyond it."""
+
+ALLOWED_BRIEFLY = 1.0
+"""Of the most that may be lost, what a training of no epochs may lose beyond the limit: longer ones win it back. The
 allowance shrinks with the epochs, and a full training has none."""
 
 
 class Judge:
     """Turns what was found into values that can be compared.
 
-    A value is a share of the room that a front has: the metric's is the loss as a share of ``MOST_LOST_PP`` or of
-    ``MOST_LOST_SHARE``, that of a cost its share of what dense fp32 costs on the first backend. At 1 in all of them is
+    The metric's value is the loss as a share of ``MOST_LOST_PP`` or of ``MOST_LOST_SHARE``. That of a cost is its
+    logarithm: 1 for what dense fp32 costs on the first backend, 0 for ``LEAST_SHARE`` of that. At 1 in all of them is
     the reference of hypervolumes.
 
     Args:
@@ -92,7 +97,8 @@ class Judge:
             if name == METRIC:
                 found.append(max(0.0, loss / self._most_lost))
             elif name in costs and self.dense.get(name):
-                found.append(costs[name] / self.dense[name])
+                ratio = max(costs[name], 1e-12) / self.dense[name]
+                found.append(1 - math.log(ratio) / math.log(LEAST_SHARE))
             else:
                 return None
         return tuple(found)

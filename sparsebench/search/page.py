@@ -12,7 +12,7 @@ from sparsebench.report.tables import lost_cell, lost_heading
 from sparsebench.search.beside import Beside
 from sparsebench.search.finals import Finals, identity
 from sparsebench.search.fronts import hypervolume
-from sparsebench.search.judging import METRIC, MOST_LOST_PP, MOST_LOST_SHARE, Judge
+from sparsebench.search.judging import LEAST_SHARE, METRIC, MOST_LOST_PP, MOST_LOST_SHARE, Judge
 from sparsebench.search.sequence import Searched
 from sparsebench.wording.numbers import DASH, decimal, significant
 from sparsebench.wording.scales import heading, value_number
@@ -147,8 +147,9 @@ def _progress(found: Searched, others: Sequence[Beside]) -> list[str]:
     rows += [{"search or sweep": escape(one.name), **_row(one.seconds, one.volume, one.points)} for one in others]
     return [
         "## Hypervolume",
-        f"Share of the box between nothing and dense fp32 (costs) and {most} lost that some point dominates, on "
-        "validation. Seconds are those of training, conversion and evaluation; of a sweep they are without the test.",
+        f"What some point dominates, on validation: the loss from {most} to none, the logarithm of each cost from that "
+        f"of dense fp32 (0) to {100 * LEAST_SHARE:g} % of it (1). Seconds are those of training, conversion and "
+        "evaluation; of a sweep they are without the test.",
         rows_table(rows, _TEXT),
         f"![Hypervolume over seconds]({_FIGURE}.svg)\n\n[PNG]({_FIGURE}.png)",
     ]

@@ -85,8 +85,7 @@ class Rounds:
         latest: dict[Key, list[Found]] = {}
         for rung in self._found:
             latest |= {key: found for key, found in rung.items() if found}
-        chosen = best_in_turn(self._offered(latest), self.search.finalists, self.judge.reference)
-        return [self.networks[key] for key in chosen]
+        return [self.networks[key] for key in self._best(latest, self.search.finalists)]
 
     def formats(self, network: Network) -> tuple[Format, ...]:
         """Return the formats in which a network keeps the limits that can be computed; none where it cannot be pruned.
@@ -154,24 +153,24 @@ class Rounds:
         room = int(self.search.keep * len(before)) - len(already)
         if room <= 0:
             return []
-        best = best_in_turn(self._offered(before), len(already) + room, self.judge.reference)
+        best = self._best(before, len(already) + room)
         return [self.networks[key] for key in best if key not in already][:room]
 
-    def _offered(self, found: Mapping[Key, Sequence[Found]]) -> dict[Key, list[Values]]:
-        """Return the values of all points that keep their limits, by network; where none does, of the nearest one."""
+    def _best(self, found: Mapping[Key, Sequence[Found]], most: int) -> list[Key]:
+        """Return the best networks: those of points that keep all limits, then those that break them least."""
         kept: dict[Key, list[Values]] = {}
-        nearest: tuple[float, Key, Values] | None = None
+        least: dict[Key, float] = {}
         for key, own in found.items():
             for one in own:
-                values = self.judge.of(one)
-                if values is None:
+                if (values := self.judge.of(one)) is None:
                     continue
                 excess = sum(max(0.0, over) for over in self.judge.over(one).values())
+                least[key] = min(excess, least.get(key, excess))
                 if not excess:
                     kept.setdefault(key, []).append(values)
-                elif nearest is None or excess < nearest[0]:
-                    nearest = excess, key, values
-        return kept or ({nearest[1]: [nearest[2]]} if nearest else {})
+        best = best_in_turn(kept, most, self.judge.reference)
+        others = sorted((key for key in least if key not in kept), key=lambda key: least[key])
+        return [*best, *others][:most]
 
     def _note(self) -> None:
         kept = [values for found in self.points if self.judge.keeps(found) and (values := self.judge.of(found))]

@@ -112,6 +112,7 @@ class _Hunt:
         self.rungs = self.search.rungs(config.train.epochs)
         self.timed = bool({"latency"} & {*self.search.objectives, *self._limited()})
         self.stages: dict[str, float] = {}
+        self._formats: dict[str, dict[str, float]] = {}
         self._began, self._working = time.perf_counter(), 0.0
 
     def run(self) -> Searched:
@@ -207,11 +208,14 @@ class _Hunt:
         """Whether there is time for another batch, if the front's own trainings are to be done as well."""
         if self.search.seconds is None:
             return True
+        spent, train = sum(self.stages.values()), self.asked.train
         trained = {f.trial.train.key: (f.epochs or 0, f.trial.train.seconds) for f in rounds.points if f.trial.train}
         epochs, seconds = (sum(column) for column in zip(*trained.values(), strict=True)) if trained else (1, 0.0)
-        full = self.asked.train.epochs * (1 + len(rounds.finalists())) * len(self.asked.seeds)
-        full += self.asked.train.epochs * (len(self.asked.seeds) - 1)
-        return sum(self.stages.values()) + full * seconds / max(1, epochs) < self.search.seconds
+        networks = (1 + min(self.search.finalists, len(trained))) * len(self.asked.seeds)
+        # Dense networks of the other seeds are trained too, and each network is brought into its formats.
+        full = train.epochs * networks + (train.dense_epochs or train.epochs) * (len(self.asked.seeds) - 1)
+        formats = sum(sum(own.values()) for own in self._formats.values()) / max(1, len(self._formats))
+        return spent + full * seconds / max(1, epochs) + networks * formats < self.search.seconds
 
     # -- the front ---------------------------------------------------------------------------------------------------
 
@@ -264,6 +268,9 @@ class _Hunt:
         trials = self.sitting.carry_out(config, plan)
         self._working += time.perf_counter() - began
         self.stages |= stage_seconds(trials)
+        for trial in trials:
+            own = [record.seconds for record in (trial.compress, trial.validate) if record]
+            self._formats.setdefault(trial.trial.train, {})[trial.trial.compress or ""] = sum(own)
         return trials
 
     def _limited(self) -> set[str]:

@@ -191,3 +191,37 @@ def test_the_page_of_several_jobs_says_how_much_time_they_take_and_whether_the_r
     assert "| 1 in either case | 11.0 | 5.5 | 0.50× [0.50, 0.50] | 3 |" in text
     assert "the records of one job and of 2 are the same" in text
     assert "are NOT the same" in markdown(2, 3, seconds, found, equal=False)
+
+
+def test_the_page_of_searches_sets_each_seed_beside_its_own_and_each_box_beside_its_goal():
+    from perf_search import BOXES, markdown, summary
+
+    volumes = {"search": [0.66, 0.70, 0.80], "grid": [0.60, 0.70, 0.64], "random": [0.5, 0.5, 0.5]}
+    pieces = [
+        {
+            "task": "digits",
+            "seed": seed,
+            "arm": arm,
+            "seconds": 100.0 + seed,
+            "own_seconds": 1.0,
+            "networks": 9,
+            "volumes": dict.fromkeys(BOXES, volume),
+        }
+        for arm, found in volumes.items()
+        for seed, volume in enumerate(found)
+    ]
+    rows = summary(pieces)
+    assert [(row["box"], row["other"]) for row in rows] == [(box, arm) for box in BOXES for arm in ("grid", "random")]
+    assert rows[0]["ratios"] == pytest.approx([1.1, 1.0, 1.25])
+    assert rows[0]["low"] < (0.06 + 0 + 0.16) / 3 < rows[0]["high"]
+    assert "1.100 |" in markdown(rows)
+    assert "≥ 1.15" in markdown(rows)
+
+
+def test_a_grid_is_spaced_evenly_in_the_logarithm_of_the_weights_that_stay():
+    from search_arms import thresholds
+
+    found = thresholds(3)
+    assert found[:2] == (0.0, 0.3)
+    assert found[-1] == 0.98
+    assert 0.7 / (1 - found[2]) == pytest.approx((1 - found[2]) / 0.02, rel=1e-3)

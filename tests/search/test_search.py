@@ -1,11 +1,12 @@
 """Searches of tiny networks: what is trained, what never is, and what the front is made of."""
 
 import importlib
+import math
 import sys
 from dataclasses import replace
 
 import pytest
-from quick import QUICK, load, network
+from quick import QUICK, QUICK_TIMED, load, network
 from sweeps import stage_files
 
 from sparsebench import load_config, load_run, run_search, run_sweep
@@ -117,6 +118,7 @@ def test_a_search_that_is_started_again_does_nothing_and_says_the_same(found):
     assert again.importances == result.importances
 
 
+@pytest.mark.slow
 def test_what_is_proposed_follows_from_the_seed(found, tmp_path):
     _, result, _ = found
     other, _ = looked_for(tmp_path, "search.seed=1")
@@ -217,6 +219,12 @@ def test_limits_that_cannot_be_read_are_named_by_their_keys(tmp_path):
     assert "search.max_drop = 1: the unit is missing" in str(error.value)
 
 
+def test_a_search_stops_proposing_when_its_seconds_are_spent(tmp_path):
+    result, _ = looked_for(tmp_path, "search.seconds=0.001", "train.epochs=1")
+    assert len(result.rounds.networks) == 4, "one batch, without which there is no front"
+    assert result.front
+
+
 def test_the_folder_of_a_sweep_is_left_to_it(tmp_path):
     config = quick_search("thresholds=0", "schemes=fp32", "train.epochs=1")
     run_sweep(config.model_copy(update={"search": None}), runs_dir=tmp_path, watcher=Watcher())
@@ -248,8 +256,8 @@ def test_a_search_over_objects_returns_its_run_and_writes_its_page(tmp_path):
 
 def test_a_short_training_may_lose_more_than_the_limit_and_a_full_one_may_not():
     judge = Judge(quick_search("search.max_drop=1pp").search, ACCURACY, {"deflated_size": 100.0}, 0.9, epochs=10)
-    assert judge.excesses({}, loss=5.9, epochs=0)["drop"] <= 0 < judge.excesses({}, loss=6.1, epochs=0)["drop"]
-    assert judge.excesses({}, loss=3.4, epochs=5)["drop"] <= 0 < judge.excesses({}, loss=3.6, epochs=5)["drop"]
+    assert judge.excesses({}, loss=10.9, epochs=0)["drop"] <= 0 < judge.excesses({}, loss=11.1, epochs=0)["drop"]
+    assert judge.excesses({}, loss=5.9, epochs=5)["drop"] <= 0 < judge.excesses({}, loss=6.1, epochs=5)["drop"]
     assert judge.excesses({}, loss=0.9)["drop"] <= 0 < judge.excesses({}, loss=1.1)["drop"]
 
 
@@ -268,9 +276,31 @@ def test_latency_counts_by_the_upper_end_of_its_interval():
         criteria.limits_of.cache_clear()
         section = type("Section", (), {"scale": ACCURACY})()
         assert not Finals(judge, section, lambda _: True, latency=True).keeps(Timed())
-        assert Finals(judge, section, lambda _: True, latency=True).values(Timed()) == (0.0, 0.5)
+        assert Finals(judge, section, lambda _: True, latency=True).values(Timed()) == pytest.approx(
+            (0.0, 1 + math.log(0.5) / math.log(100))
+        )
         assert Finals(judge, section, lambda _: True, latency=False).keeps(Timed())
     criteria.limits_of.cache_clear()
+
+
+@pytest.mark.slow
+def test_where_a_latency_is_asked_for_the_dense_network_is_timed_first_and_the_finalists_in_pairs(tmp_path):
+    timed = [*QUICK_TIMED, "measure.batch_sizes=1", 'search.objectives=["metric", "latency"]', "search.max_latency=1s"]
+    result, stages = looked_for(tmp_path, *timed, "train.epochs=1", "search.trials=2", "search.batch=2")
+    kinds = [stage.kind for stage, _ in stages.ran]
+    assert kinds.index("measure") < kinds.index("train", 1), "before any pruned network is trained"
+    of = {stage.parent for stage, _ in stages.of("measure")}
+    assert {trial.trial.compress for trial in result.run.trials} <= of
+    assert all(found.costs["latency"] > 0 for found in result.rounds.points)
+    assert all(MEASURED["latency"].read(result.section, point).high <= 1000 for point in result.front)
+    baselines = {stage.settings["baseline"]["compress"] for stage, _ in stages.of("measure")}
+    assert baselines <= of, "each beside dense fp32"
+
+
+def test_a_latency_that_no_format_keeps_is_said_before_anything_pruned_is_trained(tmp_path):
+    timed = [*QUICK_TIMED, "measure.batch_sizes=1", "search.max_latency=1ns"]
+    with pytest.raises(ConfigError, match=r"latency ≤ 0\.0+1\d* ms is kept by no network: the least is 0\.\d+ ms"):
+        search(quick_search(*timed, "train.epochs=1"), runs_dir=tmp_path)
 
 
 def test_without_optuna_it_is_said_what_to_install(monkeypatch):

@@ -7,9 +7,10 @@ import time
 import forked
 import pytest
 from quick import QUICK
-from sweeps import environment, rows, sparsebench
+from sweeps import ROOT, environment, rows, sparsebench
 
-from sparsebench import load_run
+from sparsebench import load_config, load_run
+from sparsebench.search.beginning import checked
 
 SEARCH = (
     *("thresholds=0", "train.epochs=3", "train.learning_rate=0.01", "search.trials=6", "search.batch=3"),
@@ -49,6 +50,7 @@ def test_pick_and_export_work_on_the_run_of_a_search(whole):
     assert exported.returncode == 0, exported.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_stands_beside_the_search(whole):
     folder, _ = whole
     sweep = [word for text in (*QUICK, "name=grid", "thresholds=0,0.5") for word in ("--set", text)]
@@ -71,6 +73,28 @@ def test_where_nothing_keeps_the_limits_the_exit_code_is_1(tmp_path):
     done = sparsebench(*arguments("--max-drop=-90pp", "--trials", "3", "--no-report"), cwd=tmp_path)
     assert done.returncode == 1
     assert "nothing keeps the limits. drop ≤ −90.00 pp: the least is" in done.stderr
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("search_*.toml"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_a_search_could_begin_from_the_examples(example, tmp_path):
+    assert "search" in load_config(example).name
+    settings = checked(load_config(example), tmp_path)
+    assert settings.search.trials >= 30
+
+
+@pytest.mark.slow
+def test_the_example_of_digits_comes_to_a_front_that_keeps_its_limit_on_flash(tmp_path):
+    small = ["train.epochs=1", "seeds=0", "search.trials=2", "search.finalists=1", "search.max_drop=60pp"]
+    words = [word for text in [*small, "measure.batch_sizes=[]"] for word in ("--set", text)]
+    done = sparsebench("search", str(ROOT / "examples/search_digits.toml"), *words, "--no-report", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = load_run(tmp_path / "runs/digits-search")
+    pruned = [trial for trial in run.trials if trial.trial.threshold]
+    assert pruned
+    assert all(trial.compressed.size.flash_bytes <= 8000 for trial in pruned)
 
 
 def committed(folder):
