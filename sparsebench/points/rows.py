@@ -128,8 +128,10 @@ def exact_value(name: str, trial: TrialResult) -> float | None:
         return None
     size, memory = trial.compressed.size, trial.compressed.working_memory_bytes
     micro = trial.compressed.microcontroller
-    measured = {"flash": micro and micro.flash_bytes, "ram": micro and micro.arena_bytes}
-    estimated = {"flash": size.flash_bytes, "ram": memory}
-    if name in measured:
-        return estimated[name] if measured[name] is None else measured[name]
-    return {"size": size.file_bytes, "deflated_size": size.deflated_file_bytes, "memory": memory}[name]
+    values = {"size": size.file_bytes, "deflated_size": size.deflated_file_bytes, "memory": memory}
+    values |= {"flash": size.flash_bytes, "ram": memory}
+    if micro and micro.flash_bytes is not None:
+        values["flash"] = micro.flash_bytes
+    if micro and micro.arena_bytes is not None:
+        values["ram"] = micro.arena_bytes
+    return values[name]

@@ -59,7 +59,7 @@ def unwrapped(text):
 
 def test_list_alone_names_what_can_be_listed():
     rows = json.loads(invoke("list", "--json").output)
-    assert [row["kind"] for row in rows] == list(REGISTRIES)
+    assert [row["kind"] for row in rows] == [*REGISTRIES, "boards"]
     assert all(row["kind"] in invoke("list").output for row in rows)
 
 

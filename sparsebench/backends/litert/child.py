@@ -68,13 +68,13 @@ def quantize(file: Path, options: Mapping[str, Any], samples: Path, result: Path
     from ai_edge_quantizer import qtyping, quantizer
 
     made = quantizer.Quantizer(str(file))
-    add = {
-        "static": lambda name: made.add_static_config(".*", name, INT8, INT8),
-        "dynamic": lambda name: made.add_dynamic_config(".*", name, INT8),
-        "weight_only": lambda name: made.add_weight_only_config(".*", name, INT8),
+    add, widths = {
+        "static": (made.add_static_config, (INT8, INT8)),
+        "dynamic": (made.add_dynamic_config, (INT8,)),
+        "weight_only": (made.add_weight_only_config, (INT8,)),
     }[options["scheme"]]
     for name in options["operators"]:
-        add(qtyping.TFLOperationName(name))
+        add(".*", qtyping.TFLOperationName(name), *widths)
     for expression in options["kept"]:
         every = qtyping.TFLOperationName.ALL_SUPPORTED
         made.update_quantization_recipe(expression, every, algorithm_key="no_quantize")

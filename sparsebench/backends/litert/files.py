@@ -63,7 +63,7 @@ def graph_of(model: Any) -> Any:
 def operator(model: Any, operation: Any) -> str:
     """Return what an operation is, such as ``CONV_2D``."""
     code = model.operatorCodes[operation.opcodeIndex]
-    return OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "")
+    return str(OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode), ""))
 
 
 def values(model: Any, tensor: Any) -> np.ndarray[Any, Any] | None:
@@ -178,7 +178,7 @@ def _scopes(name: str) -> list[str]:
 
 def _paths(net: nn.Module) -> dict[str, str]:
     """Return the path of each module by what the converter calls it: classes with the names of attributes."""
-    found = {}
+    found: dict[str, str] = {}
     for path, _ in net.named_modules():
         scope, module = [], net
         for part in path.split(".") if path else ():

@@ -162,9 +162,9 @@ def _macs(graph: Any, operation: Any, kind: str, weights: int) -> int:
     if kind in ("GATHER", "EMBEDDING_LOOKUP"):
         return 0
     if kind in ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D"):
-        return weights * math.prod(made[1:-1])
+        return weights * int(math.prod(made[1:-1]))
     if kind == "TRANSPOSE_CONV":
-        return weights * math.prod(graph.tensors[operation.inputs[2]].shape[1:-1])
+        return weights * int(math.prod(graph.tensors[operation.inputs[2]].shape[1:-1]))
     if kind == "FULLY_CONNECTED":
-        return weights * (math.prod(first) // graph.tensors[operation.inputs[1]].shape[-1])
-    return weights * math.prod(made[:-1])
+        return weights * int(math.prod(first) // graph.tensors[operation.inputs[1]].shape[-1])
+    return weights * int(math.prod(made[:-1]))

@@ -97,11 +97,10 @@ def pruned(file: bytes) -> bytes | None:
         model_editor,
     )
 
-    model, encoded = model_editor.read(file), {}
-    graph = model.subgraphs[0]
-    for place in _weights(file):
-        array = values(read(file), graph_of(read(file)).tensors[place])
-        if array is None or constant_inputs.find_uses(graph, graph.tensors[place]):
+    model = model_editor.read(file)
+    graph, encoded = model.subgraphs[0], dict[tuple[int, int], Any]()
+    for place, array in _weights(file).items():
+        if constant_inputs.find_uses(graph, graph.tensors[place]):
             continue
         header = decode.DecodeCommonMetadata(decode.DecodeType.PRUNING, user_data=_FORMAT)
         kept = array.ravel()[array.ravel() != 0]
@@ -116,15 +115,17 @@ def pruned(file: bytes) -> bytes | None:
     return made if len(made) < len(file) else None
 
 
-def _weights(file: bytes) -> list[int]:
-    """Return the constants that layers multiply by, whose zero points are 0."""
-    model = read(file)
-    found = dict[int, None]()
+def _weights(file: bytes) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the constants that layers multiply by, whose zero points are 0, by their place among the tensors."""
+    model, found = read(file), dict[int, np.ndarray[Any, Any]]()
     for operation in graph_of(model).operators:
         kind = operator(model, operation)
         if kind in LAYERS and kind not in ("GATHER", "EMBEDDING_LOOKUP"):
-            found[operation.inputs[LAYERS[kind]]] = None
-    return [place for place in found if values(model, graph_of(model).tensors[place]) is not None]
+            place = operation.inputs[LAYERS[kind]]
+            array = values(model, graph_of(model).tensors[place])
+            if array is not None:
+                found[place] = array
+    return found
 
 
 def _aligned(file: bytes) -> bytes:

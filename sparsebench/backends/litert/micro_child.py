@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+from typing import Any
 
 import numpy
 
@@ -24,7 +25,7 @@ def main() -> None:
     with open(file, "rb") as opened:
         content = opened.read()
     interpreter = runtime.Interpreter.from_bytes(content, arena_size=min(ARENA, 2**24 + 64 * len(content)))
-    found: dict[str, numpy.ndarray] = {}
+    found: dict[str, Any] = {}
     with numpy.load(samples, allow_pickle=False) as given:
         places = sorted(tuple(map(int, name.split("_"))) for name in given.files)
         for number in sorted({sample for sample, _ in places}):
@@ -42,13 +43,13 @@ def _outputs(content: bytes) -> int:
     return int(schema.Model.GetRootAs(content, 0).Subgraphs(0).OutputsLength())
 
 
-def _arena(interpreter: object) -> int:
+def _arena(interpreter: Any) -> int:
     """Return the bytes of the arena, which the interpreter prints."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as told:
         os.dup2(told.fileno(), 2)
         try:
-            interpreter.print_allocations()  # type: ignore[attr-defined]
+            interpreter.print_allocations()
         finally:
             os.dup2(kept, 2)
             os.close(kept)

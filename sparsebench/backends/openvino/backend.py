@@ -77,7 +77,7 @@ class OpenVINO(OpenVINOOffer):
         one = read(xml, weights)
         one.reshape({number: [1, *value.shape[1:]] for number, value in enumerate(inputs)})
         ran = self.specialise(network, tuple(value[:1] for value in inputs), threads=1).graph()
-        sparse = sparse_layers(one, self.rate) if self.rate is not None and _RATE in network.settings else ()
+        sparse = sparse_layers(one, self.rate) if self.rate is not None and _RATE in network.settings else set()
         facts = audit_openvino(one, ran, _WHY[scheme], sparse)
         return Compressed(
             network=network,

@@ -46,5 +46,7 @@ def _input(model: Any, one: Any) -> Input:
             f"input {name!r} is a tensor of {kind or 'an unknown type'}; only numbers can be made up."
         )
     sizes = [int(size) for size in (tensor.shape if tensor.shape is not None else ())]
-    is_open = model.description == ANY and sizes
-    return Input(name, kind, tuple([None, *sizes[1:]] if is_open else sizes))
+    shape: list[int | None] = [*sizes]
+    if model.description == ANY and shape:
+        shape[0] = None
+    return Input(name, kind, tuple(shape))
