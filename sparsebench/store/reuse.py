@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from sparsebench.errors import LostError, StoreError
@@ -52,9 +53,12 @@ def take(source: Path, places: Iterable[Place], parents: dict[str, StageRecord],
 
 def _copy(record: StageRecord, other: Store, store: Store) -> None:
     for name in record.artifacts:
-        content = other.artifact(record, name)
-        store.save_artifact(record.stage, record.key, name, lambda path, content=content: path.write_bytes(content))
+        store.save_artifact(record.stage, record.key, name, partial(_write, other.artifact(record, name)))
     store.write(record)  # Last, as when it was done: without it the stage is not there.
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def runs_beside(store: Store, kind: StageKind, keys: Sequence[str]) -> Iterator[tuple[Path, int]]:
