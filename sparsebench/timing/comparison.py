@@ -163,10 +163,13 @@ class Comparison(Mapping[str, Timing]):
     def resolution_of(self, group: int | None = None) -> float:
         """Return the smallest difference, as a fraction, that would have been called for every network of a group.
 
+        The second baseline runs elsewhere, and how much it varies says nothing of the others beside their baseline.
+
         Args:
             group: its number; None for all of them.
         """
-        own = [one for name, one in self.items() if name != self.baseline] or list(self.controls)
+        baselines = {self.baseline, self.second}
+        own = [one for name, one in self.items() if name not in baselines] or list(self.controls)
         widths = [math.log(one.high / one.low) / 2 for one in own if group is None or one.group == group]
         return resolution(max(widths, default=math.inf), self.band)
 

@@ -217,6 +217,15 @@ def test_what_a_restless_machine_does_leaves_the_speedup_beside_the_second_basel
     assert result["int8"].second.high / result["int8"].second.low < 1.05
 
 
+def test_a_restless_second_baseline_does_not_blur_what_the_others_tell():
+    machine = Machine(18)
+    restless_call = lambda: machine.spend(12 * math.exp(0.3 * machine.random.standard_normal()))  # noqa: E731
+    variants = {"fp32": machine.call(6), "eager": restless_call, "int8": machine.call(3)}
+    result = compare(variants, baseline="fp32", second="eager", clock=machine.clock)
+    assert result["eager"].high / result["eager"].low > 1.02
+    assert result.resolution_of() == pytest.approx(0.01)
+
+
 def test_each_group_has_the_second_baseline():
     result = compared(Machine(14), {"fp32": 6, "eager": 12, "a": 3, "b": 9}, second="eager", group_size=1)
     assert [one.group for one in result.values()] == [0, 0, 0, 1]
