@@ -34,6 +34,9 @@ def drop_reading(section: Section, point: Point) -> Reading | None:
     return limits_of(section.scale)["drop"].read(section, point)
 
 
+_ROUNDING = 1 + 1e-9
+
+
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """What is looked for.
@@ -185,8 +188,24 @@ def _step(section: Section, criterion: Criterion, group: tuple[Point, ...], only
     # What may be no faster than dense fp32 is no rival of what is.
     beside = faster if criterion.timed and _is_faster(section, best) else group
     others = [p for p in beside if p is not best and criterion.read(section, p) is not None]
-    rivals = tuple(p for p in others if not criterion.apart(section, best, p, len(others)))
+    rivals = tuple(
+        p
+        for p in others
+        if not criterion.apart(section, best, p, len(others)) and _is_known_as_well(section, criterion, best, p)
+    )
     return Step(criterion=criterion, group=group, best=best, rivals=rivals)
+
+
+def _is_known_as_well(section: Section, criterion: Criterion, best: Point, other: Point) -> bool:
+    """Whether a point whose interval overlaps the best one's is as good for all that is known.
+
+    One whose latency is known far less exactly, as that of a session in which the baseline was restless, may be far
+    slower. Where intervals are equally wide, overlapping is enough.
+    """
+    if not criterion.timed or best.is_baseline or other.is_baseline:
+        return True
+    mine, theirs = criterion.read(section, best), criterion.read(section, other)
+    return mine is None or theirs is None or theirs.high * mine.low <= mine.high * mine.high * _ROUNDING
 
 
 def _is_faster(section: Section, point: Point) -> bool:

@@ -276,6 +276,13 @@ def test_of_networks_whose_latencies_overlap_the_one_is_named_that_loses_least()
     assert found.found.point.label == "dense · static · eager"
 
 
+def test_a_network_that_may_be_far_slower_for_all_that_is_known_is_not_as_good():
+    run = each(ONE, timed(0.6, 0.36, 1.0), at(0.0, "static"))
+    found = decision(run, minimize="latency")
+    assert found.outcome == "picked"
+    assert found.found.point.label != "dense · static · eager", "it loses least, at 0.7 to 2.0 ms beside 0.8"
+
+
 def test_the_baseline_is_not_said_to_be_beside_itself():
     found = decision(slower(ONE), minimize="latency")
     assert found.found.point.is_baseline
