@@ -193,7 +193,8 @@ def _loss(section: Section, found: Named) -> Iterator[str]:
         yield f"{'; '.join(lost)}."
     else:
         yield f"{counted(found.candidates, 'network')} within {_limit(section)} of dense fp32, and nothing gained."
-    yield _how_sure(section, found)
+    if any(point.ships for point in found.points):
+        yield _how_sure(section, found)
     limit = 2 * default_limit(section)
     twice = named(section, limit).size
     if twice.point is not None and twice.point not in (found.smallest, found.size.better):
@@ -237,9 +238,10 @@ def _how_sure(section: Section, found: Named) -> str:
     seeds = sorted({trial.trial.seed for trial in ships})
     samples = sorted({e.samples for trial in ships if (e := trial.evaluated) is not None})
     read = " or ".join(f"{count:,}" for count in samples) or "no"
-    of = f"seed {listing([str(seed) for seed in seeds])}" if seeds else "no network"
+    several, of = len(seeds) > 1, listing([str(seed) for seed in seeds])
+    networks = f"networks of seeds {of} lose" if several else f"network of seed {of} loses"
     what = points_of(section.scale).removeprefix("percentage ")
-    text = f"{what[:1].upper()}{what[1:]} that the network of {of} loses on {read} test samples, with 95 % intervals."
+    text = f"{what[:1].upper()}{what[1:]} that the {networks} on {read} test samples, with 95 % intervals."
     if found.candidates > 1 and section.chosen_on == "test":
         text += f" Without validation results, the best of {found.candidates:,} was chosen on the test set itself."
     return text
