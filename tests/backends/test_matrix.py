@@ -213,6 +213,7 @@ def reloaded(request, tmp_path_factory):
     return {cell: torch.load(folder / "again.pt", weights_only=True) for cell, folder in places.items()}
 
 
+@pytest.mark.slow
 @every_cell
 def test_a_restored_network_gives_the_same_bits_in_a_new_process(net, scheme, backend, reloaded):
     found = made(net, scheme, backend)

@@ -94,6 +94,7 @@ def test_the_workflow_is_whole(workflow, steps):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="GitHub runs the steps with bash")
 def test_its_commands_let_a_harmless_change_through_and_stop_a_harmful_one(steps, workspace):
     first, second, gate = [s for s in steps if "sparsebench " in s.get("run", "") and "pip" not in s["run"]]

@@ -77,6 +77,7 @@ def test_four_copies_of_the_baseline_are_the_controls_of_a_session_whose_masked_
     assert session.control_limits.low == min(one.low for one in session.controls)
 
 
+@pytest.mark.slow
 def test_a_masked_network_without_max_pooling_is_a_control_as_well(tmp_path):
     found = measured(run_sweep(quick(*QUICK_TIMED), runs_dir=tmp_path))
     masked = found[0.8, "fp32", "eager"]
@@ -130,6 +131,7 @@ def test_places_in_rounds_are_recorded_for_each_process_and_the_baseline_has_tho
             assert sorted(taken) == list(range(blocks))
 
 
+@pytest.mark.slow
 def test_what_eager_runs_for_want_of_a_faster_kernel_is_recorded(monkeypatch, tmp_path):
     asked = []
 
@@ -208,6 +210,7 @@ def test_without_any_dense_network_the_least_sparse_one_is_the_baseline_and_the_
     assert said in findings(run, sections(run))
 
 
+@pytest.mark.slow
 def test_networks_that_do_not_fit_into_memory_together_have_sessions_and_controls_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "available_bytes", lambda: 1.0)
     found = measured(run_sweep(tiny(*TIMED), runs_dir=tmp_path))

@@ -26,6 +26,7 @@ class Listening(Recorder):
         self.notes.append(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [None, 2], ids=["this process", "workers"])
 def test_where_a_session_stands_and_that_it_lasts_longer_than_asked_for_reach_whoever_watches(tmp_path, jobs):
     watcher = Listening()
