@@ -23,7 +23,7 @@ class Driver:
     """Goes once through what is left to do of a plan, which was made from the config.
 
     ``threads`` are those of torch of each task; None for as many as a worker has. ``check`` is whether one real batch
-    goes the whole way before any work.
+    goes the whole way before any work. ``untrained`` are the keys of the trainings that are left to do.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Driver:
         self._again = set_damaged_aside(_pending(plan, status), status, plan, store)
         status |= dict.fromkeys(self._again, "pending")
         todo = _pending(plan, status)
-        self._trains = any(stage.kind == "train" for stage in todo)
+        self.untrained = [stage.key for stage in todo if stage.kind == "train"]
         self._setup = _setup_of(config, store, plan.stages)
         self._graph = Graph(
             plan.stages,
@@ -80,7 +80,7 @@ class Driver:
         if self._executor.here:
             refuse_too_many(self._config, self._executor.slots)
         self._executor.open(self._setup, self._graph.most_at_once, self._gate.may_start)
-        if self._trains and self._check:
+        if self.untrained and self._check:
             # Only now, with work to do, is torch worth its import.
             from sparsebench.runner.preflight import check_all
 

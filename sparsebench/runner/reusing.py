@@ -38,10 +38,11 @@ def reused(plan: Plan, store: Store, sources: Sequence[Path]) -> tuple[str, ...]
     return tuple(told)
 
 
-def reusable(plan: Plan, store: Store) -> tuple[str, ...]:
-    """Return a sentence where a run beside this one has trained networks that are left to train; training is dear."""
-    status = stage_status(plan, store)
-    left = [stage.key for stage in plan.stages if stage.kind == "train" and status[stage.key] == "pending"]
+def reusable(left: Sequence[str], store: Store) -> tuple[str, ...]:
+    """Return a sentence where a run beside this one has done trainings that are left to do here, given by their keys.
+
+    Of other stages nothing is said: training is what takes long.
+    """
     for path, count in runs_beside(store, "train", left) if left else ():
         return (f"{path} has done {counted(count, 'training')} of this sweep. --reuse {path} takes over what it has.",)
     return ()

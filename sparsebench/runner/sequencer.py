@@ -186,7 +186,7 @@ def drive(
     started_at = datetime.now(UTC)
     was_killed = take_over(store)
     settle(store)
-    notes = reused(plan, store, reuse) if reuse else reusable(plan, store) if starts else ()
+    notes = reused(plan, store, reuse) if reuse else ()
     left: frozenset[str] = frozenset()
     for number in range(MOST_PASSES):
         with (
@@ -201,6 +201,8 @@ def drive(
                 note_start(store.root, started_at)
             if driver.is_needed:
                 working.enter_context(at_work(store))
+            if starts and not reuse and not number:
+                notes = reusable(driver.untrained, store)
             driver.carry_out(() if number else (*begin(driver.threads), *driver.crowding, *notes))
         settle(store)
         before, left = left, still_open(plan, store)
