@@ -13,6 +13,7 @@ from recordings import recorded, stored
 from small_nets import SmallCNN
 from sweeps import tiny
 from torch import nn
+from trained_on_digits import small_cnn
 
 from sparsebench import run_sweep
 from sparsebench.backends import build_backend, build_offer, probe
@@ -167,15 +168,7 @@ def test_a_file_of_somebody_else_is_timed_for_as_many_samples_as_it_takes(tmp_pa
 @pytest.fixture(scope="module")
 def trained(digits):
     """A small network that tells digits apart, half of whose second convolution is zero."""
-    torch.manual_seed(0)
-    net = SmallCNN()
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    inputs, labels = (torch.stack([torch.as_tensor(sample[part]) for sample in digits.train]) for part in (0, 1))
-    for _ in range(15):
-        for chosen in torch.randperm(len(inputs)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(inputs[chosen]), labels[chosen]).backward()
-            optimizer.step()
+    net = small_cnn(digits)
     with torch.no_grad():
         largest = max((p for p in net.parameters() if p.dim() == 4), key=torch.numel)
         largest[largest.abs() <= largest.abs().median()] = 0

@@ -25,6 +25,7 @@ from small_nets import (
     sequences,
 )
 from torch import nn
+from trained_on_digits import small_cnn
 
 from sparsebench.backends import build_backend, probe
 from sparsebench.errors import QuantizationError, SparsebenchError
@@ -44,16 +45,7 @@ EACH = pytest.mark.parametrize(("backend", "scheme"), OFFERED)
 @pytest.fixture(scope="module")
 def trained(digits):
     """A small network that really tells digits apart, so that its outputs have a structure to be kept."""
-    torch.manual_seed(0)
-    net = SmallCNN()
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    inputs, labels = (torch.stack([torch.as_tensor(sample[part]) for sample in digits.train]) for part in (0, 1))
-    for _ in range(15):
-        for chosen in torch.randperm(len(inputs)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(inputs[chosen]), labels[chosen]).backward()
-            optimizer.step()
-    return net.eval()
+    return small_cnn(digits)
 
 
 @pytest.fixture(scope="module")
